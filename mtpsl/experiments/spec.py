@@ -1,0 +1,148 @@
+"""An experiment is a value: everything that decides a number, and nothing else."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mtpsl import NUMERICS
+
+LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """One training run. Equal experiments have equal keys, on every machine.
+
+    The defaults are the HiTTs setting on NYUD-v2 [HiTTs, Sec. 4.1]; a profile scales them.
+    """
+
+    # data
+    dataset: str = "rooms13"  # a key of ``mtpsl.data.DATASETS``
+    data_version: str = ""  # the generator's version, or the fingerprint of a folder on disk
+    height: int = 288
+    width: int = 384
+    train_images: int = 795
+    test_images: int = 654
+    tasks: tuple[str, ...] = ("semseg", "depth", "normals")
+    label_setting: LabelSetting = "one_label"
+    label_args: Mapping[str, Any] = field(default_factory=dict)
+    label_seed: int = 0  # which images lose which labels; the same for every ``seed``
+    augment: bool = True  # random scale-crop; the released code's only augmentation
+    flip: bool = False
+
+    # model and method
+    backbone: str = "segnet"  # a key of ``mtpsl.models.BACKBONES``
+    width_factor: float = 1.0  # scales the backbone's channels
+    method: str = "supervised"  # a key of ``mtpsl.methods.METHODS``
+    method_args: Mapping[str, Any] = field(default_factory=dict)
+    teacher: "Experiment | None" = None  # two-stage methods: whose discoveries supervise this run
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # task -> confidence a pseudo
+    # label must exceed; the teacher's discoveries are filtered with the *student's* thresholds
+
+    # optimization
+    epochs: int = 400
+    batch_size: int = 8
+    accumulate: int = 1
+    lr: float = 1e-4
+    weight_decay: float = 0.0
+    schedule: Literal["step", "poly", "cosine", "constant"] = "step"
+    schedule_args: Mapping[str, Any] = field(default_factory=dict)
+    average_last: float = 0.0  # share of the last epochs whose weights are averaged
+    precision: Literal["fp32", "bf16"] = "fp32"
+    channels_last: bool = False
+
+    # evaluation
+    select: Literal["last", "best_on_test"] = "last"  # papers differ; ours is "last"
+    eval_every: int = 0  # epochs between points of the learning curve; 0: none
+    seed: int = 0
+    numerics: int = NUMERICS  # version of the code that decides numbers
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON types, teacher included."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["teacher"] = self.teacher.to_dict() if self.teacher else None
+        return json.loads(json.dumps(values, default=dict))
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Experiment":
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError: If a field is unknown, naming it.
+        """
+        known = {f.name for f in dataclasses.fields(cls)}
+        unknown = sorted(set(values) - known)
+        if unknown:
+            raise ValueError(f"experiment: expected fields {sorted(known)}, got {unknown}")
+        values = dict(values)
+        if values.get("teacher"):
+            values["teacher"] = cls.from_dict(values["teacher"])
+        if "tasks" in values:
+            values["tasks"] = tuple(values["tasks"])
+        return cls(**values)
+
+    @property
+    def key(self) -> str:
+        """Content hash, 12 hex digits: the name of the run's folder."""
+        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def replace(self, **changes: Any) -> "Experiment":
+        return dataclasses.replace(self, **changes)
+
+    def with_seed(self, seed: int) -> "Experiment":
+        """The same experiment, and the same teacher, from another seed."""
+        teacher = self.teacher and self.teacher.with_seed(seed)
+        return self.replace(seed=seed, teacher=teacher)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Claim:
+    """What a table says in words, as a comparison that records can decide.
+
+    ``better`` beats ``worse`` on ``column`` (a column of the table, ``delta_mtl`` included).
+    """
+
+    text: str
+    better: str  # a row's name
+    worse: str
+    column: str = "delta_mtl"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """A line of a table: one experiment, or one a task for single-task baselines."""
+
+    name: str  # unique in its table, such as "one-label/Ours"
+    label: str  # what the paper prints in the first column
+    group: str = ""  # the paper's block, such as "One-Label"
+    experiments: tuple[Experiment, ...] = ()  # empty: printed only
+    printed: tuple[float, ...] = ()  # one per column of the table, in the paper's units
+    why_not_run: str = ""  # one line; required when ``experiments`` is empty
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """A table of a paper: rows as experiments, printed numbers as data, words as claims."""
+
+    name: str  # "table1"
+    paper: str  # "hitts"
+    title: str
+    source: str  # "[HiTTs, Table 1]"
+    columns: tuple[str, ...]  # "semseg/miou", ..., "delta_mtl"
+    rows: tuple[Row, ...]
+    reference: Mapping[str, str] = field(default_factory=dict)  # group -> row that delta refers to
+    claims: tuple[Claim, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    def row(self, name: str) -> Row:
+        for row in self.rows:
+            if row.name == name:
+                return row
+        raise KeyError(f"row of {self.paper}/{self.name}: got {name!r}")

@@ -1,0 +1,93 @@
+"""Supervised losses for dense prediction when labels are missing.
+
+Every loss is a function ``loss(prediction, target, mask) -> (B,)``, one number per image.
+``mask`` marks the *usable* pixels: the image is labeled for the task and the annotation is
+valid there (``Batch.mask``). Targets may hold anything outside the mask, NaN included.
+How images are averaged is the method's business (``methods.base.supervised_terms``).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORE_INDEX = 255  # class id of a pixel without a label, in every dataset of this package
+
+
+def l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Mean absolute error, the depth loss [XTC, Sec. 4].
+
+    Args:
+        prediction: (B, C, H, W) float, in the unit of ``target`` (NYUD-v2 depth: meters).
+        target: (B, C, H, W) float.
+        mask: (B, 1, H, W) bool, True where the pixel counts.
+
+    Returns:
+        (B,), each image averaged over its usable pixels and channels. Exactly 0, with zero
+        gradient, for an image without usable pixels.
+
+    Raises:
+        ValueError: If the three shapes do not agree.
+    """
+    _check(prediction, target, mask)
+    # Fill first: where(mask, (p - nan)**2, 0) has a NaN gradient.
+    error = (prediction - target.masked_fill(~mask, 0.0)).abs()
+    return per_image_mean(error, mask)
+
+
+def cosine(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """One minus the cosine similarity, the surface-normal loss [XTC, Sec. 4].
+
+    Args:
+        prediction: (B, 3, H, W) float, unit length along dim 1 (the network normalizes).
+        target: (B, 3, H, W) float, unit length along dim 1.
+        mask: (B, 1, H, W) bool, True where the pixel counts.
+
+    Returns:
+        (B,) in [0, 2]; exactly 0 for an image without usable pixels.
+
+    Raises:
+        ValueError: If the three shapes do not agree.
+    """
+    _check(prediction, target, mask)
+    similarity = (prediction * target.masked_fill(~mask, 0.0)).sum(dim=1, keepdim=True)
+    return per_image_mean(1 - similarity, mask)
+
+
+def cross_entropy(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Pixel-wise cross-entropy, the segmentation loss [XTC, Sec. 4].
+
+    Args:
+        prediction: (B, K, H, W) float logits.
+        target: (B, 1, H, W) int64 class ids, ``IGNORE_INDEX`` where there is none.
+        mask: (B, 1, H, W) bool, True where the pixel counts.
+
+    Returns:
+        (B,) in nats; exactly 0 for an image without usable pixels.
+
+    Raises:
+        ValueError: If the shapes do not agree.
+    """
+    _check(prediction[:, :1], target, mask)
+    usable = mask & (target != IGNORE_INDEX)
+    target = target.masked_fill(~usable, IGNORE_INDEX).squeeze(1)
+    error = F.cross_entropy(prediction, target, ignore_index=IGNORE_INDEX, reduction="none")
+    return per_image_mean(error.unsqueeze(1), usable)
+
+
+def per_image_mean(error: Tensor, mask: Tensor) -> Tensor:
+    """(B, C, H, W), (B, 1, H, W) bool -> (B,): mean over usable pixels and channels, 0 if none."""
+    usable = mask.sum(dim=(1, 2, 3)) * error.shape[1]
+    return (error * mask).sum(dim=(1, 2, 3)) / usable.clamp(min=1)
+
+
+def _check(prediction: Tensor, target: Tensor, mask: Tensor) -> None:
+    if prediction.shape != target.shape:
+        raise ValueError(
+            f"prediction: expected the target's shape {tuple(target.shape)}, "
+            f"got {tuple(prediction.shape)}; resize the prediction first"
+        )
+    expected = (target.shape[0], 1, *target.shape[2:])
+    if mask.shape != expected or mask.dtype != torch.bool:
+        raise ValueError(
+            f"mask: expected bool {expected}, got {mask.dtype} {tuple(mask.shape)}; use Batch.mask"
+        )

@@ -1,0 +1,83 @@
+"""The contract between a paper's idea and the training engine."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, Protocol, runtime_checkable
+
+from torch import Tensor, nn
+
+from mtpsl.batch import Batch, Discovered
+from mtpsl.tasks import TaskSet
+
+Terms = dict[str, Tensor]  # loss term -> weighted scalar; the engine minimizes their sum
+
+
+class Method(nn.Module, ABC):
+    """How a network learns from partly labeled images: the part a paper contributes.
+
+    A method owns its networks and returns loss terms. The engine owns devices, backward,
+    optimizer steps, evaluation and checkpoints. Subclass ``Method`` directly; share code
+    through functions such as ``supervised_terms``, never by subclassing another method.
+    """
+
+    views: ClassVar[int] = 1  # augmented views of each image the method asks for
+    tasks: TaskSet
+
+    @abstractmethod
+    def training_step(self, *views: Batch, progress: float) -> Terms:
+        """Loss terms of one step. ``progress`` in [0, 1) is the share of training done."""
+
+    @abstractmethod
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> task -> (B, C, H, W), ready for the task's metric."""
+
+    def prepare(self, batches: Iterable[Batch]) -> None:
+        """Sees the clean labeled training images once, before training (bins, centroids).
+
+        What it finds must live in buffers, so that it travels with the weights.
+        """
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        """Every parameter in exactly one group."""
+        return [{"params": list(self.parameters()), "lr": lr}]
+
+    def after_step(self) -> None:
+        """Runs after the optimizer step (moving-average teachers, schedules)."""
+
+
+@runtime_checkable
+class Teacher(Protocol):
+    """A method that can label images for a student (self-training)."""
+
+    def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered:
+        """(B, 3, H, W) clean images -> pseudo supervision for *all* tasks, without gradients.
+
+        A pixel is accepted where the task's confidence exceeds ``thresholds[task]``; a task that
+        is not in ``thresholds`` accepts every pixel. Dropping what was found for tasks that have
+        a label is the caller's job (``data.supervision``).
+        """
+
+
+def supervised_terms(tasks: TaskSet, predictions: dict[str, Tensor], batch: Batch) -> Terms:
+    """One scalar per task: per-image losses summed over labeled images, over *all* B images.
+
+    The denominator follows the authors' code [XTC]: an image without the label counts as 0.
+    """
+    return {
+        t.name: t.loss(predictions[t.name], batch.targets[t.name], batch.mask(t.name)).mean()
+        for t in tasks
+    }
+
+
+def require_discoveries(batch: Batch) -> Discovered:
+    """What the teacher found for this batch.
+
+    Raises:
+        ValueError: If the batch carries nothing: the experiment has no teacher.
+    """
+    if batch.discovered is None:
+        raise ValueError(
+            "pseudo supervision: expected a batch with a teacher's discoveries, got none; "
+            "give the experiment a teacher"
+        )
+    return batch.discovered

@@ -1,0 +1,68 @@
+"""Supervised baselines: one network a task (STL) or one shared network (MTL) [XTC, Sec. 4].
+
+Wei-Hong Li, Xialei Liu, Hakan Bilen. Learning Multiple Dense Prediction Tasks from Partially
+Annotated Data. CVPR 2022. arXiv:2111.14893
+
+STL is this method with one task. With ``pseudo_labels`` it is the naive self-training of
+[HiTTs, Table 5], rows "STL w. L_p*" and "MTL w. L_p*": no task tokens, no feature supervision.
+"""
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+from mtpsl.batch import Batch, Discovered
+from mtpsl.methods.base import Method, Terms, require_discoveries, supervised_terms
+from mtpsl.models import MultiTaskNet
+from mtpsl.tasks import TaskSet
+
+
+@final
+class Supervised(Method):
+    """Learns each task from the images that are labeled for it, and nothing else.
+
+    Args:
+        tasks: One task for STL, several for MTL.
+        backbone: Returns ``Features`` (``models.segnet``).
+        pseudo_labels: Also learn from what a teacher found on unlabeled images, L_p*. The paper
+            gives no recipe; here a pseudo label counts like a label where its mask allows it.
+    """
+
+    def __init__(self, tasks: TaskSet, backbone: nn.Module, *, pseudo_labels: bool = False) -> None:
+        super().__init__()
+        self.tasks = tasks
+        self.net = MultiTaskNet(backbone, tasks)
+        self.pseudo_labels = pseudo_labels
+
+    def training_step(self, *views: Batch, progress: float) -> Terms:
+        (batch,) = views
+        predictions = self.net(batch.images).predictions
+        terms = supervised_terms(self.tasks, predictions, batch)
+        if self.pseudo_labels:
+            found = require_discoveries(batch)
+            for t in self.tasks:
+                loss = t.loss(predictions[t.name], found.targets[t.name], found.valid[t.name])
+                terms[f"{t.name}_pseudo"] = loss.mean()
+        return terms
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        return self.net(images).predictions
+
+    @torch.no_grad()
+    def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered:
+        """Hard labels. Only class probabilities have a confidence that a threshold can act on;
+        a regression head has none, so its prediction is accepted everywhere.
+        """
+        targets, valid = {}, {}
+        predictions = self.predict(images)
+        for t in self.tasks:
+            prediction = predictions[t.name].float()
+            if t.kind == "classes":
+                confidence, targets[t.name] = prediction.softmax(1).max(1, keepdim=True)
+                valid[t.name] = confidence > thresholds.get(t.name, 0.0)
+            else:
+                targets[t.name] = prediction
+                valid[t.name] = torch.ones_like(prediction[:, :1], dtype=torch.bool)
+        return Discovered(targets, valid, features={}, confidence={})
