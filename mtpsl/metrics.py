@@ -1,0 +1,278 @@
+"""Metrics over a whole split: counts are added image by image, divided once at the end.
+
+``Metric.update(prediction, target, mask)`` adds the pixels where ``mask`` is True, in float64,
+on the device of its inputs; ``Metric.compute()`` divides. So the batch size does not matter, and
+large images or a small last batch weigh by their pixels. Targets and predictions may hold
+anything outside the mask, NaN included. A prediction that is NaN *inside* the mask makes the
+result NaN: a broken network must not score well.
+
+Values are fractions in [0, 1], meters and degrees; ``COLUMNS`` says how a table prints them.
+"""
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+class Metric(ABC):
+    """An accumulator over a split; one object an evaluation."""
+
+    @abstractmethod
+    def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Adds a batch.
+
+        Args:
+            prediction: (B, C, H, W) float, after ``Task.activate``.
+            target: Of the same height and width, as in ``Batch.targets``.
+            mask: (B, 1, H, W) bool, True where the pixel counts (``Batch.mask``).
+
+        Raises:
+            ValueError: If the shapes do not agree.
+        """
+
+    @abstractmethod
+    def compute(self) -> dict[str, float]:
+        """The metrics of everything seen so far; NaN where no pixel was counted."""
+
+
+@final
+class ConfusionMatrix(Metric):
+    """``miou`` and ``pixel_acc`` of class logits, from one matrix over all pixels.
+
+    Args:
+        num_classes: K; logits are (B, K, H, W), targets (B, 1, H, W) int64 ids in [0, K).
+        ignore_index: A target id that never counts, masked or not (``losses.IGNORE_INDEX``).
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+        self.num_classes, self.ignore_index = num_classes, ignore_index
+        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.float64)  # [target, pred]
+        self.undecided = torch.zeros((), dtype=torch.float64)  # counted pixels with NaN logits
+
+    def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Adds a batch; the predicted class is the largest logit's.
+
+        Raises:
+            ValueError: If shapes do not agree or a counted target is no class id.
+        """
+        classes = self.num_classes
+        _check(prediction, classes, target, 1, mask)
+        usable = mask & (target != self.ignore_index)
+        top, predicted = prediction.max(dim=1, keepdim=True)  # the maximum is NaN if any logit is
+        target, predicted, top = target[usable], predicted[usable], top[usable]
+        if target.numel() and not (0 <= int(target.min()) and int(target.max()) < classes):
+            raise ValueError(
+                f"target: expected class ids in [0, {classes}) or {self.ignore_index}, "
+                f"got {int(target.min())} to {int(target.max())}; map the labels first"
+            )
+        counts = torch.bincount(target * classes + predicted, minlength=classes**2)
+        counts = counts.view(classes, classes).double()
+        self.counts = self.counts.to(counts.device) + counts
+        self.undecided = self.undecided.to(counts.device) + top.isnan().sum()
+
+    def per_class_iou(self) -> Tensor:
+        """(K,) float64: intersection over union; NaN for a class in neither truth nor prediction."""
+        hits = self.counts.diag()
+        union = self.counts.sum(dim=0) + self.counts.sum(dim=1) - hits
+        return self._or_nan(hits / union)  # 0 / 0 is NaN
+
+    def compute(self) -> dict[str, float]:
+        """``miou`` is averaged over the classes that occur, in the truth or in the prediction."""
+        accuracy = self._or_nan(self.counts.trace() / self.counts.sum())
+        return {"miou": float(self.per_class_iou().nanmean()), "pixel_acc": float(accuracy)}
+
+    def _or_nan(self, value: Tensor) -> Tensor:
+        return torch.full_like(value, math.nan) if self.undecided > 0 else value
+
+
+@final
+class DepthErrors(Metric):
+    """``abs_err`` and ``rmse`` in meters and ``rel_err`` (a fraction) of positive depth maps."""
+
+    def __init__(self) -> None:
+        self.sums = torch.zeros(4, dtype=torch.float64)  # pixels, |e|, e^2, |e| / target
+
+    def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Adds a batch of (B, 1, H, W) maps; predictions below 1e-9 count as 1e-9, as in [XTC]."""
+        _check(prediction, 1, target, 1, mask)
+        # Filled, not selected: no copy of unknown size, so nothing waits for a GPU.
+        target = target.masked_fill(~mask, 1.0).double()
+        prediction = prediction.masked_fill(~mask, 1.0).double().clamp(min=1e-9)
+        error = (prediction - target).abs()
+        sums = torch.stack(
+            [mask.sum().double(), error.sum(), error.square().sum(), (error / target).sum()]
+        )
+        self.sums = self.sums.to(sums.device) + sums
+
+    def compute(self) -> dict[str, float]:
+        pixels, absolute, square, relative = self.sums.tolist()
+        return {
+            "abs_err": _ratio(absolute, pixels),
+            "rmse": math.sqrt(_ratio(square, pixels)),
+            "rel_err": _ratio(relative, pixels),
+        }
+
+
+@final
+class NormalErrors(Metric):
+    """The angle between predicted and true surface normals, pixels pooled over the split.
+
+    ``mean_err`` and ``angle_rmse`` in degrees; ``within_11_25``, ``within_22_5`` and
+    ``within_30`` are the fractions of pixels below that angle. The prediction's length does not
+    matter: the released code of a later paper scores longer vectors better, which this cannot.
+    """
+
+    LIMITS = {"within_11_25": 11.25, "within_22_5": 22.5, "within_30": 30.0}  # degrees
+
+    def __init__(self) -> None:
+        self.sums = torch.zeros(3 + len(self.LIMITS), dtype=torch.float64)  # pixels, a, a^2, ...
+
+    def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Adds a batch of (B, 3, H, W) maps; a prediction of length 0 counts as 90 degrees off."""
+        _check(prediction, 3, target, 3, mask)
+        target = target.masked_fill(~mask, 1.0).float()
+        prediction = F.normalize(prediction.masked_fill(~mask, 1.0).float(), dim=1)
+        # atan2, because acos is off by 0.03 degrees near 0, where rounding moves the cosine most.
+        sine = torch.linalg.cross(prediction, target, dim=1).norm(dim=1)
+        cosine = (prediction * target).sum(dim=1)
+        angle = torch.rad2deg(torch.atan2(sine, cosine))
+        angle = angle.masked_fill(~prediction.any(dim=1), 90.0).double()  # (B, H, W)
+        usable = mask.squeeze(1)
+        angle = angle.masked_fill(~usable, 0.0)
+        within = [((angle < limit) & usable).sum().double() for limit in self.LIMITS.values()]
+        sums = [usable.sum().double(), angle.sum(), angle.square().sum(), *within]
+        self.sums = self.sums.to(angle.device) + torch.stack(sums)
+
+    def compute(self) -> dict[str, float]:
+        pixels, angle, square, *within = self.sums.tolist()
+        if math.isnan(angle):  # comparisons with a NaN angle are False: do not report those
+            within = [math.nan] * len(within)
+        return {
+            "mean_err": _ratio(angle, pixels),
+            "angle_rmse": math.sqrt(_ratio(square, pixels)),
+            **{name: _ratio(n, pixels) for name, n in zip(self.LIMITS, within, strict=True)},
+        }
+
+
+@dataclass(frozen=True)
+class Column:
+    """How a metric reads in a table, and which way is better."""
+
+    name: str
+    label: str
+    higher_is_better: bool
+    scale: float  # printed value = value * scale
+    decimals: int
+    in_delta: bool = True  # one of the papers' metrics, so it enters ``delta_mtl``
+
+
+COLUMNS: dict[str, Column] = {
+    column.name: column
+    for column in (
+        Column("miou", "mIoU ↑", True, 100, 2),
+        Column("pixel_acc", "pAcc ↑", True, 100, 2),
+        Column("abs_err", "AbS ↓", False, 1, 4),
+        Column("rmse", "rmse ↓", False, 1, 4),
+        Column("rel_err", "rel ↓", False, 1, 4, in_delta=False),
+        Column("mean_err", "mErr ↓", False, 1, 4),
+        Column("angle_rmse", "rmse ↓", False, 1, 4),
+        Column("within_11_25", "η₁ ↑", True, 100, 4),
+        Column("within_22_5", "η₂ ↑", True, 100, 4),
+        Column("within_30", "η₃ ↑", True, 100, 4),
+        Column("delta_mtl", "Δ_MTL (%) ↑", True, 100, 2, in_delta=False),
+    )
+}
+
+
+def delta_mtl(
+    result: Mapping[str, float],
+    reference: Mapping[str, float],
+    *,
+    average: Literal["metrics", "tasks", "headline"] = "metrics",
+    headlines: Mapping[str, str] | None = None,
+) -> float:
+    """The mean relative gain over a reference, usually the single-task networks [HiTTs, Eq. 9].
+
+    A gain is (value - reference) / reference, negated where lower is better. Eq. 9 is printed
+    without the division by the number of gains, but all printed numbers include it.
+
+    Args:
+        result: Flat ``"task/metric"`` keys, as ``engine.evaluate`` returns them. Keys of only
+            one of the two mappings, without a task, or of columns outside ``delta_mtl``
+            (``Column.in_delta``) are left out.
+        reference: In the same units as ``result``.
+        average: ``"metrics"``: every metric counts once, which reproduces all HiTTs tables;
+            ``"tasks"``: every task counts once, by the mean of its metrics;
+            ``"headline"``: every task counts once, by one metric, as in the XTC line of work.
+        headlines: task -> metric (``Task.headline``); needed by ``"headline"`` only.
+
+    Returns:
+        A fraction: 0.1323 is the tables' 13.23. NaN where a metric is NaN or a reference is 0.
+
+    Raises:
+        ValueError: If no metric is common, ``average`` is unknown, a metric is not in
+            ``COLUMNS``, or a headline is missing.
+    """
+    gains: dict[str, dict[str, float]] = {}  # task -> metric -> gain
+    for key in result:
+        if key not in reference or "/" not in key:
+            continue
+        task, metric = key.rsplit("/", 1)
+        if metric not in COLUMNS:
+            raise ValueError(f"result: expected metrics {sorted(COLUMNS)}, got {key!r}")
+        if COLUMNS[metric].in_delta:
+            gains.setdefault(task, {})[metric] = _gain(metric, result[key], reference[key])
+    if not gains:
+        raise ValueError(
+            f"result: expected keys in common with the reference, got {sorted(result)} "
+            f"and {sorted(reference)}; use 'task/metric' keys"
+        )
+    if average == "metrics":
+        return _mean([gain for task in gains.values() for gain in task.values()])
+    if average == "tasks":
+        return _mean([_mean(list(task.values())) for task in gains.values()])
+    if average == "headline":
+        missing = [t for t in gains if headlines is None or headlines.get(t) not in gains[t]]
+        if headlines is None or missing:
+            raise ValueError(
+                f"headlines: expected a common metric for each of {sorted(gains)}, "
+                f"got {headlines}; pass {{task.name: task.headline}}"
+            )
+        return _mean([metrics[headlines[task]] for task, metrics in gains.items()])
+    raise ValueError(f"average: expected 'metrics', 'tasks' or 'headline', got {average!r}")
+
+
+def _gain(metric: str, value: float, reference: float) -> float:
+    sign = 1 if COLUMNS[metric].higher_is_better else -1
+    return sign * _ratio(value - reference, reference)
+
+
+def _mean(values: list[float]) -> float:
+    return math.fsum(values) / len(values)
+
+
+def _ratio(numerator: float, denominator: float) -> float:
+    return numerator / denominator if denominator else math.nan
+
+
+def _check(
+    prediction: Tensor, channels: int, target: Tensor, target_channels: int, mask: Tensor
+) -> None:
+    batch, _, *size = target.shape
+    for name, map_, expected in (
+        ("prediction", prediction, (batch, channels, *size)),
+        ("target", target, (batch, target_channels, *size)),
+        ("mask", mask, (batch, 1, *size)),
+    ):
+        if map_.shape != expected:
+            raise ValueError(
+                f"{name}: expected shape {expected}, got {tuple(map_.shape)}; resize or select first"
+            )
+    if mask.dtype != torch.bool:
+        raise ValueError(f"mask: expected bool, got {mask.dtype}; use Batch.mask")
