@@ -77,7 +77,7 @@ class ConfusionMatrix(Metric):
         self.undecided = self.undecided.to(counts.device) + top.isnan().sum()
 
     def per_class_iou(self) -> Tensor:
-        """(K,) float64: intersection over union; NaN for a class in neither truth nor prediction."""
+        """(K,) float64: intersection over union; NaN for a class that never occurs."""
         hits = self.counts.diag()
         union = self.counts.sum(dim=0) + self.counts.sum(dim=1) - hits
         return self._or_nan(hits / union)  # 0 / 0 is NaN
@@ -272,7 +272,7 @@ def _check(
     ):
         if map_.shape != expected:
             raise ValueError(
-                f"{name}: expected shape {expected}, got {tuple(map_.shape)}; resize or select first"
+                f"{name}: expected shape {expected}, got {tuple(map_.shape)}; resize it first"
             )
     if mask.dtype != torch.bool:
         raise ValueError(f"mask: expected bool, got {mask.dtype}; use Batch.mask")
