@@ -107,12 +107,15 @@ class Claim:
     """What a table says in words, as a comparison that records can decide.
 
     ``better`` beats ``worse`` on ``column`` (a column of the table, ``delta_mtl`` included).
+    With ``max_ratio`` the claim is about a cost instead: ``better`` needs at most that many times
+    what ``worse`` needs.
     """
 
     text: str
     better: str  # a row's name
     worse: str
     column: str = "delta_mtl"
+    max_ratio: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
