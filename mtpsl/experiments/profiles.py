@@ -1,0 +1,82 @@
+"""How a paper's experiment is scaled to the time at hand.
+
+A profile is a function from the experiment that a table states to the one that runs. Method,
+tasks, label setting, teacher and seed are never touched, so rows stay comparable; a teacher is
+scaled like its student. Which data set it runs on is not a profile's business.
+"""
+
+import difflib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mtpsl.experiments.spec import Experiment
+
+Profile = Callable[[Experiment], Experiment]
+
+# Seconds on two cores: proves the path, decides nothing.
+SMOKE: dict[str, Any] = {
+    "height": 64,  # the backbone needs multiples of 32
+    "width": 96,
+    "width_factor": 0.125,
+    "train_images": 16,
+    "test_images": 8,
+    "epochs": 2,
+    "batch_size": 8,
+    "lr": 1e-3,
+}
+
+# Minutes on two cores, seconds on a GPU: what the recorded results use.
+QUICK: dict[str, Any] = {
+    "height": 64,
+    "width": 96,
+    "width_factor": 0.25,
+    "train_images": 400,
+    "test_images": 200,
+    "epochs": 20,
+    "batch_size": 8,
+    "lr": 1e-3,
+    "schedule": "cosine",  # ends low, which narrows the spread over seeds
+    "schedule_args": {},
+    "average_last": 0.2,  # so does the mean of the last epochs' weights
+}
+
+
+def smoke(experiment: Experiment) -> Experiment:
+    """At most 2 s a run on two cores, on the embedded data: proves that the path works."""
+    return _scaled(experiment, SMOKE)
+
+
+def quick(experiment: Experiment) -> Experiment:
+    """At most a minute for a supervised run on two cores, and numbers that rank methods."""
+    return _scaled(experiment, QUICK)
+
+
+def full(experiment: Experiment) -> Experiment:
+    """The paper's own settings, for a GPU; on the embedded data a stand-in of the same size."""
+    return experiment
+
+
+PROFILES: dict[str, Profile] = {"smoke": smoke, "quick": quick, "full": full}
+
+
+def get_profile(name: str) -> Profile:
+    """The profile of that name.
+
+    Raises:
+        ValueError: If there is none, suggesting the nearest.
+    """
+    if name not in PROFILES:
+        near = difflib.get_close_matches(name, PROFILES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"profile: expected one of {list(PROFILES)}, got {name!r}{hint}")
+    return PROFILES[name]
+
+
+def _scaled(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    scaled = experiment.replace(**changes)
+    if experiment.eval_every:  # as many points on the learning curve, one an epoch at most
+        points = experiment.epochs / experiment.eval_every
+        scaled = scaled.replace(eval_every=max(1, round(scaled.epochs / points)))
+    if experiment.teacher:
+        scaled = scaled.replace(teacher=_scaled(experiment.teacher, changes))
+    return scaled

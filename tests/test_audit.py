@@ -1,0 +1,74 @@
+"""The audit finds exactly the known errata, and notices when that changes."""
+
+import dataclasses
+
+import pytest
+
+from mtpsl.experiments import audit, hitts_printed
+
+
+def change(monkeypatch, name: str, row: str, column: str, value: float) -> None:
+    table = getattr(hitts_printed, name)
+    cells = list(table.rows[row])
+    cells[table.columns.index(column)] = value
+    changed = dataclasses.replace(table, rows={**table.rows, row: tuple(cells)})
+    tables = tuple(changed if t is table else t for t in audit.DELTA_TABLES)
+    monkeypatch.setattr(hitts_printed, name, changed)
+    monkeypatch.setattr(audit, "DELTA_TABLES", tables)
+
+
+def test_known_state():
+    report = audit.audit()
+    assert len(report.deltas) == 54 and all(check.agrees for check in report.deltas)
+    assert report.sums == 0
+    assert len(report.prose) == 30
+    (mismatch,) = [check for check in report.prose if not check.agrees]
+    assert (mismatch.printed, mismatch.computed) == (0.9633, 0.9533)
+    assert report.problems == ()
+
+
+def test_golden_deltas():
+    """By hand from three cells, and two of the independent recomputation's values."""
+    found = {check.where: check.computed for check in audit.audit().deltas}
+    by_hand = ((36.95 / 37.45 - 1) + (1 - 0.5510 / 0.6079) + (1 - 29.51 / 25.94)) / 3
+    assert found["[HiTTs, Table 2] MTL baseline"] == pytest.approx(100 * by_hand)
+    assert found["[HiTTs, Table 1] one-label/Ours"] == pytest.approx(13.230, abs=5e-4)
+    assert found["[HiTTs, Table 9] random-labels/HiTTs (MS)"] == pytest.approx(0.759, abs=5e-4)
+
+
+def test_every_delta_table_is_audited():
+    tables = [t for t in vars(hitts_printed).values() if isinstance(t, hitts_printed.Printed)]
+    assert {t.source for t in tables if "delta_mtl" in t.columns} == {
+        t.source for t in audit.DELTA_TABLES
+    }
+    for table in tables:
+        assert all(len(cells) == len(table.columns) for cells in table.rows.values())
+
+
+def test_main_passes_and_says_so(capsys):
+    assert audit.main() == 0
+    text = capsys.readouterr().out
+    assert "54 of 54" in text and "29 of 30" in text and "0.9533" in text
+    assert "Exactly the known errata remain." in text
+
+
+def test_a_mistyped_cell_is_found(monkeypatch, capsys):
+    change(monkeypatch, "TABLE3", "one-label/MTAN", "depth/rmse", 0.0287)
+    assert audit.main() == 1
+    assert "new mismatch: [HiTTs, Table 3] one-label/MTAN" in capsys.readouterr().out
+
+
+def test_a_vanished_erratum_is_found(monkeypatch, capsys):
+    change(monkeypatch, "TABLE7", "STL", "depth/abs_err", 0.9633)
+    assert audit.main() == 1
+    assert f"known erratum vanished: {audit.FEW_SHOT_DEPTH}" in capsys.readouterr().out
+
+
+def test_another_average_is_found(monkeypatch):
+    original = audit.delta_mtl
+    monkeypatch.setattr(
+        audit, "delta_mtl", lambda r, s, average="": original(r, s, average="tasks")
+    )
+    report = audit.audit()
+    assert sum(check.agrees for check in report.deltas) == 34
+    assert len(report.problems) >= 20

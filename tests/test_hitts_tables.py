@@ -1,0 +1,93 @@
+"""The HiTTs tables as data: complete, consistent, and runnable in principle."""
+
+import inspect
+import math
+
+import pytest
+
+from mtpsl.experiments import hitts, hitts_printed
+from mtpsl.experiments.hitts import TABLES
+from mtpsl.experiments.results import column_of, decide_printed
+from mtpsl.methods import METHODS
+
+ALL = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+
+
+@ALL
+def test_a_table_is_complete(table):
+    assert len({row.name for row in table.rows}) == len(table.rows)
+    for row in table.rows:
+        assert len(row.printed) == len(table.columns)
+        assert bool(row.experiments) != bool(row.why_not_run)
+    for column in table.columns:
+        assert column_of(column).label
+    for claim in table.claims:
+        assert claim.column in table.columns
+        assert table.row(claim.better) != table.row(claim.worse)
+    if "delta_mtl" in table.columns:
+        assert set(table.reference) == {row.group for row in table.rows}
+        for group, reference in table.reference.items():
+            assert table.row(reference).group == group
+            assert math.isnan(table.row(reference).printed[-1])
+
+
+@ALL
+def test_every_claim_holds_for_the_printed_cells(table):
+    for claim in table.claims:
+        assert decide_printed(claim, table).status == "holds", claim.text
+    assert len({claim.text for claim in table.claims}) == len(table.claims)
+
+
+@ALL
+def test_every_row_of_the_paper_is_there_in_its_order(table):
+    printed = getattr(hitts_printed, table.name.upper())
+    assert [row.name for row in table.rows] == list(printed.rows)
+
+
+@ALL
+def test_methods_know_their_arguments(table):
+    for row in table.rows:
+        for experiment in row.experiments:
+            known = inspect.signature(METHODS[experiment.method]).parameters
+            assert set(experiment.method_args) <= set(known)
+            pseudo = {k for k, v in experiment.method_args.items() if v and k.startswith("pseudo")}
+            assert bool(pseudo) == (experiment.teacher is not None)
+            # Thresholds belong to the student: the teacher must stay the plain row's run.
+            assert ("pseudo_labels" in pseudo) == bool(experiment.thresholds)
+            assert experiment.teacher is None or not experiment.teacher.thresholds
+
+
+def test_printed_thresholds():
+    """[HiTTs, App. B]"""
+    one, random = (hitts.ours(s).thresholds for s in ("one_label", "random_labels"))
+    assert one == {"semseg": 0.9, "depth": 0.45, "normals": 0.6}
+    assert random == {"semseg": 0.9, "depth": 0.7, "normals": 0.7}
+
+
+def test_printed_settings():
+    """[HiTTs, Sec. 4.1]"""
+    e = hitts.ours("one_label")
+    assert (e.height, e.width, e.train_images, e.test_images) == (288, 384, 795, 654)
+    assert (e.epochs, e.batch_size, e.lr, e.schedule) == (400, 8, 1e-4, "step")
+
+
+def test_single_task_rows_train_one_network_a_task():
+    for table, row in (("table1", "one-label/STL"), ("table5", "STL"), ("table5", "STL w. L_p*")):
+        experiments = TABLES[table].row(row).experiments
+        assert [e.tasks for e in experiments] == [("semseg",), ("depth",), ("normals",)]
+        assert all(e.teacher is None or e.teacher.tasks == e.tasks for e in experiments)
+
+
+def test_tables_share_runs_and_teachers():
+    one, five, eight = (TABLES[name] for name in ("table1", "table5", "table8"))
+    pairs = (("STL", "STL"), ("MTL baseline", "MTL baseline"), ("Ours", "HiTTs w. L_p + L_f"))
+    for name1, name5 in pairs:
+        row1, row5 = one.row(f"one-label/{name1}"), five.row(name5)
+        assert row1.experiments == row5.experiments and row1.printed[:9] == row5.printed[:9]
+    assert eight.row("Ours").experiments == one.row("one-label/Ours").experiments
+    (plain,) = five.row("HiTTs").experiments
+    for name in (hitts.L_F, hitts.L_P, hitts.BOTH):
+        assert five.row(name).experiments[0].teacher == plain
+    assert five.row("MTL w. L_p*").experiments[0].teacher == five.row("MTL baseline").experiments[0]
+    runs = [e for row in five.rows for e in row.experiments]
+    assert len({e.key for e in runs}) == len(runs) == 17

@@ -1,0 +1,335 @@
+"""Recorded results are read with care, summarized correctly and rendered for people."""
+
+import copy
+import csv
+import io
+import json
+import math
+
+import pytest
+
+from mtpsl import files
+from mtpsl.experiments.hitts import TABLES
+from mtpsl.experiments.profiles import get_profile
+from mtpsl.experiments.render import (
+    render_csv,
+    render_html,
+    render_markdown,
+    stamp,
+    table_lines,
+    write_table,
+)
+from mtpsl.experiments.results import column_of, decide, load_recorded, parse_results
+from mtpsl.experiments.spec import Claim, Experiment, Row, Table
+
+STL, MTL = Experiment(tasks=("depth",)), Experiment(lr=2e-4)
+NAN = float("nan")
+
+SMALL = Table(
+    name="table0",
+    paper="toy",
+    title="A | B",
+    source="[Toy, Table 0]",
+    columns=("semseg/miou", "depth/abs_err", "delta_mtl"),
+    rows=(
+        Row(name="STL", label="STL", experiments=(STL,), printed=(20.0, 0.8, NAN)),
+        Row(name="MTL", label="<MTL>", experiments=(MTL,), printed=(25.0, 0.6, 25.0)),
+        Row(name="Old", label="Old", printed=(22.0, 0.7, 11.25), why_not_run="no code"),
+    ),
+    reference={"": "STL"},
+    claims=(
+        Claim(text="better overall", better="MTL", worse="STL", column="semseg/miou"),
+        Claim(text="lower is better", better="MTL", worse="STL", column="depth/abs_err"),
+        Claim(text="beats the old", better="MTL", worse="Old"),
+    ),
+)
+MEASURED = {  # row -> seed -> (mIoU, AbS)
+    "STL": [(0.20, 0.80), (0.10, 1.00), (0.20, 0.80)],
+    "MTL": [(0.25, 0.60), (0.12, 1.00), (0.23, 0.88)],
+}
+
+
+def recorded(table=SMALL, measured=None, profile="smoke"):
+    """A results file of the documented format."""
+    measured = MEASURED if measured is None else measured
+    scale = get_profile(profile)
+    return {
+        "table": table.name,
+        "paper": table.paper,
+        "profile": profile,
+        "entries": [
+            {
+                "row": row,
+                "seed": seed,
+                "keys": [scale(e).with_seed(seed).key for e in table.row(row).experiments],
+                "experiments": [
+                    scale(e).with_seed(seed).to_dict() for e in table.row(row).experiments
+                ],
+                "metrics": dict(zip(table.columns, values, strict=False)),
+                "seconds": 1.5,
+                "commit": "abc1234",
+                "versions": {"torch": "2.13.0"},
+                "hardware": "2 cores",
+                "date": "2026-01-02T03:04:05",
+                "data": {"name": "rooms13", "version": "1", "stand_in": True},
+            }
+            for row, seeds in measured.items()
+            for seed, values in enumerate(seeds)
+        ],
+    }
+
+
+def results(measured=None, profile="smoke"):
+    return parse_results(recorded(measured=measured, profile=profile), SMALL)
+
+
+# --- reading -------------------------------------------------------------------------------------
+
+
+def test_load_recorded(tmp_path):
+    path = tmp_path / "table0.json"
+    files.write_json(path, recorded())
+    found = load_recorded(path, SMALL)
+    assert found == results()
+    assert [entry.seed for entry in found.of("MTL")] == [0, 1, 2]
+    assert not any(entry.stale for entry in found.entries)
+
+
+def test_a_truncated_or_edited_file_is_named(tmp_path):
+    path = tmp_path / "table0.json"
+    files.write_json(path, recorded())
+    text = path.read_text()
+    for damaged in (text[: len(text) // 2], text.replace("0.25", "0.35")):
+        path.write_text(damaged)
+        with pytest.raises(files.Damaged, match="table0.json"):
+            load_recorded(path, SMALL)
+
+
+@pytest.mark.parametrize(
+    ("damage", "words"),
+    [
+        (lambda v: v.update(table="table1"), "table: expected 'table0', got 'table1'"),
+        (lambda v: v.update(profile="fast"), "profile: expected one of"),
+        (lambda v: v.update(entries=None), "entries: a list"),
+        (lambda v: v["entries"][1].pop("commit"), r"entries\[1\]: expected commit: text"),
+        (lambda v: v["entries"][1].update(seed=True), r"entries\[1\]: expected seed: an integer"),
+        (lambda v: v["entries"][0]["metrics"].update(x="high"), "a number for 'x', got 'high'"),
+        (lambda v: v["entries"][0]["keys"].append("0"), "as many keys as experiments"),
+        (lambda v: v["entries"].append(v["entries"][0]), "a second for row 'STL', seed 0"),
+    ],
+)
+def test_a_file_of_another_format_is_refused(damage, words):
+    values = copy.deepcopy(recorded())
+    damage(values)
+    with pytest.raises(ValueError, match=words):
+        parse_results(values, SMALL, source="here.json")
+
+
+def test_stale_entries_are_marked_and_left_out():
+    values = recorded()
+    last = values["entries"][-1]
+    changed = Experiment.from_dict(last["experiments"][0]).replace(lr=0.5, epochs=7)
+    last["experiments"], last["keys"] = [changed.to_dict()], [changed.key]
+    found = parse_results(values, SMALL)
+    assert found.stale("MTL") == "changed since: epochs, lr" and found.stale("STL") == ""
+    assert [entry.seed for entry in found.of("MTL")] == [0, 1]
+    assert "stale (changed since: epochs, lr)" in render_markdown(SMALL, found, None)
+
+
+def test_entries_of_a_removed_row_are_stale():
+    values = recorded()
+    values["entries"][0]["row"] = "Gone"
+    found = parse_results(values, SMALL)
+    assert found.stale("Gone") == "the table has no such row any more"
+
+
+def test_data_are_those_of_the_entry_unless_bound():
+    """A table does not say on which data it ran; ``bind`` asks for today's."""
+    values = recorded()
+    for entry in values["entries"]:
+        bound = Experiment.from_dict(entry["experiments"][0]).replace(data_version="1")
+        entry["experiments"], entry["keys"] = [bound.to_dict()], [bound.key]
+    assert len(parse_results(values, SMALL).current()) == 6
+    today = parse_results(values, SMALL, bind=lambda e: e.replace(data_version="2"))
+    assert today.current() == () and today.stale("STL") == "changed since: data_version"
+
+
+# --- numbers -------------------------------------------------------------------------------------
+
+
+def test_delta_is_paired_with_the_single_task_run_of_the_same_seed():
+    found = results().values(SMALL, "MTL", "delta_mtl")
+    # seed 0: (0.25 / 0.20 - 1 + 1 - 0.60 / 0.80) / 2; seeds 1 and 2 alike
+    assert found == pytest.approx({0: 0.25, 1: 0.10, 2: 0.025})
+    assert results().values(SMALL, "STL", "delta_mtl") == {}
+    only = results({"STL": MEASURED["STL"][:1], "MTL": MEASURED["MTL"]})
+    assert only.values(SMALL, "MTL", "delta_mtl") == pytest.approx({0: 0.25})
+
+
+def test_delta_needs_every_metric_of_the_table():
+    short = results({"STL": MEASURED["STL"], "MTL": [(0.25,)]})
+    assert short.values(SMALL, "MTL", "delta_mtl") == {}
+
+
+def test_a_missing_number_is_not_a_zero():
+    values = recorded()
+    values["entries"][3]["metrics"]["semseg/miou"] = None
+    found = parse_results(values, SMALL)
+    assert found.values(SMALL, "MTL", "semseg/miou") == {1: 0.12, 2: 0.23}
+
+
+def test_lines_hold_mean_and_sample_deviation_in_printed_units():
+    lines = table_lines(SMALL, results(), results({"MTL": MEASURED["MTL"][:1]}))
+    assert [(line.row.name, line.source, line.n) for line in lines] == [
+        ("STL", "paper", 0),
+        ("STL", "recorded", 3),
+        ("MTL", "paper", 0),
+        ("MTL", "recorded", 3),
+        ("MTL", "computed now", 1),
+        ("Old", "paper", 0),
+    ]
+    assert lines[3].means == pytest.approx((20.0, 2.48 / 3, 12.5))
+    # deviations of 5, -8, 3 from the mean, squared, over n - 1
+    assert lines[3].stds[0] == pytest.approx(math.sqrt((25 + 64 + 9) / 2))
+    assert lines[3].cells(SMALL) == ["20.00 ± 7.00", "0.8267 ± 0.2053", "12.50 ± 11.46"]
+    assert lines[4].cells(SMALL) == ["25.00", "0.6000", "–"]  # no single-task run beside it
+
+
+def test_cost_columns_have_their_own_units():
+    assert column_of("cost/params").scale * 25_055_185 == pytest.approx(25.055185)
+    assert column_of("cost/memory").scale * 2**30 == 1
+
+
+# --- claims --------------------------------------------------------------------------------------
+
+
+def verdict(better, worse, column="semseg/miou", **claim):
+    """Rows given as values of one column, seed by seed."""
+    place = SMALL.columns.index(column)
+    pad = lambda value: tuple(value if i == place else 0.5 for i in range(2))  # noqa: E731
+    found = results({"MTL": [pad(v) for v in better], "STL": [pad(v) for v in worse]})
+    return decide(Claim(text="", better="MTL", worse="STL", column=column, **claim), SMALL, found)
+
+
+def test_a_clear_difference_decides():
+    found = verdict([0.30, 0.32, 0.31], [0.20, 0.21, 0.22])
+    assert (found.status, found.n) == ("holds", 3)
+    assert found.difference == pytest.approx(10.0)  # mean of 10, 11, 9 percent points
+    assert found.error == pytest.approx(1 / math.sqrt(3))
+    assert verdict([0.20, 0.21, 0.22], [0.30, 0.32, 0.31]).status == "does not hold"
+
+
+def test_direction_is_that_of_the_column():
+    assert verdict([0.6, 0.6], [0.8, 0.9], "depth/abs_err").status == "holds"
+
+
+def test_pairing_by_seed_removes_what_seeds_share():
+    assert verdict([0.12, 0.32, 0.52], [0.10, 0.30, 0.50]).status == "holds"
+
+
+def test_within_the_spread_is_undecided():
+    assert verdict([0.30, 0.10, 0.25], [0.20, 0.20, 0.20]).status == "undecided"
+    # mean 1, standard errors 0.6 and 0.4 percent points
+    assert verdict([0.204, 0.216], [0.20, 0.20]).status == "undecided"
+    assert verdict([0.206, 0.214], [0.20, 0.20]).status == "holds"
+    assert verdict([0.20, 0.20], [0.20, 0.20]).status == "undecided"
+
+
+def test_one_seed_is_always_undecided_but_shown():
+    found = verdict([0.90], [0.10])
+    assert (found.status, found.n) == ("undecided", 1)
+    assert found.difference == pytest.approx(80.0)
+
+
+def test_without_common_seeds_nothing_is_said():
+    assert decide(SMALL.claims[0], SMALL, None).status == "not run"
+    assert decide(SMALL.claims[2], SMALL, results()).status == "not run"
+
+
+def test_a_ratio_is_compared_with_its_limit():
+    assert verdict([0.21], [0.20], max_ratio=1.06).status == "holds"
+    found = verdict([0.21], [0.20], max_ratio=1.04)
+    assert found.status == "does not hold" and found.difference == pytest.approx(1.05)
+
+
+# --- text ----------------------------------------------------------------------------------------
+
+
+def test_markdown_golden():
+    text = render_markdown(SMALL, results(), None)
+    assert text.startswith("## Toy, Table 0: A | B\n")
+    for line in (
+        "| Method |  | semseg mIoU ↑ | depth AbS ↓ | Δ_MTL (%) ↑ | n | Status |",
+        "| <MTL> | paper | 25.00 | 0.6000 | 25.00 |  | recorded |",
+        "|  | recorded | 20.00 ± 7.00 | 0.8267 ± 0.2053 | 12.50 ± 11.46 | 3 |  |",
+        "| Old | paper | 22.00 | 0.7000 | 11.25 |  | printed only: no code |",
+        "Recorded: 1 holds, 1 undecided, 1 not run of 3 claims. "
+        "Computed now: 3 not run of 3 claims.",
+        "| better overall | semseg mIoU ↑ | holds (+5.00) "
+        "| holds (+3.33 ± 0.88, n = 3) | not run |",
+        "| beats the old | Δ_MTL (%) ↑ | holds (+13.75) | not run | not run |",
+    ):
+        assert line in text.splitlines(), line
+
+
+def test_the_stamp_names_where_numbers_come_from():
+    text = " ".join(stamp(SMALL, results(), None))
+    for part in ("profile smoke", "rooms13 1 (generated stand-in)", "abc1234", "2 cores"):
+        assert part in text
+    for part in ("n = 3 seeds", "selected by: last", "2026-01-02", "same block", "Computed now: n"):
+        assert part in text
+
+
+def test_html_is_stable_and_escaped():
+    one, two = (render_html(SMALL, results(), results(profile="quick")) for _ in range(2))
+    assert one == two
+    assert "&lt;MTL&gt;" in one and "<MTL>" not in one
+    assert 'id="T_toy-table0"' in one and 'id="T_toy-table0-claims"' in one
+    assert one.count("<table") == one.count("</table>") == 2
+
+
+def test_csv_can_be_read_back():
+    rows = list(csv.DictReader(io.StringIO(render_csv(SMALL, results(), None))))
+    assert len(rows) == 5 * len(SMALL.columns)
+    (cell,) = [
+        r for r in rows
+        if (r["row"], r["source"], r["column"]) == ("MTL", "recorded", "semseg/miou")
+    ]  # fmt: skip
+    assert (cell["value"], cell["std"], cell["n"]) == ("20.0", "7.0", "3")
+
+
+def test_a_table_without_measurements_still_renders(tmp_path):
+    paths = write_table(SMALL, None, None, tmp_path / "new")
+    assert [path.name for path in paths] == ["table0.md", "table0.html", "table0.csv"]
+    assert sorted(paths) == sorted((tmp_path / "new").iterdir())  # nothing temporary left
+    assert "not run" in paths[0].read_text(encoding="utf-8")
+    assert paths[1].read_text(encoding="utf-8").startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
+def test_the_papers_tables_render(table):
+    """With the printed numbers as measured ones, every claim that can hold does."""
+    measured = {
+        row.name: [
+            tuple(
+                value / column_of(column).scale * (1 + 1e-6 * seed)
+                for column, value in zip(table.columns, row.printed, strict=True)
+                if not math.isnan(value) and column != "delta_mtl"
+            )
+            for seed in range(3)
+        ]
+        for row in table.rows
+        if row.experiments
+    }
+    values = json.loads(json.dumps(recorded(table, measured, "quick")))
+    found = parse_results(values, table)
+    assert len(found.current()) == 3 * len(measured)
+    for claim in table.claims:
+        run = table.row(claim.better).experiments and table.row(claim.worse).experiments
+        assert decide(claim, table, found).status == ("holds" if run else "not run"), claim.text
+    for render in (render_markdown, render_html, render_csv):
+        assert "nan" not in render(table, found, None).lower()
+    for row in table.rows:  # and the delta of each row is the printed one
+        delta = found.values(table, row.name, "delta_mtl") if "delta_mtl" in table.columns else {}
+        for value in delta.values():
+            assert 100 * value == pytest.approx(row.printed[-1], abs=0.011)

@@ -1,0 +1,78 @@
+"""Experiments are values: equal ones have equal keys, today, tomorrow and elsewhere."""
+
+import json
+
+import pytest
+
+from mtpsl.experiments.spec import Claim, Experiment, Row, Table
+
+PLAIN = Experiment(numerics=1)
+STUDENT = PLAIN.replace(
+    method="hitts",
+    method_args={"pseudo_labels": True, "pseudo_features": True},
+    thresholds={"semseg": 0.9, "depth": 0.45},
+    teacher=PLAIN.replace(method="hitts"),
+)
+
+
+def test_golden_keys():
+    """A changed key orphans every recorded result: change these only on purpose."""
+    assert PLAIN.key == "7c21d0fb86c7"
+    assert STUDENT.key == "0ebdea8ddfd4"
+
+
+def test_equal_experiments_have_equal_keys():
+    again = PLAIN.replace(
+        method="hitts",
+        method_args={"pseudo_features": True, "pseudo_labels": True},  # another order
+        thresholds={"depth": 0.45, "semseg": 0.9},
+        teacher=PLAIN.replace(method="hitts"),
+    )
+    assert again == STUDENT and again.key == STUDENT.key
+    assert len({again, STUDENT}) == 1
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"seed": 1},
+        {"lr": 2e-4},
+        {"tasks": ("depth", "semseg", "normals")},
+        {"data_version": "2"},
+        {"numerics": 2},
+        {"thresholds": {"semseg": 0.8, "depth": 0.45}},
+        {"teacher": PLAIN.replace(method="hitts", seed=1)},
+        {"teacher": None},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_whatever_decides_a_number_changes_the_key(changes):
+    assert STUDENT.replace(**changes).key != STUDENT.key
+
+
+def test_round_trip_through_json():
+    again = Experiment.from_dict(json.loads(json.dumps(STUDENT.to_dict())))
+    assert again == STUDENT and again.key == STUDENT.key
+    assert again.teacher == STUDENT.teacher and isinstance(again.tasks, tuple)
+
+
+def test_unknown_field_is_named():
+    with pytest.raises(ValueError, match="learning_rate"):
+        Experiment.from_dict({"learning_rate": 1e-4})
+
+
+def test_with_seed_takes_the_teacher_along():
+    other = STUDENT.with_seed(3)
+    assert (other.seed, other.teacher.seed) == (3, 3)
+    assert other.replace(seed=0, teacher=STUDENT.teacher) == STUDENT
+
+
+def test_row_by_name():
+    row = Row(name="a", label="A", experiments=(PLAIN,))
+    table = Table(
+        name="t", paper="p", title="", source="", columns=(), rows=(row,),
+        claims=(Claim(text="", better="a", worse="a"),),
+    )  # fmt: skip
+    assert table.row("a") is row
+    with pytest.raises(KeyError, match="'b'"):
+        table.row("b")
