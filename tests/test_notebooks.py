@@ -1,0 +1,190 @@
+"""The notebooks' conventions: what is committed is what was built, run, and can be read aloud."""
+
+import ast
+import os
+import re
+from pathlib import Path
+
+import jupytext
+import nbformat
+import pytest
+
+from mtpsl.experiments.build_notebooks import BATCH, build
+from mtpsl.experiments.reproduce import Options
+
+FOLDER = Path(__file__).parents[1] / "notebooks"
+SOURCES = sorted(FOLDER.glob("*.py"))
+NAMES = ("00_tour", "10_hitts_method", "11_hitts_tables", "12_hitts_figures", "90_all_tables")
+PARAMETERS = Options().parameters()
+CODE_LINES, DEF_LINES = 12, 5
+PRIVATE = re.compile(r"(?<![\w.])/(home|root|tmp|Users|var|private)/\w")  # paths of a machine
+
+every_notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+
+
+def read(source: Path) -> nbformat.NotebookNode:
+    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+
+
+def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    return [cell for cell in notebook.cells if cell.cell_type == "code" and cell.source.strip()]
+
+
+def outputs(notebook: nbformat.NotebookNode) -> list[tuple[str, nbformat.NotebookNode]]:
+    """(source of its cell, output) for everything the notebook shows."""
+    return [(cell.source, output) for cell in code_cells(notebook) for output in cell.outputs]
+
+
+def complaints(notebook: nbformat.NotebookNode) -> list[str]:
+    """What breaks the conventions that a reader would notice."""
+    return [
+        *about_parameters(notebook),
+        *(said for cell in code_cells(notebook) for said in about_code(cell.source)),
+        *about_outputs(notebook),
+    ]
+
+
+def about_parameters(notebook: nbformat.NotebookNode) -> list[str]:
+    cells = code_cells(notebook)
+    tagged = [i for i, c in enumerate(cells) if "parameters" in c.metadata.get("tags", ())]
+    if len(tagged) != 1:
+        return [f"expected one cell tagged parameters, got {len(tagged)}"]
+    (where,) = tagged
+    declared = {}
+    for node in ast.parse(cells[where].source).body:
+        if not isinstance(node, ast.AnnAssign) or not isinstance(node.value, ast.Constant):
+            return ["parameters: expected only lines such as `seed: int = 0`"]
+        declared[ast.unparse(node.target)] = node.value.value
+    if declared != PARAMETERS:
+        return [f"parameters: expected {PARAMETERS}, got {declared}"]
+    following = cells[where + 1].source if where + 1 < len(cells) else ""
+    calls = [n for n in ast.walk(parse(following)) if isinstance(n, ast.Call)]
+    setups = [n for n in calls if ast.unparse(n.func).split(".")[-1] == "setup"]
+    given = {k.arg: ast.unparse(k.value) for n in setups for k in n.keywords}
+    if given != {name: name for name in PARAMETERS}:
+        return [f"the cell after the parameters must call setup with all of them, got {given}"]
+    return []
+
+
+def about_code(source: str) -> list[str]:
+    found = []
+    lines = [line for line in source.splitlines() if line.strip() and line.strip()[0] != "#"]
+    if len(lines) > CODE_LINES:
+        found.append(f"{len(lines)} code lines in a cell, more than {CODE_LINES}: {lines[0]}")
+    for node in ast.walk(parse(source)):
+        if isinstance(node, ast.FunctionDef) and node.end_lineno - node.lineno >= DEF_LINES:
+            found.append(f"{node.name} is longer than {DEF_LINES} lines; it belongs in the package")
+        if isinstance(node, ast.Attribute) and node.attr in ("zero_grad", "backward"):
+            found.append("training belongs in the package")
+    return found
+
+
+def parse(source: str) -> ast.Module:
+    """The cell's Python, without what only IPython understands."""
+    return ast.parse("\n".join("" if line[:1] in "%!" else line for line in source.splitlines()))
+
+
+def about_outputs(notebook: nbformat.NotebookNode) -> list[str]:
+    found = []
+    for source, output in outputs(notebook):
+        first = source.splitlines()[0]
+        data = output.get("data", {})
+        words = output.get("text", "") + data.get("text/html", "") + data.get("text/plain", "")
+        if output.output_type == "error":
+            found.append(f"error in: {first}")
+        if match := PRIVATE.search(words):
+            found.append(f"a path of the machine, {words[match.start() :][:30]!r}, in: {first}")
+        if "image/png" in data and not output.metadata.get("image/png", {}).get("alt"):
+            found.append(f"a picture without alt text, use show(figure, alt=...) in: {first}")
+    return found
+
+
+def test_all_notebooks_are_there() -> None:
+    assert tuple(source.stem for source in SOURCES) == NAMES
+    assert sorted(p.stem for p in FOLDER.glob("*.ipynb")) == sorted(NAMES)
+
+
+@every_notebook
+def test_is_built_from_its_source(source: Path) -> None:
+    built, written = read(source), jupytext.read(source)
+    assert [(c.cell_type, c.source) for c in built.cells] == [
+        (c.cell_type, c.source) for c in written.cells
+    ], f"run `make notebooks ONLY={source.stem}`"
+
+
+@every_notebook
+def test_was_run_from_top_to_bottom(source: Path) -> None:
+    cells = code_cells(read(source))
+    assert [cell.execution_count for cell in cells] == list(range(1, len(cells) + 1))
+    # nbval compares only cells that were run; a notebook that shows nothing tests nothing
+    assert sum(bool(cell.outputs) for cell in cells) >= 3
+
+
+@every_notebook
+def test_keeps_the_conventions(source: Path) -> None:
+    assert complaints(read(source)) == []
+
+
+@every_notebook
+def test_carries_no_metadata_of_a_run(source: Path) -> None:
+    notebook = read(source)
+    assert set(notebook.metadata) <= {"kernelspec", "jupytext"}
+    assert {key for cell in notebook.cells for key in cell.metadata} <= {"tags"}
+
+
+def good() -> nbformat.NotebookNode:
+    v4 = nbformat.v4
+    values = "\n".join(f"{n}: {type(v).__name__} = {v!r}" for n, v in PARAMETERS.items())
+    call = "session = setup(" + ", ".join(f"{n}={n}" for n in PARAMETERS) + ")"
+    picture = v4.new_output("display_data", {"image/png": ""}, metadata={"image/png": {"alt": "A"}})
+    return v4.new_notebook(
+        cells=[
+            v4.new_code_cell(values, metadata={"tags": ["parameters"]}),
+            v4.new_code_cell(call),
+            v4.new_code_cell("show(figure, alt='A')", outputs=[picture]),
+        ]
+    )
+
+
+def test_the_conventions_can_be_kept_and_broken() -> None:
+    assert complaints(good()) == []
+
+    notebook = good()
+    notebook.cells[0].source = notebook.cells[0].source.replace("seed: int = 0", "seed: int = 1")
+    assert "parameters: expected" in complaints(notebook)[0]
+
+    notebook = good()
+    notebook.cells[1].source = "session = setup(profile=profile)"
+    assert "must call setup with all of them" in complaints(notebook)[0]
+
+    notebook = good()
+    notebook.cells[2].outputs[0].metadata = {}
+    assert "without alt text" in complaints(notebook)[0]
+
+    notebook = good()
+    notebook.cells[2].outputs = [nbformat.v4.new_output("stream", text="saved /home/me/x.png")]
+    assert "a path of the machine" in complaints(notebook)[0]
+
+    notebook = good()
+    notebook.cells[2].source = "\n".join(f"x = {i}" for i in range(13))
+    assert "13 code lines" in complaints(notebook)[0]
+
+    notebook = good()
+    notebook.cells[2].source = "loss.backward()"
+    assert complaints(notebook) == ["training belongs in the package"]
+
+
+def test_building_twice_changes_nothing(tmp_path: Path) -> None:
+    source = tmp_path / "00_small.py"
+    source.write_text('# %% tags=["parameters"]\nseed: int = 0\n\n# %%\nprint(seed + 1)\n')
+    environment = os.environ | BATCH
+    assert build(source, environment) == ""
+    first = source.with_suffix(".ipynb").read_bytes()
+    assert build(source, environment) == ""
+    assert source.with_suffix(".ipynb").read_bytes() == first
+    notebook = read(source)
+    assert notebook.cells[0].metadata == {"tags": ["parameters"]}
+    assert notebook.cells[1].outputs[0].text == "1\n"
+
+    source.write_text("# %%\nraise ValueError('expected to fail')\n")
+    assert "ValueError: expected to fail" in build(source, environment)
