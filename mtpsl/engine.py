@@ -1,0 +1,399 @@
+"""The training loop: plain PyTorch on one device, read from top to bottom.
+
+Everything random in an epoch (order, augmentation, dropout) is a function of the seed and the
+epoch's number, and the learning rate one of the step's number. So a checkpoint holds weights and
+optimizer state and nothing else, and a resumed run is the uninterrupted run, bit for bit.
+"""
+
+import hashlib
+import math
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from mtpsl import files
+from mtpsl.batch import Batch
+from mtpsl.methods.base import Method, Terms
+from mtpsl.metrics import delta_mtl
+from mtpsl.tasks import TaskSet
+
+CHECK_EVERY = 32  # steps between looks at the loss on a GPU, where every look makes it wait
+
+
+class NonFiniteLoss(RuntimeError):
+    """A loss term is NaN or infinite; the message names term, epoch, step and images."""
+
+
+class Loader(Protocol):
+    """Training batches (``data.loader.TrainLoader``); an epoch depends on its number alone."""
+
+    @property
+    def steps(self) -> int: ...
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]: ...
+
+
+@dataclass(frozen=True)
+class Fit:
+    """What a training run leaves beside the weights."""
+
+    history: list[dict[str, Any]]  # one entry an epoch: epoch (from 1), lr, seconds, terms, metrics
+    epoch: int  # after which the method's weights were taken
+
+
+def fit(
+    method: Method,
+    loader: Loader,
+    *,
+    epochs: int,
+    lr: float,
+    weight_decay: float = 0.0,
+    schedule: str = "constant",
+    schedule_args: Mapping[str, Any] | None = None,
+    precision: Literal["fp32", "bf16"] = "fp32",
+    channels_last: bool = False,
+    accumulate: int = 1,
+    average_last: float = 0.0,
+    select: Literal["last", "best_on_test"] = "last",
+    eval_every: int = 0,
+    curve: Callable[[], dict[str, dict[str, float]]] | None = None,
+    seed: int = 0,
+    folder: Path | None = None,
+    progress: bool = True,
+) -> Fit:
+    """Trains ``method`` in place and leaves it with the selected weights.
+
+    Args:
+        method: On the device it is to train on.
+        loader: Yields tuples of ``method.views`` batches.
+        epochs: Passes over the images.
+        lr: Adam's learning rate; the method may give groups of parameters their own.
+        weight_decay: Adam's L2 penalty.
+        schedule: A key of ``SCHEDULES``.
+        schedule_args: Keyword arguments of the schedule.
+        precision: "bf16" runs forward passes under autocast.
+        channels_last: Stores images and weights with channels innermost, faster on many devices.
+        accumulate: Batches whose mean gradient makes one optimizer step.
+        average_last: Share of the steps, at the end, whose weights are averaged.
+        select: "best_on_test" keeps the weights of the best point of the curve: what the released
+            codes do, for parity only, because it looks at the test set.
+        eval_every: Epochs between points of the learning curve; 0 for none.
+        curve: Measures such a point, split -> metrics; it cannot change the run.
+        seed: Of everything random in the method.
+        folder: For ``log.jsonl`` and ``checkpoint/``; training goes on where these stop.
+        progress: Shows a bar on stderr, unless the environment says MTPSL_PROGRESS=0.
+
+    Raises:
+        NonFiniteLoss: At the first loss that is not a number.
+        ValueError: If ``folder`` holds a run with other settings.
+    """
+    if select == "best_on_test" and not (curve and eval_every):
+        raise ValueError("select: best_on_test needs a learning curve; set eval_every")
+    device = next(method.parameters()).device
+    if channels_last:
+        method.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(
+        method.param_groups(lr), lr=lr, weight_decay=weight_decay, fused=True
+    )
+    base_lrs = [group["lr"] for group in optimizer.param_groups]
+    rate = SCHEDULES[schedule]
+    schedule_args = dict(schedule_args or {})
+    steps = loader.steps * epochs
+    averaged_from = steps - round(average_last * steps)
+
+    history: list[dict[str, Any]] = []
+    mean, best = WeightMean(), Best()
+    checkpoints = None
+    if folder:
+        settings = {
+            "steps": steps, "epochs": epochs, "lr": lr, "weight_decay": weight_decay,
+            "schedule": schedule, "schedule_args": schedule_args, "precision": precision,
+            "channels_last": channels_last, "accumulate": accumulate, "select": select,
+            "average_last": average_last, "eval_every": eval_every, "seed": seed,
+        }  # fmt: skip
+        checkpoints = files.Checkpoints(folder / "checkpoint", settings)
+        history = restore(checkpoints, method, optimizer, mean, best)
+        files.write_lines(folder / "log.jsonl", history)
+
+    silent = not progress or os.environ.get("MTPSL_PROGRESS") == "0"
+    bar = tqdm(total=steps, initial=loader.steps * len(history), unit="step", disable=silent)
+    for epoch in range(len(history), epochs):
+        began = time.perf_counter()
+        losses = EpochLosses(epoch, every=1 if device.type == "cpu" else CHECK_EVERY)
+        method.train()
+        with seeded(device, seed, "epoch", epoch):
+            for i, views in enumerate(loader.epoch(epoch)):
+                step = epoch * loader.steps + i
+                views = [prepare(view, device, channels_last) for view in views]
+                with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                    terms = method.training_step(*views, progress=step / steps)
+                losses.add(i, terms, views[0].index)
+                first = i - i % accumulate  # of the batches that share this optimizer step
+                size = min(accumulate, loader.steps - first)
+                (sum(terms.values()) / size).backward()
+                if i == first + size - 1:
+                    factor = rate(epoch, epochs, step, steps, **schedule_args)
+                    for group, base in zip(optimizer.param_groups, base_lrs, strict=True):
+                        group["lr"] = base * factor
+                    optimizer.step()
+                    optimizer.zero_grad()
+                    method.after_step()
+                    if step >= averaged_from:
+                        mean.update(method)
+                if bar.update():  # the bar was just redrawn, so reading values slows nothing down
+                    bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", **losses.latest(), refresh=False)
+        entry = {"epoch": epoch + 1, "lr": base_lrs[0] * factor, "terms": losses.means()}
+        require_finite_weights(method, epoch)
+        entry["seconds"] = round(time.perf_counter() - began, 3)
+
+        last = epoch + 1 == epochs
+        if curve and eval_every and (last or (epoch + 1) % eval_every == 0):
+            with mean.applied(method):  # a point shows the weights that stopping here would give
+                entry["metrics"] = curve()
+                if select == "best_on_test":
+                    best.consider(method, epoch + 1, entry["metrics"]["test"])
+        history.append(entry)
+        if checkpoints:
+            files.append_line(folder / "log.jsonl", entry)
+            if last or checkpoints.due():
+                save(checkpoints, method, optimizer, mean, best, history)
+    bar.close()
+
+    mean.apply(method)
+    best.apply(method)
+    return Fit(history, best.epoch or epochs)
+
+
+@torch.no_grad()
+def evaluate(
+    method: Method, loader: Iterable[Batch], tasks: TaskSet | None = None
+) -> dict[str, float]:
+    """Metrics over a whole split, ``{"semseg/miou": 0.31, ...}``; changes neither run nor RNG.
+
+    Args:
+        method: Any mode, any device; its mode is restored.
+        loader: Clean batches. Only what ``Batch.mask`` allows counts.
+        tasks: Which to measure; by default all of the method's.
+    """
+    tasks = tasks or method.tasks
+    device, training = next(method.parameters()).device, method.training
+    metrics = {t.name: t.metric() for t in tasks}
+    method.eval()
+    with seeded(device, "evaluate"):
+        for batch in loader:
+            batch = batch.to(device)
+            predictions = method.predict(batch.images)
+            for t in tasks:
+                prediction = predictions[t.name].float()
+                metrics[t.name].update(prediction, batch.targets[t.name], batch.mask(t.name))
+    method.train(training)
+    return {f"{t.name}/{k}": v for t in tasks for k, v in metrics[t.name].compute().items()}
+
+
+# ------------------------------------------------------------------ pieces of the loop
+
+
+def constant(epoch: int, epochs: int, step: int, steps: int) -> float:
+    """Always the base learning rate."""
+    return 1.0
+
+
+def stairs(
+    epoch: int, epochs: int, step: int, steps: int, *, step_size: int = 100, gamma: float = 0.5
+) -> float:
+    """Halved every 100 epochs [HiTTs, Sec. 4.1]."""
+    return gamma ** (epoch // step_size)
+
+
+def poly(epoch: int, epochs: int, step: int, steps: int, *, power: float = 0.9) -> float:
+    """Falls to 0 epoch by epoch, as on PASCAL-Context [HiTTs, Sec. 4.1]."""
+    return (1 - epoch / epochs) ** power
+
+
+def cosine(
+    epoch: int, epochs: int, step: int, steps: int, *, warmup: float = 0.0, floor: float = 0.0
+) -> float:
+    """Half a cosine from 1 to ``floor``, step by step, after a linear rise over a share."""
+    rise = round(warmup * steps)
+    if step < rise:
+        return (step + 1) / rise
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {
+    "constant": constant,
+    "step": stairs,
+    "poly": poly,
+    "cosine": cosine,
+}
+
+
+@contextmanager
+def seeded(device: torch.device, *purpose: int | str) -> Iterator[None]:
+    """Draws inside depend on ``purpose`` alone; draws outside do not notice."""
+    digest = hashlib.sha256(repr(purpose).encode()).digest()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
+        yield
+
+
+def prepare(batch: Batch, device: torch.device, channels_last: bool) -> Batch:
+    batch = batch.to(device)
+    if channels_last:
+        images = batch.images.contiguous(memory_format=torch.channels_last)
+        batch = replace(batch, images=images)
+    return batch
+
+
+class EpochLosses:
+    """Sums an epoch's loss terms and stops at one that is not finite.
+
+    Values stay on the device and are looked at every so many steps.
+    """
+
+    def __init__(self, epoch: int, every: int) -> None:
+        self.epoch, self.every = epoch, every
+        self.count, self.sums = 0, dict[str, Tensor]()
+        self.recent: list[tuple[int, Terms, Tensor]] = []
+
+    def add(self, step: int, terms: Terms, index: Tensor) -> None:
+        terms = {name: value.detach().float() for name, value in terms.items()}
+        self.count += 1
+        for name, value in terms.items():
+            self.sums[name] = self.sums[name] + value if name in self.sums else value
+        self.recent.append((step, terms, index))
+        if len(self.recent) >= self.every:
+            self.check()
+
+    def check(self) -> None:
+        if not self.recent:
+            return
+        if torch.stack([sum(terms.values()) for _, terms, _ in self.recent]).isfinite().all():
+            self.recent.clear()
+            return
+        for step, terms, index in self.recent:
+            for name, value in terms.items():
+                if not value.isfinite():
+                    raise NonFiniteLoss(
+                        f"loss term {name!r}: expected a finite number, got {value.item()} in "
+                        f"epoch {self.epoch + 1}, step {step + 1}, images {index.tolist()}; "
+                        "look at these images or lower lr"
+                    )
+
+    def latest(self) -> dict[str, str]:
+        return {name: f"{float(total) / self.count:.3f}" for name, total in self.sums.items()}
+
+    def means(self) -> dict[str, float]:
+        self.check()
+        return {name: float(total) / self.count for name, total in self.sums.items()}
+
+
+def require_finite_weights(method: Method, epoch: int) -> None:
+    for name, parameter in method.named_parameters():
+        if not parameter.isfinite().all():
+            raise NonFiniteLoss(
+                f"weights {name!r}: expected finite numbers after epoch {epoch + 1}, got NaN or "
+                "infinity from a finite loss; lower lr"
+            )
+
+
+class WeightMean:
+    """Running mean of weights and buffers, normalization statistics included."""
+
+    def __init__(self) -> None:
+        self.count, self.tensors = 0, dict[str, Tensor]()
+
+    @torch.no_grad()
+    def update(self, method: nn.Module) -> None:
+        self.count += 1
+        for name, live in method.state_dict().items():
+            if live.is_floating_point():
+                if name not in self.tensors:
+                    self.tensors[name] = live.clone()
+                self.tensors[name].lerp_(live, 1 / self.count)
+
+    @torch.no_grad()
+    def apply(self, method: nn.Module) -> None:
+        """Exchanges the method's weights and the mean; nothing to do before the first update."""
+        live = method.state_dict()
+        for name, mean in self.tensors.items():
+            now = live[name].clone()
+            live[name].copy_(mean)
+            mean.copy_(now)
+
+    @contextmanager
+    def applied(self, method: nn.Module) -> Iterator[None]:
+        self.apply(method)
+        yield
+        self.apply(method)  # the second exchange restores every bit
+
+
+class Best:
+    """The best point of a learning curve, by the mean gain over the tasks' headline metrics."""
+
+    def __init__(self) -> None:
+        self.epoch, self.metrics, self.tensors = 0, dict[str, float](), dict[str, Tensor]()
+
+    def consider(self, method: Method, epoch: int, metrics: dict[str, float]) -> None:
+        names = {t.name: t.headline for t in method.tasks}
+        metrics = {f"{task}/{name}": metrics[f"{task}/{name}"] for task, name in names.items()}
+        if not all(map(math.isfinite, metrics.values())):
+            return
+        if self.epoch:
+            gain = delta_mtl(metrics, self.metrics, average="headline", headlines=names)
+            if not gain > 0:
+                return
+        self.epoch, self.metrics = epoch, metrics
+        self.tensors = {name: t.clone() for name, t in method.state_dict().items()}
+
+    def apply(self, method: nn.Module) -> None:
+        if self.epoch:
+            method.load_state_dict(self.tensors)
+
+
+def save(
+    checkpoints: files.Checkpoints,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    mean: WeightMean,
+    best: Best,
+    history: list[dict[str, Any]],
+) -> None:
+    """Everything that the rest of the run depends on."""
+    tensors = {"live": method.state_dict(), "mean": mean.tensors, "best": best.tensors}
+    facts = {
+        "history": history,
+        "averaged": mean.count,
+        "best": {"epoch": best.epoch, "metrics": best.metrics},
+    }
+    checkpoints.save(len(history), tensors, optimizer.state_dict(), facts)
+
+
+def restore(
+    checkpoints: files.Checkpoints,
+    method: Method,
+    optimizer: torch.optim.Optimizer,
+    mean: WeightMean,
+    best: Best,
+) -> list[dict[str, Any]]:
+    """The inverse of ``save``; returns the history, empty where there is nothing to resume."""
+    found = checkpoints.load()
+    if found is None:
+        return []
+    tensors, optimizer_state, facts = found
+    method.load_state_dict(tensors["live"])
+    optimizer.load_state_dict(optimizer_state)
+    live = method.state_dict()  # for device and memory format
+    mean.count = facts["averaged"]
+    mean.tensors = {n: live[n].clone().copy_(t) for n, t in tensors.get("mean", {}).items()}
+    best.epoch, best.metrics = facts["best"]["epoch"], facts["best"]["metrics"]
+    best.tensors = {n: live[n].clone().copy_(t) for n, t in tensors.get("best", {}).items()}
+    return facts["history"]

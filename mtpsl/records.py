@@ -1,0 +1,174 @@
+"""What a finished run leaves: its numbers with everything needed to judge them.
+
+A run's folder is ``<root>/<key>/`` with ``experiment.json``, ``record.json``,
+``weights.safetensors``, ``log.jsonl``, ``checkpoint/``, ``supervision/`` and ``lock``. The record
+is written last, so where it is intact the run is complete.
+"""
+
+import fcntl
+import functools
+import math
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, fields
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import mtpsl
+from mtpsl import files
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunRecord:
+    """One trained network: what ran, what came out, where and when."""
+
+    experiment: dict[str, Any]  # ``Experiment.to_dict``
+    key: str
+    metrics: dict[str, dict[str, float]]  # split -> "task/metric" -> fraction, meters or degrees
+    history: list[dict[str, Any]]  # one entry an epoch, see ``engine.Fit``
+    selected_epoch: int  # whose weights were stored and measured
+    params: int  # trainable
+    macs: int  # multiply-adds of one image at the size it was trained on
+    thop_flops: int  # the same in the papers' convention (``models.cost``)
+    seconds: dict[str, float]  # "train", "discover", "test"
+    images_per_s: float  # while training
+    peak_memory: int  # bytes; of the GPU, or by which the process grew on a CPU
+    labels: dict[str, Any]  # the label setting's "hash" and "counts"
+    data: dict[str, Any]  # "name", "version", "stand_in"
+    environment: dict[str, Any]  # ``environment()``
+    weights_sha256: str
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "RunRecord":
+        """From JSON, where null stands for a metric that is NaN.
+
+        Raises:
+            ValueError: If the fields are not those of a record.
+        """
+        expected = {field.name for field in fields(cls)}
+        if set(values) != expected:
+            differing = sorted(expected ^ set(values))
+            raise ValueError(f"record: expected fields {sorted(expected)}, differing: {differing}")
+        values = dict(values)
+        values["metrics"] = _with_nan(values["metrics"])
+        values["history"] = [
+            {**entry, "metrics": _with_nan(entry["metrics"])} if "metrics" in entry else entry
+            for entry in values["history"]
+        ]
+        return cls(**values)
+
+
+class RunStore:
+    """Finished runs by key, shared by any number of processes on one machine.
+
+    Args:
+        root: Their folder; made when the first run needs it.
+    """
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+
+    def folder(self, key: str) -> Path:
+        return self.root / key
+
+    def weights(self, key: str) -> Path:
+        return self.folder(key) / "weights.safetensors"
+
+    @contextmanager
+    def lock(self, key: str) -> Iterator[None]:
+        """Waits until no other process works on this run; a killed one lets go by itself."""
+        folder = self.folder(key)
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(folder / "lock", "a+") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                file.seek(0)
+                print(f"run {key}: waiting for process {file.read()}", file=sys.stderr)
+                fcntl.flock(file, fcntl.LOCK_EX)
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            yield
+
+    def load(self, key: str) -> RunRecord | None:
+        """The record of a complete, intact run; None where it has to be done (again).
+
+        What is damaged is named on stderr.
+        """
+        path = self.folder(key) / "record.json"
+        try:
+            record = RunRecord.from_dict(files.read_json(path))
+            files.check_sha256(self.weights(key), record.weights_sha256)
+        except FileNotFoundError:
+            return None
+        except (files.Damaged, ValueError) as error:
+            print(f"run {key} is damaged and has to be done again: {error}", file=sys.stderr)
+            return None
+        return record
+
+    def save(self, record: RunRecord) -> None:
+        """Completes a run; its weights must be in place."""
+        files.write_json(self.folder(record.key) / "record.json", asdict(record))
+
+
+def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Versions, commit, hardware and date, for a record.
+
+    Args:
+        device: Where the run computes.
+    """
+    device = torch.device(device)
+    versions = {name: metadata.version(name) for name in ("torch", "numpy", "safetensors")}
+    versions = {"mtpsl": mtpsl.__version__, "python": platform.python_version(), **versions}
+    hardware = f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    if device.type == "cuda":
+        hardware = torch.cuda.get_device_name(device)
+        versions["cuda"] = str(torch.version.cuda)
+    return {
+        "versions": versions,
+        "commit": commit(),
+        "hardware": hardware,
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+@functools.cache
+def commit() -> str:
+    """The package's commit, ``-dirty`` where its source differs from it; "unknown" outside git."""
+    package = Path(mtpsl.__file__).parent
+    try:
+        head = _git(package, "rev-parse", "--short=12", "HEAD")
+        _git(package, "ls-files", "--error-unmatch", "__init__.py")  # another project's repository
+        # Only the package decides numbers; notebooks and results may change meanwhile.
+        changed = _git(package, "status", "--porcelain", "--", ".")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return f"{head}-dirty" if changed else head
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _cpu_name() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text().splitlines() if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def _with_nan(metrics: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:
+    return {
+        split: {name: math.nan if value is None else value for name, value in values.items()}
+        for split, values in metrics.items()
+    }

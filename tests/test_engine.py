@@ -1,0 +1,463 @@
+"""The loop: what it learns, what it writes, and that nothing can change a run unseen."""
+
+import json
+import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from mtpsl import engine, files
+from mtpsl.batch import Batch
+from mtpsl.engine import NonFiniteLoss, evaluate, fit
+from mtpsl.methods.base import Method, Terms, supervised_terms
+from mtpsl.tasks import TaskSet, depth, semseg
+
+TASKS = TaskSet((semseg(("a", "b", "c")), depth()))
+
+
+class TinyMethod(Method):
+    """Everything that could break a resume: dropout, normalization statistics, several groups."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tasks = TASKS
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout2d(0.2)
+        )
+        self.heads = nn.ModuleDict({t.name: nn.Conv2d(8, t.channels, 1) for t in TASKS})
+        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.seen: list[float] = []
+
+    def training_step(self, *views: Batch, progress: float) -> Terms:
+        (batch,) = views
+        self.seen.append(progress)
+        return supervised_terms(TASKS, self.predict(batch.images), batch)
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        features = self.body(images)
+        return {name: head(features) for name, head in self.heads.items()}
+
+    def param_groups(self, lr: float) -> list[dict]:
+        return [
+            {"params": list(self.body.parameters()), "lr": lr},
+            {"params": list(self.heads.parameters()), "lr": 10 * lr},
+        ]
+
+    def after_step(self) -> None:
+        self.steps += 1
+
+
+def make_method(seed: int = 0) -> TinyMethod:
+    torch.manual_seed(seed)
+    return TinyMethod()
+
+
+def make_batch(seed: int, images: int = 2) -> Batch:
+    generator = torch.Generator().manual_seed(seed)
+    size = (images, 1, 8, 8)
+    targets = {
+        "semseg": torch.randint(0, 3, size, generator=generator),
+        "depth": 1 + torch.rand(size, generator=generator),
+    }
+    everything = torch.ones(size, dtype=torch.bool)
+    return Batch(
+        images=torch.rand(images, 3, 8, 8, generator=generator),
+        targets=targets,
+        valid={t: everything for t in targets},
+        labeled={t: torch.ones(images, dtype=torch.bool) for t in targets},
+        index=torch.arange(images) + 10 * seed,
+    )
+
+
+class TinyLoader:
+    def __init__(self, steps: int = 3, pause: float = 0.0, batches: list[Batch] | None = None):
+        self.batches = batches or [make_batch(i) for i in range(steps)]
+        self.steps, self.pause = len(self.batches), pause
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
+        order = torch.randperm(self.steps, generator=torch.Generator().manual_seed(epoch))
+        for i in order.tolist():
+            time.sleep(self.pause)
+            yield (self.batches[i],)
+
+
+def curve(method: Method, loader: TinyLoader):
+    def measure() -> dict[str, dict[str, float]]:
+        torch.rand(7)  # an evaluation that draws
+        metrics = evaluate(method, loader.batches)
+        return {"test": metrics, "train": metrics}
+
+    return measure
+
+
+def run(method: Method, loader: TinyLoader | None = None, **changes):
+    loader = loader or TinyLoader()
+    settings = {"epochs": 4, "lr": 1e-2, "progress": False} | changes
+    return fit(method, loader, **settings)
+
+
+def same(a: nn.Module, b: nn.Module) -> bool:
+    pairs = zip(a.state_dict().items(), b.state_dict().items(), strict=True)
+    return all(n == m and torch.equal(x, y) for (n, x), (m, y) in pairs)
+
+
+# --- the loop ----------------------------------------------------------------------------------
+
+
+def test_learns_and_says_what_it_did() -> None:
+    method = make_method()
+    done = run(method, epochs=8)
+    assert [entry["epoch"] for entry in done.history] == list(range(1, 9))
+    assert set(done.history[0]["terms"]) == {"semseg", "depth"}
+    assert done.history[-1]["terms"]["depth"] < 0.5 * done.history[0]["terms"]["depth"]
+    assert done.epoch == 8
+    assert method.steps == 24
+    assert method.seen[0] == 0 and method.seen == sorted(method.seen) and method.seen[-1] < 1
+
+
+def test_same_seed_same_bits_and_another_seed_others() -> None:
+    a, b, other = make_method(), make_method(), make_method()
+    run(a, seed=1)
+    torch.rand(100)  # the global generator is nobody's business
+    run(b, seed=1)
+    run(other, seed=2)
+    assert same(a, b)
+    assert not same(a, other)
+
+
+def test_one_step_is_adams() -> None:
+    method, expected = make_method().eval(), make_method()
+    loader = TinyLoader(1)
+    run(method, loader, epochs=1, lr=1e-3)
+    with engine.seeded(torch.device("cpu"), 0, "epoch", 0):
+        terms = expected.training_step(loader.batches[0], progress=0.0)
+    optimizer = torch.optim.Adam(expected.param_groups(1e-3))
+    (terms["semseg"] + terms["depth"]).backward()
+    optimizer.step()
+    expected.after_step()
+    for x, y in zip(method.state_dict().values(), expected.state_dict().values(), strict=True):
+        torch.testing.assert_close(x, y)
+
+
+def test_accumulated_steps_are_the_mean_of_their_batches() -> None:
+    class Linear(TinyMethod):
+        def training_step(self, *views: Batch, progress: float) -> Terms:
+            return {"sum": self.heads["depth"].bias.sum() * views[0].images.mean()}
+
+    torch.manual_seed(0)
+    method = Linear()
+    seen = []
+    hook = method.heads["depth"].bias.register_post_accumulate_grad_hook(
+        lambda p: seen.append(p.grad.item())
+    )
+    loader = TinyLoader(3)
+    run(method, loader, epochs=1, accumulate=2)
+    hook.remove()
+    means = [loader.batches[i].images.mean().item() for i in (0, 1, 2)]
+    order = torch.randperm(3, generator=torch.Generator().manual_seed(0)).tolist()
+    first, second, third = (means[i] for i in order)
+    assert method.steps == 2
+    assert seen == pytest.approx([first / 2, (first + second) / 2, third])  # the rest counts fully
+
+
+@pytest.mark.parametrize("steps", [3, 4])
+def test_average_of_the_last_steps(steps: int) -> None:
+    method, loader = make_method(), TinyLoader(steps)
+    states = []
+
+    class Spy(TinyLoader):
+        def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
+            for i, views in enumerate(super().epoch(epoch)):
+                if epoch == 3 and i:  # after the steps before this one
+                    states.append(method.heads["depth"].weight.detach().clone())
+                yield views
+
+    spy = Spy(batches=loader.batches)
+    plain = make_method()
+    run(plain, loader)
+    run(method, spy, average_last=0.25)  # the last of four epochs
+    states.append(plain.heads["depth"].weight.detach())
+    torch.testing.assert_close(method.heads["depth"].weight, torch.stack(states).mean(0))
+    assert not same(method, plain)
+    assert method.steps == plain.steps  # counters are not averaged
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "expected"),
+    [
+        ("constant", {}, [1, 1, 1, 1]),
+        ("step", {"step_size": 1, "gamma": 0.5}, [1, 1, 0.5, 0.5]),
+        ("poly", {"power": 2.0}, [1, 1, 0.25, 0.25]),
+        ("cosine", {}, [1, 0.5 + 0.25 * math.sqrt(2), 0.5, 0.5 - 0.25 * math.sqrt(2)]),
+        ("cosine", {"warmup": 0.5, "floor": 0.1}, [0.5, 1, 1, 0.55]),
+    ],
+)
+def test_schedules(name: str, arguments: dict, expected: list[float]) -> None:
+    rate = engine.SCHEDULES[name]
+    found = [rate(step // 2, 2, step, 4, **arguments) for step in range(4)]
+    assert found == pytest.approx(expected)
+
+
+def test_the_schedule_reaches_every_group_of_parameters() -> None:
+    method = make_method()
+    done = run(method, epochs=2, schedule="step", schedule_args={"step_size": 1, "gamma": 0.0})
+    frozen = make_method()
+    run(frozen, epochs=1)
+    assert [entry["lr"] for entry in done.history] == [0.01, 0.0]
+    assert torch.equal(method.heads["depth"].weight, frozen.heads["depth"].weight)
+
+
+def test_half_precision_and_channels_last_train() -> None:
+    method = make_method()
+    done = run(method, precision="bf16", channels_last=True, epochs=6)
+    assert method.body[0].weight.is_contiguous(memory_format=torch.channels_last)
+    assert method.body[0].weight.dtype == torch.float32
+    assert done.history[-1]["terms"]["depth"] < done.history[0]["terms"]["depth"]
+
+
+# --- evaluation --------------------------------------------------------------------------------
+
+
+def test_evaluation_is_the_metric_over_the_split() -> None:
+    method = make_method()
+    batch = make_batch(0, images=4)
+    found = evaluate(method, [batch])
+    error = method.eval().predict(batch.images)["depth"].clamp(min=1e-9) - batch.targets["depth"]
+    assert found["depth/abs_err"] == pytest.approx(error.abs().mean().item(), rel=1e-5)
+    assert set(found) >= {"semseg/miou", "semseg/pixel_acc", "depth/abs_err", "depth/rmse"}
+    assert evaluate(method, [batch], TaskSet((depth(),))).keys() == {
+        name for name in found if name.startswith("depth/")
+    }
+
+
+def test_evaluation_leaves_mode_weights_and_generator_alone() -> None:
+    method = make_method().train()
+    before, state = make_method(), torch.get_rng_state()
+    evaluate(method, [make_batch(0)])
+    assert method.training
+    assert same(method, before)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_a_learning_curve_changes_nothing() -> None:
+    with_curve, without = make_method(), make_method()
+    loader = TinyLoader()
+    done = run(with_curve, loader, eval_every=3, curve=curve(with_curve, loader), average_last=0.5)
+    run(without, loader, average_last=0.5)
+    assert same(with_curve, without)
+    assert [e["epoch"] for e in done.history if "metrics" in e] == [3, 4]  # and always the last
+    assert done.history[-1]["metrics"]["test"] == evaluate(with_curve, loader.batches)
+
+
+def test_best_on_test_keeps_the_best_point() -> None:
+    method = make_method()
+
+    class Ending(TinyLoader):
+        """The last epoch ruins the network."""
+
+        def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
+            if epoch == 3:
+                method.heads["depth"].bias.data.add_(100.0)
+            return super().epoch(epoch)
+
+    loader = Ending()
+    done = run(method, loader, eval_every=1, curve=curve(method, loader), select="best_on_test")
+    assert done.epoch < 4
+    chosen = done.history[done.epoch - 1]["metrics"]["test"]
+    assert evaluate(method, loader.batches) == chosen
+    with pytest.raises(ValueError, match="eval_every"):
+        run(make_method(), select="best_on_test")
+
+
+# --- what must stop a run ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("every", [1, 5])
+def test_a_loss_that_is_not_finite_names_term_epoch_step_and_images(every, monkeypatch) -> None:
+    class Broken(TinyMethod):
+        def training_step(self, *views: Batch, progress: float) -> Terms:
+            terms = super().training_step(*views, progress=progress)
+            if 20 in views[0].index:
+                terms["depth"] = terms["depth"] * float("nan")
+            return terms
+
+    losses = engine.EpochLosses  # a GPU looks at its losses only every so many steps
+    monkeypatch.setattr(engine, "EpochLosses", lambda epoch, **_: losses(epoch, every))
+    order = torch.randperm(3, generator=torch.Generator().manual_seed(0)).tolist()
+    expected = rf"'depth'.*nan in epoch 1, step {order.index(2) + 1}, images \[20, 21\]"
+    torch.manual_seed(0)
+    with pytest.raises(NonFiniteLoss, match=expected):
+        run(Broken())
+
+
+def test_weights_that_are_not_finite_stop_the_run() -> None:
+    class Exploding(TinyMethod):
+        def after_step(self) -> None:
+            with torch.no_grad():
+                self.heads["depth"].bias.fill_(float("inf"))
+
+    with pytest.raises(NonFiniteLoss, match=r"heads\.depth\.bias.*epoch 1"):
+        run(Exploding(), TinyLoader(1))
+
+
+# --- checkpoints ---------------------------------------------------------------------------------
+
+
+def all_settings(method: Method, loader: TinyLoader) -> dict:
+    return {
+        "epochs": 12,
+        "schedule": "cosine",
+        "schedule_args": {"warmup": 0.1},
+        "average_last": 0.6,
+        "accumulate": 2,
+        "eval_every": 2,
+        "curve": curve(method, loader),
+        "select": "best_on_test",
+    }
+
+
+def train_in(folder: str, pause: float = 0.0) -> None:
+    """What the killed process runs, from this file."""
+    method, loader = make_method(), TinyLoader(pause=pause)
+    run(method, loader, folder=Path(folder), **all_settings(method, loader))
+    files.save_weights(method, Path(folder) / "weights.safetensors")
+
+
+def is_newer(path: Path, moment: float) -> bool:
+    return path.exists() and path.stat().st_mtime > moment
+
+
+@pytest.fixture
+def every_epoch(monkeypatch) -> None:
+    monkeypatch.setattr(files, "SAVING_SHARE", 1e6)
+
+
+def train_under_fire(folder: str, seed: int) -> None:
+    """Trains in child processes, of which two are killed at a random moment."""
+    files.SAVING_SHARE = 1e6  # a checkpoint after every epoch
+    chance, kills = random.Random(seed), 2
+    while True:
+        began = time.time()
+        child = os.fork()
+        if child == 0:
+            train_in(folder, pause=0.01)
+            os._exit(0)
+        while not is_newer(Path(folder) / "log.jsonl", began):
+            time.sleep(0.002)
+        if kills:
+            time.sleep(chance.uniform(0, 0.4))
+            os.kill(child, signal.SIGKILL)
+            kills -= 1
+        if os.waitpid(child, 0)[1] == 0:
+            return
+
+
+def test_a_run_that_is_killed_again_and_again_ends_with_the_same_bits(tmp_path) -> None:
+    train_in(str(tmp_path / "whole"))
+    folder, seed = tmp_path / "killed", random.randrange(10**6)
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_engine; "
+    code += "test_engine.train_under_fire(sys.argv[2], int(sys.argv[3]))"
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), str(folder), str(seed)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # threads do not survive a fork
+    subprocess.run(command, env=environment, check=True, timeout=120)
+    whole, resumed = make_method(1), make_method(2)
+    files_of = [tmp_path / "whole/weights.safetensors", folder / "weights.safetensors"]
+    for method, path in zip((whole, resumed), files_of, strict=True):
+        files.load_weights(method, path)
+    assert same(whole, resumed), f"chance seed {seed}"
+    log = [json.loads(line) for line in (folder / "log.jsonl").read_text().splitlines()]
+    assert [entry["epoch"] for entry in log] == list(range(1, 13))
+
+
+def interrupted(folder: Path, epochs: int, **changes) -> dict:
+    """A run that stopped after some epochs -> the settings to go on with."""
+
+    class Stopping(TinyLoader):
+        def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
+            if epoch == epochs:
+                raise KeyboardInterrupt
+            return super().epoch(epoch)
+
+    settings = {"folder": folder, **changes}
+    with pytest.raises(KeyboardInterrupt):
+        run(make_method(), Stopping(), **settings)
+    return settings
+
+
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_resume_is_exact(tmp_path, every_epoch, channels_last) -> None:
+    settings = interrupted(tmp_path, 2, channels_last=channels_last)
+    resumed, whole = make_method(5), make_method()
+    done = run(resumed, **settings)
+    expected = run(whole, channels_last=channels_last)
+    assert same(resumed, whole)
+    plain = [{k: v for k, v in entry.items() if k != "seconds"} for entry in done.history]
+    assert plain == [{k: v for k, v in e.items() if k != "seconds"} for e in expected.history]
+    assert len(resumed.seen) == 2 * 3  # the first two epochs were not trained again
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path, every_epoch) -> None:
+    settings = interrupted(tmp_path, 2)
+    with pytest.raises(ValueError, match="use another folder"):
+        run(make_method(), **settings, lr=0.5)
+
+
+def test_two_checkpoints_are_kept(tmp_path, every_epoch) -> None:
+    run(make_method(), folder=tmp_path)
+    assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir()) == [
+        "epoch-00003", "epoch-00004"]  # fmt: skip
+
+
+def test_checkpoints_are_skipped_where_they_would_cost_too_much(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(files, "SAVING_SHARE", 1e-9)
+    run(make_method(), folder=tmp_path)
+    assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir()) == [
+        "epoch-00001", "epoch-00004"]  # fmt: skip
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def change_a_byte(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-20] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("damage", [truncate, change_a_byte, Path.unlink])
+@pytest.mark.parametrize("name", ["weights.safetensors", "optimizer.pt", "manifest.json"])
+@pytest.mark.parametrize("which", ["the newest", "both"])
+def test_damage_is_named_and_repaired(tmp_path, every_epoch, capsys, damage, name, which) -> None:
+    settings = interrupted(tmp_path, 2)
+    for epoch in ("00002",) if which == "the newest" else ("00001", "00002"):
+        damage(tmp_path / f"checkpoint/epoch-{epoch}/{name}")
+    resumed, whole = make_method(), make_method()
+    run(resumed, **settings)
+    run(whole)
+    said = capsys.readouterr().err
+    assert f"epoch-00002/{name}" in said
+    assert (f"epoch-00001/{name}" in said) == (which == "both")
+    assert same(resumed, whole)
+    assert len(resumed.seen) == 3 * (4 if which == "both" else 3)
+
+
+def test_loading_executes_nothing(tmp_path, every_epoch) -> None:
+    """An optimizer file with a valid checksum but foreign objects in it is refused."""
+    settings = interrupted(tmp_path, 1)
+    folder = tmp_path / "checkpoint/epoch-00001"
+    torch.save({"state": Path("/")}, folder / "optimizer.pt")
+    manifest = files.read_json(folder / "manifest.json")
+    manifest["files"]["optimizer.pt"] = files.sha256(folder / "optimizer.pt")
+    files.write_json(folder / "manifest.json", manifest)
+    with pytest.raises(Exception, match="weights_only"):
+        run(make_method(), **settings)
