@@ -45,7 +45,8 @@ def cost(module: nn.Module, height: int, width: int) -> Cost:
         height: Of the image, in pixels; the papers use 288.
         width: Of the image, in pixels; the papers use 384.
     """
-    twin = copy.deepcopy(module).to("meta").eval()
+    # Without gradients: the counter follows views of parameters through autograd, and fails there.
+    twin = copy.deepcopy(module).to("meta").eval().requires_grad_(False)
     flops = 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
