@@ -40,8 +40,9 @@ class RunRecord:
     thop_flops: int  # the same in the papers' convention (``models.cost``)
     seconds: dict[str, float]  # "train", "discover", "test"
     images_per_s: float  # while training
-    peak_memory: int  # bytes; of the GPU, or by which the process grew on a CPU
-    labels: dict[str, Any]  # the label setting's "hash" and "counts"
+    device: str  # "cpu" or "cuda"
+    peak_memory: int  # bytes while training; of the GPU, or by which the process grew on a CPU
+    labels: dict[str, Any]  # the label setting's "hash" and "counts", and how many "images" trained
     data: dict[str, Any]  # "name", "version", "stand_in"
     environment: dict[str, Any]  # ``environment()``
     weights_sha256: str
