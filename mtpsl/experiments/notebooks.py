@@ -15,8 +15,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mtpsl import files
-
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 KERNEL_DID_NOT_START = ("Kernel died before replying", "Kernel didn't respond in")
 
@@ -84,11 +82,11 @@ class Notebook:
         return self.folder / f"{self.name}{ending}"
 
     def stamp(self) -> dict[str, Any]:
-        """What is known about the last successful run; empty where there is none."""
+        """What is known about the last successful run; empty where there is none or half a one."""
         try:
-            return files.read_json(self.path(".stamp.json"))
-        except (FileNotFoundError, files.Damaged):
-            return {}
+            return json.loads(self.path(".stamp.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return {}  # so the notebook runs again
 
     def is_done(self) -> bool:
         """Whether the last run was of the same digest and all it wrote is still there."""
@@ -133,15 +131,8 @@ class Notebook:
             self.state = "ok"
             partial.rename(self.path(".ipynb"))
             wrote = [str(p) for p in self.expected if is_newer(p, self.started)]
-            files.write_json(
-                self.path(".stamp.json"),
-                {
-                    "digest": self.digest,
-                    "started": self.started,
-                    "seconds": self.seconds,
-                    "wrote": wrote,
-                },
-            )
+            stamp = {"digest": self.digest, "started": self.started, "seconds": self.seconds}
+            self.path(".stamp.json").write_text(json.dumps({**stamp, "wrote": wrote}))
         else:
             self.state, self.error = "failed", last_error(log) or f"papermill exited with {code}"
             if partial.exists():

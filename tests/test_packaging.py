@@ -1,0 +1,170 @@
+"""Three ways to install, one set of versions; and a core that needs no notebook package."""
+
+import ast
+import importlib.metadata
+import os
+import re
+import stat
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+import mtpsl
+
+ROOT = Path(__file__).parents[1]
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+TARGETS = ("help", "reproduce", "test", "lab", "notebooks", "records", "bench", "venv", "clean")
+
+
+def pins() -> dict[str, Requirement]:
+    """Package -> its line of constraints.txt."""
+    text = (ROOT / "constraints.txt").read_text()
+    lines = [line.partition("#")[0].strip() for line in text.splitlines()]
+    requirements = [Requirement(line) for line in lines if line]
+    return {canonicalize_name(r.name): r for r in requirements}
+
+
+def direct() -> list[Requirement]:
+    """What pyproject.toml asks for, extras included."""
+    groups = PROJECT["optional-dependencies"].values()
+    return [Requirement(text) for text in [*PROJECT["dependencies"], *sum(groups, [])]]
+
+
+def make(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        ["make", "--no-print-directory", "-C", str(ROOT), *arguments],
+        capture_output=True,
+        text=True,
+        **options,
+    )
+
+
+def test_every_pin_is_exact() -> None:
+    for name, pin in pins().items():
+        assert re.fullmatch(r"==[^*]+", str(pin.specifier)), name
+        assert "+" not in str(pin.specifier), f"{name}: a local build pins out all others"
+
+
+def test_pins_fit_what_the_project_asks_for() -> None:
+    for wanted in direct():
+        pin = pins().get(canonicalize_name(wanted.name))
+        assert pin, f"{wanted.name} is in pyproject.toml but not in constraints.txt"
+        (version,) = pin.specifier
+        assert version.version in wanted.specifier, wanted.name
+
+
+def test_every_installed_dependency_is_pinned() -> None:
+    missing, todo, seen = set(), [(r.name, "project") for r in direct()], set()
+    while todo:
+        name, parent = todo.pop()
+        name = canonicalize_name(name)
+        if name in seen:
+            continue
+        seen.add(name)
+        if name not in pins() and parent != "torch":  # torch pins its CUDA libraries itself
+            missing.add(name)
+        for text in importlib.metadata.requires(name) or ():
+            requirement = Requirement(text)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                todo.append((requirement.name, name))
+    assert not missing, f"add to constraints.txt: {sorted(missing)}"
+
+
+def test_conda_users_get_the_same_packages() -> None:
+    environment = yaml.safe_load((ROOT / "environment.yml").read_text())
+    assert environment["name"] == PROJECT["name"]
+    *packages, pip = environment["dependencies"]
+    assert any(p.startswith(f"python{PROJECT['requires-python']}") for p in packages)
+    extras = ",".join(PROJECT["optional-dependencies"])
+    assert pip == {"pip": ["-c constraints.txt", f"-e .[{extras}]"]}
+
+
+def test_every_file_states_the_same_version() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == mtpsl.__version__
+    assert citation["license"] == PROJECT["license"]
+    latest = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)
+    assert latest and latest[1] == mtpsl.__version__
+    assert "MIT License" in (ROOT / "LICENSE").read_text()
+
+
+def test_everything_imported_is_a_dependency() -> None:
+    modules = {"torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "tqdm"}
+    modules |= {"safetensors", "sklearn", "mtpsl", *sys.stdlib_module_names}
+    optional = {"IPython", "jupytext", "nbformat", "papermill"}  # test_layers says where
+    for path in (ROOT / "mtpsl").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [node.module]
+            for name in names:
+                assert name.split(".")[0] in modules | optional, f"{path}: {name}"
+
+
+def test_the_core_imports_without_any_notebook_package() -> None:
+    program = """
+import pkgutil, sys
+for name in ("IPython", "ipykernel", "jupytext", "nbconvert", "nbformat", "papermill", "nbval"):
+    sys.modules[name] = None  # importing it raises ImportError
+import mtpsl
+for module in pkgutil.walk_packages(mtpsl.__path__, "mtpsl."):
+    if module.name not in ("mtpsl.notebook", "mtpsl.__main__"):
+        __import__(module.name)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_runner_starts_without_torch() -> None:
+    program = "import sys, mtpsl.experiments.reproduce; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program]).returncode == 0
+
+
+def test_make_alone_lists_every_target() -> None:
+    words = make().stdout
+    assert words == make("help").stdout
+    for target in TARGETS:
+        assert re.search(rf"^  {target} +\w", words, re.MULTILINE), target
+    for variable in ("PROFILE", "DATA", "ONLY", "JOBS", "SEEDS", "DEVICE", "FORCE=1"):
+        assert variable in words
+
+
+def test_make_hands_its_variables_on() -> None:
+    given = {"PROFILE": "quick", "DATA": "/a b", "JOBS": 2, "ONLY": "x", "SEEDS": 3}
+    settings = [f"{name}={value}" for name, value in given.items()]
+    done = make("-n", "reproduce", "PY=python", "FORCE=1", "DEVICE=cpu", *settings)
+    line = " ".join(done.stdout.split())
+    assert line == (
+        'python -m mtpsl reproduce --profile "quick" --data "/a b" --jobs "2" --seeds "3" '
+        '--device "cpu" --only "x" --force'
+    )
+    assert make("-n", "records", "PY=python").stdout.split()[-2:] == ["--profile", '"quick"']
+
+
+@pytest.mark.parametrize(("version", "fine"), [("3.9", False), ("3.10", False), ("3.11", True)])
+def test_make_names_a_python_that_is_too_old(tmp_path: Path, version: str, fine: bool) -> None:
+    python = tmp_path / "python"  # answers as that version, and can do nothing else
+    claim = f"import sys; sys.version_info = ({version.replace('.', ', ')}, 0); exec(sys.argv[2])"
+    python.write_text(
+        f'#!/bin/sh\n[ "$1" = -c ] || exit 7\nexec {sys.executable} -c "{claim}" "$@"\n'
+    )
+    python.chmod(python.stat().st_mode | stat.S_IXUSR)
+    done = make("venv", f"PYTHON={python}", f"VENV={tmp_path / 'venv'}")
+    assert done.returncode == 2
+    complaint = f"PYTHON: expected Python 3.11 or newer, got {version};"
+    assert (complaint in done.stderr) is not fine
+
+
+def test_ci_calls_what_the_readme_says() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    lines = script.read_text().splitlines()
+    assert lines[-2:] == ["make test", "make reproduce"]
