@@ -1,0 +1,307 @@
+"""Analytic ray casting: boxes, spheres and capped cylinders under affine maps.
+
+Every shape is the unit one (cube [-1, 1]^3, sphere of radius 1, cylinder of radius 1 along y from
+-1 to 1) seen through a world-to-local map. A camera ray has z = 1 in the camera frame, so the ray
+parameter of a hit *is* its depth along the optical axis, in meters.
+
+Only +, -, *, /, sqrt and comparisons, one elementwise operation at a time: each of them rounds the
+same way on every device and under every number of threads, so the bits of a picture depend on
+neither. That rules out matrix products, reductions and transcendental functions here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+BOX, SPHERE, CYLINDER = 0, 1, 2
+FAR = 1e9  # ray parameter of a miss
+NEAR = 0.05  # m, shapes that reach behind this plane are not culled
+SELF = 1e-3  # a hit closer than this is the ray's own start
+
+Vector = tuple[Tensor, Tensor, Tensor]  # x, y, z, each of one shape
+Point = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """P shapes: local = linear[p] @ world + offset[p]."""
+
+    kind: np.ndarray  # (P,) int: BOX, SPHERE or CYLINDER
+    linear: np.ndarray  # (P, 3, 3) float32
+    offset: np.ndarray  # (P, 3) float32
+
+    def __len__(self) -> int:
+        return len(self.kind)
+
+    def corners(self) -> np.ndarray:
+        """(P, 8, 3) float64: the world corners of each shape's bounding box."""
+        signs = np.array(np.meshgrid([-1, 1], [-1, 1], [-1, 1])).reshape(3, 8).T
+        local = signs[None] - self.offset[:, None].astype(np.float64)
+        return local @ np.linalg.inv(self.linear.astype(np.float64)).transpose(0, 2, 1)
+
+    def spheres(self) -> tuple[np.ndarray, np.ndarray]:
+        """World centers (P, 3) and radii (P,) of spheres that hold each shape."""
+        corners = self.corners()
+        center = corners.mean(axis=1)
+        return center, np.linalg.norm(corners - center[:, None], axis=2).max(axis=1)
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera in a world whose y axis points down."""
+
+    position: np.ndarray  # (3,) m
+    rotation: np.ndarray  # (3, 3): columns are the camera's right, down and forward in the world
+    focal: float  # in image widths: 0.5 / tan(horizontal field of view / 2)
+
+
+@dataclass(frozen=True)
+class Rays:
+    """A grid of camera rays that covers the pixel centers and one sample around them.
+
+    Sample (1 + s * row, 1 + s * column) with s = ``per_pixel`` passes the center of a pixel.
+    """
+
+    camera: Camera
+    height: int
+    width: int
+    per_pixel: int
+    direction: Vector  # each (rows, columns), world frame; z = 1 in the camera frame
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        rows, columns = self.direction[0].shape
+        return rows, columns
+
+    def centers(self, grid: Tensor) -> Tensor:
+        """(..., rows, columns) -> (..., height, width): the samples at the pixel centers."""
+        return grid[..., 1 : -1 : self.per_pixel, 1 : -1 : self.per_pixel]
+
+    def tent(self, grid: Tensor) -> Tensor:
+        """(..., rows, columns) -> (..., height, width): a 3x3 tent filter around each center."""
+        across = grid[..., :-2] + 2 * grid[..., 1:-1] + grid[..., 2:]
+        both = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+        return both[..., :: self.per_pixel, :: self.per_pixel] * (1 / 16)
+
+
+def make_rays(
+    camera: Camera, height: int, width: int, per_pixel: int, device: torch.device | str = "cpu"
+) -> Rays:
+    """The rays of a (height, width) picture, ``per_pixel`` samples a pixel and direction."""
+    step = 1 / per_pixel
+    rows = 0.5 + (np.arange(per_pixel * (height - 1) + 3) - 1) * step
+    columns = 0.5 + (np.arange(per_pixel * (width - 1) + 3) - 1) * step
+    y = ((rows - height / 2) / (camera.focal * width))[:, None]
+    x = ((columns - width / 2) / (camera.focal * width))[None, :]
+    r = camera.rotation
+    world = [x * r[i, 0] + y * r[i, 1] + r[i, 2] for i in range(3)]
+    direction = [torch.from_numpy(w.astype(np.float32)).to(device) for w in world]
+    return Rays(camera, height, width, per_pixel, (direction[0], direction[1], direction[2]))
+
+
+def intersect(
+    kind: int, origin: Vector | Point, direction: Vector, starts_inside: bool = False
+) -> Tensor:
+    """First hit of rays with a unit shape, all in the shape's frame.
+
+    Args:
+        kind: BOX, SPHERE or CYLINDER.
+        origin: Three numbers, or three tensors like ``direction``.
+        direction: Not necessarily of unit length.
+        starts_inside: Take the way out of a box instead of the way in (a room).
+
+    Returns:
+        The ray parameter of the hit, ``FAR`` for a miss.
+    """
+    if kind == BOX:
+        return _box(origin, direction, starts_inside)
+    return _sphere(origin, direction) if kind == SPHERE else _cylinder(origin, direction)
+
+
+def _nonzero(x: Tensor) -> Tensor:
+    return torch.where(x.abs() < 1e-9, 1e-9, x)
+
+
+def _box(origin: Vector | Point, direction: Vector, starts_inside: bool) -> Tensor:
+    enter, leave = None, None
+    for o, d in zip(origin, direction, strict=True):
+        inverse = 1 / _nonzero(d)
+        a, b = (-1 - o) * inverse, (1 - o) * inverse
+        first, last = torch.minimum(a, b), torch.maximum(a, b)
+        enter = first if enter is None else torch.maximum(enter, first)
+        leave = last if leave is None else torch.minimum(leave, last)
+    t = leave if starts_inside else enter
+    return torch.where((leave >= enter) & (t > SELF), t, FAR)
+
+
+def _sphere(origin: Vector | Point, direction: Vector) -> Tensor:
+    (ox, oy, oz), (dx, dy, dz) = origin, direction
+    a = dx * dx + dy * dy + dz * dz
+    b = dx * ox + dy * oy + dz * oz
+    c = ox * ox + oy * oy + oz * oz - 1
+    discriminant = b * b - a * c
+    t = (-b - discriminant.clamp_min(0).sqrt()) / a
+    return torch.where((discriminant > 0) & (t > SELF), t, FAR)
+
+
+def _cylinder(origin: Vector | Point, direction: Vector) -> Tensor:
+    (ox, oy, oz), (dx, dy, dz) = origin, direction
+    a = dx * dx + dz * dz + 1e-12
+    b = dx * ox + dz * oz
+    discriminant = b * b - a * (ox * ox + oz * oz - 1)
+    t = (-b - discriminant.clamp_min(0).sqrt()) / a
+    side = (discriminant > 0) & (t > SELF) & ((dy * t + oy).abs() <= 1)
+    t = torch.where(side, t, FAR)
+    facing = torch.where(dy > 0, -1.0, 1.0)  # the cap that looks at the ray
+    cap = (facing - oy) / _nonzero(dy)
+    x, z = dx * cap + ox, dz * cap + oz
+    return torch.where((cap > SELF) & (x * x + z * z <= 1) & (cap < t), cap, t)
+
+
+def apply(linear: list[list[float]], vector: Vector | Point, offset: list[float] | None = None):
+    """linear @ vector (+ offset), one component at a time."""
+    x, y, z = vector
+    rows = [row[0] * x + row[1] * y + row[2] * z for row in linear]
+    return tuple(rows if offset is None else [r + o for r, o in zip(rows, offset, strict=True)])
+
+
+def cast(shapes: Shapes, rays: Rays) -> tuple[Tensor, Tensor]:
+    """Depth (rows, columns) in m and index of the nearest shape of every ray.
+
+    Shape 0 is the room: seen from inside, it ends every ray, so every ray hits something.
+    The others are tried only inside the rectangle they project to.
+    """
+    position = tuple(float(p) for p in np.float32(rays.camera.position))
+    depth = torch.full(rays.shape, FAR, device=rays.direction[0].device)
+    index = torch.zeros(rays.shape, dtype=torch.int64, device=depth.device)
+    linear, offset = shapes.linear.tolist(), shapes.offset.tolist()
+    for p, window in enumerate(_rectangles(shapes, rays)):
+        if window is None:
+            continue
+        origin = tuple(float(np.float32(v)) for v in apply(linear[p], position, offset[p]))
+        local = apply(linear[p], tuple(d[window] for d in rays.direction))
+        t = intersect(int(shapes.kind[p]), origin, local, starts_inside=p == 0)
+        nearer = t < depth[window]
+        depth[window] = torch.where(nearer, t, depth[window])
+        index[window] = torch.where(nearer, p, index[window])
+    return depth, index
+
+
+def _rectangles(shapes: Shapes, rays: Rays) -> list[tuple[slice, slice] | None]:
+    """The grid window every shape can show up in; None for one that cannot be seen."""
+    rows, columns = rays.shape
+    seen = (shapes.corners() - rays.camera.position) @ rays.camera.rotation  # camera frame
+    z = seen[..., 2].clip(NEAR)
+    scale, s = rays.camera.focal * rays.width, rays.per_pixel
+    u = (seen[..., 0] / z * scale + rays.width / 2 - 0.5) * s + 1
+    v = (seen[..., 1] / z * scale + rays.height / 2 - 0.5) * s + 1
+    crosses = (seen[..., 2] < NEAR).any(axis=1)
+    behind = (seen[..., 2] < NEAR).all(axis=1)
+    low = np.floor(np.stack([v.min(axis=1), u.min(axis=1)], axis=1)).clip(0)
+    high = np.ceil(np.stack([v.max(axis=1), u.max(axis=1)], axis=1)) + 1
+    high = high.clip(max=[rows, columns])
+    windows = []
+    for p in range(len(shapes)):
+        if crosses[p]:
+            windows.append(None if behind[p] else (slice(0, rows), slice(0, columns)))
+        elif (low[p] >= high[p]).any():
+            windows.append(None)
+        else:
+            (v0, u0), (v1, u1) = low[p].astype(int), high[p].astype(int)
+            windows.append((slice(v0, v1), slice(u0, u1)))
+    return windows
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What the rays hit; every field has the grid's shape."""
+
+    depth: Tensor  # m, along the optical axis
+    shape: Tensor  # int64: index of the shape
+    face: Tensor  # int64: 2 * axis + (1 on the positive side) of a box, 6 elsewhere
+    world: Vector  # m
+    local: Vector  # in the unit shape's frame
+    normal: Vector  # world frame, unit length, towards the camera
+
+
+def trace(shapes: Shapes, rays: Rays) -> Hits:
+    """Casts all rays and describes the points they hit."""
+    depth, index = cast(shapes, rays)
+    device, position = depth.device, np.float32(rays.camera.position).tolist()
+    world = tuple(d * depth + o for d, o in zip(rays.direction, position, strict=True))
+    table = np.concatenate([shapes.linear.reshape(-1, 9), shapes.offset], axis=1)
+    rows = torch.from_numpy(np.ascontiguousarray(table.T)).to(device)
+    gathered = rows[:, index.flatten()].view(12, *index.shape)
+    local = apply(gathered[:9].view(3, 3, *index.shape), world, gathered[9:])
+    kind = torch.from_numpy(shapes.kind.astype(np.int64)).to(device)[index]
+    unit, face = _local_normal(kind, local)
+    columns = gathered[:9].view(3, 3, *index.shape).transpose(0, 1)  # normals map by the transpose
+    x, y, z = apply(columns, unit)
+    length = (x * x + y * y + z * z).sqrt()
+    dx, dy, dz = rays.direction
+    length = torch.where(x * dx + y * dy + z * dz > 0, -length, length)
+    return Hits(depth, index, face, world, local, (x / length, y / length, z / length))
+
+
+def _local_normal(kind: Tensor, q: Vector) -> tuple[Vector, Tensor]:
+    """An outward normal in the unit shape's frame, and the face for a box."""
+    x, y, z = q
+    ax, ay, az = x.abs(), y.abs(), z.abs()
+    on_x = (ax >= ay) & (ax >= az)
+    on_y = ~on_x & (ay >= az)
+    on_z = ~on_x & ~on_y
+    box, sphere = kind == BOX, kind == SPHERE
+    # On the side of the cylinder x^2 + z^2 = 1, on a cap |y| = 1: the larger one tells.
+    cap = ~box & ~sphere & (y * y > x * x + z * z)
+    flat_x, flat_y, flat_z = box & on_x, (box & on_y) | cap, box & on_z
+    flat = box | cap
+    normal = (
+        torch.where(flat, torch.where(flat_x, x.sign(), 0.0), x),
+        torch.where(flat_y, y.sign(), torch.where(sphere, y, 0.0)),
+        torch.where(flat, torch.where(flat_z, z.sign(), 0.0), z),
+    )
+    axis = torch.where(on_x, 0, torch.where(on_y, 1, 2))
+    positive = torch.where(on_x, x > 0, torch.where(on_y, y > 0, z > 0))
+    return normal, torch.where(box, 2 * axis + positive, 6)
+
+
+def occluded(
+    shapes: Shapes,
+    casters: list[int],
+    points: Vector,
+    lights: Vector,
+    center: np.ndarray,
+    radius: float,
+) -> Tensor:
+    """(N,) bool: points that a shape hides from their light.
+
+    Args:
+        casters: The shapes that cast a shadow.
+        points: Three (N,) tensors.
+        lights: Three (N,) tensors, all within ``radius`` of ``center`` (the culling uses that).
+    """
+    hidden = torch.zeros_like(points[0], dtype=torch.bool)
+    away = tuple(p - float(c) for p, c in zip(points, np.float32(center), strict=True))
+    distance = (away[0] * away[0] + away[1] * away[1] + away[2] * away[2]).sqrt()
+    to_light = tuple(q - p for p, q in zip(points, lights, strict=True))
+    middles, radii = shapes.spheres()
+    linear, offset = shapes.linear.tolist(), shapes.offset.tolist()
+    for p in casters:
+        axis = middles[p] - center
+        reach, far = radii[p] + radius + 0.02, float(np.linalg.norm(axis))
+        if far > reach:  # only points inside the cone behind the shape can be in its shadow
+            x, y, z = (axis / far).astype(np.float32).tolist()
+            cosine = float(np.sqrt(1 - (reach / far) ** 2))
+            along = away[0] * x + away[1] * y + away[2] * z
+            near = (along >= distance * cosine) & (distance > far - reach)
+            where = near.nonzero().squeeze(1)
+        else:
+            where = torch.arange(len(hidden), device=hidden.device)
+        if len(where) == 0:
+            continue
+        origin = apply(linear[p], tuple(v[where] for v in points), offset[p])
+        direction = apply(linear[p], tuple(v[where] for v in to_light))
+        hidden[where] |= intersect(int(shapes.kind[p]), origin, direction) < 1
+    return hidden
