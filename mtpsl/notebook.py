@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from IPython.display import HTML, Image, display
 
 from mtpsl.experiments.notebooks import checkout, output_folder, runs_folder
-from mtpsl.experiments.profiles import Profile, get_profile
+from mtpsl.experiments.profiles import get_profile
+from mtpsl.experiments.run import resolve_device
 from mtpsl.plots.files import png_bytes
 from mtpsl.records import RunStore
 
@@ -41,9 +41,14 @@ class Session:
         return self.root / "figures"
 
     @property
-    def scale(self) -> Profile:
-        """The paper's ``Experiment`` -> the one this profile runs."""
-        return get_profile(self.profile)
+    def how(self) -> dict[str, Any]:
+        """What everything that runs asks for: ``run_table(table, **session.how)``."""
+        return {
+            "profile": self.profile,
+            "store": self.store,
+            "device": self.device,
+            "data_root": self.data_root,
+        }
 
     def where(self, path: Path | str) -> str:
         """A path as text that is the same on every machine."""
@@ -92,7 +97,7 @@ def setup(
     session = Session(
         profile=profile,
         data_root=data_root and str(Path(data_root).expanduser().resolve()),
-        device=_resolve(device),
+        device=str(resolve_device(device)),
         seeds=tuple(range(seed, seed + _seed_count())),
         root=root,
         output=output_folder(profile, root),
@@ -139,20 +144,6 @@ def show_terms(rows: Sequence[tuple[str, str, str, str]]) -> None:
 
 def _line(cells: Sequence[str], tag: str) -> str:
     return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
-
-
-def _resolve(device: str) -> str:
-    if device == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    kind, _, number = device.partition(":")
-    if kind not in ("cpu", "cuda") or (number and not number.isdigit()):
-        raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, got {device!r}")
-    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device: expected one of {torch.cuda.device_count()} CUDA devices, got {device!r}; "
-            "use device='cpu'"
-        )
-    return device
 
 
 def _seed_count() -> int:
