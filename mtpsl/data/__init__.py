@@ -1,0 +1,63 @@
+"""Data sets by name."""
+
+import difflib
+from pathlib import Path
+
+from mtpsl.data.embedded.rooms13 import Rooms13
+from mtpsl.data.nyud import Nyud
+from mtpsl.data.sample import Dataset
+
+DATASETS: dict[str, type[Dataset]] = {
+    "rooms13": Rooms13,
+    "nyud": Nyud,
+}
+"""Name -> class. To add one, write ``data/<name>.py`` and a line here."""
+
+
+def open_dataset(
+    name: str,
+    split: str,
+    *,
+    height: int,
+    width: int,
+    images: int | None = None,
+    root: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+) -> Dataset:
+    """A split of a data set: clean images, everything labeled.
+
+    Args:
+        name: A key of ``DATASETS``.
+        split: ``"train"`` or ``"test"``.
+        height: Of the images.
+        width: Of the images.
+        images: How many, from the first on; None: all. Data on disk gives at most what it has,
+            so ask the result for its length.
+        root: Folder of a data set on disk; only for those, which need it.
+        cache_dir: Where generated images are kept; only for stand-ins, None: their default.
+
+    Raises:
+        ValueError: If the name is unknown, suggesting the nearest, or ``root`` does not fit it.
+        FileNotFoundError: If ``root`` does not hold that data set.
+    """
+    kind = find_class(name)
+    if kind.stand_in:
+        if root is not None:
+            raise ValueError(f"root: expected none, because {name} is generated, got {root}")
+        return kind(split, height=height, width=width, images=images, cache_dir=cache_dir)
+    if root is None:
+        raise ValueError(f"root: expected the folder of {name} on disk, got none; name it")
+    return kind(split, height=height, width=width, images=images, root=root)
+
+
+def find_class(name: str) -> type[Dataset]:
+    """The class of that name.
+
+    Raises:
+        ValueError: If there is none, suggesting the nearest.
+    """
+    if name not in DATASETS:
+        near = difflib.get_close_matches(name, DATASETS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"dataset: expected one of {sorted(DATASETS)}, got {name!r}{hint}")
+    return DATASETS[name]

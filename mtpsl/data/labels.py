@@ -1,0 +1,340 @@
+"""Which image keeps which label: the settings of partially labeled learning.
+
+An ``Assignment`` decides; ``PartialLabels`` wraps a dataset and overwrites what is withheld, so
+that nothing behind it can see those labels.
+"""
+
+import hashlib
+import math
+import pickle
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from mtpsl.batch import Batch
+from mtpsl.data.sample import Dataset, Sample
+
+
+@dataclass(frozen=True, eq=False)
+class Assignment:
+    """Which label every image keeps."""
+
+    labeled: Tensor  # (N, K) bool, columns in the order of ``tasks``
+    tasks: tuple[str, ...]
+    setting: str  # "one_label", ..., or "file"
+
+    def __len__(self) -> int:
+        return len(self.labeled)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """task -> how many images keep its label."""
+        return dict(zip(self.tasks, self.labeled.sum(dim=0).tolist(), strict=True))
+
+    @property
+    def hash(self) -> str:
+        """12 hex digits of the content: the same on every machine, whatever the origin."""
+        head = f"{len(self)} {' '.join(self.tasks)}\n".encode()
+        bits = np.packbits(self.labeled.numpy()).tobytes()
+        return hashlib.sha256(head + bits).hexdigest()[:12]
+
+    def select(self, tasks: Sequence[str]) -> "Assignment":
+        """The columns of ``tasks``: what a network for fewer tasks gets of the same assignment.
+
+        Raises:
+            ValueError: If a task has no column.
+        """
+        missing = [task for task in tasks if task not in self.tasks]
+        if missing:
+            raise ValueError(f"tasks: expected some of {self.tasks}, got {missing}")
+        columns = [self.tasks.index(task) for task in tasks]
+        return replace(self, labeled=self.labeled[:, columns], tasks=tuple(tasks))
+
+
+def assign(
+    setting: str,
+    images: int,
+    tasks: Sequence[str],
+    *,
+    seed: int = 0,
+    carries: Mapping[str, Tensor] | None = None,
+    **args: Any,
+) -> Assignment:
+    """Draws an assignment; the same arguments give the same one on every machine.
+
+    Args:
+        setting: ``"full"``: every label. ``"one_label"``: one an image, the same number for
+            every task. ``"random_labels"``: 1 to K-1 an image, every pattern of that size about
+            as often. ``"few_shot"``: ``task`` keeps ``shots`` (10) labels, the others all.
+            ``"ratio"``: one an image, task shares as in ``ratio``: ``"1:9"`` in the order of
+            ``tasks``, or ``{"semseg": 1, "depth": 9}``.
+        images: N.
+        tasks: All tasks of the dataset. A network for fewer of them takes
+            ``Assignment.select``, so that it learns from the labels they would share.
+        seed: Which images; independent of NumPy's and torch's global state.
+        carries: task -> (N,) bool, images that can have the task's label at all
+            (``Dataset.carries``); every image where a task is not named. Shares then hold as
+            nearly as the images allow.
+        **args: Of the setting, as above.
+
+    Raises:
+        ValueError: If an argument is unknown or out of range, or an image can carry no task.
+    """
+    if setting not in SETTINGS:
+        raise ValueError(f"setting: expected one of {list(SETTINGS)}, got {setting!r}")
+    draw, known = SETTINGS[setting]
+    unknown = sorted(set(args) - set(known))
+    if unknown:
+        raise ValueError(f"{setting}: expected arguments among {list(known)}, got {unknown}")
+    if images < 1 or not tasks:
+        raise ValueError(f"images, tasks: expected at least one of each, got {images}, {tasks}")
+    possible = np.ones((images, len(tasks)), dtype=bool)
+    for task, able in (carries or {}).items():
+        if task not in tasks or able.shape != (images,):
+            raise ValueError(
+                f"carries: expected ({images},) a task of {tuple(tasks)}, "
+                f"got {tuple(able.shape)} for {task!r}"
+            )
+        possible[:, list(tasks).index(task)] = able.numpy()
+    if not possible.any(axis=1).all():
+        image = int(np.flatnonzero(~possible.any(axis=1))[0])
+        raise ValueError(f"carries: expected a task for every image, got none for image {image}")
+    rng = np.random.Generator(np.random.PCG64([seed, *setting.encode()]))
+    labeled = draw(rng, possible, tuple(tasks), **args)
+    return Assignment(torch.from_numpy(labeled), tuple(tasks), setting)
+
+
+def assignment_from_file(path: str | Path, tasks: Sequence[str], images: int) -> Assignment:
+    """The assignment of a label-split file, for the first ``images`` of its rows.
+
+    Args:
+        path: See ``read_label_split``. Records keep the assignment's hash, not this path.
+        tasks: All tasks of the dataset, in the order of the file's columns.
+        images: N, at most the file's number of rows.
+
+    Raises:
+        ValueError: If the file is damaged or too small, or its columns are not the tasks.
+    """
+    labeled = read_label_split(path)
+    if labeled.shape[1] != len(tasks) or len(labeled) < images:
+        raise ValueError(
+            f"{path}: expected at least {images} rows of {len(tasks)} columns {tuple(tasks)}, "
+            f"got {len(labeled)} rows of {labeled.shape[1]}; use the split of this dataset"
+        )
+    return Assignment(labeled[:images].clone(), tuple(tasks), "file")
+
+
+def read_label_split(path: str | Path) -> Tensor:
+    """(N, K) bool from a file as the XTC authors publish: ``{"labels_weights": 0/1}`` by torch.
+
+    Row i is the image ``{i}.npy``; NYUD-v2 columns are semseg, depth, normals. Loaded without
+    executing anything a file may contain.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds anything else.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a label-split file, found none")
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        raise ValueError(
+            f"{path}: expected a .pth file of plain tensors, found a damaged or unsafe one"
+        ) from error
+    weights = content.get("labels_weights") if isinstance(content, dict) else None
+    if not isinstance(weights, Tensor) or weights.ndim != 2 or 0 in weights.shape:
+        raise ValueError(
+            f"{path}: expected a dict with an (images, tasks) tensor 'labels_weights', "
+            f"found {_describe(content)}"
+        )
+    if not ((weights == 0) | (weights == 1)).all():
+        raise ValueError(f"{path}: expected only 0 and 1 in 'labels_weights', found other values")
+    return weights.bool()
+
+
+class PartialLabels(Dataset):
+    """A dataset as a label setting shows it: withheld labels are overwritten here.
+
+    In a withheld label the target holds only ``Task.missing`` and ``valid`` only False. Indices,
+    ``Batch.index`` included, are positions in this dataset.
+
+    Args:
+        dataset: Everything labeled.
+        assignment: One row per image of ``dataset``. Its tasks, in its order, are the tasks of
+            this dataset; the others are left out.
+        drop_unlabeled: Leaves out images that keep no label, as the single-task baselines of
+            [XTC] do.
+    """
+
+    def __init__(
+        self, dataset: Dataset, assignment: Assignment, *, drop_unlabeled: bool = False
+    ) -> None:
+        if len(assignment) != len(dataset):
+            raise ValueError(
+                f"assignment: expected {len(dataset)} rows, one per image, got {len(assignment)}"
+            )
+        self.tasks = dataset.tasks.subset(assignment.tasks)
+        self.name, self.version, self.split = dataset.name, dataset.version, dataset.split
+        self.stand_in, self.height, self.width = dataset.stand_in, dataset.height, dataset.width
+        self.dataset = dataset
+        keep = assignment.labeled.any(dim=1) | (not drop_unlabeled)
+        self.positions = keep.nonzero().flatten()  # (M,) in ``dataset``
+        self.assignment = replace(assignment, labeled=assignment.labeled[self.positions])
+        if not len(self.positions):
+            raise ValueError("assignment: expected at least one label, got none to train on")
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index: expected one in [0, {len(self)}), got {index}")
+        sample = self.dataset[int(self.positions[index])]
+        targets, valid = {}, {}
+        for task, labeled in zip(self.tasks, self.assignment.labeled[index].tolist(), strict=True):
+            target, holes = sample.targets[task.name], sample.valid[task.name]
+            targets[task.name] = target if labeled else task.fill_missing(target)
+            valid[task.name] = holes if labeled else torch.zeros_like(holes)
+        return Sample(sample.image, targets, valid)
+
+    def load(self, indices: Sequence[int]) -> Batch:
+        index = torch.as_tensor([int(i) for i in indices], dtype=torch.int64)
+        batch = self.dataset.load(self.positions[index].tolist())
+        rows = self.assignment.labeled[index]  # (B, K)
+        targets, valid, labeled = {}, {}, {}
+        for column, task in enumerate(self.tasks):
+            keep = rows[:, column].to(batch.images.device)
+            shown = keep.view(-1, 1, 1, 1)
+            targets[task.name] = batch.targets[task.name].masked_fill(~shown, task.missing)
+            valid[task.name] = batch.valid[task.name] & shown
+            labeled[task.name] = keep
+        index = index.to(batch.images.device)
+        return Batch(batch.images, targets, valid, labeled, index)
+
+    def carries(self, task: str) -> Tensor:
+        self.tasks[task]
+        return self.dataset.carries(task)[self.positions]
+
+
+# ----------------------------------------------------------------- settings
+
+Draw = Callable[..., np.ndarray]  # (rng, possible (N, K), tasks, **args) -> labeled (N, K) bool
+
+
+def _full(rng: np.random.Generator, possible: np.ndarray, tasks: tuple[str, ...]) -> np.ndarray:
+    return possible
+
+
+def _one_label(
+    rng: np.random.Generator, possible: np.ndarray, tasks: tuple[str, ...]
+) -> np.ndarray:
+    return _one_each(rng, possible, np.ones(len(tasks)))
+
+
+def _ratio(
+    rng: np.random.Generator,
+    possible: np.ndarray,
+    tasks: tuple[str, ...],
+    *,
+    ratio: Mapping[str, float] | str | None = None,
+) -> np.ndarray:
+    expected = f"ratio: expected '1:9' or a weight for each of {tasks}, got {ratio!r}"
+    if isinstance(ratio, str):
+        parts = ratio.split(":")
+        try:
+            ratio = dict(zip(tasks, map(float, parts), strict=True))
+        except ValueError as error:
+            raise ValueError(expected) from error
+    if not isinstance(ratio, Mapping) or set(ratio) != set(tasks):
+        raise ValueError(expected)
+    weights = np.array([ratio[task] for task in tasks], dtype=float)
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+        raise ValueError(f"{expected}; use weights >= 0 that are not all 0")
+    return _one_each(rng, possible, weights)
+
+
+def _random_labels(
+    rng: np.random.Generator, possible: np.ndarray, tasks: tuple[str, ...]
+) -> np.ndarray:
+    images, count = possible.shape
+    if count < 2:
+        raise ValueError(f"random_labels: expected at least two tasks, got {tasks}")
+    labeled = np.zeros_like(possible)
+    chunks = np.array_split(rng.permutation(images), count - 1)  # one per number of labels
+    for size, chunk in enumerate(chunks, start=1):
+        patterns = np.zeros((math.comb(count, size), count), dtype=bool)
+        for row, chosen in enumerate(combinations(range(count), size)):
+            patterns[row, list(chosen)] = True
+        rng.shuffle(patterns)
+        labeled[chunk] = patterns[np.arange(len(chunk)) % len(patterns)]
+    labeled &= possible
+    bare = ~labeled.any(axis=1)  # the pattern asked for nothing that these images can carry
+    labeled[bare] = _one_each(rng, possible[bare], np.ones(count))
+    return labeled
+
+
+def _few_shot(
+    rng: np.random.Generator,
+    possible: np.ndarray,
+    tasks: tuple[str, ...],
+    *,
+    task: str = "",
+    shots: int = 10,
+) -> np.ndarray:
+    if task not in tasks:
+        raise ValueError(f"task: expected one of {tasks}, got {task!r}")
+    column = tasks.index(task)
+    able = np.flatnonzero(possible[:, column])
+    if not 1 <= shots <= len(able):
+        raise ValueError(f"shots: expected 1 to {len(able)} images for {task!r}, got {shots}")
+    labeled = possible.copy()
+    labeled[:, column] = False
+    labeled[rng.permutation(able)[:shots], column] = True
+    return labeled
+
+
+SETTINGS: dict[str, tuple[Draw, tuple[str, ...]]] = {
+    "full": (_full, ()),
+    "one_label": (_one_label, ()),
+    "random_labels": (_random_labels, ()),
+    "few_shot": (_few_shot, ("task", "shots")),
+    "ratio": (_ratio, ("ratio",)),
+}
+"""Setting -> how it is drawn, and the arguments it takes."""
+
+
+def _one_each(rng: np.random.Generator, possible: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """One label an image; shares of the tasks follow ``weights``, exact up to rounding.
+
+    Images with the fewest options choose first; each takes the task that lacks the largest part
+    of its share.
+    """
+    images, count = possible.shape
+    exact = images * weights / weights.sum()
+    quota = np.floor(exact).astype(int)
+    rest = np.argsort(quota - exact, kind="stable")[: images - quota.sum()]  # largest remainders
+    quota[rest] += 1
+    order = rng.permutation(images)
+    order = order[np.argsort(possible[order].sum(axis=1), kind="stable")]
+    given = np.zeros(count, dtype=int)
+    labeled = np.zeros_like(possible)
+    for image in order:
+        lack = np.where(possible[image], (quota - given) / np.maximum(quota, 1), -np.inf)
+        task = int(lack.argmax())
+        labeled[image, task] = True
+        given[task] += 1
+    return labeled
+
+
+def _describe(content: Any) -> str:
+    if isinstance(content, dict):
+        return f"a dict with {sorted(map(str, content))[:5]}"
+    return f"a {type(content).__name__}"

@@ -1,0 +1,198 @@
+"""Batches for training and evaluation, as functions of a seed.
+
+Order and augmentation of epoch e are drawn from (seed, e) for the whole data set at once, one
+entry per image. So they depend on neither batch size nor workers nor how much random state
+anything else has used, and a resumed run draws what the interrupted one would have drawn.
+"""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from mtpsl.batch import Batch, Discovered, Geometry
+from mtpsl.data.sample import Dataset
+from mtpsl.data.transforms import SCALES, draw_geometry, warp_batch
+
+
+class Supervision(Protocol):
+    """Where discoveries come from: ``data.supervision.SupervisionStore``."""
+
+    def lookup(self, index: Tensor, labeled: dict[str, Tensor]) -> Discovered:
+        """What was found on the clean images of these indices, for tasks they do not label."""
+
+
+class TrainLoader:
+    """Shuffled, augmented batches; the last, smaller one of an epoch included.
+
+    Args:
+        dataset: Usually a ``PartialLabels``.
+        batch_size: Images a step.
+        seed: Of order and augmentation.
+        views: Augmented views of each image; the second is cut from the first, and so on, as in
+            the released code [XTC].
+        augment: Random scale-crop.
+        flip: Mirrors half of the views.
+        supervision: Discoveries to attach, warped like the views; None: none.
+        workers: Processes that read images; 0 reads in this process, which is faster for data in
+            memory.
+        device: Where batches go; they are augmented there.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        batch_size: int,
+        seed: int,
+        views: int = 1,
+        augment: bool = True,
+        flip: bool = False,
+        supervision: Supervision | None = None,
+        workers: int = 0,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if batch_size < 1 or views < 1:
+            raise ValueError(f"batch_size, views: expected at least 1, got {batch_size}, {views}")
+        self.dataset, self.batch_size, self.seed, self.views = dataset, batch_size, seed, views
+        self.scales = SCALES if augment else (1.0,)
+        self.augment, self.flip = augment, flip
+        self.supervision, self.device = supervision, device
+        self._read = _Reader(dataset, workers)
+
+    @property
+    def steps(self) -> int:
+        """Batches an epoch."""
+        return -(-len(self.dataset) // self.batch_size)
+
+    def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
+        """The views of every image once, in the order of this epoch.
+
+        Finish one epoch before starting another when there are workers.
+        """
+        images = len(self.dataset)
+        order = torch.randperm(images, generator=_generator(self.seed, "order", epoch))
+        drawn = [
+            draw_geometry(
+                _generator(self.seed, f"view {view}", epoch),
+                images,
+                self.dataset.height,
+                self.dataset.width,
+                flip=self.flip,
+                scales=self.scales,
+            )
+            for view in range(self.views)
+        ]
+        for batch in self._read(order.split(self.batch_size)):
+            if self.supervision is not None:
+                found = self.supervision.lookup(batch.index, batch.labeled)
+                batch = replace(batch, discovered=found)
+            rows = batch.index
+            batch = batch.to(self.device)
+            yield self._views(batch, [_rows(g, rows).to(self.device) for g in drawn])
+
+    def _views(self, batch: Batch, drawn: list[Geometry]) -> tuple[Batch, ...]:
+        if not (self.augment or self.flip):
+            return (batch,) * self.views
+        views = []
+        for geometry in drawn:
+            batch = warp_batch(batch, geometry, self.dataset.tasks)
+            views.append(batch)
+        return tuple(views)
+
+
+class EvalLoader:
+    """Clean batches in the order of the dataset.
+
+    Args:
+        dataset: As it is; wrap it in ``PartialLabels`` to see training labels only.
+        batch_size: Images a batch; metrics do not depend on it.
+        device: Where batches go.
+        workers: See ``TrainLoader``.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        device: torch.device | str = "cpu",
+        *,
+        workers: int = 0,
+    ) -> None:
+        if batch_size < 1:
+            raise ValueError(f"batch_size: expected at least 1, got {batch_size}")
+        self.dataset, self.batch_size, self.device = dataset, batch_size, device
+        self._read = _Reader(dataset, workers)
+
+    def __len__(self) -> int:
+        return -(-len(self.dataset) // self.batch_size)
+
+    def __iter__(self) -> Iterator[Batch]:
+        for batch in self._read(torch.arange(len(self.dataset)).split(self.batch_size)):
+            yield batch.to(self.device)
+
+
+class _Reader:
+    """``dataset.load`` for a sequence of index tensors, in this process or in workers."""
+
+    def __init__(self, dataset: Dataset, workers: int) -> None:
+        self.dataset = dataset
+        self.order: list[list[int]] = []  # read by the sampler, so workers live through all epochs
+        self.loader = None
+        if workers > 0:
+            self.loader = DataLoader(
+                _Chunks(dataset),
+                batch_size=None,  # a "sample" of the loader is a batch already
+                sampler=_Order(self),
+                num_workers=workers,
+                collate_fn=_as_is,
+                persistent_workers=True,
+                generator=torch.Generator(),  # else it would advance the global one
+                multiprocessing_context="spawn",  # forking a process with threads can deadlock
+            )
+
+    def __call__(self, chunks: Sequence[Tensor]) -> Iterator[Batch]:
+        self.order = [chunk.tolist() for chunk in chunks]
+        if self.loader is not None:
+            yield from self.loader
+        else:
+            yield from map(self.dataset.load, self.order)
+
+
+class _Order:
+    def __init__(self, reader: _Reader) -> None:
+        self.reader = reader
+
+    def __len__(self) -> int:
+        return len(self.reader.order)
+
+    def __iter__(self) -> Iterator[list[int]]:
+        return iter(self.reader.order)
+
+
+class _Chunks:
+    def __init__(self, dataset: Dataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, indices: list[int]) -> Batch:
+        return self.dataset.load(indices)
+
+
+def _as_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _generator(seed: int, purpose: str, epoch: int) -> torch.Generator:
+    digest = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
+
+
+def _rows(geometry: Geometry, rows: Tensor) -> Geometry:
+    return Geometry(geometry.box[rows], geometry.scale[rows], geometry.flip[rows])

@@ -1,0 +1,338 @@
+"""What a frozen teacher found on the clean training images, kept on disk for its student.
+
+One folder holds, for every task, the pseudo labels of the images that withhold its label and,
+where the teacher has them, features (float16, on its coarse grid) and their confidence for all
+images. A teacher that labels by bins or centers uses few distinct values: they become one byte a
+pixel and a codebook, without loss. Other teachers' labels are rounded to float16.
+
+``manifest.json`` comes last and holds a checksum of every other file, so an interrupted discovery
+is never mistaken for a finished one. The bytes do not depend on the batch size as long as the
+teacher's answer for an image does not.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.lib.format import open_memmap
+from torch import Tensor
+
+from mtpsl.batch import Discovered
+from mtpsl.data.labels import PartialLabels
+from mtpsl.data.loader import EvalLoader
+from mtpsl.tasks import Task, TaskSet
+
+FORMAT = 1
+REJECTED = 255  # the code of a pixel whose confidence did not pass
+MANIFEST = "manifest.json"
+
+
+class Teacher(Protocol):
+    """As ``methods.base.Teacher``, and a module."""
+
+    def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered: ...
+
+    def eval(self) -> Any: ...
+
+
+def discover_to_folder(
+    teacher: Teacher,
+    dataset: PartialLabels,
+    folder: str | Path,
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    features: bool = True,
+    batch_size: int = 8,
+    device: torch.device | str = "cpu",
+) -> None:
+    """Labels every training image with a frozen teacher.
+
+    Args:
+        teacher: On ``device``; put into evaluation mode.
+        dataset: Clean training images; decides which task is withheld where.
+        folder: Made if needed; files of an earlier, unfinished discovery are overwritten.
+        thresholds: task -> confidence that a pseudo label must exceed.
+        features: Whether to keep the teacher's features and their confidence.
+        batch_size: Images at a time.
+        device: Where the teacher runs.
+
+    Raises:
+        ValueError: If the teacher accepts a pixel without a finite value, naming the image.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    for old in (*folder.glob("*.npy"), folder / MANIFEST):
+        old.unlink(missing_ok=True)
+    withheld = ~dataset.assignment.labeled
+    size = (dataset.height, dataset.width)
+    labels = {
+        task.name: _LabelWriter(folder, task, withheld[:, column].nonzero().flatten(), size)
+        for column, task in enumerate(dataset.tasks)
+    }
+    cells: dict[str, np.memmap] = {}
+    teacher.eval()
+    for batch in EvalLoader(dataset, batch_size, device):
+        with torch.no_grad():
+            found = teacher.discover(batch.images, thresholds or {}).to("cpu")
+        index = batch.index.tolist()
+        for task in dataset.tasks:
+            for row, image in enumerate(index):
+                if not batch.labeled[task.name][row]:
+                    labels[task.name].add(
+                        image, found.targets[task.name][row], found.valid[task.name][row]
+                    )
+        for kind in ("features", "confidence") if features else ():
+            for name, maps in getattr(found, kind).items():
+                file = f"{name}.{kind}"
+                if file not in cells:
+                    shape = (len(dataset), *maps.shape[1:])
+                    cells[file] = _new(folder / f"{file}.npy", np.float16, shape)
+                half = maps.half()
+                if not half.isfinite().all():
+                    raise ValueError(
+                        f"{file}: expected finite numbers below 65504, got others "
+                        f"on one of the images {index}"
+                    )
+                cells[file][index] = half.numpy()
+    for array in (*cells.values(), *(writer.finish() for writer in labels.values())):
+        array.flush()
+    manifest = {
+        "format": FORMAT,
+        "tasks": list(dataset.tasks.names),
+        "images": len(dataset),
+        "size": list(size),
+        "assignment": dataset.assignment.hash,
+        "files": {p.name: _checksum(p) for p in sorted(folder.glob("*.npy"))},
+    }
+    partial = folder / f"{MANIFEST}.partial"
+    partial.write_text(json.dumps(manifest, indent=1) + "\n")
+    os.replace(partial, folder / MANIFEST)
+
+
+class SupervisionStore:
+    """Reads what ``discover_to_folder`` wrote.
+
+    Args:
+        folder: Of one discovery.
+        tasks: Of the student; the teacher must have looked for all of them.
+
+    Attributes:
+        assignment: Hash of the label assignment that decided what was withheld.
+        bytes: Size on disk.
+
+    Raises:
+        FileNotFoundError: If the discovery was never finished.
+        ValueError: If a file is damaged or missing, or a task was not looked for.
+    """
+
+    def __init__(self, folder: str | Path, tasks: TaskSet) -> None:
+        self.folder, self.tasks = Path(folder), tasks
+        manifest = _read_manifest(self.folder)
+        absent = sorted(set(tasks.names) - set(manifest["tasks"]))
+        if absent:
+            raise ValueError(
+                f"{self.folder}: expected discoveries for {tasks.names}, found none for {absent}"
+            )
+        self.assignment: str = manifest["assignment"]
+        self.images: int = manifest["images"]
+        self.height, self.width = manifest["size"]
+        self.bytes = sum(file["bytes"] for file in manifest["files"].values())
+        self._arrays = {
+            file.removesuffix(".npy"): np.load(self.folder / file, mmap_mode="r")
+            for file in manifest["files"]
+        }
+        self._position = {}  # task -> (N,) place in the label file, -1 where labeled
+        for name in tasks.names:
+            rows = self._arrays[f"{name}.rows"]
+            self._position[name] = np.full(self.images, -1)
+            self._position[name][rows] = np.arange(len(rows))
+
+    def lookup(self, index: Tensor, labeled: Mapping[str, Tensor]) -> Discovered:
+        """What was found on clean images, for the tasks they do not label.
+
+        Args:
+            index: (B,) int64 on the CPU, positions in the student's dataset.
+            labeled: task -> (B,) bool, as in ``Batch``.
+
+        Returns:
+            On the CPU; ``features`` and ``confidence`` of every task, if they were kept.
+
+        Raises:
+            ValueError: If a label is withheld that was not when the teacher looked.
+        """
+        targets, valid = {}, {}
+        for task in self.tasks:
+            targets[task.name], valid[task.name] = self._labels(
+                task, index.numpy(), labeled[task.name].numpy()
+            )
+        features, confidence = (
+            {
+                name: torch.from_numpy(self._arrays[f"{name}.{kind}"][index.numpy()]).float()
+                for name in self.tasks.names
+                if f"{name}.{kind}" in self._arrays
+            }
+            for kind in ("features", "confidence")
+        )
+        return Discovered(targets, valid, features, confidence)
+
+    def _labels(self, task: Task, index: np.ndarray, labeled: np.ndarray) -> tuple[Tensor, Tensor]:
+        place = self._position[task.name][index[~labeled]]
+        if (place < 0).any():
+            image = int(index[~labeled][place < 0][0])
+            raise ValueError(
+                f"{self.folder}: expected a pseudo label of {task.name} for image {image}, "
+                f"found none; discover again with this label setting"
+            )
+        shape = (len(index), task.target_channels, self.height, self.width)
+        targets = torch.full(shape, task.missing, dtype=task.target_dtype)
+        valid = torch.zeros(len(index), 1, *shape[2:], dtype=torch.bool)
+        stored = self._arrays[f"{task.name}.labels"][place]
+        book = self._arrays.get(f"{task.name}.codebook")
+        rows = torch.from_numpy(~labeled)
+        values, accepted = _decode(stored, book)
+        targets[rows] = torch.where(accepted, values.to(task.target_dtype), task.missing)
+        valid[rows] = accepted
+        return targets, valid
+
+
+# --------------------------------------------------------------- label files
+
+
+class _LabelWriter:
+    """One task's pseudo labels: codes while at most 255 distinct values occur, else float16."""
+
+    def __init__(self, folder: Path, task: Task, rows: Tensor, size: tuple[int, int]) -> None:
+        self.folder, self.task, self.size = folder, task, size
+        np.save(folder / f"{task.name}.rows.npy", rows.numpy())
+        self.place = {image: place for place, image in enumerate(rows.tolist())}
+        self.path = folder / f"{task.name}.labels.npy"
+        self.labels = _new(self.path, np.uint8, (len(rows), *size))
+        self.labels[:] = REJECTED
+        self.book = _Codebook(task.target_channels)
+
+    def add(self, image: int, target: Tensor, valid: Tensor) -> None:
+        accepted = valid[0].numpy()
+        values = np.moveaxis(target.numpy(), 0, -1)[accepted].astype(np.float32)  # (P, C)
+        if not np.isfinite(values).all():
+            raise ValueError(
+                f"{self.task.name}: expected finite pseudo labels, got others on image {image}"
+            )
+        place = self.place[image]
+        if self.labels.dtype == np.uint8:
+            codes = self.book.encode(values)
+            if codes is not None:
+                self.labels[place][accepted] = codes
+                return
+            self._widen()
+        self.labels[place][:, accepted] = values.T.astype(np.float16)
+
+    def finish(self) -> np.memmap:
+        if self.labels.dtype == np.uint8:
+            np.save(self.folder / f"{self.task.name}.codebook.npy", self.book.values)
+        return self.labels
+
+    def _widen(self) -> None:
+        """Rewrites the codes so far as float16, NaN where rejected."""
+        codes = self.labels
+        partial = self.path.with_suffix(".wide")
+        shape = (len(codes), self.task.target_channels, *self.size)
+        self.labels = _new(partial, np.float16, shape)
+        for place, row in enumerate(codes):
+            values, accepted = _decode(row[None], self.book.values)
+            values = values.float().masked_fill(~accepted, float("nan"))
+            self.labels[place] = values[0].numpy().astype(np.float16)
+        os.replace(partial, self.path)
+
+
+class _Codebook:
+    """Distinct value vectors in the order in which they are first seen."""
+
+    def __init__(self, channels: int) -> None:
+        self.values = np.zeros((0, channels), dtype=np.float32)
+        self.keys = np.zeros(0, dtype=np.uint64)  # hashes of ``values``
+
+    def encode(self, values: np.ndarray) -> np.ndarray | None:
+        """(P, C) -> (P,) uint8 codes; None if they are too many to be coded without loss."""
+        keys = _hash(values)
+        codes = self._find(keys)
+        fresh = np.flatnonzero(codes < 0)
+        if len(fresh):
+            new, first = np.unique(keys[fresh], return_index=True)
+            if len(self.keys) + len(new) > REJECTED:
+                return None
+            self.keys = np.concatenate([self.keys, new])
+            self.values = np.concatenate([self.values, values[fresh[first]]])
+            codes = self._find(keys)
+        return codes.astype(np.uint8) if np.array_equal(self.values[codes], values) else None
+
+    def _find(self, keys: np.ndarray) -> np.ndarray:
+        """(P,) int64 codes, -1 where the vector is new."""
+        if not len(self.keys):
+            return np.full(len(keys), -1)
+        order = np.argsort(self.keys)
+        near = np.searchsorted(self.keys, keys, sorter=order).clip(max=len(order) - 1)
+        codes = order[near]
+        return np.where(self.keys[codes] == keys, codes, -1)
+
+
+def _hash(values: np.ndarray) -> np.ndarray:
+    """(P, C) float32 -> (P,) uint64; equal vectors agree, and others hardly ever."""
+    bits = np.ascontiguousarray(values + np.float32(0)).view(np.uint32)  # -0 becomes 0
+    key = np.zeros(len(values), dtype=np.uint64)
+    for channel in range(values.shape[1]):
+        key = (key ^ bits[:, channel]) * np.uint64(0x9E3779B97F4A7C15)  # the golden ratio: mixes
+    return key
+
+
+def _decode(stored: np.ndarray, book: np.ndarray | None) -> tuple[Tensor, Tensor]:
+    """Rows of a label file -> (B, C, H, W) values and (B, 1, H, W) where they are accepted."""
+    stored = torch.from_numpy(np.array(stored))
+    if book is None:
+        return stored.float(), ~stored[:, :1].isnan()
+    padded = torch.zeros(REJECTED + 1, book.shape[1])
+    padded[: len(book)] = torch.from_numpy(np.array(book))
+    return padded[stored.long()].movedim(-1, 1), (stored != REJECTED).unsqueeze(1)
+
+
+# --------------------------------------------------------------------- files
+
+
+def _new(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
+    return open_memmap(path, mode="w+", dtype=dtype, shape=shape)
+
+
+def _checksum(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return {
+            "bytes": path.stat().st_size,
+            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
+        }
+
+
+def _read_manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a finished discovery, found none; run it again")
+    try:
+        manifest = json.loads(path.read_text())
+        files = dict(manifest["files"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path}: expected JSON with 'files', found a damaged file") from error
+    if manifest.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: expected format {FORMAT}, found {manifest.get('format')}; discover again"
+        )
+    for name, expected in files.items():
+        if not (folder / name).is_file():
+            raise ValueError(f"{folder / name}: expected a file, found none; discover again")
+        if _checksum(folder / name) != expected:
+            raise ValueError(
+                f"{folder / name}: expected {expected['bytes']} bytes of checksum "
+                f"{expected['sha256'][:12]}, found others; discover again"
+            )
+    return manifest
