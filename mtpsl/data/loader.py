@@ -22,7 +22,9 @@ from mtpsl.data.transforms import SCALES, draw_geometry, warp_batch
 class Supervision(Protocol):
     """Where discoveries come from: ``data.supervision.SupervisionStore``."""
 
-    def lookup(self, index: Tensor, labeled: dict[str, Tensor]) -> Discovered:
+    def lookup(
+        self, index: Tensor, labeled: dict[str, Tensor], device: torch.device | str
+    ) -> Discovered:
         """What was found on the clean images of these indices, for tasks they do not label."""
 
 
@@ -88,12 +90,12 @@ class TrainLoader:
             for view in range(self.views)
         ]
         for batch in self._read(order.split(self.batch_size)):
+            geometries = [_rows(g, batch.index).to(self.device) for g in drawn]
+            found = None
             if self.supervision is not None:
-                found = self.supervision.lookup(batch.index, batch.labeled)
-                batch = replace(batch, discovered=found)
-            rows = batch.index
-            batch = batch.to(self.device)
-            yield self._views(batch, [_rows(g, rows).to(self.device) for g in drawn])
+                found = self.supervision.lookup(batch.index, batch.labeled, self.device)
+            batch = replace(batch.to(self.device), discovered=found)
+            yield self._views(batch, geometries)
 
     def _views(self, batch: Batch, drawn: list[Geometry]) -> tuple[Batch, ...]:
         if not (self.augment or self.flip):

@@ -146,21 +146,29 @@ class SupervisionStore:
             file.removesuffix(".npy"): np.load(self.folder / file, mmap_mode="r")
             for file in manifest["files"]
         }
+        self._books = {
+            name: torch.from_numpy(np.array(self._arrays[f"{name}.codebook"]))
+            for name in tasks.names
+            if f"{name}.codebook" in self._arrays
+        }
         self._position = {}  # task -> (N,) place in the label file, -1 where labeled
         for name in tasks.names:
-            rows = self._arrays[f"{name}.rows"]
-            self._position[name] = np.full(self.images, -1)
-            self._position[name][rows] = np.arange(len(rows))
+            rows = torch.from_numpy(np.array(self._arrays[f"{name}.rows"]))
+            self._position[name] = torch.full((self.images,), -1)
+            self._position[name][rows] = torch.arange(len(rows))
 
-    def lookup(self, index: Tensor, labeled: Mapping[str, Tensor]) -> Discovered:
+    def lookup(
+        self, index: Tensor, labeled: Mapping[str, Tensor], device: torch.device | str = "cpu"
+    ) -> Discovered:
         """What was found on clean images, for the tasks they do not label.
 
         Args:
             index: (B,) int64 on the CPU, positions in the student's dataset.
-            labeled: task -> (B,) bool, as in ``Batch``.
+            labeled: task -> (B,) bool on the CPU, as in ``Batch``.
+            device: Where codes are decoded, and what is returned lies.
 
         Returns:
-            On the CPU; ``features`` and ``confidence`` of every task, if they were kept.
+            ``features`` and ``confidence`` are of every task, if they were kept.
 
         Raises:
             ValueError: If a label is withheld that was not when the teacher looked.
@@ -168,11 +176,11 @@ class SupervisionStore:
         targets, valid = {}, {}
         for task in self.tasks:
             targets[task.name], valid[task.name] = self._labels(
-                task, index.numpy(), labeled[task.name].numpy()
+                task, index, labeled[task.name], device
             )
         features, confidence = (
             {
-                name: torch.from_numpy(self._arrays[f"{name}.{kind}"][index.numpy()]).float()
+                name: _read_rows(self._arrays[f"{name}.{kind}"], index).to(device).float()
                 for name in self.tasks.names
                 if f"{name}.{kind}" in self._arrays
             }
@@ -180,23 +188,22 @@ class SupervisionStore:
         )
         return Discovered(targets, valid, features, confidence)
 
-    def _labels(self, task: Task, index: np.ndarray, labeled: np.ndarray) -> tuple[Tensor, Tensor]:
-        place = self._position[task.name][index[~labeled]]
+    def _labels(
+        self, task: Task, index: Tensor, labeled: Tensor, device: torch.device | str
+    ) -> tuple[Tensor, Tensor]:
+        withheld = index[~labeled]
+        place = self._position[task.name][withheld]
         if (place < 0).any():
-            image = int(index[~labeled][place < 0][0])
             raise ValueError(
-                f"{self.folder}: expected a pseudo label of {task.name} for image {image}, "
-                f"found none; discover again with this label setting"
+                f"{self.folder}: expected a pseudo label of {task.name} for image "
+                f"{int(withheld[place < 0][0])}, found none; discover again with this label setting"
             )
         shape = (len(index), task.target_channels, self.height, self.width)
-        targets = torch.full(shape, task.missing, dtype=task.target_dtype)
-        valid = torch.zeros(len(index), 1, *shape[2:], dtype=torch.bool)
-        stored = self._arrays[f"{task.name}.labels"][place]
-        book = self._arrays.get(f"{task.name}.codebook")
-        rows = torch.from_numpy(~labeled)
-        values, accepted = _decode(stored, book)
-        targets[rows] = torch.where(accepted, values.to(task.target_dtype), task.missing)
-        valid[rows] = accepted
+        targets = torch.full(shape, task.missing, dtype=task.target_dtype, device=device)
+        valid = torch.zeros(len(index), 1, *shape[2:], dtype=torch.bool, device=device)
+        rows = (~labeled).to(device)
+        stored = _read_rows(self._arrays[f"{task.name}.labels"], place).to(device)
+        targets[rows], valid[rows] = _decode(stored, self._books.get(task.name), task)
         return targets, valid
 
 
@@ -242,10 +249,10 @@ class _LabelWriter:
         partial = self.path.with_suffix(".wide")
         shape = (len(codes), self.task.target_channels, *self.size)
         self.labels = _new(partial, np.float16, shape)
+        book = np.full((REJECTED + 1, shape[1]), np.nan, dtype=np.float16)
+        book[: len(self.book.values)] = self.book.values
         for place, row in enumerate(codes):
-            values, accepted = _decode(row[None], self.book.values)
-            values = values.float().masked_fill(~accepted, float("nan"))
-            self.labels[place] = values[0].numpy().astype(np.float16)
+            self.labels[place] = np.moveaxis(book[row], -1, 0)
         os.replace(partial, self.path)
 
 
@@ -289,17 +296,24 @@ def _hash(values: np.ndarray) -> np.ndarray:
     return key
 
 
-def _decode(stored: np.ndarray, book: np.ndarray | None) -> tuple[Tensor, Tensor]:
-    """Rows of a label file -> (B, C, H, W) values and (B, 1, H, W) where they are accepted."""
-    stored = torch.from_numpy(np.array(stored))
+def _decode(stored: Tensor, book: Tensor | None, task: Task) -> tuple[Tensor, Tensor]:
+    """Rows of a label file -> (B, C, H, W) targets and (B, 1, H, W) where they are accepted."""
     if book is None:
-        return stored.float(), ~stored[:, :1].isnan()
-    padded = torch.zeros(REJECTED + 1, book.shape[1])
-    padded[: len(book)] = torch.from_numpy(np.array(book))
-    return padded[stored.long()].movedim(-1, 1), (stored != REJECTED).unsqueeze(1)
+        accepted = ~stored[:, :1].isnan()
+        return torch.where(accepted, stored.float(), task.missing), accepted
+    values = torch.full((REJECTED + 1, book.shape[1]), task.missing, dtype=task.target_dtype)
+    values[: len(book)] = book.to(task.target_dtype)
+    codes = stored.int().flatten()  # looking up channel by channel is 4 times as fast
+    channels = [v.index_select(0, codes) for v in values.to(stored.device).unbind(1)]
+    targets = torch.stack([c.view(stored.shape) for c in channels], dim=1)
+    return targets, (stored != REJECTED).unsqueeze(1)
 
 
 # --------------------------------------------------------------------- files
+
+
+def _read_rows(array: np.ndarray, rows: Tensor) -> Tensor:
+    return torch.from_numpy(array[rows.numpy()])  # indexing with an array copies
 
 
 def _new(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
