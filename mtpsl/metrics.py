@@ -16,7 +16,6 @@ from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 
@@ -136,13 +135,12 @@ class NormalErrors(Metric):
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
         """Adds a batch of (B, 3, H, W) maps; a prediction of length 0 counts as 90 degrees off."""
         _check(prediction, 3, target, 3, mask)
-        target = target.masked_fill(~mask, 1.0).float()
-        prediction = F.normalize(prediction.masked_fill(~mask, 1.0).float(), dim=1)
-        # atan2, because acos is off by 0.03 degrees near 0, where rounding moves the cosine most.
-        sine = torch.linalg.cross(prediction, target, dim=1).norm(dim=1)
-        cosine = (prediction * target).sum(dim=1)
-        angle = torch.rad2deg(torch.atan2(sine, cosine))
-        angle = angle.masked_fill(~prediction.any(dim=1), 90.0).double()  # (B, H, W)
+        prediction, target = (
+            _unit(m.masked_fill(~mask, 1.0).float()) for m in (prediction, target)
+        )
+        # From both diagonals of the rhombus. The arc cosine would be off by 0.03 degrees near 0.
+        across, along = _length(prediction - target), _length(prediction + target)
+        angle = 2 * torch.rad2deg(torch.atan2(across, along)).double().squeeze(1)  # (B, H, W)
         usable = mask.squeeze(1)
         angle = angle.masked_fill(~usable, 0.0)
         within = [((angle < limit) & usable).sum().double() for limit in self.LIMITS.values()]
@@ -259,6 +257,15 @@ def _mean(values: list[float]) -> float:
 
 def _ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator else math.nan
+
+
+def _length(vectors: Tensor) -> Tensor:
+    """(B, C, H, W) -> (B, 1, H, W); ``norm`` is 100 times slower along a strided dimension."""
+    return vectors.square().sum(dim=1, keepdim=True).sqrt()
+
+
+def _unit(vectors: Tensor) -> Tensor:
+    return vectors / _length(vectors).clamp(min=1e-12)
 
 
 def _check(
