@@ -109,7 +109,7 @@ def _damage(folder: Path, identity: Mapping[str, Any], layout: Layout) -> str | 
 
 def _checksums(folder: Path, layout: Layout) -> dict[str, str]:
     with ThreadPoolExecutor(len(layout)) as pool:  # hashing releases the interpreter's lock
-        return dict(zip(layout, pool.map(lambda name: _sha256(_file(folder, name)), layout)))
+        return dict(zip(layout, pool.map(lambda n: _sha256(_file(folder, n)), layout), strict=True))
 
 
 def _sha256(path: Path) -> str:

@@ -41,12 +41,6 @@ class Shapes:
         local = signs[None] - self.offset[:, None].astype(np.float64)
         return local @ np.linalg.inv(self.linear.astype(np.float64)).transpose(0, 2, 1)
 
-    def spheres(self) -> tuple[np.ndarray, np.ndarray]:
-        """World centers (P, 3) and radii (P,) of spheres that hold each shape."""
-        corners = self.corners()
-        center = corners.mean(axis=1)
-        return center, np.linalg.norm(corners - center[:, None], axis=2).max(axis=1)
-
 
 @dataclass(frozen=True)
 class Camera:
@@ -269,7 +263,7 @@ def _local_normal(kind: Tensor, q: Vector) -> tuple[Vector, Tensor]:
 
 def occluded(
     shapes: Shapes,
-    casters: list[int],
+    casters: list[list[int]],
     points: Vector,
     lights: Vector,
     center: np.ndarray,
@@ -278,30 +272,35 @@ def occluded(
     """(N,) bool: points that a shape hides from their light.
 
     Args:
-        casters: The shapes that cast a shadow.
+        casters: The shapes that cast a shadow, in groups that lie close together.
         points: Three (N,) tensors.
         lights: Three (N,) tensors, all within ``radius`` of ``center`` (the culling uses that).
     """
     hidden = torch.zeros_like(points[0], dtype=torch.bool)
     away = tuple(p - float(c) for p, c in zip(points, np.float32(center), strict=True))
     distance = (away[0] * away[0] + away[1] * away[1] + away[2] * away[2]).sqrt()
-    to_light = tuple(q - p for p, q in zip(points, lights, strict=True))
-    middles, radii = shapes.spheres()
+    corners = shapes.corners()
     linear, offset = shapes.linear.tolist(), shapes.offset.tolist()
-    for p in casters:
-        axis = middles[p] - center
-        reach, far = radii[p] + radius + 0.02, float(np.linalg.norm(axis))
-        if far > reach:  # only points inside the cone behind the shape can be in its shadow
-            x, y, z = (axis / far).astype(np.float32).tolist()
+    for group in casters:
+        spread = corners[group].reshape(-1, 3)
+        middle = (spread.min(axis=0) + spread.max(axis=0)) / 2
+        reach = float(np.linalg.norm(spread - middle, axis=1).max()) + radius + 0.02
+        far = float(np.linalg.norm(middle - center))
+        if far > reach:  # only points inside the cone behind the group can be in its shadow
+            x, y, z = ((middle - center) / far).astype(np.float32).tolist()
             cosine = float(np.sqrt(1 - (reach / far) ** 2))
             along = away[0] * x + away[1] * y + away[2] * z
-            near = (along >= distance * cosine) & (distance > far - reach)
-            where = near.nonzero().squeeze(1)
+            behind = (along >= distance * cosine) & (distance > far - reach)
+            where = behind.nonzero().squeeze(1)
         else:
             where = torch.arange(len(hidden), device=hidden.device)
         if len(where) == 0:
             continue
-        origin = apply(linear[p], tuple(v[where] for v in points), offset[p])
-        direction = apply(linear[p], tuple(v[where] for v in to_light))
-        hidden[where] |= intersect(int(shapes.kind[p]), origin, direction) < 1
+        start = tuple(v[where] for v in points)
+        path = tuple(q[where] - p for p, q in zip(start, lights, strict=True))
+        blocked = hidden[where]
+        for p in group:
+            origin = apply(linear[p], start, offset[p])
+            blocked |= intersect(int(shapes.kind[p]), origin, apply(linear[p], path)) < 1
+        hidden[where] = blocked
     return hidden

@@ -102,7 +102,7 @@ def bed(room: Room) -> None:
     """A mattress with a cover, a headboard and pillows."""
     draw = room.draw
     w, d, h = draw.choice((0.5, 0.75, 0.95)), 1.0, draw.uniform(0.45, 0.6)
-    spot = room.against_wall(w, d, 0.9, tries=20)
+    spot = room.against_wall(w, d, 0.7, tries=40)
     if spot is None:
         return
     item = room.item("bed", spot)

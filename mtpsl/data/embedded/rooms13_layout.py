@@ -10,7 +10,7 @@ from mtpsl.data.embedded.raycast import Camera
 from mtpsl.data.embedded.rooms13_scene import ID, Draw, Paint, Room, Scene, Spot, Top
 
 ROOMS = {
-    "bedroom": 0.27,
+    "bedroom": 0.31,
     "living": 0.21,
     "dining": 0.15,
     "office": 0.17,
@@ -23,12 +23,12 @@ FACES = ("wall", "wall", "ceiling", "floor", "wall", "wall")  # -x, +x, -y (up),
 def build(seed: np.random.SeedSequence) -> Scene:
     """The scene of a seed, whatever size it is rendered at."""
     draw = Draw(seed)
-    room = Room(draw, draw.uniform(2.8, 5.8), draw.uniform(2.35, 2.9), draw.uniform(3.2, 6.4))
+    room = Room(draw, draw.uniform(2.8, 5.8), draw.uniform(2.4, 3.0), draw.uniform(3.2, 6.4))
     if draw.chance(0.25):
-        room.depth += draw.uniform(1.0, 4.5)
+        room.depth += draw.uniform(1.0, 5.0)
     _shell(room)
     room.camera_x = draw.uniform(-0.5, 0.5) * (room.width - 1.0)
-    room.camera_z = -room.depth / 2 + draw.uniform(0.25, 0.8)
+    room.camera_z = -room.depth / 2 + draw.uniform(0.25, 1.1)
     room.taken.append(
         (room.camera_x - 0.4, room.camera_x + 0.4, -room.depth / 2, room.camera_z + 0.45)
     )
@@ -67,7 +67,7 @@ def _bedroom(draw: Draw) -> list[Put]:
 def _living(draw: Draw) -> list[Put]:
     sofas = [furniture.sofa] * draw.choice((1, 2, 2))
     low = lambda room: furniture.table(room, 0.0, low=True, wall=0.0)  # noqa: E731
-    screen = [furniture.television] * draw.chance(0.4)
+    screen = [furniture.television] * draw.chance(0.5)
     return [*sofas, *screen, *([low] * draw.chance(0.9)), furniture.shelf, furniture.cabinet]
 
 
@@ -110,13 +110,13 @@ def _extras(room: Room) -> None:
     """What any room may have, whatever it is for."""
     draw = room.draw
     for put, mean in (
-        (furniture.television, 0.11),
+        (furniture.television, 0.26),
         (lambda r: furniture.table(r, 1.2), 0.45),
         (furniture.armchair, 0.4),
-        (furniture.chair, 0.45),
-        (furniture.sofa, 0.12),
+        (furniture.chair, 0.6),
+        (furniture.sofa, 0.2),
         (furniture.shelf, 0.2),
-        (furniture.cabinet, 2.6),
+        (furniture.cabinet, 3.0),
         (furniture.picture, 2.3),
     ):
         for _ in range(draw.count(mean)):
@@ -142,7 +142,7 @@ def _small(room: Room, top: Top) -> None:
         draw.uniform(-1, 1) * margin_x, draw.uniform(-1, 1) * margin_z, draw.uniform(-1.5, 1.5)
     )
     kind = draw.choice(
-        ("books", "lamp", "plant", "box", "bottle", "ball"), (0.8, 1.2, 1, 3.5, 2.5, 2)
+        ("books", "lamp", "plant", "box", "bottle", "ball"), (0.8, 1.0, 0.5, 3.5, 2.5, 1.8)
     )
     if kind == "lamp":
         furniture.lamp(room, spot, top.up)
@@ -174,7 +174,7 @@ def _small(room: Room, top: Top) -> None:
 def _large(room: Room, spot: Spot) -> None:
     """One thing that stands on the floor."""
     draw = room.draw
-    kind = draw.choice(("carton", "bag", "bin", "lamp", "plant"), (3, 2, 1.5, 1, 1.5))
+    kind = draw.choice(("carton", "bag", "bin", "lamp", "plant"), (4, 3, 2, 0.7, 0.7))
     if kind == "lamp":
         furniture.lamp(room, spot, 0.0)
     elif kind == "plant":
@@ -207,8 +207,8 @@ def _faces(room: Room) -> list[Paint]:
     floor = draw.choice(
         (
             room.paint("wood", "planks", (1.1, draw.uniform(0.08, 0.16))),
-            room.paint(draw.choice(("pale", "any")), "cloth", (0.05, 0.05)),
-            room.paint(draw.choice(("pale", "wood", "dark")), "tiles", (0.35, 0.35)),
+            room.paint(draw.choice(("pale", "earth", "earth")), "cloth", (0.05, 0.05)),
+            room.paint(draw.choice(("pale", "wood", "earth")), "tiles", (0.35, 0.35)),
         ),
         (0.45, 0.3, 0.25),
     )
@@ -218,8 +218,8 @@ def _faces(room: Room) -> list[Paint]:
 def _camera(room: Room) -> Camera:
     """A person's view into the room, a little downwards."""
     draw = room.draw
-    yaw = draw.normal(0, 0.4) - 0.25 * room.camera_x / room.width
-    pitch, roll = draw.normal(0.235, 0.105), draw.normal(0, 0.03)
+    yaw = draw.normal(0, 0.36) - 0.35 * room.camera_x / room.width
+    pitch, roll = draw.normal(0.232, 0.095), draw.normal(0, 0.03)
     forward = np.array(
         [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
     )
@@ -259,13 +259,13 @@ def _finish(room: Room) -> Scene:
         classes=classes,
         instance=instance,
         paints=room.paints + _faces(room),
-        casters=room.casters,
+        casters=list(room.casters.values()),
         camera=_camera(room),
         size=(room.width, room.height, room.depth),
         lamp=lamp,
         daylight=daylight,
         tint=np.array([1.0, 1.0 - 0.1 * warm, 1.0 - 0.25 * warm]),
-        gain=draw.uniform(0.85, 1.2),
+        gain=draw.uniform(0.8, 1.1),
         unlabeled=unlabeled,
         blind=np.unique(instance[blind]),
     )

@@ -19,8 +19,6 @@ CLASSES = (
 )
 ID = {name: i for i, name in enumerate(CLASSES)}
 
-PATTERNS = "plain grain stripes tiles planks books art panes panels folds screen cloth glow".split()
-
 Color = tuple[float, float, float]
 T = TypeVar("T")
 
@@ -58,11 +56,13 @@ class Draw:
         if palette == "wood":
             hue, saturation, value = self.normal(0.075, 0.015), (0.25, 0.65), (0.3, 0.8)
         elif palette == "pale":
-            hue, saturation, value = self.choice((0.1, 0.12, 0.15, 0.55)), (0.0, 0.16), (0.72, 0.95)
+            hue, saturation, value = self.choice((0.08, 0.1, 0.13, 0.55)), (0.02, 0.2), (0.66, 0.9)
+        elif palette == "earth":
+            hue, saturation, value = self.normal(0.09, 0.06), (0.05, 0.4), (0.3, 0.75)
         elif palette == "dark":
             hue, saturation, value = self.uniform(0, 1), (0.0, 0.3), (0.08, 0.3)
         else:
-            hue, saturation, value = self.uniform(0, 1), (0.15, 0.7), (0.25, 0.85)
+            hue, saturation, value = self.uniform(0, 1), (0.15, 0.62), (0.25, 0.82)
         rgb = colorsys.hsv_to_rgb(hue % 1, self.uniform(*saturation), self.uniform(*value))
         return rgb
 
@@ -72,7 +72,7 @@ class Paint:
     """How a surface looks."""
 
     color: Color  # display values in [0, 1]
-    pattern: str = "plain"
+    pattern: str = "plain"  # or a key of ``rooms13_patterns.PATTERNS``
     accent: Color = (0.1, 0.1, 0.1)
     size: tuple[float, float] = (0.1, 0.1)  # m, the pattern's period along and up the surface
     seed: int = 0
@@ -117,7 +117,7 @@ class Scene:
     classes: np.ndarray  # (P + 6,) int64 class ids
     instance: np.ndarray  # (P + 6,) int64
     paints: list[Paint]  # P + 6
-    casters: list[int]  # shapes that cast shadows
+    casters: list[list[int]]  # shapes that cast shadows, by instance
     camera: Camera
     size: tuple[float, float, float]  # room: width, height, depth
     lamp: np.ndarray  # (3,) position
@@ -145,7 +145,7 @@ class Room:
     classes: list[int] = field(default_factory=list)
     instance: list[int] = field(default_factory=list)
     paints: list[Paint] = field(default_factory=list)
-    casters: list[int] = field(default_factory=list)
+    casters: dict[int, list[int]] = field(default_factory=dict)
     taken: list[tuple[float, float, float, float]] = field(default_factory=list)  # x0, x1, z0, z1
     hung: dict[str, list[tuple[float, float, float, float]]] = field(
         default_factory=lambda: {"left": [], "right": [], "far": []}
@@ -254,7 +254,7 @@ class Item:
     def _add(self, kind: int, at: tuple, half: tuple, paint: Paint, turn: float) -> None:
         room = self.room
         if self.shadow:
-            room.casters.append(len(room.kinds))
+            room.casters.setdefault(self.instance, []).append(len(room.kinds))
         room.kinds.append(kind)
         room.centers.append(self.spot.world(*at))
         room.halves.append(half)
