@@ -1,0 +1,100 @@
+"""From a figure's name to its files: runs what is missing, computes the arrays, draws, saves."""
+
+import difflib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from matplotlib.figure import Figure
+
+from mtpsl.experiments.figure_arrays import Arrays, Material
+from mtpsl.experiments.figures import FIGURES
+from mtpsl.experiments.profiles import get_profile
+from mtpsl.experiments.run import bind_data, load_method, open_split, resolve_device, run
+from mtpsl.plots import hitts, scenes
+from mtpsl.plots.files import footer, save
+from mtpsl.records import RunStore, commit
+
+DRAW: dict[str, Callable[[Arrays], Figure]] = {
+    "fig5": hitts.draw_fig5,
+    "fig7": hitts.draw_fig7,
+    "fig8": hitts.draw_fig8,
+    "fig9": hitts.draw_fig9,
+    "fig11": hitts.draw_fig11,
+    "overview": scenes.draw_overview,
+    "label_settings": scenes.draw_label_settings,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A finished figure."""
+
+    figure: Figure
+    arrays: Arrays
+    caption: str
+    alt: str
+    path: Path  # of the picture
+
+
+def make_figure(
+    name: str,
+    *,
+    profile: str,
+    store: RunStore,
+    folder: Path | str,
+    device: torch.device | str = "auto",
+    data_root: str = "",
+    seed: int = 0,
+    progress: bool = False,
+) -> Made:
+    """Makes one figure of the register and saves it below ``folder``.
+
+    Args:
+        name: A key of ``FIGURES``.
+        profile: A key of ``PROFILES``: how large the runs are.
+        store: Where finished runs are taken from and missing ones go.
+        folder: Of all figures; those of a paper go into a folder of its name.
+        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
+        data_root: A dataset on disk; empty for the embedded data.
+        seed: Of the runs.
+        progress: Shows the progress of missing runs.
+
+    Raises:
+        ValueError: If there is no figure or profile of that name.
+    """
+    if name not in FIGURES:
+        near = difflib.get_close_matches(name, FIGURES, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"figure: expected one of {list(FIGURES)}, got {name!r}{hint}")
+    known = FIGURES[name]
+    device = resolve_device(device)
+    runs = known.experiments(get_profile(profile), seed)
+    runs = {role: bind_data(experiment, data_root) for role, experiment in runs.items()}
+    records = {
+        role: run(experiment, store, device=device, data_root=data_root, progress=progress)
+        for role, experiment in runs.items()
+    }
+    material, words = Material(device=device), known.source
+    if runs:
+        test = open_split(next(iter(runs.values())), "test", data_root)
+        material = Material(
+            methods={role: load_method(e, store, device) for role, e in runs.items()},
+            histories={role: record.history for role, record in records.items()},
+            test=test,
+            device=device,
+        )
+        data = f"{test.name} ({'generated stand-in' if test.stand_in else 'real data'})"
+        words = f"{data}, profile {profile}, seed {seed}"
+    arrays = known.arrays(material)
+    figure = DRAW[name](arrays)
+    footer(figure, words)
+    stamp = {
+        "data": words,
+        "profile": profile,
+        "commit": commit(),
+        "runs": {role: record.key for role, record in records.items()},
+    }
+    path = save(name, figure, arrays, Path(folder) / known.paper, stamp=stamp)
+    return Made(figure=figure, arrays=arrays, caption=known.caption, alt=known.alt, path=path)

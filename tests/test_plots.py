@@ -1,0 +1,182 @@
+import json
+import sys
+import zipfile
+from io import BytesIO
+
+import matplotlib
+import numpy as np
+import pytest
+from test_figures import all_arrays
+
+from mtpsl import plots
+from mtpsl.experiments.figures import FIGURES
+from mtpsl.experiments.profiles import PROFILES
+from mtpsl.losses import IGNORE_INDEX
+from mtpsl.plots import maps, scenes, style
+from mtpsl.records import RunStore
+
+
+@pytest.fixture(scope="module")
+def every() -> dict[str, dict[str, np.ndarray]]:
+    return all_arrays()
+
+
+def pixels(png: bytes) -> np.ndarray:
+    return (matplotlib.image.imread(BytesIO(png))[..., :3] * 255).round().astype(int)
+
+
+# -------------------------------------------------------------------- colors
+
+
+def test_normals_are_colored_as_usual() -> None:
+    right, up, camera = [1, 0, 0], [0, -1, 0], [0, 0, -1]  # y runs down and z away
+    rgb = style.normals_to_rgb(np.array([[right, up, camera, [np.nan] * 3]], dtype=float))
+    assert rgb[0, :3].tolist() == [[255, 128, 128], [128, 255, 128], [128, 128, 255]]
+    assert rgb[0, 3].tolist() == [0xDA, 0xDA, 0xDA]
+
+
+def test_scalars_span_their_color_map_and_nan_is_a_hole() -> None:
+    rgb = style.scalar_to_rgb(np.array([[1.0, 5.0, 9.0, np.nan]]), "viridis", 1, 5)
+    ends = [[round(255 * c) for c in matplotlib.colormaps["viridis"](x)[:3]] for x in (0.0, 1.0)]
+    assert rgb[0, 0].tolist() == ends[0]
+    assert rgb[0, 1].tolist() == rgb[0, 2].tolist() == ends[1]
+    assert rgb[0, 3].tolist() == [0xDA, 0xDA, 0xDA]
+
+
+def test_classes_have_distinct_colors_and_void_its_own() -> None:
+    names = list(style.CLASS_COLORS)
+    ids = np.array([[*range(len(names)), IGNORE_INDEX]], dtype=np.uint8)
+    colors = style.classes_to_rgb(ids, names)[0].astype(int)
+    distance = np.abs(colors[:, None] - colors[None]).sum(-1) + 999 * np.eye(len(colors))
+    assert distance.min() > 60
+    assert colors[-1].tolist() == [0x6B, 0x6B, 0x6B]
+    handles = style.class_handles(names, [0, 2, IGNORE_INDEX])
+    assert [h.get_label() for h in handles] == ["bed", "ceiling", "void"]
+
+
+def test_maps_are_drawn_by_their_kind(every: dict) -> None:
+    found = every["fig5"]
+    rgb = maps.map_to_rgb(found, "semseg/truth", 0)
+    assert rgb[0, 0].tolist() == [0x6B, 0x6B, 0x6B]  # void
+    for key in ("depth/truth", "normals/truth"):
+        assert maps.map_to_rgb(found, key, 0)[0, 0].tolist() == [0xDA, 0xDA, 0xDA]
+    low, high = maps.value_range(found, "depth")
+    assert 1 <= low < 1.2 and 4.8 < high <= 5
+
+
+# ------------------------------------------------------------------- figures
+
+
+def test_every_figure_has_a_drawing() -> None:
+    assert set(plots.DRAW) == set(FIGURES)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_draws_every_figure_from_its_saved_arrays(name: str, every: dict, tmp_path) -> None:
+    figure = plots.DRAW[name](every[name])
+    picture = plots.save(name, figure, every[name], tmp_path)
+    image = pixels(picture.read_bytes())
+    assert image.shape[1] > 900 and image.std() > 10
+    assert (image[:3] == 255).all() and (image[:, :3] == 255).all()  # a margin: nothing cut off
+    again = plots.DRAW[name](plots.load_arrays(tmp_path / f"{name}.npz"))
+    assert plots.png_bytes(again) == picture.read_bytes()
+
+
+def test_drawing_leaves_no_trace(every: dict) -> None:
+    before = dict(matplotlib.rcParams)
+    matplotlib.rcParams["lines.linewidth"] = 7.0
+    try:
+        odd = plots.png_bytes(plots.draw_fig9(every["fig9"]))
+        assert matplotlib.rcParams["lines.linewidth"] == 7.0
+    finally:
+        matplotlib.rcParams.update(before)
+    assert odd == plots.png_bytes(plots.draw_fig9(every["fig9"]))
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    assert pyplot is None or not pyplot.get_fignums()
+
+
+def test_affinity_panels_show_the_arrays(every: dict) -> None:
+    figure = plots.draw_fig7(every["fig7"])
+    shown = [image.get_array() for axes in figure.axes for image in axes.images]
+    for task in ("semseg", "depth", "normals"):
+        for variant in ("without", "with"):
+            affinity = every["fig7"][f"{task}/{variant}/affinity"]
+            assert any(np.array_equal(affinity, image) for image in shown)
+
+
+def test_curves_panels_show_the_arrays(every: dict) -> None:
+    figure = plots.draw_fig9(every["fig9"])
+    assert [axes.get_ylabel() for axes in figure.axes] == ["mIoU ↑", "AbS ↓", "mErr ↓"]
+    for axes, task in zip(figure.axes, ("semseg", "depth", "normals"), strict=True):
+        drawn = [line.get_ydata().tolist() for line in axes.lines]
+        for split in ("train", "test"):
+            for role in ("without", "with"):
+                assert every["fig9"][f"{task}/{split}/{role}"].tolist() in drawn
+
+
+def test_withheld_labels_are_pale(every: dict) -> None:
+    assert scenes.bleach(np.array([[[0, 100, 255]]], dtype=np.uint8)).min() > 150
+    figure = plots.draw_overview(every["overview"])
+    words = [text.get_text() for axes in figure.axes for text in axes.texts]
+    assert words.count("withheld") == (~every["overview"]["labeled"]).sum()
+
+
+# --------------------------------------------------------------------- files
+
+
+def test_files_say_what_the_figure_shows_and_where_it_comes_from(every: dict, tmp_path) -> None:
+    stamp = {"profile": "smoke", "data": "stand-in: rooms13", "runs": {"plain": "abc"}}
+    figure = plots.draw_fig9(every["fig9"])
+    plots.save("fig9", figure, every["fig9"], tmp_path, stamp=stamp)
+    words = json.loads((tmp_path / "fig9.json").read_text())
+    assert words["caption"] == FIGURES["fig9"].caption and words["alt"] == FIGURES["fig9"].alt
+    assert words["made_from"] == stamp
+    assert words["arrays"]["depth/test/with"] == "float64 [2]"
+    loaded = plots.load_arrays(tmp_path / "fig9.npz")
+    assert set(loaded) == set(every["fig9"])
+    assert all(np.array_equal(loaded[key], every["fig9"][key]) for key in loaded)
+
+
+def test_files_have_the_same_bytes_on_any_day(every: dict, tmp_path) -> None:
+    figure = plots.draw_fig8(every["fig8"])
+    plots.save("fig8", figure, every["fig8"], tmp_path / "one")
+    reordered = dict(reversed(every["fig8"].items()))
+    plots.save("fig8", plots.draw_fig8(reordered), reordered, tmp_path / "two")
+    for suffix in ("png", "npz", "json"):
+        one, two = (tmp_path / day / f"fig8.{suffix}" for day in ("one", "two"))
+        assert one.read_bytes() == two.read_bytes()
+    with zipfile.ZipFile(tmp_path / "one" / "fig8.npz") as packed:
+        assert {entry.date_time[0] for entry in packed.infolist()} == {1980}
+    chunks = (tmp_path / "one" / "fig8.png").read_bytes()
+    assert b"matplotlib" not in chunks.lower() and b"tEXt" not in chunks
+    assert not list(tmp_path.rglob("*.partial"))
+
+
+def test_an_unknown_figure_is_refused(every: dict, tmp_path) -> None:
+    with pytest.raises(KeyError, match="fig99"):
+        plots.save("fig99", plots.draw_fig9(every["fig9"]), every["fig9"], tmp_path)
+
+
+def test_an_unknown_name_suggests_the_nearest(tmp_path) -> None:
+    with pytest.raises(ValueError, match="did you mean 'fig11'"):
+        plots.make_figure("fig_11", profile="smoke", store=RunStore(tmp_path), folder=tmp_path)
+
+
+def test_makes_a_figure_from_its_name(tmp_path) -> None:
+    store, folder = RunStore(tmp_path / "runs"), tmp_path / "figures"
+    made = plots.make_figure("fig9", profile="smoke", store=store, folder=folder)
+    assert made.path == folder / "hitts" / "fig9.png" and made.path.is_file()
+    runs = FIGURES["fig9"].experiments(PROFILES["smoke"])
+    epochs = made.arrays["epochs/with"]
+    assert epochs[-1] == runs["with"].epochs and len(made.arrays["depth/test/with"]) == len(epochs)
+    origin = json.loads(made.path.with_suffix(".json").read_text())["made_from"]
+    assert origin["data"].startswith("rooms13 (generated stand-in)")
+    for role, key in origin["runs"].items():
+        assert store.load(key).experiment["method_args"] == dict(runs[role].method_args)
+
+
+def test_makes_pictures_that_need_no_run(tmp_path) -> None:
+    store = RunStore(tmp_path / "runs")
+    made = plots.make_figure("label_settings", profile="smoke", store=store, folder=tmp_path)
+    assert made.path == tmp_path / "label_settings.png" and made.alt and made.caption
+    assert not (tmp_path / "runs").exists()
