@@ -18,7 +18,7 @@ ROWS = (
     ("engine", "records"),
     ("experiments",),
     ("plots",),
-    ("benchmark", "notebook"),
+    ("benchmark", "lessons", "notebook"),
     ("__main__",),
 )
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
