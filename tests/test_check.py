@@ -1,0 +1,164 @@
+"""The report on a folder: counts, statistics, axes of the normals, and every damage named."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from mtpsl.data.check import (
+    FIELD_OF_VIEW,
+    OURS,
+    axes_name,
+    check,
+    check_folder,
+    rank_axes,
+)
+from mtpsl.data.embedded.acceptance import NYUD, Finding
+from mtpsl.data.nyud import CLASSES
+
+H, W = 48, 64
+
+
+def room(yaw):
+    """Depth (H, W, 1) and unit normals (H, W, 3) of a box seen from inside, turned by yaw."""
+    focal = W / 2 / math.tan(math.radians(FIELD_OF_VIEW / 2))
+    v, u = np.mgrid[:H, :W]
+    rays = np.stack(
+        [(u - (W - 1) / 2) / focal, (v - (H - 1) / 2) / focal, np.ones((H, W))], axis=-1
+    )
+    c, s = math.cos(yaw), math.sin(yaw)
+    turn = np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]])
+    planes = [((0, -1, 0), 0.8), ((0, 1, 0), 0.7), ((0, 0, -1), 3), ((1, 0, 0), 1), ((-1, 0, 0), 1)]
+    depth, normal = np.full((H, W), np.inf), np.zeros((H, W, 3))
+    for inward, distance in planes:
+        inward = turn @ np.array(inward, dtype=float)
+        closing = -(rays @ inward)
+        t = np.where(closing > 1e-6, distance / np.maximum(closing, 1e-6), np.inf)
+        normal[t < depth] = inward
+        depth = np.minimum(depth, t)
+    return depth[..., None], normal
+
+
+def write_rooms(root, train=4, val=3, axes=OURS):
+    channels, signs = axes
+    for split, images in (("train", train), ("val", val)):
+        for i in range(images):
+            rng = np.random.default_rng([i, split == "val"])
+            depth, normal = room(0.4 + 0.1 * i)
+            written = np.zeros_like(normal)
+            for axis, (channel, sign) in enumerate(zip(channels, signs, strict=True)):
+                written[..., channel] = sign * normal[..., axis]
+            depth[:4] = 0
+            arrays = {
+                "image": rng.uniform(size=(H, W, 3)),
+                "label": np.where(np.arange(H * W).reshape(H, W) % 4 == 0, -1, 11),
+                "depth": depth,
+                "normal": written,
+            }
+            for folder, array in arrays.items():
+                path = root / "nyuv2" / split / folder / f"{i}.npy"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                np.save(path, array)
+    return root
+
+
+def test_a_sound_folder(tmp_path):
+    text, ok = check(write_rooms(tmp_path))
+    assert ok and text.endswith("problems: none")
+    assert "train: 4 images (published: 795) of 48x64; 4 of them read" in text
+    assert "test: 3 images (published: 654)" in text
+    assert "image float64, label int64, depth float64, normal float64" in text
+    assert "25.0 % void" in text and "8.3 % without; mean" in text
+    lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
+    assert lines["wall"] == ["100.00", "28.40", "100", "97", "unusual"]
+    assert lines["bed"] == ["0.00", "4.90", "0", "24", "unusual"]
+    assert "agree best with the depth as (x, y, z), our convention" in text
+    assert "flips" not in text
+
+
+@pytest.mark.parametrize(
+    ("axes", "name", "flips"),
+    [
+        (((0, 1, 2), (1, -1, -1)), "(x, -y, -z)", False),
+        (((2, 1, 0), (1, 1, 1)), "(z, y, x)", True),
+        (((1, 2, 0), (-1, 1, 1)), "(z, -x, y)", True),
+    ],
+)
+def test_other_axes_are_recognized(tmp_path, axes, name, flips):
+    text, ok = check(write_rooms(tmp_path, axes=axes))
+    assert ok  # unusual, but nothing is broken
+    assert f"as {name}, not our convention" in text
+    assert ("do not train with flips" in text) == flips
+
+
+def test_axes_by_hand():
+    implied = torch.eye(3)
+    (best, angle), (_, second) = rank_axes(torch.eye(3)[:, [1, 0, 2]], implied)[:2]
+    assert best == ((1, 0, 2), (1, 1, 1)) and angle == 0 and second > 50
+    assert axes_name(best) == "(y, x, z)"
+    assert len(rank_axes(implied, implied)) == 48
+
+
+def test_a_subset_is_read_unless_asked_for_all(tmp_path):
+    write_rooms(tmp_path, train=6)
+    np.save(tmp_path / "nyuv2/train/depth/3.npy", -np.ones((H, W, 1)))
+    text, ok = check(tmp_path, images=2)
+    assert ok and "6 images (published: 795) of 48x64; 2 of them read" in text
+    text, ok = check(tmp_path / "nyuv2", images=2, read_all=True)
+    assert not ok and "problems: 1" in text and "train/depth/3.npy" in text
+    assert "5 of them read" in text
+
+
+def test_every_damage_is_listed(tmp_path):
+    write_rooms(tmp_path)
+    folder = tmp_path / "nyuv2"
+    (folder / "val/normal/2.npy").unlink()
+    (folder / "train/image/1.npy").write_bytes(b"")
+    np.save(folder / "train/label/2.npy", np.full((H, W), 40))
+    text, ok = check_folder(tmp_path)
+    assert not ok and "problems: 3" in text and "test: cannot be read" in text
+    for words in ("image/1.npy", "label/2.npy: expected values in [-1, 12]", "'normal': 2"):
+        assert words in text
+    np.save(folder / "train/image/1.npy", np.zeros((H, W - 2, 3)))
+    assert "image/1.npy" not in check_folder(tmp_path)[0]
+    assert "label/1.npy: expected the shape 48 x 62" in check_folder(tmp_path)[0]
+
+
+def test_mixed_sizes_are_a_problem(tmp_path):
+    write_rooms(tmp_path)
+    for name, channels in (("image", (3,)), ("label", ()), ("depth", (1,)), ("normal", (3,))):
+        np.save(tmp_path / f"nyuv2/train/{name}/2.npy", np.zeros((H, W + 2, *channels)))
+    text, ok = check(tmp_path)
+    assert not ok and "expected images of one size" in text
+
+
+def test_a_stand_in_answers_with_its_acceptance_tests(monkeypatch, tmp_path):
+    seen = []
+
+    def report(device, cache_dir):
+        seen.append((device, cache_dir))
+        return [Finding("depth mean", "3.1", "2.8 to 4.1", True), Finding("void", "0.4", "0.1", ok)]
+
+    monkeypatch.setattr("mtpsl.data.check.acceptance_report", report)
+    ok = True
+    text, fine = check("rooms13", cache_dir=tmp_path)
+    assert fine and "all 2 pass" in text and "depth mean" in text
+    ok = False
+    text, fine = check("rooms13", device="meta")
+    assert not fine and "1 of 2 fail" in text
+    assert seen == [("cpu", tmp_path), ("meta", None)]
+
+
+def test_neither_folder_nor_name(tmp_path):
+    with pytest.raises(ValueError, match="did you mean 'nyud'"):
+        check("nyut")
+    with pytest.raises(ValueError, match="name the folder"):
+        check("nyud")
+    with pytest.raises(FileNotFoundError, match="expected a folder with train"):
+        check(tmp_path)
+
+
+def test_the_reference_covers_all_classes():
+    assert tuple(NYUD) == CLASSES
+    assert sum(pixels for pixels, _ in NYUD.values()) == pytest.approx(100, abs=0.5)
