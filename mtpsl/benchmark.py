@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from mtpsl.batch import Batch
-from mtpsl.data import open_dataset
+from mtpsl.data.embedded.rooms13 import render_image
 from mtpsl.methods import Method, build_method
 from mtpsl.records import environment
 from mtpsl.tasks import TaskSet, depth, normals, semseg
@@ -110,12 +110,10 @@ def memory(size: str, device: str) -> dict[str, float]:
 
 def rendering(height: int, width: int, images: int) -> float:
     """Images a second of the rooms13 generator, in this process, nothing cached."""
-    from mtpsl.data.embedded.rooms13 import render_scene
-
-    render_scene("train", 0, height, width)
+    render_image("train", 0, height, width)
     start = time.perf_counter()
     for index in range(images):
-        render_scene("train", index, height, width)
+        render_image("train", index, height, width)
     return images / (time.perf_counter() - start)
 
 
@@ -133,11 +131,17 @@ def main(argv: list[str] | None = None) -> int:
         report["sizes"][size] = {"size": SIZES[size], "time": times, "peak_mib": peaks}
         print(
             f"{size:<12} MTL {times['mtl']['images_per_s']:7.1f} images/s, "
-            f"HiTTs {times['hitts']['images_per_s']:7.1f}; step time x{times['hitts_over_mtl']:.2f}, "
+            f"HiTTs {times['hitts']['images_per_s']:7.1f}; "
+            f"step time x{times['hitts_over_mtl']:.2f}, "
             f"peak memory x{peaks['hitts_over_mtl']:.2f} "
             f"({peaks['mtl']:.0f} -> {peaks['hitts']:.0f} MiB)",
             flush=True,
         )
+    report["rooms13_images_per_s"] = {}
+    for height, width, images in ((96, 128, 100), (288, 384, 24)):
+        rate = rendering(height, width, images)
+        report["rooms13_images_per_s"][f"{height}x{width}"] = rate
+        print(f"rooms13 {height}x{width}: {rate:.1f} images/s rendered in one process", flush=True)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     args.out.write_text(json.dumps(report, indent=1))
     print(f"written to {args.out}")

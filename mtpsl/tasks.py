@@ -6,7 +6,6 @@ from itertools import permutations
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from mtpsl import losses, metrics
@@ -48,11 +47,19 @@ class Task:
 
     def activate(self, raw: Tensor) -> Tensor:
         """A head's raw output (B, C, H, W) -> a prediction its loss and metric accept."""
-        return F.normalize(raw, dim=1, eps=1e-6) if self.kind == "direction" else raw
+        return to_unit_length(raw) if self.kind == "direction" else raw
 
     def fill_missing(self, target: Tensor) -> Tensor:
         """A target of the same shape and dtype that says nothing."""
         return torch.full_like(target, self.missing)
+
+
+def to_unit_length(vectors: Tensor) -> Tensor:
+    """(B, C, H, W) divided by their norm over C; many times faster than ``F.normalize`` there.
+
+    A zero vector stays zero, with a finite gradient.
+    """
+    return vectors * (vectors.square().sum(dim=1, keepdim=True) + 1e-12).rsqrt()
 
 
 @dataclass(frozen=True)

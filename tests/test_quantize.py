@@ -38,9 +38,7 @@ def test_unit_vectors_find_the_clusters():
     similarity = clusters @ quantizer.centers.T
     assert similarity.max(1).values.min() > 0.999
     ids = quantizer.encode(clusters.T.view(1, 3, 1, 3))
-    torch.testing.assert_close(
-        quantizer.values(ids)[0, :, 0].T, clusters, atol=5e-3, rtol=0
-    )
+    torch.testing.assert_close(quantizer.values(ids)[0, :, 0].T, clusters, atol=5e-3, rtol=0)
 
 
 @pytest.mark.parametrize("task", [depth(), normals()], ids=lambda t: t.name)

@@ -30,12 +30,12 @@ from mtpsl.tasks import Task, TaskSet
 CHOICES: dict[str, str] = {
     "F_s": "the decoder's output, 64 channels at full resolution (Table 8 excludes the bottleneck)",
     "grid of F_i": "1/8 of the image by average pooling; attention over every pixel is impossible",
-    "query of F_s": "a sigmoid gate, sigmoid(W_q theta . W_k F_s / sqrt(C)), on a linear value of F_s",
+    "query of F_s": "a gate sigmoid(W_q theta . W_k F_s / sqrt(C)) on a linear value of F_s",
     "token init": "normal with standard deviation 1/sqrt(C), so that logits of Eq. 1 start small",
     "Eq. 1": "as printed: no 1/sqrt(C)",
-    "self-attention": "pre-norm, residual, 16 channels a head, no position code, no feed-forward part",
-    "H x W": "F'_i is upsampled and added to a per-task 3x3 convolution of F_s; a second 3x3 gives U_i",
-    "Eq. 3": "o is the identity: any other basis is absorbed by W^o; W^o starts orthogonal",
+    "self-attention": "pre-norm, residual, 16 channels a head, no position code, no feed-forward",
+    "H x W": "F'_i, upsampled, is added to a 3x3 convolution of F_s; a second 3x3 gives U_i",
+    "Eq. 3": "o is the identity, W^o absorbs other bases; it starts orthogonal with unit entries",
     "MLP_i": "two linear layers of width C with a GELU; of theta'_i, as in Eq. 3",
     "Eq. 4": "phi_i x U_i with C channels, because phi_i x G_i is not defined",
     "M^f": "of theta'_i and F'_i after intra-task learning, divided by sqrt(C)",
@@ -137,9 +137,7 @@ class HiTTs(Method):
             self.token_mlp = per_task(tasks, lambda t: mlp(C, C))
         elif fine_tokens:
             self.token_mlp = per_task(tasks, lambda t: mlp(C, C * self.bins(t)))
-        self.refine = per_task(
-            tasks, lambda t: nn.Conv2d(self.bins(t), self.bins(t), 3, padding=1)
-        )
+        self.refine = per_task(tasks, lambda t: nn.Conv2d(self.bins(t), self.bins(t), 3, padding=1))
 
     def bins(self, task: Task) -> int:
         """C_p of a task."""
@@ -326,9 +324,13 @@ def mlp(channels: int, out: int) -> nn.Sequential:
 
 
 def orthogonal_embedding(bins: int, channels: int) -> nn.Linear:
-    """W^o of Eq. 3, (C, C_p); its columns start orthogonal as far as C allows."""
+    """W^o of Eq. 3, (C, C_p); its columns start orthogonal as far as C allows.
+
+    Entries start at unit scale, as an MLP's inputs should: with unit columns its biases drown
+    them, and the tokens of a task start nearly parallel.
+    """
     linear = nn.Linear(bins, channels, bias=False)
-    nn.init.orthogonal_(linear.weight)
+    nn.init.orthogonal_(linear.weight, gain=channels**0.5)
     return linear
 
 

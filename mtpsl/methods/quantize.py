@@ -13,7 +13,7 @@ from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
 from mtpsl.losses import per_image_mean
-from mtpsl.tasks import Task
+from mtpsl.tasks import Task, to_unit_length
 
 DEPTH_BINS = 30  # NYUD-v2 [HiTTs, App. A.1]
 NORMAL_CENTERS = 20  # NYUD-v2 [HiTTs, App. A.1]
@@ -147,7 +147,7 @@ class UnitVectors(Centers):
         return similarity.argmax(1, keepdim=True)
 
     def expectation(self, probabilities: Tensor) -> Tensor:
-        return F.normalize((probabilities @ self.centers).movedim(-1, 1), dim=1, eps=1e-6)
+        return to_unit_length((probabilities @ self.centers).movedim(-1, 1))
 
 
 def class_last(maps: Tensor) -> Tensor:
