@@ -23,7 +23,7 @@ from torch import Tensor, nn
 SAVING_SHARE = 0.1  # of a run's time that checkpoints may take; epochs are skipped to keep it
 
 
-class Damaged(Exception):
+class Damaged(RuntimeError):
     """A file on disk is not what was written; the message names the file and what is wrong."""
 
 

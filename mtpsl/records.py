@@ -10,6 +10,7 @@ import functools
 import math
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -115,6 +116,11 @@ class RunStore:
             print(f"run {key} is damaged and has to be done again: {error}", file=sys.stderr)
             return None
         return record
+
+    def forget(self, key: str) -> None:
+        """Makes a run be done again from the start; what it found for students stays."""
+        (self.folder(key) / "record.json").unlink(missing_ok=True)
+        shutil.rmtree(self.folder(key) / "checkpoint", ignore_errors=True)
 
     def save(self, record: RunRecord) -> None:
         """Completes a run; its weights must be in place."""

@@ -1,0 +1,294 @@
+"""Recorded results: what a table still lacks, trained by worker processes side by side.
+
+Seed 0 of every row comes first, then seed 1, and so on, so that a table says something as early
+as possible. Every finished run is kept and every finished row written at once: stop and start
+again at any time.
+"""
+
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mtpsl import files
+from mtpsl.experiments.costs import full_size_cost
+from mtpsl.experiments.profiles import get_profile
+from mtpsl.experiments.spec import Experiment, Row, Table
+from mtpsl.experiments.train import bind_data, write_experiment
+from mtpsl.records import RunRecord, RunStore
+
+POLL = 0.1  # seconds between looks at the workers
+
+
+# ---------------------------------------------------------------------- rows
+
+
+def row_experiments(
+    row: Row, profile: str, seed: int, data_root: Path | str | None = None
+) -> tuple[Experiment, ...]:
+    """What a row of a table trains at a profile, ready to run."""
+    scale = get_profile(profile)
+    return tuple(bind_data(scale(e), data_root).with_seed(seed) for e in row.experiments)
+
+
+def row_entry(table: Table, row: Row, seed: int, records: Sequence[RunRecord]) -> dict[str, Any]:
+    """A row's finished runs as an entry of a results file (``results``)."""
+    metrics = {name: value for r in records for name, value in r.metrics["test"].items()}
+    if any(column.startswith("cost/") for column in table.columns):
+        full = [full_size_cost(experiment) for experiment in row.experiments]
+        metrics["cost/params"] = sum(c.params for c in full)
+        metrics["cost/flops"] = sum(c.thop_flops for c in full)
+        on_gpu = all(r.device == "cuda" for r in records)
+        metrics["cost/memory"] = sum(r.peak_memory for r in records) if on_gpu else None
+    return {
+        "row": row.name,
+        "seed": seed,
+        "keys": [r.key for r in records],
+        "experiments": [r.experiment for r in records],
+        "metrics": metrics,
+        "seconds": round(sum(sum(r.seconds.values()) for r in records), 1),
+        "commit": ", ".join(dict.fromkeys(r.environment["commit"] for r in records)),
+        "versions": records[0].environment["versions"],
+        "hardware": ", ".join(dict.fromkeys(r.environment["hardware"] for r in records)),
+        "date": max(r.environment["date"] for r in records),
+        "data": records[0].data,
+    }
+
+
+# ------------------------------------------------------------------- records
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """An entry that a results file lacks."""
+
+    table: Table
+    row: Row
+    seed: int
+    experiments: tuple[Experiment, ...]
+
+    @property
+    def identity(self) -> tuple[str, int, tuple[str, ...]]:
+        return self.row.name, self.seed, tuple(e.key for e in self.experiments)
+
+    def label(self, experiment: Experiment) -> str:
+        part = f" ({', '.join(experiment.tasks)})" if len(self.experiments) > 1 else ""
+        return f"{self.table.name} {self.row.name}{part} seed {self.seed}"
+
+
+def fill_records(
+    tables: Iterable[Table],
+    folder: Path | str,
+    store: RunStore,
+    *,
+    profile: str = "quick",
+    seeds: Iterable[int] = (0, 1, 2),
+    jobs: int = 1,
+    device: str = "auto",
+    data_root: Path | str | None = None,
+) -> int:
+    """Trains what is not recorded yet and writes ``<folder>/<paper>/<table>.json``.
+
+    Args:
+        tables: In order of urgency.
+        folder: Of the results files; an entry counts as recorded if its keys are today's.
+        store: Where runs are kept.
+        profile: A key of ``PROFILES``. A file of another profile is replaced.
+        seeds: In order of urgency.
+        jobs: Worker processes, on a GPU all on the same one.
+        device: As in ``run``.
+        data_root: As in ``run``.
+
+    Returns:
+        How many runs failed; what they said is printed.
+    """
+    folder, tables = Path(folder), tuple(tables)
+    recorded = [{_identity(e) for e in _read(folder, t, profile)["entries"]} for t in tables]
+    wanted = []
+    for seed in seeds:
+        for table, known in zip(tables, recorded, strict=True):
+            for row in table.rows:
+                item = Wanted(table, row, seed, row_experiments(row, profile, seed, data_root))
+                if item.experiments and item.identity not in known:
+                    wanted.append(item)
+    todo = missing_runs([(e, w.label(e)) for w in wanted for e in w.experiments], store)
+    print(f"profile {profile}: {len(wanted)} rows to record, {len(todo)} runs to train for them")
+
+    def record_what_is_complete() -> None:
+        for item in list(wanted):
+            if not any(e.key in todo for e in item.experiments):
+                records = [store.load(e.key) for e in item.experiments]
+                _record(folder, profile, item, records, store)
+                wanted.remove(item)
+
+    record_what_is_complete()
+    failed = 0
+    for job in train_all(todo.values(), store, jobs, device=device, data_root=data_root):
+        if job.error:
+            failed += 1
+        else:
+            del todo[job.experiment.key]
+            record_what_is_complete()
+    return failed
+
+
+def _read(folder: Path, table: Table, profile: str) -> dict[str, Any]:
+    """A results file, or an empty one where it is absent, damaged or of another profile."""
+    path = folder / table.paper / f"{table.name}.json"
+    empty = {"paper": table.paper, "table": table.name, "profile": profile, "entries": []}
+    try:
+        values = files.read_json(path)
+    except FileNotFoundError:
+        return empty
+    except files.Damaged as error:
+        print(f"recorded results are damaged and made again: {error}", file=sys.stderr)
+        return empty
+    return values if values["profile"] == profile else empty
+
+
+def _record(
+    folder: Path, profile: str, item: Wanted, records: Sequence[RunRecord], store: RunStore
+) -> None:
+    """Adds or replaces an entry; entries of rows that the table no longer has go."""
+    entry = row_entry(item.table, item.row, item.seed, records)
+    order = {row.name: number for number, row in enumerate(item.table.rows)}
+    with store.lock("results"):
+        values = _read(folder, item.table, profile)
+        others = [
+            e
+            for e in values["entries"]
+            if e["row"] in order and (e["row"], e["seed"]) != (entry["row"], entry["seed"])
+        ]
+        entries = sorted([*others, entry], key=lambda e: (order[e["row"]], e["seed"]))
+        path = folder / item.table.paper / f"{item.table.name}.json"
+        files.write_json(path, values | {"entries": entries})
+
+
+def _identity(entry: Mapping[str, Any]) -> tuple[str, int, tuple[str, ...]]:
+    return entry["row"], entry["seed"], tuple(entry["keys"])
+
+
+# ------------------------------------------------------------------- workers
+
+
+@dataclass
+class Job:
+    """A run that a worker process trains."""
+
+    experiment: Experiment
+    label: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    error: str = ""  # the last thing a failed worker said
+
+
+def missing_runs(labeled: Iterable[tuple[Experiment, str]], store: RunStore) -> dict[str, Job]:
+    """key -> job for every run that the store lacks, teachers before their students.
+
+    Args:
+        labeled: Experiments, each with what progress calls it; the first name counts.
+        store: Whose intact runs are left out.
+    """
+    jobs: dict[str, Job] = {}
+
+    def add(experiment: Experiment, label: str) -> None:
+        if experiment.key in jobs or store.load(experiment.key) is not None:
+            return
+        if experiment.teacher:
+            add(experiment.teacher, f"{label}: teacher")
+        jobs[experiment.key] = Job(experiment, label)
+
+    for experiment, label in labeled:
+        add(experiment, label)
+    return jobs
+
+
+def train_all(
+    jobs: Iterable[Job],
+    store: RunStore,
+    workers: int,
+    *,
+    device: str = "auto",
+    data_root: Path | str | None = None,
+) -> Iterator[Job]:
+    """Keeps so many worker processes running and yields every job when it ends.
+
+    A job waits for its teacher and fails with it. Leaving the loop stops the workers; their runs
+    go on from their checkpoints next time.
+    """
+    waiting = {job.experiment.key: job for job in jobs}
+    running: dict[str, Job] = {}
+    failed: set[str] = set()
+    total, seconds = len(waiting), list[float]()
+    try:
+        while waiting or running:
+            for key, job in list(waiting.items()):
+                teacher = job.experiment.teacher.key if job.experiment.teacher else ""
+                if teacher in failed:
+                    job.error = "its teacher failed"
+                elif len(running) < workers and teacher not in waiting | running:
+                    running[key] = waiting.pop(key)
+                    _start(job, store, workers, device, data_root)
+            over = {k: j for k, j in waiting.items() if j.error}
+            over |= {k: j for k, j in running.items() if j.process.poll() is not None}
+            for key, job in over.items():
+                if running.pop(key, None):
+                    seconds.append(time.monotonic() - job.started)
+                    job.error = _last_words(job, store) if job.process.returncode else ""
+                waiting.pop(key, None)
+                if job.error:
+                    failed.add(key)
+                left = len(waiting) + len(running)
+                _report(job, total - left, total, seconds, left / workers)
+                yield job
+            time.sleep(0 if over else POLL)
+    finally:
+        for job in running.values():
+            job.process.terminate()
+        for job in running.values():
+            job.process.wait()
+
+
+def _start(
+    job: Job, store: RunStore, workers: int, device: str, data_root: Path | str | None
+) -> None:
+    """``python -m mtpsl run --experiment FILE``, with its share of the cores."""
+    folder = store.folder(job.experiment.key)
+    path = folder / "experiment.json"
+    write_experiment(job.experiment, path)
+    command = [sys.executable, "-m", "mtpsl", "run", "--experiment", str(path)]
+    command += ["--device", device, *(["--data", str(data_root)] if data_root else [])]
+    environment = os.environ | {"MTPSL_RUNS": str(store.root.absolute())}
+    if workers > 1:  # bars of several processes would overwrite each other
+        threads = str(max(1, (os.cpu_count() or 1) // workers))
+        environment |= {"MTPSL_PROGRESS": "0", "OMP_NUM_THREADS": threads}
+    job.started = time.monotonic()
+    with open(folder / "output.txt", "wb") as output:
+        job.process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=None if workers == 1 else output,
+        )
+
+
+def _last_words(job: Job, store: RunStore) -> str:
+    path = store.folder(job.experiment.key) / "output.txt"
+    lines = path.read_text(errors="replace").split("\n")
+    said = [line.strip() for line in lines if line.strip()]
+    return f"exit status {job.process.returncode}{': ' + said[-1] if said else ''} ({path})"
+
+
+def _report(job: Job, done: int, total: int, seconds: Sequence[float], rounds: float) -> None:
+    """One line, such as ``[7/39] table1 one-label/MTL baseline seed 0 48 s, 25 min left``."""
+    if job.error:
+        result = f"failed: {job.error}"
+    else:
+        rest = rounds * sum(seconds) / len(seconds)
+        result = f"{seconds[-1]:.0f} s" + (f", about {rest / 60:.0f} min left" if rest else "")
+    print(f"[{done}/{total}] {job.label} {result}", flush=True)

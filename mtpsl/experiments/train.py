@@ -1,0 +1,304 @@
+"""One experiment: from its data to trained weights and a record."""
+
+import functools
+import hashlib
+import json
+import resource
+import shutil
+import sys
+import time
+from itertools import islice
+from pathlib import Path
+
+import torch
+
+from mtpsl import files
+from mtpsl.data import find_class, open_dataset
+from mtpsl.data.labels import Assignment, PartialLabels, assign
+from mtpsl.data.loader import EvalLoader, TrainLoader
+from mtpsl.data.sample import Dataset
+from mtpsl.data.supervision import SupervisionStore, discover_to_folder
+from mtpsl.engine import evaluate, fit, seeded
+from mtpsl.experiments.spec import Experiment
+from mtpsl.methods import Method, build_method
+from mtpsl.models.cost import cost
+from mtpsl.records import RunRecord, RunStore, environment
+from mtpsl.tasks import TaskSet
+
+REAL = {"rooms13": "nyud"}  # stand-in -> the data set on disk that it stands for
+EVAL_BATCH = 16  # images; metrics do not depend on it
+
+
+def bind_data(experiment: Experiment, data_root: Path | str | None = None) -> Experiment:
+    """The same experiment on the data at hand, and its teacher.
+
+    Args:
+        experiment: As a table or a profile gives it.
+        data_root: Folder of a data set on disk, which replaces the stand-in; None or empty for
+            the embedded data.
+
+    Returns:
+        With ``dataset`` and ``data_version`` filled in, so that its key is final. What is filled
+        in already stays.
+    """
+    if experiment.data_version:
+        return experiment
+    name = experiment.dataset
+    if data_root:
+        name = REAL.get(name, name)
+    return experiment.replace(
+        dataset=name,
+        data_version=data_version(name, data_root),
+        teacher=experiment.teacher and bind_data(experiment.teacher, data_root),
+    )
+
+
+@functools.cache
+def data_version(name: str, data_root: Path | str | None = None) -> str:
+    """Of the generator, or the fingerprint of a folder, which takes a moment to read."""
+    kind = find_class(name)
+    if kind.stand_in:
+        return kind.version
+    root = data_root or None
+    return open_dataset(name, "train", height=64, width=96, images=1, root=root).version
+
+
+def tasks_of(experiment: Experiment) -> TaskSet:
+    """The tasks a network of this experiment has, in the experiment's order."""
+    return find_class(experiment.dataset).tasks.subset(experiment.tasks)
+
+
+def open_split(
+    experiment: Experiment,
+    split: str,
+    data_root: Path | str | None = None,
+    cache_dir: Path | str | None = None,
+) -> Dataset:
+    """The experiment's clean ``"train"`` or ``"test"`` images, everything labeled."""
+    return open_dataset(
+        experiment.dataset,
+        split,
+        height=experiment.height,
+        width=experiment.width,
+        images=experiment.train_images if split == "train" else experiment.test_images,
+        root=data_root or None,
+        cache_dir=cache_dir,
+    )
+
+
+def label(experiment: Experiment, dataset: Dataset) -> tuple[PartialLabels, Assignment]:
+    """The training images as the label setting shows them, and the whole assignment.
+
+    Labels are assigned over all tasks of the data set, so that a single-task network learns from
+    those labels that a multi-task one would see. Supervised training without a teacher leaves
+    out images that keep none of its labels: they teach nothing [XTC].
+    """
+    names = dataset.tasks.names
+    assignment = assign(
+        experiment.label_setting,
+        len(dataset),
+        names,
+        seed=experiment.label_seed,
+        carries={name: dataset.carries(name) for name in names},
+        **experiment.label_args,
+    )
+    drop = experiment.method == "supervised" and experiment.teacher is None
+    partial = PartialLabels(dataset, assignment.select(experiment.tasks), drop_unlabeled=drop)
+    return partial, assignment
+
+
+def build(experiment: Experiment) -> Method:
+    """The method on fresh weights, which depend on the experiment's seed alone."""
+    with seeded(torch.device("cpu"), experiment.seed, "weights"):
+        return build_method(
+            experiment.method,
+            tasks_of(experiment),
+            experiment.backbone,
+            experiment.width_factor,
+            experiment.method_args,
+        )
+
+
+def load_method(
+    experiment: Experiment,
+    store: RunStore,
+    device: torch.device | str = "cpu",
+    *,
+    data_root: Path | str | None = None,
+) -> Method:
+    """The trained network of a finished run, in evaluation mode.
+
+    Raises:
+        FileNotFoundError: If the run is not in the store, or damaged there.
+    """
+    experiment = bind_data(experiment, data_root)
+    if store.load(experiment.key) is None:
+        raise FileNotFoundError(
+            f"run {experiment.key}: expected a finished run in {store.root}, found none; "
+            "run it first"
+        )
+    method = build(experiment)
+    files.load_weights(method, store.weights(experiment.key))
+    return method.to(device).eval()
+
+
+def train(
+    experiment: Experiment,
+    store: RunStore,
+    device: torch.device,
+    *,
+    data_root: Path | str | None = None,
+    cache_dir: Path | str | None = None,
+    progress: bool = True,
+) -> RunRecord:
+    """Trains, tests and records; goes on where an interrupted run stopped.
+
+    The caller holds the run's lock and has run the teacher.
+    """
+    folder = store.folder(experiment.key)
+    write_experiment(experiment, folder / "experiment.json")
+    images = open_split(experiment, "train", data_root, cache_dir)
+    partial, assignment = label(experiment, images)
+    test = EvalLoader(open_split(experiment, "test", data_root, cache_dir), EVAL_BATCH, device)
+
+    began = time.perf_counter()
+    supervision = None
+    if experiment.teacher:
+        supervision = discover(experiment, experiment.teacher, partial, store, device)
+    discovering = time.perf_counter() - began
+
+    method = build(experiment)
+    with seeded(torch.device("cpu"), experiment.seed, "prepare"):
+        method.prepare(EvalLoader(partial, EVAL_BATCH))
+    method.to(device)
+    loader = TrainLoader(
+        partial,
+        batch_size=experiment.batch_size,
+        seed=experiment.seed,
+        views=method.views,
+        augment=experiment.augment,
+        flip=experiment.flip,
+        supervision=supervision,
+        device=device,
+    )
+    seen = EvalLoader(partial, EVAL_BATCH, device)  # the curve looks at its first images
+
+    def curve() -> dict[str, dict[str, float]]:
+        return {
+            "test": evaluate(method, test),
+            "train": evaluate(method, islice(seen, len(test))),
+        }
+
+    memory = _memory(device, start=True)
+    done = fit(
+        method,
+        loader,
+        epochs=experiment.epochs,
+        lr=experiment.lr,
+        weight_decay=experiment.weight_decay,
+        schedule=experiment.schedule,
+        schedule_args=experiment.schedule_args,
+        precision=experiment.precision,
+        channels_last=experiment.channels_last,
+        accumulate=experiment.accumulate,
+        average_last=experiment.average_last,
+        select=experiment.select,
+        eval_every=experiment.eval_every,
+        curve=curve,
+        seed=experiment.seed,
+        folder=folder,
+        progress=progress,
+    )
+    memory = _memory(device) - memory
+
+    began = time.perf_counter()
+    metrics = {"test": evaluate(method, test)}
+    testing = time.perf_counter() - began
+    training = sum(entry["seconds"] for entry in done.history)
+    counted = cost(method, experiment.height, experiment.width)
+    record = RunRecord(
+        experiment=experiment.to_dict(),
+        key=experiment.key,
+        metrics=metrics,
+        history=done.history,
+        selected_epoch=done.epoch,
+        params=counted.params,
+        macs=counted.macs,
+        thop_flops=counted.thop_flops,
+        seconds={"train": training, "discover": discovering, "test": testing},
+        images_per_s=len(partial) * experiment.epochs / training,
+        device=device.type,
+        peak_memory=memory,
+        labels={"hash": assignment.hash, "counts": assignment.counts, "images": len(partial)},
+        data={"name": images.name, "version": images.version, "stand_in": images.stand_in},
+        environment=environment(device),
+        weights_sha256=files.save_weights(method, store.weights(experiment.key)),
+    )
+    store.save(record)
+    shutil.rmtree(folder / "checkpoint")  # up to 0.6 GB that nobody needs any more
+    return record
+
+
+def discover(
+    experiment: Experiment,
+    teacher: Experiment,
+    partial: PartialLabels,
+    store: RunStore,
+    device: torch.device,
+) -> SupervisionStore:
+    """What the teacher finds on the student's training images, made once for all who ask.
+
+    Lies in the teacher's run folder under a name that says what it depends on beside the teacher.
+    """
+    facts = {
+        "data": [partial.name, partial.version, len(partial), partial.height, partial.width],
+        "labels": partial.assignment.hash,
+        "thresholds": dict(experiment.thresholds),
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    folder = store.folder(teacher.key) / "supervision" / digest
+    with store.lock(teacher.key):
+        try:
+            return SupervisionStore(folder, partial.tasks)
+        except FileNotFoundError:
+            pass  # not made yet
+        except ValueError as error:
+            print(f"discoveries are damaged and have to be made again: {error}", file=sys.stderr)
+        discover_to_folder(
+            load_method(teacher, store, device),
+            partial,
+            folder,
+            thresholds=experiment.thresholds,
+            batch_size=EVAL_BATCH,
+            device=device,
+        )
+        return SupervisionStore(folder, partial.tasks)
+
+
+def write_experiment(experiment: Experiment, path: Path) -> None:
+    """For people, and for ``python -m mtpsl run --experiment``."""
+    text = json.dumps(experiment.to_dict(), indent=1) + "\n"
+    files.write(path, lambda file: file.write(text.encode()))
+
+
+def read_experiment(path: Path | str) -> Experiment:
+    """What ``write_experiment`` wrote.
+
+    Raises:
+        ValueError: If the file is no experiment, naming it and what is wrong.
+    """
+    try:
+        return Experiment.from_dict(json.loads(Path(path).read_text()))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: expected an experiment as JSON, got {error}") from error
+
+
+def _memory(device: torch.device, *, start: bool = False) -> int:
+    """Bytes: the peak so far of the process, or on a GPU since ``start``."""
+    if device.type == "cuda":
+        if start:
+            torch.cuda.reset_peak_memory_stats(device)
+            return 0
+        return torch.cuda.max_memory_allocated(device)
+    unit = 1 if sys.platform == "darwin" else 1024  # what the kernel counts in
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
