@@ -106,7 +106,7 @@ def reproduce(options: Options, root: Path, expected: Sequence[Path]) -> int:
         for source in select(root / "notebooks", options.only)
     ]
     print(
-        f"{options.profile}: {len(notebooks)} notebooks, {options.jobs} at a time; "
+        f"{options.profile}: notebooks to do: {len(notebooks)}, {options.jobs} at a time; "
         f"logs in {_short(folder, root)}/"
     )
     began = time.monotonic()
