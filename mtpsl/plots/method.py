@@ -23,13 +23,15 @@ from mtpsl.plots.style import (
 
 
 @styled
-def draw_matrices(panels: Mapping[str, Image], low: float = 0.0, high: float = 1.0) -> Figure:
+def draw_matrices(
+    panels: Mapping[str, Image], ranges: Mapping[str, tuple[float, float]] | None = None
+) -> Figure:
     """Matrices side by side with their numbers written into the cells.
 
     Args:
         panels: Title -> (n, m) numbers or truth values.
-        low: What the darkest cell stands for, in every panel.
-        high: What the brightest cell stands for.
+        ranges: Title -> what the darkest and the brightest cell stand for; a panel that is not
+            named here spans its own range.
     """
     cell, gap, top = 0.5, 0.45, 0.42
     sizes = [np.shape(values) for values in panels.values()]
@@ -38,11 +40,12 @@ def draw_matrices(panels: Mapping[str, Image], low: float = 0.0, high: float = 1
     left = gap
     for (title, values), (rows, columns) in zip(panels.items(), sizes, strict=True):
         values = np.asarray(values)
-        shares = ((values - low) / (high - low)).clip(0, 1)
+        low, high = (ranges or {}).get(title, (float(values.min()), float(values.max())))
+        shares = ((values.astype(float) - low) / max(high - low, 1e-6)).clip(0, 1)
         colors = colormaps["cividis"](shares)
         axes = sheet.picture(left, top, cell * columns, cell * rows, colors)
         for (row, column), value in np.ndenumerate(values):
-            text = f"{value:d}" if values.dtype.kind in "bi" else f"{value:.2f}"
+            text = str(int(value)) if values.dtype.kind in "bi" else f"{value:.2f}"
             color = "white" if shares[row, column] < 0.55 else INK
             axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
         middle = left + cell * columns / 2
