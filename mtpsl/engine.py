@@ -11,9 +11,9 @@ import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,7 @@ from tqdm import tqdm
 
 from mtpsl import files
 from mtpsl.batch import Batch
+from mtpsl.data.loader import TrainLoader
 from mtpsl.methods.base import Method, Terms
 from mtpsl.metrics import delta_mtl
 from mtpsl.tasks import TaskSet
@@ -30,15 +31,6 @@ CHECK_EVERY = 32  # steps between looks at the loss on a GPU, where every look m
 
 class NonFiniteLoss(RuntimeError):
     """A loss term is NaN or infinite; the message names term, epoch, step and images."""
-
-
-class Loader(Protocol):
-    """Training batches (``data.loader.TrainLoader``); an epoch depends on its number alone."""
-
-    @property
-    def steps(self) -> int: ...
-
-    def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]: ...
 
 
 @dataclass(frozen=True)
@@ -51,7 +43,7 @@ class Fit:
 
 def fit(
     method: Method,
-    loader: Loader,
+    loader: TrainLoader,
     *,
     epochs: int,
     lr: float,
@@ -73,14 +65,14 @@ def fit(
 
     Args:
         method: On the device it is to train on.
-        loader: Yields tuples of ``method.views`` batches.
+        loader: Its ``epoch(e)`` yields tuples of ``method.views`` batches, a function of e alone.
         epochs: Passes over the images.
         lr: Adam's learning rate; the method may give groups of parameters their own.
         weight_decay: Adam's L2 penalty.
         schedule: A key of ``SCHEDULES``.
         schedule_args: Keyword arguments of the schedule.
         precision: "bf16" runs forward passes under autocast.
-        channels_last: Stores images and weights with channels innermost, faster on many devices.
+        channels_last: Stores weights, hence all maps, with channels innermost: faster on GPUs.
         accumulate: Batches whose mean gradient makes one optimizer step.
         average_last: Share of the steps, at the end, whose weights are averaged.
         select: "best_on_test" keeps the weights of the best point of the curve: what the released
@@ -132,7 +124,7 @@ def fit(
         with seeded(device, seed, "epoch", epoch):
             for i, views in enumerate(loader.epoch(epoch)):
                 step = epoch * loader.steps + i
-                views = [prepare(view, device, channels_last) for view in views]
+                views = [view.to(device) for view in views]
                 with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
                     terms = method.training_step(*views, progress=step / steps)
                 losses.add(i, terms, views[0].index)
@@ -245,14 +237,6 @@ def seeded(device: torch.device, *purpose: int | str) -> Iterator[None]:
         yield
 
 
-def prepare(batch: Batch, device: torch.device, channels_last: bool) -> Batch:
-    batch = batch.to(device)
-    if channels_last:
-        images = batch.images.contiguous(memory_format=torch.channels_last)
-        batch = replace(batch, images=images)
-    return batch
-
-
 class EpochLosses:
     """Sums an epoch's loss terms and stops at one that is not finite.
 
@@ -332,8 +316,10 @@ class WeightMean:
     @contextmanager
     def applied(self, method: nn.Module) -> Iterator[None]:
         self.apply(method)
-        yield
-        self.apply(method)  # the second exchange restores every bit
+        try:
+            yield
+        finally:
+            self.apply(method)  # the second exchange restores every bit
 
 
 class Best:
