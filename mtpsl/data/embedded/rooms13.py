@@ -28,7 +28,7 @@ VERSION = 1
 """Of everything that decides a pixel or a label. Frozen once results of it are recorded."""
 
 SPLITS = {"train": 795, "test": 654}  # as in NYUD-v2
-TASKS = tasks.TaskSet((tasks.semseg(tuple(CLASSES)), tasks.depth(), tasks.normals()))
+TASKS = tasks.TaskSet((tasks.semseg(CLASSES), tasks.depth(), tasks.normals()))
 
 MANY = 5_000_000  # pixels; a cache this large is rendered by several processes
 MOST_PROCESSES = 8

@@ -14,7 +14,7 @@ import numpy as np
 
 from mtpsl.data.embedded.raycast import BOX, CYLINDER, SPHERE, Camera, Shapes
 
-CLASSES = (
+CLASSES = tuple(
     "bed books ceiling chair floor furniture objects picture sofa table tv wall window".split()
 )
 ID = {name: i for i, name in enumerate(CLASSES)}
