@@ -1,0 +1,338 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A tour: many tasks, few labels
+#
+# One network that looks at a photograph of a room and says, for every pixel, **what** it is (semantic segmentation), **how far** away it is (depth) and **which way** the surface faces (normals). Training it takes dense labels, and dense labels are what nobody can afford three times over. So each training image carries labels for *some* of the tasks. That is multi-task learning from **partially labeled data**, the subject of the papers in this repository.
+#
+# This notebook is the one to open together. It goes from the problem to a first table in half an hour of reading:
+#
+# 1. the problem, in one picture
+# 2. the data, and what they stand in for
+# 3. five ways of withholding labels
+# 4. why a withheld label cannot leak
+# 5. how well one does without looking at the image
+# 6. a first training
+# 7. a first table
+# 8. exercises, with solutions
+#
+# Boxes that say **Predict** ask for a guess before the next cell shows the answer. Make it out loud.
+
+# %% tags=["parameters"]
+profile: str = "smoke"
+data_root: str = ""
+device: str = "auto"
+seed: int = 0
+use_cache: bool = True
+
+# %%
+from mtpsl.notebook import setup, show, show_table
+
+session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
+
+# %% [markdown]
+# The parameters are checked in one place, and every notebook has the same five. `profile="smoke"` is what you see in the committed notebook: it takes seconds and proves that every step works, and **its numbers mean nothing**. `quick` takes minutes and ranks methods; `full` is the paper's own setting, for a GPU. `data_root` is the folder of the real data; empty means the data that this package generates.
+
+# %% [markdown]
+# ## 1. The problem
+#
+# Six rooms with all their labels. Under the `one_label` setting a network sees the framed label of each room and never the two pale ones.
+
+# %%
+from mtpsl.lessons import both
+
+how = session.how | {"folder": session.output, "seed": session.seed}
+overview = both("overview", session.recorded, **how)["computed now"]
+show(overview.figure, alt=overview.alt, caption=overview.caption)
+
+# %% [markdown]
+# Two thirds of the labels are gone, yet not two thirds of the information: the three maps of a room describe the same walls and chairs. A table top is horizontal (normals), a wall is a plane (depth), a bed has a certain height. The papers differ in how they make one task teach another:
+#
+# | | idea | here |
+# | --- | --- | --- |
+# | **STL** | one network a task, each on the images that have its label | baseline |
+# | **MTL** | one shared network; tasks without a label stay silent | baseline |
+# | **XTC** (CVPR 2022) | predictions of different tasks must agree in a common space | to come |
+# | **HiTTs** | learned *task tokens* find labels and features for what is unlabeled | `10`, `11`, `12` |
+
+# %% [markdown]
+# ## 2. The data
+#
+# NYUD-v2, the benchmark of these papers, cannot be downloaded automatically. The package therefore generates **rooms13**: rooms of boxes, spheres and cylinders, cast ray by ray, with the same tasks, the same 13 classes and about the same statistics, holes and unlabeled pixels included. It is a *stand-in*. It can show that code works and how methods compare on a problem of this kind; it cannot confirm a number printed for NYUD-v2, and every table says which data it was made from.
+
+# %%
+from mtpsl.experiments.hitts import mtl
+from mtpsl.experiments.profiles import get_profile
+from mtpsl.experiments.run import bind_data, open_split
+
+paper = mtl("one_label")  # the MTL baseline with the paper's settings
+experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
+if session.profile == "smoke":  # a little longer than that, so that there is something to see
+    more = {"train_images": 48, "test_images": 16, "epochs": 10, "batch_size": 4, "lr": 3e-3}
+    experiment = experiment.replace(**more)
+train, test = (open_split(experiment, split, session.data_root) for split in ("train", "test"))
+for name, value in (("paper", paper), (session.profile, experiment)):
+    images = f"{value.train_images} + {value.test_images} images of {value.height}x{value.width}"
+    print(f"{name:<6} {images}, {value.epochs} epochs")
+
+# %% [markdown]
+# What is in an image: three color channels in [0, 1] and one map per task. Class ids are integers, depth is in meters along the optical axis, a normal is a unit vector (x right, y down, z forward). Where the annotation has a hole, `valid` is False.
+
+# %%
+clean = train.load(range(len(train)) if len(train) < 64 else range(64))
+print("images", tuple(clean.images.shape), "of", train.name, "stand-in:", train.stand_in)
+for task in train.tasks:
+    target, valid = clean.targets[task.name], clean.valid[task.name]
+    print(
+        f"{task.name:<8} {tuple(target.shape)} {str(target.dtype):<13} {task.kind:<9} "
+        f"{100 * (~valid).float().mean():.1f} % of pixels without"
+    )
+
+# %% [markdown]
+# Image *i* of a split is a function of the generator's version, the split and *i*, and of nothing else: loading it alone or among others, today or on another machine, gives the same picture. Normals have length one wherever they are valid.
+
+# %%
+one, many = train.load([3]), train.load([5, 3, 1])
+print("same image alone and in a batch:", bool((one.images[0] == many.images[1]).all()))
+lengths = clean.targets["normals"].norm(dim=1, keepdim=True)[clean.valid["normals"]]
+print(f"lengths of normals: {lengths.min():.3f} to {lengths.max():.3f}")
+
+# %% [markdown]
+# Your own copy of NYUD-v2, in the `.npy` layout that the field passes around, takes the place of rooms13 everywhere: `make reproduce DATA=/path/to/nyuv2`. Have it looked at first: `python -m mtpsl data check /path/to/nyuv2`.
+
+# %% [markdown]
+# ## 3. Five ways of withholding labels
+#
+# > **Predict.** NYUD-v2 has 795 training images, and there are three tasks. In the `one_label` setting every image keeps exactly one label. How many labels does each task keep, and how many are withheld in all?
+
+# %%
+from mtpsl.data.labels import assign
+
+names = train.tasks.names
+print(assign("one_label", 795, names).counts, "withheld:", 795 * 2)
+
+# %% [markdown]
+# The others: `random_labels` keeps one or two of three labels, `few_shot` keeps ten labels of one task and all of the others, and `ratio` shares one label an image unevenly among the tasks. A column is an image; colored squares are labels that stay.
+
+# %%
+settings = both("label_settings", session.recorded, **how)["computed now"]
+show(settings.figure, alt=settings.alt, caption=settings.caption)
+
+# %% [markdown]
+# Which images lose which labels depends on the setting and a label seed of its own. It does *not* depend on the seed of the training, so all rows of a table learn from the same labels; a hash of the assignment is kept with every result.
+#
+# > **Predict.** Are the hashes below equal or different: `one_label` drawn twice; then with another label seed?
+
+# %%
+first, again = assign("one_label", 795, names), assign("one_label", 795, names)
+other = assign("one_label", 795, names, seed=1)
+print("drawn twice:", first.hash == again.hash, "| another label seed:", first.hash == other.hash)
+
+# %% [markdown]
+# ## 4. A withheld label does not exist
+#
+# The worst bug in this field is a leak: a method that sees, by some side door, a label it claims not to have. Here withheld labels are **overwritten** when an image is read, before anything else runs. What a method gets in their place is NaN, or class 255, which means "no class". A method that touches one gets a NaN loss, and the training stops.
+
+# %%
+from mtpsl.data.labels import PartialLabels
+
+assignment = assign("one_label", len(train), names, seed=experiment.label_seed)
+partial = PartialLabels(train, assignment)
+batch = partial.load(range(6))
+for task in partial.tasks:
+    print(f"{task.name:<8}", end="")
+    for labeled, target in zip(batch.labeled[task.name], batch.targets[task.name], strict=True):
+        gone = ((target == task.missing) | target.isnan()).all()
+        print(
+            "  labeled " if labeled else f"  all {task.missing}", end="" if gone != labeled else "!"
+        )
+    print()
+
+# %% [markdown]
+# An exclamation mark would mean a label that stands where it should not, or is gone where it should be. So what does a supervised loss make of an image whose label is withheld? It must be exactly zero, and so must its gradient.
+#
+# > **Predict.** The depth loss of the same six images: which of the six are zero?
+
+# %%
+import torch
+
+task = partial.tasks["depth"]
+guess = torch.full_like(batch.targets[task.name], 2.5).requires_grad_()
+losses = task.loss(guess, batch.targets[task.name], batch.mask(task.name))
+(gradient,) = torch.autograd.grad(losses.sum(), guess)
+print("loss     ", [f"{value:.2f}" for value in losses.tolist()])
+print("gradient ", [bool(g.abs().sum() > 0) for g in gradient])
+print("labeled  ", batch.labeled[task.name].tolist())
+
+# %% [markdown]
+# ## 5. How well can one do with closed eyes?
+#
+# Before training anything: what does a "network" get that never looks at its image? It always answers with the most frequent class, the median depth and the mean normal of the labeled training pixels. Every number below has to be read against it.
+#
+# > **Predict.** With 13 classes, one of them (wall) on roughly a third of the pixels: what mIoU does "everything is wall" get? Higher or lower than 1/13?
+
+# %% tags=["nbval-ignore-output"]
+from mtpsl.lessons import constant_guess, headlines
+
+rows = {"closed eyes": constant_guess(partial, test)}
+headlines(rows["closed eyes"], train.tasks)
+
+# %% [markdown]
+# The mean over classes is merciless: one class gets its share of pixels, twelve get zero. Depth and normals are kinder to a guess, because rooms resemble one another: much of a picture is two or three meters away, and most surfaces are walls or floors.
+
+# %% [markdown]
+# ## 6. A first training
+#
+# An experiment is a *value*: it holds everything that decides a number and nothing else. Its key, a hash of that content, names the folder of the run. Asking again for what has been run costs nothing.
+
+# %%
+from mtpsl.experiments.run import run
+
+changes = {"one label": {}, "all labels": {"label_setting": "full"}}
+experiments = {k: experiment.replace(seed=session.seed, **v) for k, v in changes.items()}
+where = {"device": session.device, "data_root": session.data_root}
+records = {k: run(e, session.store, **where) for k, e in experiments.items()}
+again = run(experiments["one label"], session.store, **where)
+print("trained again:", again.environment["date"] != records["one label"].environment["date"])
+
+# %% [markdown]
+# Both networks are SegNets with three heads, equal down to the random weights they start from. They differ in the labels they see. The training loop knows neither the method nor the tasks; it minimizes the sum of the *terms* that the method returns, and keeps a record of each.
+
+# %%
+for name, record in records.items():
+    terms = [{k: round(v, 1) for k, v in e["terms"].items()} for e in record.history]
+    print(f"{name}: labels {record.labels['counts']}")
+    print(f"  first epoch {terms[0]}\n  last epoch  {terms[-1]}")
+
+# %% [markdown]
+# > **Predict.** The terms of `one label` are about a third of those of `all labels`, from the first epoch on. Is that network three times better?
+#
+# No: a withheld label adds exactly zero to the sum (section 4), and the sum is divided by *all* images of the batch, as in the authors' code of XTC. Losses of different label settings cannot be compared; metrics on the test images can.
+
+# %% tags=["nbval-ignore-output"]
+import pandas
+
+rows |= {f"MTL, {name}": record.metrics["test"] for name, record in records.items()}
+lines = {name: headlines(metrics, train.tasks) for name, metrics in rows.items()}
+show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.profile}.")
+
+# %% [markdown]
+# At `smoke` these networks have made 120 steps and hardly beat closed eyes, if at all. That is the point of having that row: a table without it would not have told you. What one label loses against all labels is the gap that the papers try to close; to see how wide it is, run this notebook at `quick`.
+#
+# > **Predict.** What does such a network learn first: colors, shapes, or where in the picture things usually are?
+
+# %% [markdown]
+# Rows are test images from all over the split, which nobody has picked.
+
+# %%
+from mtpsl.experiments.figure_arrays import Material, qualitative
+from mtpsl.experiments.run import load_method
+from mtpsl.lessons import draw_predictions
+
+methods = {k: load_method(e, session.store, session.device) for k, e in experiments.items()}
+arrays = qualitative(Material(methods=methods, test=test, device=session.device))
+columns = [("truth", "ground truth"), *((name, name) for name in experiments)]
+sheet = draw_predictions(arrays, columns)
+alt = "Room images with true and predicted maps of two networks: with one label an image, with all."
+show(sheet.figure, alt=alt)
+
+# %% [markdown]
+# ## 7. A first table
+#
+# Tables are data as well: rows are experiments, printed numbers are typed once, and what the paper says in words is kept as *claims* that numbers can decide. Here is the upper half of HiTTs' Table 1, for the rows that run.
+#
+# Read a row from top to bottom: what the paper prints (on NYUD-v2), what was **recorded** with this package at profile `quick`, and what was **computed now**, at this notebook's profile. The three are never mixed.
+
+# %% tags=["nbval-ignore-output"]
+from dataclasses import replace
+
+from mtpsl.experiments.hitts import TABLE1
+from mtpsl.experiments.render import render_html
+from mtpsl.lessons import measure
+
+rows = tuple(row for row in TABLE1.rows if row.group == "One-Label" and row.experiments)
+known = {row.name for row in rows}
+claims = tuple(c for c in TABLE1.claims if {c.better, c.worse} <= known)
+table = replace(TABLE1, rows=rows, claims=claims)
+recorded, computed = measure(table, session.recorded, seeds=session.seeds, **session.how)
+show_table(render_html(table, recorded, computed))
+
+# %% [markdown]
+# Two things to notice. **"Ours" is two trainings**: the first network is frozen and labels what is unlabeled, the second starts from scratch and learns from both. And **one seed decides nothing**: the ledger says *undecided* until the difference between two rows, paired by seed, exceeds twice its standard error.
+
+# %%
+ours = table.row("one-label/Ours").experiments[0]
+print("teacher:", ours.teacher.method, dict(ours.teacher.method_args))
+print("student:", ours.method, dict(ours.method_args), "thresholds", dict(ours.thresholds))
+print("seeds computed now:", len(session.seeds))
+
+# %% [markdown]
+# At this notebook's profile Δ_MTL may be absurd, or missing: it divides by what the single-task networks reach, and after four steps that can be next to nothing. `11_hitts_tables` comes back to it.
+#
+# `11_hitts_tables` has all rows of three tables; `10_hitts_method` takes the method apart, equation by equation; `12_hitts_figures` looks inside the tokens.
+
+# %% [markdown]
+# ## 8. Exercises
+#
+# **1.** `assign("ratio", 795, names, ratio="1:1:8")` gives normals most of the labels. How many does each task get, and why do the shares come out exactly?
+#
+# <details><summary>Solution</summary>
+#
+# Shares of 795 in the ratio 1 : 1 : 8 are 79.5, 79.5 and 636. Whole numbers come from rounding down and giving what is left to the largest remainders: 80, 79 and 636, in the order of the tasks. The assignment draws *which* images get a label at random, never *how many*.
+#
+# ```python
+# assign("ratio", 795, names, ratio="1:1:8").counts
+# ```
+# </details>
+#
+# **2.** In `random_labels` an image keeps one or two of three labels. About how many of 795 × 3 labels stay? Compare with `one_label`.
+#
+# <details><summary>Solution</summary>
+#
+# Half of the images keep one label and half keep two, so about 1.5 × 795 ≈ 1192 labels stay, against 795. Each task gets about 397, half of the images.
+#
+# ```python
+# assign("random_labels", 795, names).counts
+# ```
+# </details>
+#
+# **3.** Why is a withheld depth map filled with NaN and not with 0? The loss would ignore it either way.
+#
+# <details><summary>Solution</summary>
+#
+# Because the mistake to guard against is code that forgets to ignore it. A zero is a legal number: a forgotten mask would train the network towards depth 0, quietly. NaN spreads to the loss, and the engine stops with the term, the step and the images by name. The same thought puts 255, which is no class, into withheld class maps.
+# </details>
+#
+# **4.** Write a loss with a leak and watch it fail: average the L1 error over *all* pixels of `batch.targets["depth"]`. Then "mend" it with `torch.where(mask, error, 0)` and look at the gradient of `guess` where the label is withheld. Try `error = (guess - target).square().sqrt()`.
+#
+# <details><summary>Solution</summary>
+#
+# The plain mean is NaN. `where` after the arithmetic mends the *value* only: the gradient of the branch not taken is 0 times the derivative at NaN, which is NaN again. Fill the target first, then compute:
+#
+# ```python
+# target, mask = batch.targets["depth"], batch.mask("depth")
+# error = (guess - target).square().sqrt()
+# loss = torch.where(mask, error, 0).mean()
+# print(torch.autograd.grad(loss, guess)[0].isnan().any())  # True
+# error = (guess - target.masked_fill(~mask, 0)).abs() * mask  # as in mtpsl.losses
+# print(torch.autograd.grad(error.mean(), guess)[0].isnan().any())  # False
+# ```
+# </details>
+#
+# **5.** To discuss: the label assignment is fixed while the training seed varies. What would be wrong with varying both, and what is wrong with fixing one?
+#
+# <details><summary>Solution</summary>
+#
+# Varying both mixes two sources of spread, and methods would be compared on different labels unless the pairing is kept. Fixing the labels compares methods on the same problem, which needs fewer seeds, but the spread then says nothing about *other* label assignments: the conclusion holds for this draw. The authors publish one draw and everyone uses it, so the whole field shares that limit.
+# </details>

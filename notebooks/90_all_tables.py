@@ -1,0 +1,131 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # All tables, all claims, and where the numbers come from
+#
+# Every table of the register on one page: paper | recorded | computed now, then one ledger over all claims, then the provenance of each number. It has no text about single tables; that is in each paper's own notebook. A table that is added to the register appears here by itself.
+
+# %% tags=["parameters"]
+profile: str = "smoke"
+data_root: str = ""
+device: str = "auto"
+seed: int = 0
+use_cache: bool = True
+
+# %%
+from mtpsl.notebook import setup, show_table
+
+session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
+
+# %% [markdown]
+# ## The register
+#
+# What exists, and how much of it runs. *A row that does not run says why.*
+
+# %%
+from mtpsl.experiments.hitts import TABLES
+
+for table in TABLES.values():
+    runs = [row for row in table.rows if row.experiments]
+    print(f"{table.source}: {len(table.rows)} rows, {len(runs)} run, {len(table.claims)} claims")
+    for reason in dict.fromkeys(row.why_not_run for row in table.rows if not row.experiments):
+        print("   printed only:", reason)
+
+# %% [markdown]
+# ## The tables
+#
+# Runs are shared: what another notebook or another table has trained is looked up by its key.
+
+# %%
+from mtpsl.experiments.render import write_table
+from mtpsl.lessons import ledger, measure
+
+how = session.how | {"seeds": session.seeds}
+measured = {t.name: (t, *measure(t, session.recorded, **how)) for t in TABLES.values()}
+for table, recorded, computed in measured.values():
+    paths = write_table(table, recorded, computed, session.output / table.paper)
+    print(table.source, "in", ", ".join(session.where(path) for path in paths))
+
+# %% tags=["nbval-ignore-output"]
+from mtpsl.experiments.render import render_html
+
+for table, recorded, computed in measured.values():
+    show_table(render_html(table, recorded, computed))
+
+# %% [markdown]
+# ## The ledger
+#
+# A claim is a comparison of two rows that the paper states in words. It *holds* or *does not hold* where the difference, paired by seed, exceeds twice its standard error, and is *undecided* otherwise; with one seed it always is. "Not run" means that one of the two rows is printed only, or that a number is missing.
+
+# %% tags=["nbval-ignore-output"]
+import pandas
+
+counts = {
+    (table.source, source): counter
+    for table, recorded, computed in measured.values()
+    for source, counter in ledger(table, recorded, computed).items()
+}
+show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
+
+# %% [markdown]
+# What does *not* hold in the recorded results is the most interesting list of this page. If it is empty, nothing recorded contradicts the paper, which is weaker than confirming it: look at how many claims are undecided.
+
+# %% tags=["nbval-ignore-output"]
+from mtpsl.experiments.results import decide
+
+for table, recorded, _ in measured.values():
+    for claim in table.claims:
+        if decide(claim, table, recorded).status == "does not hold":
+            print(f"{table.source} {claim.text} ({claim.column})")
+print(
+    "recorded results for:",
+    [t.source for t, recorded, _ in measured.values() if recorded] or "none",
+)
+
+# %% [markdown]
+# ## Do the printed numbers agree with each other?
+#
+# *Exactly the known errata remain*; the full report is in `11_hitts_tables` and in `python -m mtpsl audit`.
+
+# %%
+from mtpsl.experiments.audit import audit
+
+report = audit()
+print(report.to_text().splitlines()[0])
+print("errata:", len(report.errata), "| problems:", list(report.problems))
+
+# %% [markdown]
+# ## Provenance
+#
+# A number is never alone. One line for each distinct origin: profile, data (generated or real), commit, version of torch, hardware, date, how many rows and seeds come from there, and why they are stale if they are.
+
+# %% tags=["nbval-ignore-output"]
+from mtpsl.lessons import origins
+
+lines = [line for each in measured.values() for line in origins(*each)]
+show_table(pandas.DataFrame(lines).set_index(["table", "source"]), caption="Origins of numbers.")
+
+# %% [markdown]
+# Each run keeps more than its numbers: the experiment, the loss terms of every epoch, the weights, and a hash of which image kept which label. Its folder is named by the hash of the experiment, so *equal experiments are one run*, whatever table asks for them:
+
+# %%
+keys = [key for _, _, computed in measured.values() for e in computed.entries for key in e.keys]
+print(f"{len(keys)} runs asked for by {len(measured)} tables, {len(set(keys))} different ones")
+stored = [session.store.load(key) for key in set(keys)]
+print("all stored and intact:", all(record is not None for record in stored))
+settings = {(r.experiment["label_setting"], r.labels["hash"]) for r in stored}
+print("assignments of labels:", sorted(setting for setting, _ in settings))
+
+# %% [markdown]
+# To fill in recorded results: `make records` (resumable: seed 0 of every row first). To repeat this page on real data: `make reproduce DATA=/path/to/nyuv2 ONLY=90_all_tables`.
