@@ -290,5 +290,6 @@ def _report(job: Job, done: int, total: int, seconds: Sequence[float], rounds: f
         result = f"failed: {job.error}"
     else:
         rest = rounds * sum(seconds) / len(seconds)
-        result = f"{seconds[-1]:.0f} s" + (f", about {rest / 60:.0f} min left" if rest else "")
+        left = f"{rest / 60:.0f} min" if rest > 100 else f"{rest:.0f} s"
+        result = f"{seconds[-1]:.0f} s" + (f", about {left} left" if rest else "")
     print(f"[{done}/{total}] {job.label} {result}", flush=True)
