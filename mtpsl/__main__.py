@@ -187,9 +187,9 @@ def records(args: argparse.Namespace) -> int:
 
 def tables() -> Mapping[str, "Table"]:
     """``paper/table`` -> table, for all papers."""
-    from mtpsl.experiments import hitts
+    from mtpsl.experiments.register import TABLES
 
-    return {f"{table.paper}/{table.name}": table for table in hitts.TABLES.values()}
+    return TABLES
 
 
 def choose_table(name: str) -> "Table":

@@ -66,7 +66,7 @@ class Options:
 def register(output: Path) -> list[Path]:
     """Every file of a table or a figure that the notebooks must write."""
     from mtpsl.experiments.figures import FIGURES
-    from mtpsl.experiments.hitts import TABLES
+    from mtpsl.experiments.register import TABLES
 
     tables = [
         output / table.paper / f"{table.name}.{kind}"

@@ -1,0 +1,76 @@
+"""Every experiment of every table builds and takes a step; golden losses watch ``NUMERICS``."""
+
+from dataclasses import replace
+
+import pytest
+import torch
+from properties import TASKS, assert_terms_are_finite_scalars, discovered_by, random_batch
+
+from mtpsl import NUMERICS
+from mtpsl.experiments.profiles import PROFILES
+from mtpsl.experiments.register import TABLES
+from mtpsl.experiments.spec import Experiment
+from mtpsl.methods import Method, build_method
+
+EXPERIMENTS = {
+    (e.method, tuple(sorted(e.method_args.items())), e.tasks, e.teacher is not None): e
+    for table in TABLES.values()
+    for row in table.rows
+    for e in row.experiments
+}  # seeds and label settings do not change what is built
+
+# Loss terms of the first step at 32x32, by method; they move only together with NUMERICS.
+GOLDEN = {
+    1: {
+        "supervised": {"semseg": 0.938314, "depth": 0.758728, "normals": 0.258432},
+        "hitts": {"semseg": 0.269769, "depth": 0.296678, "normals": 0.259289},
+    }
+}
+
+
+def built(experiment: Experiment) -> Method:
+    torch.manual_seed(0)
+    tasks = TASKS.subset(experiment.tasks)
+    args = experiment.method_args
+    method = build_method(experiment.method, tasks, experiment.backbone, 0.125, args)
+    method.prepare([random_batch(tasks, images=6)])
+    return method
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=map(str, range(len(EXPERIMENTS))))
+def test_every_experiment_takes_a_step(experiment):
+    method = built(experiment)
+    batch = random_batch(method.tasks)
+    if experiment.teacher:
+        batch = replace(batch, discovered=discovered_by(built(experiment.teacher), batch))
+    assert_terms_are_finite_scalars(method, batch)
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_row_runs_or_says_why_not(name):
+    for row in TABLES[name].rows:
+        assert bool(row.experiments) != bool(row.why_not_run), row.name
+        assert len(row.printed) == len(TABLES[name].columns), row.name
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_rows_of_a_table_differ_only_in_what_they_compare(profile):
+    """One path for every method: same data, size, schedule and seeds in every row."""
+    varies = {"tasks", "label_setting", "method", "method_args", "teacher", "thresholds"}
+    for table in TABLES.values():
+        settings = {
+            str({k: v for k, v in PROFILES[profile](e).to_dict().items() if k not in varies})
+            for row in table.rows
+            for e in row.experiments
+        }
+        assert len(settings) == 1, table.name
+
+
+@pytest.mark.parametrize("name", GOLDEN[NUMERICS])
+def test_numbers_move_only_with_the_version(name):
+    method = built(Experiment(method=name))
+    terms = method.training_step(random_batch(), progress=0.0)
+    measured = {t: value.item() for t, value in terms.items()}
+    assert measured == pytest.approx(GOLDEN[NUMERICS][name], rel=1e-3), (
+        "the numbers moved: raise mtpsl.NUMERICS and add its golden losses"
+    )
