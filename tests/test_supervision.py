@@ -70,6 +70,9 @@ class FakeTeacher:
             targets, valid, {t: cells for t in targets}, {t: cells[:, :1] for t in targets}
         )
 
+    def label_confidence(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        return {"semseg": images[:, 1:2], "depth": images[:, 1:2]}
+
 
 TAU = {"semseg": 0.3, "depth": 0.6}  # normals: every pixel
 
@@ -160,6 +163,30 @@ def test_without_features_or_with_full_labels_there_is_less(tmp_path):
     found = SupervisionStore(tmp_path / "b", TASKS).lookup(batch.index, batch.labeled)
     assert not any(v.any() for v in found.valid.values())
     assert set(found.features) == set(TASKS.names)
+
+
+def test_a_share_accepts_that_share_of_the_withheld_pixels(tmp_path):
+    dataset, teacher = partial(), FakeTeacher()
+    discover_to_folder(teacher, dataset, tmp_path, thresholds={"semseg": "25%", "depth": 0.6})
+    store = SupervisionStore(tmp_path, TASKS)
+    every = torch.arange(len(dataset))
+    labeled = {n: dataset.assignment.labeled[:, i] for i, n in enumerate(TASKS.names)}
+    valid = store.lookup(every, labeled).valid["semseg"][~labeled["semseg"]]
+    assert 0.25 <= valid.float().mean() < 0.26
+    manifest = json.loads((tmp_path / MANIFEST).read_text())
+    assert manifest["thresholds"]["depth"] == 0.6
+    assert abs(manifest["thresholds"]["semseg"] - 0.75) < 0.05  # confidence is uniform
+
+
+@pytest.mark.parametrize("tau", ["half", "0%", "101%"])
+def test_a_share_that_is_none_is_refused(tmp_path, tau):
+    with pytest.raises(ValueError, match="share"):
+        discover_to_folder(FakeTeacher(), partial(), tmp_path, thresholds={"semseg": tau})
+
+
+def test_a_share_of_a_task_without_confidence_is_refused(tmp_path):
+    with pytest.raises(ValueError, match="no confidence"):
+        discover_to_folder(FakeTeacher(), partial(), tmp_path, thresholds={"normals": "50%"})
 
 
 def test_another_label_setting_is_refused(tmp_path):

@@ -43,6 +43,13 @@ QUICK: dict[str, Any] = {
 }
 
 
+# Thresholds are as good as a network is calibrated. The printed ones belong to 400 epochs at full
+# size; a young network passes them almost nowhere (at quick 0.5 % of semseg's withheld pixels, 0 %
+# of depth's and 3 % of normals'), and L_p would test nothing. So the scaled profiles accept the
+# more confident half of the withheld pixels, of every task that has a threshold.
+PSEUDO_SHARE = "50%"
+
+
 def smoke(experiment: Experiment) -> Experiment:
     """At most 2 s a run on two cores, on the embedded data: proves that the path works."""
     return _scaled(experiment, SMOKE)
@@ -75,7 +82,8 @@ def get_profile(name: str) -> Profile:
 
 
 def _scaled(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
-    scaled = experiment.replace(**changes)
+    thresholds = dict.fromkeys(experiment.thresholds, PSEUDO_SHARE)
+    scaled = experiment.replace(**changes, thresholds=thresholds)
     if experiment.eval_every:  # as many points on the learning curve, one an epoch at most
         points = experiment.epochs / experiment.eval_every
         scaled = scaled.replace(eval_every=max(1, round(scaled.epochs / points)))

@@ -39,8 +39,8 @@ class Experiment:
     method: str = "supervised"  # a key of ``mtpsl.methods.METHODS``
     method_args: Mapping[str, Any] = field(default_factory=dict)
     teacher: "Experiment | None" = None  # two-stage methods: whose discoveries supervise this run
-    thresholds: Mapping[str, float] = field(default_factory=dict)  # task -> confidence a pseudo
-    # label must exceed; the teacher's discoveries are filtered with the *student's* thresholds
+    thresholds: Mapping[str, float | str] = field(default_factory=dict)  # task -> confidence that
+    # a pseudo label must exceed, or a share such as "50%"; the student's act on the teacher
 
     # optimization
     epochs: int = 400

@@ -57,6 +57,12 @@ class Teacher(Protocol):
         a label is the caller's job (``data.supervision``).
         """
 
+    def label_confidence(self, images: Tensor) -> dict[str, Tensor]:
+        """(B, 3, H, W) -> task -> (B, 1, H, W) in [0, 1], for tasks that have a confidence.
+
+        What ``discover`` compares with its thresholds.
+        """
+
 
 def supervised_terms(tasks: TaskSet, predictions: dict[str, Tensor], batch: Batch) -> Terms:
     """One scalar per task: per-image losses summed over labeled images, over *all* B images.

@@ -40,6 +40,7 @@ CHOICES: dict[str, str] = {
     "Eq. 4": "phi_i x U_i with C channels, because phi_i x G_i is not defined",
     "M^f": "of theta'_i and F'_i after intra-task learning, divided by sqrt(C)",
     "pseudo label": "argmax bin; its center is the target of L_reg, re-binned after augmentation",
+    "M^f in L_f": "the frozen teacher's, saved with its features and warped like them",
     "L_mse": "mean over channels and positions of the 1/8 grid",
     "batch": "per-image losses, summed over labeled images, divided by the batch size",
     "loss weights": "1 for every task and term",
@@ -290,6 +291,12 @@ class HiTTs(Method):
             targets[t.name] = self.quantizers[t.name].values(ids)  # Y~
             valid[t.name] = confidence > thresholds.get(t.name, 0.0)  # M^p
         return Discovered(targets, valid, trace.task_features, trace.feature_confidence)
+
+    @torch.no_grad()
+    def label_confidence(self, images: Tensor) -> dict[str, Tensor]:
+        """Max(Softmax(G')), which M^p compares with tau [Sec. 3.3]."""
+        refined = self.trace(images, decode=False).refined
+        return {n: logits.float().softmax(1).amax(1, keepdim=True) for n, logits in refined.items()}
 
     @torch.no_grad()
     def prepare(self, batches: Iterable[Batch]) -> None:

@@ -66,3 +66,13 @@ class Supervised(Method):
                 targets[t.name] = prediction
                 valid[t.name] = torch.ones_like(prediction[:, :1], dtype=torch.bool)
         return Discovered(targets, valid, features={}, confidence={})
+
+    @torch.no_grad()
+    def label_confidence(self, images: Tensor) -> dict[str, Tensor]:
+        """The largest class probability; regression heads have none."""
+        predictions = self.predict(images)
+        return {
+            t.name: predictions[t.name].float().softmax(1).amax(1, keepdim=True)
+            for t in self.tasks
+            if t.kind == "classes"
+        }
