@@ -10,7 +10,7 @@ from mtpsl.experiments.spec import Experiment
 
 COMPARED = (
     "dataset", "data_version", "tasks", "label_setting", "label_args", "label_seed", "backbone",
-    "method", "method_args", "thresholds", "select", "seed", "numerics",
+    "method", "method_args", "select", "seed", "numerics",
 )  # fmt: skip
 
 
@@ -23,6 +23,7 @@ def test_what_a_table_compares_is_left_alone(name, table):
             for field in COMPARED:
                 assert getattr(scaled, field) == getattr(experiment, field)
             assert (scaled.teacher is None) == (experiment.teacher is None)
+            assert scaled.thresholds.keys() == experiment.thresholds.keys()
 
 
 @pytest.mark.parametrize("name", PROFILES)
@@ -32,6 +33,11 @@ def test_a_teacher_stays_the_run_of_its_own_row(name):
     assert profile(ours("one_label")).with_seed(2).teacher == profile(hitts("one_label")).with_seed(
         2
     )
+
+
+@pytest.mark.parametrize("name", ["smoke", "quick"])
+def test_young_networks_are_asked_for_a_share_not_for_a_confidence(name):
+    assert set(get_profile(name)(ours("one_label")).thresholds.values()) == {"50%"}
 
 
 def test_full_is_the_paper():
@@ -49,7 +55,7 @@ def test_sizes_fit_the_backbone(changes):
 def test_learning_curves_keep_their_number_of_points():
     experiment = Experiment(epochs=400, eval_every=40)
     quick = get_profile("quick")(experiment)
-    assert quick.eval_every == round(quick.epochs / 10)
+    assert quick.eval_every == max(1, round(quick.epochs / 10))
     assert get_profile("smoke")(experiment).eval_every == 1
     assert get_profile("smoke")(Experiment()).eval_every == 0
 
