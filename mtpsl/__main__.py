@@ -156,7 +156,7 @@ def data_check(args: argparse.Namespace) -> int:
         raise UsageError(
             f"data check: expected a folder or one of {known}, got {args.what!r}{hint}"
         )
-    report, fine = check(Path(args.what).expanduser())
+    report, fine = check(Path(args.what).expanduser(), read_all=args.all)
     print(report)
     return 0 if fine else 1
 
@@ -289,6 +289,9 @@ def make_parser() -> argparse.ArgumentParser:
     command = actions.add_parser("check", help=summary, description=summary)
     command.add_argument(
         "what", metavar="NAME_OR_PATH", help="rooms13, or a folder such as ~/nyuv2"
+    )
+    command.add_argument(
+        "--all", action="store_true", help="read every image of a folder, not only 32 of each split"
     )
     command.set_defaults(function=data_check)
     command = add(
