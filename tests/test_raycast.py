@@ -83,7 +83,7 @@ def test_culling_changes_nothing():
     """Every ray against every shape, without rectangles."""
     rng = np.random.default_rng(0)
     shapes = stage(
-        *((k % 3, rng.uniform(-3, 3, 3) + [0, 0, 3], rng.uniform(0.1, 0.9, 3)) for k in range(20))
+        *((k % 3, rng.uniform(-3, 3, 3) - [0, 0, 1], rng.uniform(0.1, 0.9, 3)) for k in range(40))
     )
     rotation = np.array([[0.8, 0.0, 0.6], [0.0, 1.0, 0.0], [-0.6, 0.0, 0.8]])
     rays = make_rays(Camera(np.array([0.1, 0.2, -4.0]), rotation, 0.8), 30, 40, 1)

@@ -192,16 +192,19 @@ def _rectangles(shapes: Shapes, rays: Rays) -> list[tuple[slice, slice] | None]:
     u = (seen[..., 0] / z * scale + rays.width / 2 - 0.5) * s + 1
     v = (seen[..., 1] / z * scale + rays.height / 2 - 0.5) * s + 1
     crosses = (seen[..., 2] < NEAR).any(axis=1)
-    behind = (seen[..., 2] < NEAR).all(axis=1)
+    hidden = (seen[..., 2] < NEAR).all(axis=1)
+    for axis, size in ((0, rays.width), (1, rays.height)):
+        border = seen[..., 2] * (size / 2 + 1) / scale  # of the view, where z > 0
+        hidden |= (seen[..., axis] > border).all(axis=1) | (-seen[..., axis] > border).all(axis=1)
     low = np.floor(np.stack([v.min(axis=1), u.min(axis=1)], axis=1)).clip(0)
     high = np.ceil(np.stack([v.max(axis=1), u.max(axis=1)], axis=1)) + 1
     high = high.clip(max=[rows, columns])
     windows = []
     for p in range(len(shapes)):
-        if crosses[p]:
-            windows.append(None if behind[p] else (slice(0, rows), slice(0, columns)))
-        elif (low[p] >= high[p]).any():
+        if hidden[p] or (not crosses[p] and (low[p] >= high[p]).any()):
             windows.append(None)
+        elif crosses[p]:  # its projection is unbounded
+            windows.append((slice(0, rows), slice(0, columns)))
         else:
             (v0, u0), (v1, u1) = low[p].astype(int), high[p].astype(int)
             windows.append((slice(v0, v1), slice(u0, u1)))
