@@ -17,6 +17,8 @@ THRESHOLDS: dict[LabelSetting, dict[str, float]] = {
     "random_labels": {"semseg": 0.9, "depth": 0.7, "normals": 0.7},
 }
 
+WITH_CONFIDENCE = ("semseg",)  # of a supervised network: a regression head has none
+
 NOT_RUN = {
     "MTAN": "MTAN is not part of this package yet",
     "XTC": "XTC is not part of this package yet",
@@ -67,10 +69,11 @@ def naive_second_stage(teacher: Experiment) -> Experiment:
 
     Only class probabilities have a confidence, so only the threshold of semseg acts.
     """
+    taus = THRESHOLDS[teacher.label_setting]
     return teacher.replace(
         method_args={"pseudo_labels": True},
         teacher=teacher,
-        thresholds={"semseg": THRESHOLDS[teacher.label_setting]["semseg"]},
+        thresholds={task: taus[task] for task in WITH_CONFIDENCE if task in teacher.tasks},
     )
 
 
