@@ -53,7 +53,10 @@ def test_methods_know_their_arguments(table):
             pseudo = {k for k, v in experiment.method_args.items() if v and k.startswith("pseudo")}
             assert bool(pseudo) == (experiment.teacher is not None)
             # Thresholds belong to the student: the teacher must stay the plain row's run.
-            assert ("pseudo_labels" in pseudo) == bool(experiment.thresholds)
+            # A supervised network has a confidence for classes only.
+            sure = hitts.WITH_CONFIDENCE if experiment.method == "supervised" else hitts.TASKS
+            cut = set(sure) & set(experiment.tasks) if "pseudo_labels" in pseudo else set()
+            assert set(experiment.thresholds) == cut
             assert experiment.teacher is None or not experiment.teacher.thresholds
 
 
