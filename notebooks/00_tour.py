@@ -248,6 +248,8 @@ alt = "Room images with true and predicted maps of two networks: with one label 
 show(sheet.figure, alt=alt)
 
 # %% [markdown]
+# At smoke it is mostly the third: floor below and wall above, whatever the picture; the upper half far, the lower half near and facing up. With all labels the border between them begins to follow the image. That is what a few seconds buy.
+#
 # ## 7. A first table
 #
 # Tables are data as well: rows are experiments, printed numbers are typed once, and what the paper says in words is kept as *claims* that numbers can decide. Here is the upper half of HiTTs' Table 1, for the rows that run.
@@ -269,7 +271,7 @@ recorded, computed = measure(table, session.recorded, seeds=session.seeds, **ses
 show_table(render_html(table, recorded, computed))
 
 # %% [markdown]
-# Two things to notice. **"Ours" is two trainings**: the first network is frozen and labels what is unlabeled, the second starts from scratch and learns from both. And **one seed decides nothing**: the ledger says *undecided* until the difference between two rows, paired by seed, exceeds twice its standard error.
+# Two things to notice. **"Ours" is two trainings**: the first network is frozen and labels what is unlabeled, the second starts from scratch and learns from both. What it takes for a label is decided by the thresholds below, which are the paper's; the small profiles take the more confident half of the pixels instead. And **one seed decides nothing**: the ledger says *undecided* until the difference between two rows, paired by seed, is beyond chance by Student's t test.
 
 # %%
 ours = table.row("one-label/Ours").experiments[0]

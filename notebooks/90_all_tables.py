@@ -66,7 +66,7 @@ for table, recorded, computed in measured.values():
 # %% [markdown]
 # ## The ledger
 #
-# A claim is a comparison of two rows that the paper states in words. It *holds* or *does not hold* where the difference, paired by seed, exceeds twice its standard error, and is *undecided* otherwise; with one seed it always is. "Not run" means that one of the two rows is printed only, or that a number is missing.
+# A claim is a comparison of two rows that the paper states in words. It *holds* or *does not hold* where the difference, paired by seed, is beyond chance by Student's t test, and is *undecided* otherwise; with one seed it always is. "Not run" means that one of the two rows is printed only, or that a number is missing.
 
 # %% tags=["nbval-ignore-output"]
 import pandas
