@@ -12,7 +12,6 @@ teacher's answer for an image does not.
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -26,10 +25,10 @@ from torch import Tensor
 from mtpsl.batch import Discovered
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.loader import EvalLoader
+from mtpsl.data.thresholds import resolve_thresholds
 from mtpsl.tasks import Task, TaskSet
 
 FORMAT = 1
-CONFIDENCE_BINS = 10_000  # of the histogram that turns a share into a threshold
 REJECTED = 255  # the code of a pixel whose confidence did not pass
 MANIFEST = "manifest.json"
 
@@ -119,59 +118,6 @@ def discover_to_folder(
     partial = folder / f"{MANIFEST}.partial"
     partial.write_text(json.dumps(manifest, indent=1) + "\n")
     os.replace(partial, folder / MANIFEST)
-
-
-@torch.no_grad()
-def resolve_thresholds(
-    teacher: Teacher,
-    dataset: PartialLabels,
-    thresholds: Mapping[str, float | str],
-    batch_size: int = 8,
-    device: torch.device | str = "cpu",
-) -> dict[str, float]:
-    """Thresholds as numbers; a share is looked up in a histogram of the teacher's confidence.
-
-    Args:
-        teacher: On ``device``, in evaluation mode.
-        dataset: As in ``discover_to_folder``.
-        thresholds: task -> confidence in [0, 1], or a share such as ``"50%"``.
-        batch_size: Images at a time; without influence on the result.
-        device: Where the teacher runs.
-
-    Returns:
-        task -> confidence; of a share, to 1 / ``CONFIDENCE_BINS``.
-
-    Raises:
-        ValueError: If a share is not between 0 % and 100 %, or its task has no confidence.
-    """
-    shares = {name: _share(name, tau) for name, tau in thresholds.items() if isinstance(tau, str)}
-    counts = {name: torch.zeros(CONFIDENCE_BINS, dtype=torch.int64) for name in shares}
-    for batch in EvalLoader(dataset, batch_size, device) if shares else ():
-        confidence = teacher.label_confidence(batch.images)
-        for name in shares:
-            if name not in confidence:
-                raise ValueError(
-                    f"thresholds: {name} has no confidence that {thresholds} could cut"
-                )
-            bins = (confidence[name][~batch.labeled[name]].float() * CONFIDENCE_BINS).long()
-            bins = bins.clamp(0, CONFIDENCE_BINS - 1).flatten().cpu()
-            counts[name] += torch.bincount(bins, minlength=CONFIDENCE_BINS)
-    taus = {name: tau for name, tau in thresholds.items() if name not in shares}
-    for name, share in shares.items():
-        above = counts[name].flip(0).cumsum(0)  # pixels in the k + 1 most confident bins
-        kept = int(torch.searchsorted(above, round(share * int(above[-1])))) + 1
-        taus[name] = max(0.0, 1 - kept / CONFIDENCE_BINS)
-    return taus
-
-
-def _share(name: str, text: str) -> float:
-    try:
-        share = float(text.removesuffix("%")) / 100
-    except ValueError:
-        share = math.nan
-    if not (text.endswith("%") and 0 < share <= 1):
-        raise ValueError(f"thresholds: expected a share such as '50%' for {name}, got {text!r}")
-    return share
 
 
 class SupervisionStore:
