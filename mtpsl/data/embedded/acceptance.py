@@ -50,7 +50,7 @@ class Finding(NamedTuple):
 def acceptance_report(
     device: torch.device | str = "cpu", cache_dir: str | Path | None = None
 ) -> list[Finding]:
-    """All acceptance tests, the probe ladder included: two minutes on two cores."""
+    """All acceptance tests, the probe ladder included: a few minutes on two cores."""
     dataset = rooms13.Rooms13("test", height=96, width=128, images=400, cache_dir=cache_dir)
     batches = [dataset.load(range(i, i + 50)) for i in range(0, len(dataset), 50)]
     findings = [*geometry(), *class_shares(batches), *depths(batches)]
