@@ -34,7 +34,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # What exists, and how much of it runs. *A row that does not run says why.*
 
 # %%
-from mtpsl.experiments.hitts import TABLES
+from mtpsl.experiments.register import TABLES
 
 for table in TABLES.values():
     runs = [row for row in table.rows if row.experiments]

@@ -15,7 +15,7 @@ SEPARATION = Table(
     name="separation",
     paper="checks",
     title="Supervised MTL with every label and with one label an image",
-    source="no paper: a check of data and profile",
+    source="[check of data and profile]",
     columns=tuple(HEADLINES),
     rows=(
         Row(name=FULL, label=FULL, experiments=(mtl("full"),), printed=(math.nan,) * 3),
