@@ -18,6 +18,8 @@ from mtpsl.experiments.run import resolve_device
 from mtpsl.plots.files import png_bytes
 from mtpsl.records import RunStore
 
+SCREEN_DPI = 90  # of pictures inside notebooks, which travel with the repository
+
 
 @dataclass(frozen=True, kw_only=True)
 class Session:
@@ -120,7 +122,7 @@ def show(figure: Any, *, alt: str, caption: str = "") -> None:
     """
     if not alt.strip():
         raise ValueError("alt: expected a sentence that stands for the figure, got none")
-    picture = Image(data=png_bytes(figure), format="png", alt=alt)
+    picture = Image(data=png_bytes(figure, SCREEN_DPI), format="png", alt=alt)
     display(picture, metadata={"image/png": {"alt": alt}})
     print(caption or alt)
 

@@ -66,10 +66,10 @@ def load_arrays(path: Path | str) -> Arrays:
         return dict(packed)
 
 
-def png_bytes(figure: Figure) -> bytes:
+def png_bytes(figure: Figure, dpi: int = DPI) -> bytes:
     """The picture without the date and the version that matplotlib would add."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    figure.savefig(buffer, format="png", dpi=dpi, metadata={"Software": None})
     return buffer.getvalue()
 
 
