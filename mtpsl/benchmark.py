@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import resource
 import statistics
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from mtpsl.tasks import TaskSet, depth, normals, semseg
 TASKS = TaskSet((semseg(tuple(str(i) for i in range(13))), depth(), normals()))
 METHODS = {"mtl": "supervised", "hitts": "hitts"}  # name in the report -> method
 SIZES = {  # name -> height, width, batch, width factor of the backbone
-    "quick": (96, 128, 8, 0.25),
+    "quarter_width": (96, 128, 8, 0.25),
     "full_width": (96, 128, 8, 1.0),
     "table8": (288, 384, 2, 1.0),
 }
@@ -92,12 +93,25 @@ def peak_memory(name: str, size: str, device: str) -> float:
         step(method, optimizer, batch), step(method, optimizer, batch)
         return torch.cuda.max_memory_allocated() / 2**20
     step(method, optimizer, batch), step(method, optimizer, batch)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return high_water_mark()
+
+
+def high_water_mark() -> float:
+    """MiB this process has had resident at most.
+
+    Linux's VmHWM; elsewhere ru_maxrss, which a process may inherit from the one that started it.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
+        return int(lines["VmHWM"].split()[0]) / 1024
+    unit = 2**20 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
 def baseline_memory(device: str) -> float:
     """MiB of a process that has imported everything and trained nothing."""
-    return 0.0 if device == "cuda" else resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return 0.0 if device == "cuda" else high_water_mark()
 
 
 def memory(size: str, device: str) -> dict[str, float]:
@@ -121,7 +135,8 @@ def main(argv: list[str] | None = None) -> int:
     """Prints a report and writes it as JSON."""
     parser = argparse.ArgumentParser(prog="python -m mtpsl bench", description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=["quick", "full_width"])
+    default = ["quarter_width", "full_width"]
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=default)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
     args = parser.parse_args(argv)
