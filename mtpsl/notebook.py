@@ -18,7 +18,7 @@ from mtpsl.experiments.run import resolve_device
 from mtpsl.plots.files import png_bytes
 from mtpsl.records import RunStore
 
-SCREEN_DPI = 72  # of pictures inside notebooks, which travel with the repository
+SCREEN_DPI = 68  # of pictures inside notebooks, which travel with the repository
 
 
 @dataclass(frozen=True, kw_only=True)
