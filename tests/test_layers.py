@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "mtpsl"
 
 # From the bottom up. A module may import from the rows below its own; its siblings it may not.
 ROWS = (
-    ("equations", "files", "losses", "metrics"),
+    ("equations", "files", "losses", "metrics", "registry"),
     ("tasks",),
     ("batch",),
     ("models", "data"),

@@ -1,11 +1,11 @@
 """Data sets by name."""
 
-import difflib
 from pathlib import Path
 
 from mtpsl.data.embedded.rooms13 import Rooms13
 from mtpsl.data.nyud import Nyud
 from mtpsl.data.sample import Dataset
+from mtpsl.registry import look_up
 
 DATASETS: dict[str, type[Dataset]] = {
     "rooms13": Rooms13,
@@ -56,8 +56,4 @@ def find_class(name: str) -> type[Dataset]:
     Raises:
         ValueError: If there is none, suggesting the nearest.
     """
-    if name not in DATASETS:
-        near = difflib.get_close_matches(name, DATASETS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"dataset: expected one of {sorted(DATASETS)}, got {name!r}{hint}")
-    return DATASETS[name]
+    return look_up("dataset", name, DATASETS)

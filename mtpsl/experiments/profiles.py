@@ -5,11 +5,11 @@ tasks, label setting, teacher and seed are never touched, so rows stay comparabl
 scaled like its student. Which data set it runs on is not a profile's business.
 """
 
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from mtpsl.experiments.spec import Experiment
+from mtpsl.registry import look_up
 
 Profile = Callable[[Experiment], Experiment]
 
@@ -74,11 +74,7 @@ def get_profile(name: str) -> Profile:
     Raises:
         ValueError: If there is none, suggesting the nearest.
     """
-    if name not in PROFILES:
-        near = difflib.get_close_matches(name, PROFILES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"profile: expected one of {list(PROFILES)}, got {name!r}{hint}")
-    return PROFILES[name]
+    return look_up("profile", name, PROFILES)
 
 
 def _scaled(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:

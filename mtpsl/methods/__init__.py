@@ -1,6 +1,5 @@
 """What each paper contributes, one idea a file; ``METHODS`` is the register."""
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -8,6 +7,7 @@ from mtpsl.methods.base import Method, Teacher, Terms
 from mtpsl.methods.hitts import HiTTs
 from mtpsl.methods.supervised import Supervised
 from mtpsl.models import build_backbone
+from mtpsl.registry import look_up
 from mtpsl.tasks import TaskSet
 
 __all__ = ["METHODS", "Method", "Teacher", "Terms", "build_method"]
@@ -38,8 +38,6 @@ def build_method(
         ValueError: If there is no method of that name, suggesting the nearest.
         TypeError: If the method does not know an argument.
     """
-    if name not in METHODS:
-        near = difflib.get_close_matches(name, METHODS, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"method: expected one of {sorted(METHODS)}, got {name!r}{hint}")
-    return METHODS[name](tasks, build_backbone(backbone, width_factor), **dict(method_args or {}))
+    return look_up("method", name, METHODS)(
+        tasks, build_backbone(backbone, width_factor), **dict(method_args or {})
+    )

@@ -4,13 +4,13 @@ A backbone is a module with the attributes ``channels``, ``bottleneck_channels``
 ``reduction``, whose ``forward`` turns images into ``Features``.
 """
 
-import difflib
 from collections.abc import Callable
 
 from torch import nn
 
 from mtpsl.models.multitask import MultiTaskNet
 from mtpsl.models.segnet import SegNet
+from mtpsl.registry import look_up
 from mtpsl.tasks import TaskSet
 
 BACKBONES: dict[str, Callable[[float], nn.Module]] = {  # name -> builder(width_factor)
@@ -24,11 +24,7 @@ def build_backbone(name: str, width_factor: float = 1.0) -> nn.Module:
     Raises:
         ValueError: If the name is unknown.
     """
-    if name not in BACKBONES:
-        near = difflib.get_close_matches(name, BACKBONES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"backbone: expected one of {sorted(BACKBONES)}, got {name!r}{hint}")
-    return BACKBONES[name](width_factor)
+    return look_up("backbone", name, BACKBONES)(width_factor)
 
 
 def build_net(name: str, tasks: TaskSet, width_factor: float = 1.0) -> MultiTaskNet:

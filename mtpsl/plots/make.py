@@ -1,6 +1,5 @@
 """From a figure's name to its files: runs what is missing, computes the arrays, draws, saves."""
 
-import difflib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from mtpsl.experiments.run import bind_data, load_method, open_split, resolve_de
 from mtpsl.plots import hitts, scenes
 from mtpsl.plots.files import footer, save
 from mtpsl.records import RunStore, commit
+from mtpsl.registry import look_up
 
 DRAW: dict[str, Callable[[Arrays], Figure]] = {
     "fig5": hitts.draw_fig5,
@@ -64,11 +64,7 @@ def make_figure(
     Raises:
         ValueError: If there is no figure or profile of that name.
     """
-    if name not in FIGURES:
-        near = difflib.get_close_matches(name, FIGURES, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"figure: expected one of {list(FIGURES)}, got {name!r}{hint}")
-    known = FIGURES[name]
+    known = look_up("figure", name, FIGURES)
     device = resolve_device(device)
     runs = known.experiments(get_profile(profile), seed)
     runs = {role: bind_data(experiment, data_root) for role, experiment in runs.items()}
