@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtpsl.data.embedded import acceptance, rooms13
+from mtpsl.data.embedded import acceptance, rendered, rooms13
 from mtpsl.data.embedded.cache import cache_root, cached_arrays
 from mtpsl.data.embedded.rooms13 import CLASSES, Rooms13, render_image
 from mtpsl.data.embedded.rooms13_render import surface
@@ -227,8 +227,8 @@ def test_two_builders_build_once(tmp_path):
 
 @pytest.mark.slow
 def test_several_processes_make_the_same_bits(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(rooms13, "MANY", 0)
-    monkeypatch.setattr(rooms13, "_cores", lambda: 3)
+    monkeypatch.setattr(rendered, "MANY", 0)
+    monkeypatch.setattr(rendered, "_cores", lambda: 3)
     other = Rooms13("train", **SIZE, images=6, cache_dir=tmp_path)
     assert torch.equal(other.load(range(6)).images, dataset.load(range(6)).images)
 
@@ -238,7 +238,8 @@ def test_a_helper_process_fills_its_part(dataset, tmp_path):
     for name, dtype in names.items():
         shape = (6, 3, 24, 32) if name in ("images", "normals") else (6, 24, 32)
         np.save(tmp_path / f"{name}.npy", np.zeros(shape, dtype))
-    rooms13._worker(["-c", str(tmp_path), "train", "4", "2"])
+    kind = "mtpsl.data.embedded.rooms13:Rooms13"
+    rendered.work(["-c", kind, str(tmp_path), "train", "4", "2"])
     images = np.load(tmp_path / "images.npy")
     assert not images[:4].any() and not images[5].any()
     assert torch.equal(torch.from_numpy(images[4]).float() / 255, dataset[4].image)

@@ -86,9 +86,20 @@ class Experiment:
 
     @property
     def key(self) -> str:
-        """Content hash, 12 hex digits: the name of the run's folder."""
-        text = json.dumps(self.to_dict(), sort_keys=True, separators=(",", ":"))
+        """Content hash, 12 hex digits: the name of the run's folder.
+
+        Of what differs from the defaults, so that a field that is added later leaves the keys of
+        earlier experiments alone. A default is therefore never changed.
+        """
+        text = json.dumps(self._decisions(), sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    def _decisions(self) -> dict[str, Any]:
+        values = self.to_dict()
+        chosen = {name: value for name, value in values.items() if value != _DEFAULTS[name]}
+        if self.teacher:
+            chosen["teacher"] = self.teacher._decisions()
+        return chosen | {"numerics": self.numerics}
 
     def __hash__(self) -> int:
         return hash(self.key)
@@ -100,6 +111,9 @@ class Experiment:
         """The same experiment, and the same teacher, from another seed."""
         teacher = self.teacher and self.teacher.with_seed(seed)
         return self.replace(seed=seed, teacher=teacher)
+
+
+_DEFAULTS = Experiment().to_dict()
 
 
 @dataclass(frozen=True, kw_only=True)
