@@ -61,12 +61,10 @@ def list_everything(args: argparse.Namespace) -> int:
             status += f" at {results.profile}, {min(n for n in seeds if n)} to {max(seeds)} seeds"
         print(f"  {name:<16} {table.title}\n{'':18} {status}")
     print("figures")
-    for figure in FIGURES.values():
-        path = output / figure.paper / f"{figure.name}.png"
+    for name, figure in FIGURES.items():
+        path = output / f"{name}.png"
         status = "drawn" if path.is_file() else "not drawn yet"
-        print(
-            f"  {'/'.join(filter(None, (figure.paper, figure.name))):<16} {figure.title}: {status}"
-        )
+        print(f"  {name:<16} {figure.title}: {status}")
     print("notebooks")
     for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.py")):
         status = "built" if path.with_suffix(".ipynb").is_file() else "not built yet"

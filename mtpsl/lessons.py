@@ -110,7 +110,7 @@ def both(name: str, recorded: Path, *, folder: Path, **options: Any) -> dict[str
         **options: Of ``make_figure``.
     """
     known = FIGURES[name]
-    path = recorded / known.paper / f"{name}.npz"
+    path = recorded / f"{name}.npz"
     found = {}
     if recorded != folder and path.exists():
         arrays = load_arrays(path)

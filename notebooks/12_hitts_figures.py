@@ -40,7 +40,7 @@ from mtpsl.experiments.figures import FIGURES
 
 for figure in FIGURES.values():
     if figure.paper == "hitts":
-        print(f"{figure.source:<16} {'; '.join(' '.join(run) for run in figure.runs.values())}")
+        print(f"{figure.source:<16} {'; '.join(': '.join(run) for run in figure.runs.values())}")
 
 # %% [markdown]
 # ## Figure 5: predictions
@@ -50,7 +50,7 @@ for figure in FIGURES.values():
 # > **Predict.** Where will a network that has seen few labels fail first: at boundaries, on small objects, or on whole walls?
 
 # %%
-fig5 = both("fig5", session.recorded, **how)
+fig5 = both("hitts/fig5", session.recorded, **how)
 for source, made in fig5.items():
     show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
 
@@ -78,7 +78,7 @@ for source, made in fig5.items():
 # > **Predict.** Thirty depth tokens without OE: how similar are two of them, on a scale from 0 to 1? And will neighboring depths be more alike than distant ones?
 
 # %%
-fig7 = both("fig7", session.recorded, **how)
+fig7 = both("hitts/fig7", session.recorded, **how)
 for source, made in fig7.items():
     show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
 
@@ -132,7 +132,7 @@ for source, made in fig7.items():
 # > **Predict.** Is a more confident map a better one? What would you plot beside it to find out?
 
 # %%
-fig8 = both("fig8", session.recorded, **how)
+fig8 = both("hitts/fig8", session.recorded, **how)
 for source, made in fig8.items():
     show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
 
@@ -157,7 +157,7 @@ for source, made in fig8.items():
 # > **Predict.** Pseudo labels come from a network of the same size that saw the same labels. Where should they help more: on the training images or on the test images?
 
 # %%
-fig9 = both("fig9", session.recorded, **how)
+fig9 = both("hitts/fig9", session.recorded, **how)
 for source, made in fig9.items():
     show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
 
@@ -188,7 +188,7 @@ for source, made in fig9.items():
 # > **Predict.** Shown is the fine-grained token whose scores vary most over the image. For segmentation, which class would that be in a typical room?
 
 # %%
-fig11 = both("fig11", session.recorded, **how)
+fig11 = both("hitts/fig11", session.recorded, **how)
 for source, made in fig11.items():
     show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
 

@@ -8,7 +8,7 @@ from mtpsl.data.sample import Dataset, Sample
 from mtpsl.experiments import figure_arrays as arrays
 from mtpsl.experiments.figure_arrays import Material
 from mtpsl.experiments.figures import FIGURES
-from mtpsl.experiments.hitts import TABLES
+from mtpsl.experiments.register import TABLES
 from mtpsl.experiments.profiles import PROFILES
 from mtpsl.methods import Method, build_method
 from mtpsl.tasks import TaskSet, depth, normals, semseg
@@ -67,11 +67,11 @@ def every() -> dict[str, dict[str, np.ndarray]]:
 def all_arrays() -> dict[str, dict[str, np.ndarray]]:
     tokens, plain = method("hitts"), method("hitts", orthogonal_embeddings=False)
     methods = {
-        "fig5": {"baseline": method("supervised"), "ours": tokens},
-        "fig7": {"without": plain, "with": tokens},
-        "fig8": {"plain": tokens},
-        "fig9": {},
-        "fig11": {"plain": tokens},
+        "hitts/fig5": {"baseline": method("supervised"), "ours": tokens},
+        "hitts/fig7": {"without": plain, "with": tokens},
+        "hitts/fig8": {"plain": tokens},
+        "hitts/fig9": {},
+        "hitts/fig11": {"plain": tokens},
     }
     histories = {"without": history(0.0), "with": history(0.05)}
     found = {
@@ -88,7 +88,7 @@ def all_arrays() -> dict[str, dict[str, np.ndarray]]:
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_figure_says_what_it_shows(name: str) -> None:
     figure = FIGURES[name]
-    assert figure.name == name and figure.title and figure.source
+    assert figure.key == name and figure.title and figure.source
     for text in (figure.caption, figure.alt):
         assert text.endswith(".") and text.count(". ") == 0  # one sentence
 
@@ -113,7 +113,7 @@ def test_figures_share_the_runs_of_tables(profile: str) -> None:
 
 def test_a_learning_curve_has_points_at_every_profile() -> None:
     for scale in PROFILES.values():
-        for run in FIGURES["fig9"].experiments(scale).values():
+        for run in FIGURES["hitts/fig9"].experiments(scale).values():
             assert 1 <= run.eval_every <= run.epochs
 
 
@@ -174,7 +174,7 @@ def test_arrays_are_plain_and_finite(every: dict) -> None:
 
 
 def test_qualitative_maps_have_the_size_of_the_images(every: dict) -> None:
-    found = every["fig5"]
+    found = every["hitts/fig5"]
     assert found["images"].shape == (3, 32, 64, 3) and found["index"].tolist() == [1, 3, 5]
     for role in ("truth", "baseline", "ours"):
         assert found[f"semseg/{role}"].shape == found[f"depth/{role}"].shape == (3, 32, 64)
@@ -186,7 +186,7 @@ def test_qualitative_maps_have_the_size_of_the_images(every: dict) -> None:
 
 
 def test_affinities_are_cosines_and_components_cover_all_tokens(every: dict) -> None:
-    found = every["fig7"]
+    found = every["hitts/fig7"]
     for task, bins in (("semseg", 4), ("depth", 30), ("normals", 20)):
         assert len(found[f"{task}/values"]) == bins
         for variant in ("without", "with"):
@@ -203,7 +203,7 @@ def test_affinities_are_cosines_and_components_cover_all_tokens(every: dict) -> 
 
 
 def test_confidence_is_a_largest_probability_and_shows_the_darkest_image(every: dict) -> None:
-    found = every["fig8"]
+    found = every["hitts/fig8"]
     assert found["index"].shape == (2,) and found["index"][1] == 4
     for task, bins in (("semseg", 4), ("depth", 30), ("normals", 20)):
         for stage in ("before", "after"):
@@ -213,7 +213,7 @@ def test_confidence_is_a_largest_probability_and_shows_the_darkest_image(every: 
 
 
 def test_curves_keep_the_measured_epochs_in_printed_units(every: dict) -> None:
-    found = every["fig9"]
+    found = every["hitts/fig9"]
     for role in ("without", "with"):
         assert found[f"epochs/{role}"].tolist() == [2, 4]
     assert found["semseg/train/without"].tolist() == [20.0, 20.0]
@@ -222,7 +222,7 @@ def test_curves_keep_the_measured_epochs_in_printed_units(every: dict) -> None:
 
 
 def test_scores_are_of_the_token_that_varies_most(every: dict) -> None:
-    found = every["fig11"]
+    found = every["hitts/fig11"]
     trace = method("hitts").trace(Noise().load([1, 3, 5]).images)
     for task in Noise.tasks.names:
         spread = trace.scores[task].flatten(2).std(2)

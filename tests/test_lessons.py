@@ -108,18 +108,18 @@ def test_both_draws_a_recorded_figure_again(
     new = Made(figure=None, arrays={}, caption="", alt="", path=tmp_path)
     monkeypatch.setattr(lessons, "make_figure", lambda name, **options: new)
     recorded = tmp_path / "figures"
-    assert lessons.both("fig9", recorded, folder=tmp_path) == {"computed now": new}
+    assert lessons.both("hitts/fig9", recorded, folder=tmp_path) == {"computed now": new}
 
     (recorded / "hitts").mkdir(parents=True)
     np.savez(recorded / "hitts" / "fig9.npz", **curves(rooms))
     words = {"made_from": {"data": "rooms13, profile quick"}}
     (recorded / "hitts" / "fig9.json").write_text(json.dumps(words))
-    found = lessons.both("fig9", recorded, folder=tmp_path)
+    found = lessons.both("hitts/fig9", recorded, folder=tmp_path)
     assert list(found) == ["recorded", "computed now"]
     assert [text.get_text() for text in found["recorded"].figure.texts] == [
         words["made_from"]["data"]
     ]
-    assert lessons.both("fig9", recorded, folder=recorded) == {"computed now": new}
+    assert lessons.both("hitts/fig9", recorded, folder=recorded) == {"computed now": new}
 
 
 def test_predictions_have_a_panel_for_every_map(rooms: tuple) -> None:

@@ -55,7 +55,7 @@ def test_classes_have_distinct_colors_and_void_its_own() -> None:
 
 
 def test_maps_are_drawn_by_their_kind(every: dict) -> None:
-    found = every["fig5"]
+    found = every["hitts/fig5"]
     rgb = maps.map_to_rgb(found, "semseg/truth", 0)
     assert rgb[0, 0].tolist() == [0x6B, 0x6B, 0x6B]  # void
     for key in ("depth/truth", "normals/truth"):
@@ -86,32 +86,32 @@ def test_drawing_leaves_no_trace(every: dict) -> None:
     before = dict(matplotlib.rcParams)
     matplotlib.rcParams["lines.linewidth"] = 7.0
     try:
-        odd = plots.png_bytes(plots.draw_fig9(every["fig9"]))
+        odd = plots.png_bytes(plots.draw_fig9(every["hitts/fig9"]))
         assert matplotlib.rcParams["lines.linewidth"] == 7.0
     finally:
         matplotlib.rcParams.update(before)
-    assert odd == plots.png_bytes(plots.draw_fig9(every["fig9"]))
+    assert odd == plots.png_bytes(plots.draw_fig9(every["hitts/fig9"]))
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
 
 
 def test_affinity_panels_show_the_arrays(every: dict) -> None:
-    figure = plots.draw_fig7(every["fig7"])
+    figure = plots.draw_fig7(every["hitts/fig7"])
     shown = [image.get_array() for axes in figure.axes for image in axes.images]
     for task in ("semseg", "depth", "normals"):
         for variant in ("without", "with"):
-            affinity = every["fig7"][f"{task}/{variant}/affinity"]
+            affinity = every["hitts/fig7"][f"{task}/{variant}/affinity"]
             assert any(np.array_equal(affinity, image) for image in shown)
 
 
 def test_curves_panels_show_the_arrays(every: dict) -> None:
-    figure = plots.draw_fig9(every["fig9"])
+    figure = plots.draw_fig9(every["hitts/fig9"])
     assert [axes.get_ylabel() for axes in figure.axes] == ["mIoU ↑", "AbS ↓", "mErr ↓"]
     for axes, task in zip(figure.axes, ("semseg", "depth", "normals"), strict=True):
         drawn = [line.get_ydata().tolist() for line in axes.lines]
         for split in ("train", "test"):
             for role in ("without", "with"):
-                assert every["fig9"][f"{task}/{split}/{role}"].tolist() in drawn
+                assert every["hitts/fig9"][f"{task}/{split}/{role}"].tolist() in drawn
 
 
 def test_withheld_labels_are_pale(every: dict) -> None:
@@ -126,47 +126,48 @@ def test_withheld_labels_are_pale(every: dict) -> None:
 
 def test_files_say_what_the_figure_shows_and_where_it_comes_from(every: dict, tmp_path) -> None:
     stamp = {"profile": "smoke", "data": "stand-in: rooms13", "runs": {"plain": "abc"}}
-    figure = plots.draw_fig9(every["fig9"])
-    plots.save("fig9", figure, every["fig9"], tmp_path, stamp=stamp)
-    words = json.loads((tmp_path / "fig9.json").read_text())
-    assert words["caption"] == FIGURES["fig9"].caption and words["alt"] == FIGURES["fig9"].alt
+    figure = plots.draw_fig9(every["hitts/fig9"])
+    plots.save("hitts/fig9", figure, every["hitts/fig9"], tmp_path, stamp=stamp)
+    words = json.loads((tmp_path / "hitts" / "fig9.json").read_text())
+    known = FIGURES["hitts/fig9"]
+    assert words["caption"] == known.caption and words["alt"] == known.alt
     assert words["made_from"] == stamp
     assert words["arrays"]["depth/test/with"] == "float64 [2]"
-    loaded = plots.load_arrays(tmp_path / "fig9.npz")
-    assert set(loaded) == set(every["fig9"])
-    assert all(np.array_equal(loaded[key], every["fig9"][key]) for key in loaded)
+    loaded = plots.load_arrays(tmp_path / "hitts" / "fig9.npz")
+    assert set(loaded) == set(every["hitts/fig9"])
+    assert all(np.array_equal(loaded[key], every["hitts/fig9"][key]) for key in loaded)
 
 
 def test_files_have_the_same_bytes_on_any_day(every: dict, tmp_path) -> None:
-    figure = plots.draw_fig8(every["fig8"])
-    plots.save("fig8", figure, every["fig8"], tmp_path / "one")
-    reordered = dict(reversed(every["fig8"].items()))
-    plots.save("fig8", plots.draw_fig8(reordered), reordered, tmp_path / "two")
+    figure = plots.draw_fig8(every["hitts/fig8"])
+    plots.save("hitts/fig8", figure, every["hitts/fig8"], tmp_path / "one")
+    reordered = dict(reversed(every["hitts/fig8"].items()))
+    plots.save("hitts/fig8", plots.draw_fig8(reordered), reordered, tmp_path / "two")
     for suffix in ("png", "npz", "json"):
-        one, two = (tmp_path / day / f"fig8.{suffix}" for day in ("one", "two"))
+        one, two = (tmp_path / day / "hitts" / f"fig8.{suffix}" for day in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
-    with zipfile.ZipFile(tmp_path / "one" / "fig8.npz") as packed:
+    with zipfile.ZipFile(tmp_path / "one" / "hitts" / "fig8.npz") as packed:
         assert {entry.date_time[0] for entry in packed.infolist()} == {1980}
-    chunks = (tmp_path / "one" / "fig8.png").read_bytes()
+    chunks = (tmp_path / "one" / "hitts" / "fig8.png").read_bytes()
     assert b"matplotlib" not in chunks.lower() and b"tEXt" not in chunks
     assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_an_unknown_figure_is_refused(every: dict, tmp_path) -> None:
     with pytest.raises(KeyError, match="fig99"):
-        plots.save("fig99", plots.draw_fig9(every["fig9"]), every["fig9"], tmp_path)
+        plots.save("fig99", plots.draw_fig9(every["hitts/fig9"]), every["hitts/fig9"], tmp_path)
 
 
 def test_an_unknown_name_suggests_the_nearest(tmp_path) -> None:
-    with pytest.raises(ValueError, match="did you mean 'fig11'"):
-        plots.make_figure("fig_11", profile="smoke", store=RunStore(tmp_path), folder=tmp_path)
+    with pytest.raises(ValueError, match="did you mean 'hitts/fig11'"):
+        plots.make_figure("hitts/fig_11", profile="smoke", store=RunStore(tmp_path), folder=tmp_path)
 
 
 def test_makes_a_figure_from_its_name(tmp_path) -> None:
     store, folder = RunStore(tmp_path / "runs"), tmp_path / "figures"
-    made = plots.make_figure("fig9", profile="smoke", store=store, folder=folder)
+    made = plots.make_figure("hitts/fig9", profile="smoke", store=store, folder=folder)
     assert made.path == folder / "hitts" / "fig9.png" and made.path.is_file()
-    runs = FIGURES["fig9"].experiments(PROFILES["smoke"])
+    runs = FIGURES["hitts/fig9"].experiments(PROFILES["smoke"])
     epochs = made.arrays["epochs/with"]
     assert epochs[-1] == runs["with"].epochs and len(made.arrays["depth/test/with"]) == len(epochs)
     origin = json.loads(made.path.with_suffix(".json").read_text())["made_from"]

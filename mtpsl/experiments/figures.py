@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from mtpsl.experiments import figure_arrays as arrays
 from mtpsl.experiments.figure_arrays import Arrays, Material
-from mtpsl.experiments.hitts import TABLES
+from mtpsl.experiments.register import TABLES
 from mtpsl.experiments.spec import Experiment
 
 CURVE_POINTS = 20  # of a learning curve, before the profile scales it
@@ -25,6 +25,11 @@ class Figure:
     runs: Mapping[str, tuple[str, str]] = field(default_factory=dict)  # role -> (table, row)
     curves: bool = False  # the runs evaluate along the way
 
+    @property
+    def key(self) -> str:
+        """What the register calls it, and its place below the folder of figures."""
+        return "/".join(filter(None, (self.paper, self.name)))
+
     def experiments(
         self, profile: Callable[[Experiment], Experiment], seed: int = 0
     ) -> dict[str, Experiment]:
@@ -43,11 +48,11 @@ class Figure:
         return found
 
 
-_OURS = ("table1", "one-label/Ours")
-_PLAIN = ("table5", "HiTTs")
+_OURS = ("hitts/table1", "one-label/Ours")
+_PLAIN = ("hitts/table5", "HiTTs")
 
 FIGURES: dict[str, Figure] = {
-    figure.name: figure
+    figure.key: figure
     for figure in (
         Figure(
             name="fig5",
@@ -63,7 +68,7 @@ FIGURES: dict[str, Figure] = {
                 "depth maps and surface normal maps."
             ),
             arrays=arrays.qualitative,
-            runs={"baseline": ("table1", "one-label/MTL baseline"), "ours": _OURS},
+            runs={"baseline": ("hitts/table1", "one-label/MTL baseline"), "ours": _OURS},
         ),
         Figure(
             name="fig7",
@@ -80,7 +85,7 @@ FIGURES: dict[str, Figure] = {
                 "of the tokens, one of each without and one with orthogonal embeddings."
             ),
             arrays=arrays.tokens,
-            runs={"without": ("table5", "w/o Orthogonal Embeddings"), "with": _PLAIN},
+            runs={"without": ("hitts/table5", "w/o Orthogonal Embeddings"), "with": _PLAIN},
         ),
         Figure(
             name="fig8",
@@ -113,7 +118,7 @@ FIGURES: dict[str, Figure] = {
                 "with and without pseudo supervision."
             ),
             arrays=arrays.curves,
-            runs={"without": _PLAIN, "with": ("table5", "HiTTs w. L_p + L_f")},
+            runs={"without": _PLAIN, "with": ("hitts/table5", "HiTTs w. L_p + L_f")},
             curves=True,
         ),
         Figure(

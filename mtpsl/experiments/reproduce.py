@@ -74,8 +74,8 @@ def register(output: Path) -> list[Path]:
         for kind in ("md", "html", "csv")
     ]
     figures = [
-        output / figure.paper / f"{figure.name}.{kind}"
-        for figure in FIGURES.values()
+        output / f"{name}.{kind}"
+        for name in FIGURES
         for kind in ("png", "json", "npz")
     ]
     return tables + figures

@@ -23,7 +23,7 @@ def save(
     *,
     stamp: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes ``<name>.png``, ``.npz`` and ``.json`` into ``folder`` and returns the picture's path.
+    """Writes ``<name>.png``, ``.npz`` and ``.json`` below ``folder`` and returns the picture's path.
 
     The same arrays give the same bytes: no file holds a date or a version of a library. The
     picture is written last, so where it is new, so is the rest.
@@ -32,15 +32,15 @@ def save(
         name: A key of ``FIGURES``, which knows the caption and the alt text.
         figure: Drawn from ``arrays``.
         arrays: Plain arrays of numbers and strings.
-        folder: Made where it does not exist.
+        folder: Of all figures; those of a paper go into a folder of its name.
         stamp: Where the numbers come from: profile, data, commit, keys of runs.
 
     Raises:
         KeyError: If there is no figure of that name.
     """
-    known, folder = FIGURES[name], Path(folder)
+    known, place = FIGURES[name], Path(folder) / name
     words = {
-        "name": name,
+        "name": known.name,
         "title": known.title,
         "source": known.source,
         "caption": known.caption,
@@ -56,8 +56,8 @@ def save(
         ".png": png_bytes(figure),
     }
     for suffix, content in contents.items():
-        files.write(folder / f"{name}{suffix}", lambda file, content=content: file.write(content))
-    return folder / f"{name}.png"
+        files.write(place.with_suffix(suffix), lambda file, content=content: file.write(content))
+    return place.with_suffix(".png")
 
 
 def load_arrays(path: Path | str) -> Arrays:

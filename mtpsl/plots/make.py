@@ -17,11 +17,11 @@ from mtpsl.records import RunStore, commit
 from mtpsl.registry import look_up
 
 DRAW: dict[str, Callable[[Arrays], Figure]] = {
-    "fig5": hitts.draw_fig5,
-    "fig7": hitts.draw_fig7,
-    "fig8": hitts.draw_fig8,
-    "fig9": hitts.draw_fig9,
-    "fig11": hitts.draw_fig11,
+    "hitts/fig5": hitts.draw_fig5,
+    "hitts/fig7": hitts.draw_fig7,
+    "hitts/fig8": hitts.draw_fig8,
+    "hitts/fig9": hitts.draw_fig9,
+    "hitts/fig11": hitts.draw_fig11,
     "overview": scenes.draw_overview,
     "label_settings": scenes.draw_label_settings,
 }
@@ -92,5 +92,5 @@ def make_figure(
         "commit": commit(),
         "runs": {role: record.key for role, record in records.items()},
     }
-    path = save(name, figure, arrays, Path(folder) / known.paper, stamp=stamp)
+    path = save(name, figure, arrays, folder, stamp=stamp)
     return Made(figure=figure, arrays=arrays, caption=known.caption, alt=known.alt, path=path)
