@@ -122,14 +122,22 @@ def test_the_second_view_is_cut_from_the_first():
 
 
 def test_without_augmentation_batches_are_clean():
+    ((alone,),) = TrainLoader(Numbered(), batch_size=10, seed=1, augment=False).epoch(0)
+    assert alone.geometry is None
+    torch.testing.assert_close(alone.images, Numbered().load(alone.index.tolist()).images)
+    flipped = TrainLoader(Numbered(), batch_size=10, seed=1, augment=False, flip=True)
+    ((mirrored,),) = flipped.epoch(0)
+    assert (mirrored.geometry.scale == 1).all() and 0 < mirrored.geometry.flip.sum() < 10
+
+
+def test_a_second_view_is_cut_even_without_augmentation():
     loader = TrainLoader(Numbered(), batch_size=10, seed=1, augment=False, views=2)
     ((one, two),) = loader.epoch(0)
-    assert one.geometry is None and two is one
-    torch.testing.assert_close(one.images, Numbered().load(one.index.tolist()).images)
-    ((mirrored,),) = TrainLoader(Numbered(), batch_size=10, seed=1, augment=False, flip=True).epoch(
-        0
-    )
-    assert (mirrored.geometry.scale == 1).all() and 0 < mirrored.geometry.flip.sum() < 10
+    clean = Numbered().load(one.index.tolist())
+    torch.testing.assert_close(one.images, clean.images)
+    assert (one.geometry.scale == 1).all() and (two.geometry.scale > 1).any()
+    ((_, augmented),) = TrainLoader(Numbered(), batch_size=10, seed=1, views=2).epoch(0)
+    assert not torch.equal(two.images, augmented.images)
 
 
 def test_evaluation_is_in_order_and_clean():

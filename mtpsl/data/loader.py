@@ -35,9 +35,10 @@ class TrainLoader:
         dataset: Usually a ``PartialLabels``.
         batch_size: Images a step.
         seed: Of order and augmentation.
-        views: Augmented views of each image; the second is cut from the first, and so on, as in
-            the released code [XTC].
-        augment: Random scale-crop.
+        views: Views of each image; the second is cut from the first by a random scale-crop, and so
+            on, as in the released code [XTC].
+        augment: Random scale-crop of the first view too. Without it the first view is the image
+            itself; the others, which a method asks for, are cut all the same.
         flip: Mirrors half of the views.
         supervision: Discoveries to attach, warped like the views; None: none.
         workers: Processes that read images; 0 reads in this process, which is faster for data in
@@ -61,7 +62,6 @@ class TrainLoader:
         if batch_size < 1 or views < 1:
             raise ValueError(f"batch_size, views: expected at least 1, got {batch_size}, {views}")
         self.dataset, self.batch_size, self.seed, self.views = dataset, batch_size, seed, views
-        self.scales = SCALES if augment else (1.0,)
         self.augment, self.flip = augment, flip
         self.supervision, self.device = supervision, device
         self._read = _Reader(dataset, workers)
@@ -85,7 +85,7 @@ class TrainLoader:
                 self.dataset.height,
                 self.dataset.width,
                 flip=self.flip,
-                scales=self.scales,
+                scales=SCALES if self.augment or view else (1.0,),
             )
             for view in range(self.views)
         ]
@@ -98,8 +98,8 @@ class TrainLoader:
             yield self._views(batch, geometries)
 
     def _views(self, batch: Batch, drawn: list[Geometry]) -> tuple[Batch, ...]:
-        if not (self.augment or self.flip):
-            return (batch,) * self.views
+        if self.views == 1 and not (self.augment or self.flip):
+            return (batch,)
         views = []
         for geometry in drawn:
             batch = warp_batch(batch, geometry, self.dataset.tasks)
