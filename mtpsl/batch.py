@@ -11,15 +11,24 @@ class Geometry:
     """How an augmented view was cut from its clean image, one row an image.
 
     The view shows the box (top, left, height, width) of the clean image, in pixels of the clean
-    image, resized to the full size and then, where ``flip`` is set, mirrored left to right.
+    image, resized to the full size and then, where ``flip`` is set, mirrored left to right. With
+    an angle, the box is turned around its center first: what it shows appears turned
+    counterclockwise. A box that is turned or larger than the image shows places beyond it.
     """
 
     box: Tensor  # (B, 4) float: top, left, height, width
-    scale: Tensor  # (B,) float: zoom factor, >= 1; depth is divided by it
+    scale: Tensor  # (B,) float: zoom factor; depth is divided by it
     flip: Tensor  # (B,) bool
+    angle: Tensor | None = None  # (B,) float, degrees; None: nothing turned, boxes inside
+
+    def rows(self, index: Tensor) -> "Geometry":
+        """The geometry of some of the images."""
+        angle = None if self.angle is None else self.angle[index]
+        return Geometry(self.box[index], self.scale[index], self.flip[index], angle)
 
     def to(self, device: torch.device | str) -> "Geometry":
-        return Geometry(self.box.to(device), self.scale.to(device), self.flip.to(device))
+        angle = None if self.angle is None else self.angle.to(device)
+        return Geometry(self.box.to(device), self.scale.to(device), self.flip.to(device), angle)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,10 @@ IGNORE_INDEX = 255  # class id of a pixel without a label, in every dataset of t
 
 
 def l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute error, the depth loss [XTC, Sec. 4].
+    """Mean absolute error, the depth loss [XTC, Sec. 4] and one of those for normals.
+
+    For unit normals, the mean over three channels: a third of a sum over them per pixel, which
+    later papers use.
 
     Args:
         prediction: (B, C, H, W) float, in the unit of ``target`` (NYUD-v2 depth: meters).
@@ -72,6 +75,40 @@ def cross_entropy(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     target = target.masked_fill(~usable, IGNORE_INDEX).squeeze(1)
     error = F.cross_entropy(prediction, target, ignore_index=IGNORE_INDEX, reduction="none")
     return per_image_mean(error.unsqueeze(1), usable)
+
+
+def balanced_bce(
+    prediction: Tensor, target: Tensor, mask: Tensor, *, positive_weight: float | None = None
+) -> Tensor:
+    """Cross-entropy of a yes-or-no map whose two answers are weighted, for rare positives.
+
+    A mean over all usable pixels, not over the sum of the weights, as in the protocol that [XTC]
+    follows on PASCAL-Context. There the share of negatives is taken over a batch; here over each
+    image, so that an image's loss does not depend on its neighbors.
+
+    Args:
+        prediction: (B, 1, H, W) float logits.
+        target: (B, 1, H, W) float, 1 or 0.
+        mask: (B, 1, H, W) bool, True where the pixel counts.
+        positive_weight: In [0, 1], of the positives; the negatives get the rest. None: the
+            image's share of negatives, as in HED, which makes both sides weigh the same. An
+            image with positives alone, or negatives alone, then has loss 0.
+
+    Returns:
+        (B,) in nats; exactly 0 for an image without usable pixels.
+
+    Raises:
+        ValueError: If the three shapes do not agree.
+    """
+    _check(prediction, target, mask)
+    target = target.masked_fill(~mask, 0.0)
+    if positive_weight is None:
+        positive = per_image_mean(1 - target, mask).view(-1, 1, 1, 1)
+    else:
+        positive = torch.full_like(target[:, :, :1, :1], positive_weight)
+    weight = torch.lerp(1 - positive, positive, target)
+    error = F.binary_cross_entropy_with_logits(prediction, target, reduction="none")
+    return per_image_mean(weight * error, mask)
 
 
 def per_image_mean(error: Tensor, mask: Tensor) -> Tensor:

@@ -61,7 +61,7 @@ class ConfusionMatrix(Metric):
             ValueError: If shapes do not agree or a counted target is no class id.
         """
         classes = self.num_classes
-        _check(prediction, classes, target, 1, mask)
+        check_shapes(prediction, classes, target, 1, mask)
         usable = mask & (target != self.ignore_index)
         top, predicted = prediction.max(dim=1, keepdim=True)  # the maximum is NaN if any logit is
         target, predicted, top = target[usable], predicted[usable], top[usable]
@@ -91,6 +91,93 @@ class ConfusionMatrix(Metric):
 
 
 @final
+class PartsConfusion(Metric):
+    """``miou`` of body parts, over the images that show a part; the others are not looked at.
+
+    Args:
+        num_classes: K, the background (id 0) included; it counts as a class.
+        ignore_index: As in ``ConfusionMatrix``.
+    """
+
+    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
+        self.confusion = ConfusionMatrix(num_classes, ignore_index)
+
+    def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
+        check_shapes(prediction, self.confusion.num_classes, target, 1, mask)
+        part = mask & (target != 0) & (target != self.confusion.ignore_index)
+        shown = part.flatten(1).any(dim=1).view(-1, 1, 1, 1)
+        self.confusion.update(prediction, target, mask & shown)
+
+    def compute(self) -> dict[str, float]:
+        return {"miou": self.confusion.compute()["miou"]}
+
+
+@final
+class Saliency(Metric):
+    """How well a map of logits finds the salient pixels, at the best of some thresholds.
+
+    ``sal_miou``: the intersection over union of the salient pixels is averaged over images, and
+    the best of 15 thresholds from 0.2 to 0.9 counts, as in the protocol of [XTC] and [HiTTs]. An
+    image without a salient pixel has 1 where none is predicted, else 0. A pixel is predicted
+    above the threshold.
+
+    ``max_f``: precision and recall of all pixels of the split together, weighted by
+    beta^2 = 0.3, at the best of the thresholds 0.05, 0.10, ..., 0.95, as in later papers. A pixel
+    is predicted above or at the threshold.
+
+    Args:
+        measure: Which of the two; nothing relates their numbers, so there is never both.
+    """
+
+    BETA_SQUARED = 0.3
+
+    def __init__(self, measure: Literal["miou", "max_f"] = "miou") -> None:
+        if measure not in ("miou", "max_f"):
+            raise ValueError(f"measure: expected 'miou' or 'max_f', got {measure!r}")
+        self.measure = measure
+        first, last, steps = (0.2, 0.9, 15) if measure == "miou" else (0.05, 0.95, 19)
+        self.thresholds = torch.linspace(first, last, steps, dtype=torch.float64)
+        self.images = torch.zeros((), dtype=torch.float64)  # with a pixel that counts
+        self.overlap = torch.zeros(steps, dtype=torch.float64)  # sum of the images' IoU
+        self.pixels = torch.zeros(3, steps, dtype=torch.float64)  # both, predicted, true
+        self.undecided = torch.zeros((), dtype=torch.float64)  # counted pixels with a NaN logit
+
+    def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
+        """Adds a batch of (B, 1, H, W) logits and truths."""
+        check_shapes(prediction, 1, target, 1, mask)
+        images, bins = len(target), len(self.thresholds) + 1
+        # Every pixel is counted once, under the number of thresholds that it passes.
+        level = torch.bucketize(
+            prediction.double().sigmoid(),
+            self.thresholds.to(prediction.device),
+            right=self.measure == "max_f",
+        )
+        image = torch.arange(images, device=level.device).view(-1, 1, 1, 1)
+        entry = (2 * image + (target > 0.5)) * bins + level
+        counts = torch.bincount(entry[mask], minlength=2 * images * bins)
+        counts = counts.view(images, 2, bins).double()
+        above = counts.flip(2).cumsum(2).flip(2)[:, :, 1:]  # (B, answer, thresholds)
+        both, predicted = above[:, 1], above.sum(dim=1)
+        true = counts[:, 1].sum(dim=1, keepdim=True).expand_as(both)
+        union = predicted + true - both
+        overlap = torch.where(union > 0, both / union.clamp(min=1), 1.0)
+        counted = mask.flatten(1).any(dim=1)
+        pixels = torch.stack([both, predicted, true]).sum(dim=1)
+        self.images = self.images.to(level.device) + counted.sum()
+        self.overlap = self.overlap.to(level.device) + overlap[counted].sum(dim=0)
+        self.pixels = self.pixels.to(level.device) + pixels
+        self.undecided = self.undecided.to(level.device) + prediction[mask].isnan().sum()
+
+    def compute(self) -> dict[str, float]:
+        name = "sal_miou" if self.measure == "miou" else self.measure
+        if self.undecided > 0 or self.images == 0:
+            return {name: math.nan}
+        if self.measure == "miou":
+            return {name: float((self.overlap / self.images).max())}
+        return {name: best_f(*self.pixels, self.BETA_SQUARED)}
+
+
+@final
 class DepthErrors(Metric):
     """``abs_err`` and ``rmse`` in meters and ``rel_err`` (a fraction) of positive depth maps."""
 
@@ -99,7 +186,7 @@ class DepthErrors(Metric):
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
         """Adds a batch of (B, 1, H, W) maps; predictions below 1e-9 count as 1e-9, as in [XTC]."""
-        _check(prediction, 1, target, 1, mask)
+        check_shapes(prediction, 1, target, 1, mask)
         # Filled, not selected: no copy of unknown size, so nothing waits for a GPU.
         target = target.masked_fill(~mask, 1.0).double()
         prediction = prediction.masked_fill(~mask, 1.0).double().clamp(min=1e-9)
@@ -134,7 +221,7 @@ class NormalErrors(Metric):
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
         """Adds a batch of (B, 3, H, W) maps; a prediction of length 0 counts as 90 degrees off."""
-        _check(prediction, 3, target, 3, mask)
+        check_shapes(prediction, 3, target, 3, mask)
         prediction, target = (
             _unit(m.masked_fill(~mask, 1.0).float()) for m in (prediction, target)
         )
@@ -174,6 +261,9 @@ COLUMNS: dict[str, Column] = {
     column.name: column
     for column in (
         Column("miou", "mIoU ↑", True, 100, 2),
+        Column("sal_miou", "mIoU ↑", True, 100, 2),
+        Column("max_f", "maxF ↑", True, 100, 2),
+        Column("ods_f", "odsF ↑", True, 100, 2),
         Column("pixel_acc", "pAcc ↑", True, 100, 2),
         Column("abs_err", "AbS ↓", False, 1, 4),
         Column("rmse", "rmse ↓", False, 1, 4),
@@ -246,6 +336,23 @@ def delta_mtl(
     raise ValueError(f"average: expected 'metrics', 'tasks' or 'headline', got {average!r}")
 
 
+def best_f(both: Tensor, predicted: Tensor, true: Tensor, beta_squared: float) -> float:
+    """The best F-measure over thresholds, a weighted harmonic mean of precision and recall.
+
+    Args:
+        both: (T,) hits per threshold.
+        predicted: (T,) what was found per threshold; precision is ``both / predicted``.
+        true: (T,) what there is to find; recall is ``both / true``.
+        beta_squared: Of the formula: 1 weighs precision and recall alike, less favors precision.
+
+    Returns:
+        In [0, 1], 0 without a hit; NaN if there was nothing to find.
+    """
+    # (1 + b) P R / (b P + R), multiplied out: no division by zero where nothing is predicted.
+    f = (1 + beta_squared) * both / (beta_squared * true + predicted)
+    return float(f.max()) if bool((true > 0).all()) else math.nan
+
+
 def _gain(metric: str, value: float, reference: float) -> float:
     sign = 1 if COLUMNS[metric].higher_is_better else -1
     return sign * _ratio(value - reference, reference)
@@ -268,7 +375,7 @@ def _unit(vectors: Tensor) -> Tensor:
     return vectors / _length(vectors).clamp(min=1e-12)
 
 
-def _check(
+def check_shapes(
     prediction: Tensor, channels: int, target: Tensor, target_channels: int, mask: Tensor
 ) -> None:
     batch, _, *size = target.shape

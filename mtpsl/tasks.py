@@ -2,16 +2,19 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from mtpsl import losses, metrics
+from mtpsl import boundary, losses, metrics
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
-Kind = Literal["classes", "positive", "direction"]
+Kind = Literal["classes", "binary", "positive", "direction"]
+
+HUMAN_PARTS = ("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg")
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,7 @@ class Task:
 
     name: str  # "semseg", "depth", "normals": the key of every dict of maps
     title: str  # for tables and figures
-    kind: Kind  # what a pixel holds: a class id, a positive number, a unit vector
+    kind: Kind  # what a pixel holds: a class id, 0 or 1, a positive number, a unit vector
     channels: int  # of the prediction
     loss: Loss
     metric: Callable[[], metrics.Metric]  # a fresh accumulator
@@ -28,7 +31,8 @@ class Task:
     columns: tuple[str, ...]  # its metrics in the papers' order, keys of ``metrics.COLUMNS``
     missing: float  # written into a target that the label setting withholds
     resize: Literal["nearest", "bilinear"]  # of the target, under augmentation
-    divide_by_zoom: bool = False  # a value that shrinks when the image is magnified
+    weight: float = 1.0  # of the loss, in ``supervised_terms``
+    zoom_power: int = 0  # a magnified image's values are multiplied by zoom ** zoom_power
     flip_channel: int | None = None  # the channel that changes sign in a mirror
     class_names: tuple[str, ...] = ()
     unit: str = ""
@@ -46,7 +50,10 @@ class Task:
         return metrics.COLUMNS[self.headline].higher_is_better
 
     def activate(self, raw: Tensor) -> Tensor:
-        """A head's raw output (B, C, H, W) -> a prediction its loss and metric accept."""
+        """A head's raw output (B, C, H, W) -> a prediction its loss and metric accept.
+
+        Classes and binary tasks stay logits: their losses and metrics take the rest of the way.
+        """
         return to_unit_length(raw) if self.kind == "direction" else raw
 
     def fill_missing(self, target: Tensor) -> Tensor:
@@ -93,7 +100,7 @@ class TaskSet:
         return permutations(self.tasks, 2)
 
 
-def semseg(class_names: tuple[str, ...]) -> Task:
+def semseg(class_names: tuple[str, ...], *, weight: float = 1.0) -> Task:
     """Semantic segmentation: int64 ids in [0, K), ``losses.IGNORE_INDEX`` where void."""
     classes = len(class_names)
     return Task(
@@ -102,12 +109,35 @@ def semseg(class_names: tuple[str, ...]) -> Task:
         kind="classes",
         channels=classes,
         loss=losses.cross_entropy,
-        metric=lambda: metrics.ConfusionMatrix(classes),
+        metric=partial(metrics.ConfusionMatrix, classes),
         headline="miou",
         columns=("miou", "pixel_acc"),
         missing=losses.IGNORE_INDEX,
         resize="nearest",
+        weight=weight,
         class_names=class_names,
+    )
+
+
+def human_parts(*, weight: float = 1.0) -> Task:
+    """Six parts of the human body and the rest: int64 ids in [0, 7), 0 is the background.
+
+    An image without a part has no label at all (``losses.IGNORE_INDEX`` everywhere), and the
+    metric skips it.
+    """
+    return Task(
+        name="human_parts",
+        title="Parsing.",
+        kind="classes",
+        channels=len(HUMAN_PARTS),
+        loss=losses.cross_entropy,
+        metric=partial(metrics.PartsConfusion, len(HUMAN_PARTS)),
+        headline="miou",
+        columns=("miou",),
+        missing=losses.IGNORE_INDEX,
+        resize="nearest",
+        weight=weight,
+        class_names=HUMAN_PARTS,
     )
 
 
@@ -124,23 +154,101 @@ def depth() -> Task:
         columns=("abs_err", "rmse"),
         missing=float("nan"),
         resize="nearest",
-        divide_by_zoom=True,
+        zoom_power=-1,
         unit="m",
     )
 
 
-def normals() -> Task:
-    """Unit surface normals, camera frame (x right, y down, z forward); NaN where none."""
+def inverse_depth() -> Task:
+    """Depth as a scaled disparity, about 0 to 0.5 on Cityscapes; NaN where there is none.
+
+    It keeps the name ``depth``, because the papers' tables call it so; a data set has one of the
+    two. The released code [XTC] divides it by the zoom like a depth, although what is magnified
+    is nearer and its disparity larger: here it is multiplied.
+    """
+    return Task(
+        name="depth",
+        title="Depth.",
+        kind="positive",
+        channels=1,
+        loss=losses.l1,
+        metric=metrics.DepthErrors,
+        headline="abs_err",
+        columns=("abs_err", "rel_err"),
+        missing=float("nan"),
+        resize="nearest",
+        zoom_power=1,
+    )
+
+
+def normals(loss: Literal["cosine", "l1"] = "cosine", *, weight: float = 1.0) -> Task:
+    """Unit surface normals, camera frame (x right, y down, z forward); NaN where none.
+
+    Args:
+        loss: ``"cosine"`` as on NYUD-v2; ``"l1"``, a mean over valid elements, as in the
+            protocol that [XTC] follows on PASCAL-Context.
+        weight: Of the loss.
+    """
+    choices = {"cosine": losses.cosine, "l1": losses.l1}
+    if loss not in choices:
+        raise ValueError(f"loss: expected one of {sorted(choices)}, got {loss!r}")
     return Task(
         name="normals",
         title="Normal.",
         kind="direction",
         channels=3,
-        loss=losses.cosine,
+        loss=choices[loss],
         metric=metrics.NormalErrors,
         headline="mean_err",
         columns=("mean_err", "angle_rmse", "within_11_25", "within_22_5", "within_30"),
         missing=float("nan"),
         resize="bilinear",
+        weight=weight,
         flip_channel=0,
+    )
+
+
+def saliency(metric: Literal["miou", "max_f"] = "miou", *, weight: float = 1.0) -> Task:
+    """What draws the eye, whatever its class: 1 or 0, NaN where unknown.
+
+    Args:
+        metric: ``"miou"`` reports ``sal_miou``, as [XTC] and [HiTTs] do; ``"max_f"`` reports the
+            F-measure of the later papers. They are not comparable, so a task has one of them.
+        weight: Of the loss.
+    """
+    columns = {"miou": "sal_miou", "max_f": "max_f"}
+    if metric not in columns:
+        raise ValueError(f"metric: expected one of {sorted(columns)}, got {metric!r}")
+    return Task(
+        name="saliency",
+        title="Sal.",
+        kind="binary",
+        channels=1,
+        loss=losses.balanced_bce,
+        metric=partial(metrics.Saliency, metric),
+        headline=columns[metric],
+        columns=(columns[metric],),
+        missing=float("nan"),
+        resize="nearest",
+        weight=weight,
+    )
+
+
+def edges(*, weight: float = 1.0) -> Task:
+    """Semantic boundaries, one pixel wide: 1 or 0, NaN where unknown.
+
+    One pixel in twenty or fewer is an edge, hence the fixed weights of the loss.
+    """
+    return Task(
+        name="edges",
+        title="Edge.",
+        kind="binary",
+        channels=1,
+        loss=partial(losses.balanced_bce, positive_weight=0.95),
+        metric=boundary.Boundary,
+        headline="ods_f",
+        columns=("ods_f",),
+        missing=float("nan"),
+        resize="nearest",
+        weight=weight,
     )

@@ -5,6 +5,7 @@ methods are copied first.
 """
 
 import copy
+import math
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,9 +15,32 @@ from torch import Tensor
 
 from mtpsl.batch import Batch, Discovered
 from mtpsl.methods import Method, Teacher, Terms
-from mtpsl.tasks import Loss, Task, TaskSet, depth, normals, semseg
+from mtpsl.metrics import Metric
+from mtpsl.tasks import (
+    Loss,
+    Task,
+    TaskSet,
+    depth,
+    edges,
+    human_parts,
+    inverse_depth,
+    normals,
+    saliency,
+    semseg,
+)
 
 TASKS = TaskSet((semseg(("floor", "wall", "chair", "table", "lamp")), depth(), normals()))
+EVERY_TASK = {  # in every variant
+    "semseg": TASKS["semseg"],
+    "depth": TASKS["depth"],
+    "inverse depth": inverse_depth(),
+    "normals": TASKS["normals"],
+    "normals l1": normals("l1", weight=10),
+    "human parts": human_parts(weight=2),
+    "saliency": saliency(weight=5),
+    "saliency max_f": saliency("max_f"),
+    "edges": edges(weight=50),
+}
 
 Gradients = dict[str, Tensor]
 
@@ -31,6 +55,8 @@ def random_target(task: Task, images: int, side: int, generator: torch.Generator
         return torch.randint(0, task.channels, shape, generator=generator)
     if task.kind == "positive":
         return 0.5 + 5 * torch.rand(shape, generator=generator)
+    if task.kind == "binary":
+        return (torch.rand(shape, generator=generator) < 0.3).float()
     return F.normalize(torch.randn(shape, generator=generator), dim=1)
 
 
@@ -139,6 +165,16 @@ def permuted(batch: Batch, order: Tensor) -> Batch:
     )
 
 
+def take_turns(method: Method, batch: Batch) -> Terms:
+    """The terms of every turn, whose gradients add up; every view is the same batch."""
+    terms = {}
+    for method.turn in range(method.turns):
+        mine = method.training_step(*[batch] * method.views, progress=0.0)
+        torch.stack(list(mine.values())).sum().backward()
+        terms |= mine
+    return terms
+
+
 def step(method: Method, batch: Batch) -> tuple[Terms, Gradients]:
     """Terms and gradients of one training step, taken by a copy of the method.
 
@@ -146,8 +182,7 @@ def step(method: Method, batch: Batch) -> tuple[Terms, Gradients]:
     """
     method = copy.deepcopy(method).train()
     torch.manual_seed(0)
-    terms = method.training_step(*[batch] * method.views, progress=0.0)
-    torch.stack(list(terms.values())).sum().backward()
+    terms = take_turns(method, batch)
     gradients = {
         name: torch.zeros_like(p) if p.grad is None else p.grad
         for name, p in method.named_parameters()
@@ -197,10 +232,8 @@ def assert_loss_of_nothing_is_zero(
     assert torch.equal(gradient[1:], expected[1][1:]), "an empty mask changed another image"
 
 
-def assert_loss_halves_sum_to_the_whole(
-    loss: Loss, prediction: Tensor, target: Tensor, mask: Tensor
-) -> None:
-    """By images: losses are per image. By pixels: an image's loss is the mean over its pixels."""
+def assert_loss_is_per_image(loss: Loss, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
+    """An image's loss does not depend on its neighbors."""
     whole = loss(prediction, target, mask)
     half = len(prediction) // 2
     parts = [
@@ -208,6 +241,13 @@ def assert_loss_halves_sum_to_the_whole(
         for rows in (slice(half), slice(half, None))
     ]
     torch.testing.assert_close(torch.cat(parts), whole)
+
+
+def assert_loss_halves_sum_to_the_whole(
+    loss: Loss, prediction: Tensor, target: Tensor, mask: Tensor
+) -> None:
+    """An image's loss is the mean over its usable pixels."""
+    whole = loss(prediction, target, mask)
     left = mask.clone()
     left[..., mask.shape[-1] // 2 :] = False
     pixels = [part.sum(dim=(1, 2, 3)) for part in (left, mask & ~left)]
@@ -216,6 +256,60 @@ def assert_loss_halves_sum_to_the_whole(
         for part, count in zip((left, mask & ~left), pixels, strict=True)
     )
     torch.testing.assert_close(total / sum(pixels), whole)
+
+
+# --- metrics ----------------------------------------------------------------------------------
+
+
+def measured(metric: Metric, *maps: Tensor) -> dict[str, float]:
+    metric.update(*maps)
+    return metric.compute()
+
+
+def assert_metric_ignores_batch_size(
+    fresh: Callable[[], Metric], prediction: Tensor, target: Tensor, mask: Tensor
+) -> None:
+    """Batches of any size, in any order, add up to the same result."""
+    whole = measured(fresh(), prediction, target, mask)
+    for size in (1, 3):
+        metric = fresh()
+        batches = list(zip(*(m.split(size) for m in (prediction, target, mask)), strict=True))
+        for batch in reversed(batches):
+            metric.update(*batch)
+        found = metric.compute()
+        close = {k: math.isclose(found[k], whole[k], rel_tol=1e-12) for k in whole}
+        assert all(close.values()), f"batches of {size}: {found}, at once: {whole}"
+
+
+def assert_metric_ignores_masked_pixels(
+    fresh: Callable[[], Metric], prediction: Tensor, target: Tensor, mask: Tensor
+) -> None:
+    expected = measured(fresh(), prediction, target, mask)
+    hidden = math.nan if target.is_floating_point() else -7
+    for fill in (math.nan, 100.0):
+        maps = prediction.masked_fill(~mask, fill), target.masked_fill(~mask, hidden)
+        assert measured(fresh(), *maps, mask) == expected, "a masked pixel counted"
+
+
+def assert_metric_of_nothing_is_nan(
+    fresh: Callable[[], Metric], prediction: Tensor, target: Tensor, mask: Tensor
+) -> None:
+    unseen = fresh().compute()
+    masked = measured(fresh(), prediction, target, torch.zeros_like(mask))
+    assert unseen.keys() == masked.keys()
+    values = [*unseen.values(), *masked.values()]
+    assert all(math.isnan(value) for value in values), f"a result out of nothing: {values}"
+
+
+def assert_metric_of_nan_is_nan(
+    fresh: Callable[[], Metric], prediction: Tensor, target: Tensor, mask: Tensor
+) -> None:
+    """One NaN inside the mask spoils everything: a broken network must not score well."""
+    image, _, row, column = mask.nonzero()[len(mask)].tolist()
+    prediction = prediction.clone()
+    prediction[image, 0, row, column] = math.nan
+    result = measured(fresh(), prediction, target, mask)
+    assert all(math.isnan(value) for value in result.values()), f"NaN went unseen: {result}"
 
 
 # --- methods ----------------------------------------------------------------------------------
@@ -258,9 +352,7 @@ def assert_unlabeled_images_have_no_gradient(method: Method, batch: Batch) -> No
     rows = torch.arange(len(batch)) == 1
     batch = without_labels(batch, rows, method.tasks)
     batch = replace(batch, images=batch.images.clone().requires_grad_())
-    method = copy.deepcopy(method).eval()
-    terms = method.training_step(*[batch] * method.views, progress=0.0)
-    torch.stack(list(terms.values())).sum().backward()
+    take_turns(copy.deepcopy(method).eval(), batch)
     reached = batch.images.grad.flatten(1).any(dim=1)
     assert reached.tolist() == (~rows).tolist(), f"gradient by image: {reached.tolist()}"
 
@@ -286,8 +378,7 @@ def assert_every_parameter_in_one_group(method: Method) -> None:
 def assert_every_parameter_learns(method: Method, batch: Batch) -> None:
     """With supervision for everything, no trained parameter is without a gradient."""
     method = copy.deepcopy(method).train()
-    terms = method.training_step(*[batch] * method.views, progress=0.0)
-    torch.stack(list(terms.values())).sum().backward()
+    take_turns(method, batch)
     idle = [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None]
     assert not idle, f"parameters that no term reaches: {idle}"
 

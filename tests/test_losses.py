@@ -4,10 +4,13 @@ import math
 
 import pytest
 import torch
+import torch.nn.functional as F
 from properties import (
+    EVERY_TASK,
     TASKS,
     assert_loss_halves_sum_to_the_whole,
     assert_loss_ignores_masked_targets,
+    assert_loss_is_per_image,
     assert_loss_of_nothing_is_zero,
     loss_and_gradient,
     random_mask,
@@ -16,11 +19,18 @@ from properties import (
 )
 from torch import Tensor
 
-from mtpsl.losses import IGNORE_INDEX, cosine, cross_entropy, l1, per_image_mean
+from mtpsl.losses import (
+    IGNORE_INDEX,
+    balanced_bce,
+    cosine,
+    cross_entropy,
+    l1,
+    per_image_mean,
+)
 from mtpsl.tasks import Task
 
 NAN = math.nan
-EVERY_TASK = pytest.mark.parametrize("task", TASKS.tasks, ids=lambda t: t.name)
+FOR_EVERY_TASK = pytest.mark.parametrize("task", EVERY_TASK.values(), ids=EVERY_TASK.keys())
 
 
 def plane(*values: float) -> Tensor:
@@ -76,6 +86,58 @@ def test_cross_entropy_by_hand() -> None:
     torch.testing.assert_close(gradient, expected.unsqueeze(0))
 
 
+def test_l1_of_normals_is_a_mean_over_elements() -> None:
+    """Per pixel, it would be three times as large."""
+    right = torch.tensor([1.0, 0.0, 0.0]).view(1, 3, 1, 1)
+    forward = torch.tensor([0.0, 0.0, 1.0]).view(1, 3, 1, 1)
+    mask = torch.ones(1, 1, 1, 1, dtype=torch.bool)
+    assert EVERY_TASK["normals l1"].loss(right, forward, mask).item() == pytest.approx(2 / 3)
+
+
+def test_fixed_balance_by_hand() -> None:
+    """Logit log 3, probability 3/4: a positive costs log 4/3, a negative log 4."""
+    target, mask = plane(1.0, 0.0, 0.0, NAN), torch.tensor([1, 1, 1, 0]).view(1, 1, 2, 2).bool()
+    prediction = torch.full((1, 1, 2, 2), math.log(3))
+    value, gradient = loss_and_gradient(EVERY_TASK["edges"].loss, prediction, target, mask)
+    expected = (0.95 * math.log(4 / 3) + 0.05 * 2 * math.log(4)) / 3
+    assert value.item() == pytest.approx(expected)
+    by_hand = plane(-0.95 * 0.25, 0.05 * 0.75, 0.05 * 0.75, 0.0) / 3
+    torch.testing.assert_close(gradient, by_hand)
+
+
+def test_balance_of_the_image_by_hand() -> None:
+    """Two of three usable pixels are negative: the positive weighs 2/3, each negative 1/3."""
+    target, mask = plane(1.0, 0.0, 0.0, NAN), torch.tensor([1, 1, 1, 0]).view(1, 1, 2, 2).bool()
+    prediction = torch.full((1, 1, 2, 2), math.log(3))
+    expected = (2 / 3 * math.log(4 / 3) + 1 / 3 * 2 * math.log(4)) / 3
+    assert balanced_bce(prediction, target, mask).item() == pytest.approx(expected)
+    at_zero = balanced_bce(torch.zeros(1, 1, 2, 2), target, mask)
+    assert at_zero.item() == pytest.approx((2 / 3 + 2 / 3) * math.log(2) / 3)  # both sides alike
+
+
+def test_one_sided_images_are_not_balanced() -> None:
+    prediction, mask = plane(3.0, -1.0, 0.5, 2.0), torch.ones(1, 1, 2, 2, dtype=torch.bool)
+    for answer in (0.0, 1.0):
+        value, gradient = loss_and_gradient(
+            balanced_bce, prediction, torch.full_like(prediction, answer), mask
+        )
+        assert value.item() == 0 and not gradient.any()
+
+
+def test_half_and_half_is_the_usual_cross_entropy() -> None:
+    prediction, target, mask = material(EVERY_TASK["edges"])
+    half = balanced_bce(prediction, target, mask, positive_weight=0.5)
+    whole = F.binary_cross_entropy_with_logits(prediction[1][mask[1]], target[1][mask[1]])
+    assert half[1].item() == pytest.approx(whole.item() / 2)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    prediction = torch.tensor([[1e4, -1e4]]).view(1, 1, 1, 2)
+    target = torch.tensor([[0.0, 1.0]]).view(1, 1, 1, 2)
+    mask = torch.ones(1, 1, 1, 2, dtype=torch.bool)
+    assert balanced_bce(prediction, target, mask).item() == pytest.approx(0.5 * 1e4)
+
+
 def test_ignored_pixels_leave_the_denominator() -> None:
     """A void pixel inside the mask counts neither above nor below the fraction line."""
     prediction = torch.zeros(1, 4, 2, 2)
@@ -96,22 +158,29 @@ def test_images_weigh_the_same_whatever_their_masks() -> None:
 # --- properties -------------------------------------------------------------------------------
 
 
-@EVERY_TASK
+@FOR_EVERY_TASK
 def test_masked_targets_never_reach_value_or_gradient(task: Task) -> None:
     assert_loss_ignores_masked_targets(task.loss, *material(task), task.missing)
 
 
-@EVERY_TASK
+@FOR_EVERY_TASK
 def test_empty_mask_gives_zero(task: Task) -> None:
     assert_loss_of_nothing_is_zero(task.loss, *material(task), task.missing)
 
 
-@EVERY_TASK
+@FOR_EVERY_TASK
+def test_images_do_not_look_at_each_other(task: Task) -> None:
+    assert_loss_is_per_image(task.loss, *material(task))
+
+
+@FOR_EVERY_TASK
 def test_halves_sum_to_the_whole(task: Task) -> None:
+    if task.loss is balanced_bce:
+        pytest.skip("its weights are those of the whole image")
     assert_loss_halves_sum_to_the_whole(task.loss, *material(task))
 
 
-@EVERY_TASK
+@FOR_EVERY_TASK
 def test_disagreeing_shapes_are_named(task: Task) -> None:
     prediction, target, mask = material(task)
     with pytest.raises(ValueError, match="^prediction: expected the target's shape"):
@@ -140,11 +209,18 @@ def unguarded_mean(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     return error.sum(dim=(1, 2, 3)) / mask.sum(dim=(1, 2, 3))
 
 
+def balanced_over_the_batch(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    share = 1 - target[mask].mean().item()
+    return balanced_bce(prediction, target, mask, positive_weight=share)
+
+
 def test_properties_find_seeded_defects() -> None:
     maps = material(TASKS["depth"])
     with pytest.raises(AssertionError, match="a hidden target made it NaN"):
         assert_loss_ignores_masked_targets(masked_too_late, *maps, NAN)
     with pytest.raises(AssertionError, match="not close"):
         assert_loss_halves_sum_to_the_whole(mean_over_all_pixels, *maps)
+    with pytest.raises(AssertionError, match="not close"):
+        assert_loss_is_per_image(balanced_over_the_batch, *material(EVERY_TASK["saliency"]))
     with pytest.raises(AssertionError, match="an empty mask did not give exactly 0"):
         assert_loss_of_nothing_is_zero(unguarded_mean, *maps, NAN)

@@ -5,17 +5,35 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from properties import (
+    EVERY_TASK,
+    assert_metric_ignores_batch_size,
+    assert_metric_ignores_masked_pixels,
+    assert_metric_of_nan_is_nan,
+    assert_metric_of_nothing_is_nan,
+    measured,
+    random_mask,
+    random_prediction,
+    random_target,
+)
 from torch import Tensor
 
 from mtpsl.losses import IGNORE_INDEX
-from mtpsl.metrics import COLUMNS, ConfusionMatrix, DepthErrors, Metric, NormalErrors, delta_mtl
+from mtpsl.metrics import (
+    COLUMNS,
+    ConfusionMatrix,
+    DepthErrors,
+    Metric,
+    NormalErrors,
+    PartsConfusion,
+    Saliency,
+    best_f,
+    delta_mtl,
+)
+from mtpsl.tasks import Task
 
 NAN = math.nan
-METRICS = {
-    "semseg": lambda: ConfusionMatrix(5),
-    "depth": DepthErrors,
-    "normals": NormalErrors,
-}
+FOR_EVERY_TASK = pytest.mark.parametrize("task", EVERY_TASK.values(), ids=EVERY_TASK.keys())
 
 
 def plane(*values: float) -> Tensor:
@@ -32,22 +50,15 @@ def logits_of(*classes: int, num_classes: int = 3) -> Tensor:
     return F.one_hot(torch.tensor(classes), num_classes).view(1, 2, 2, -1).movedim(3, 1).float()
 
 
-def random_maps(task: str, images: int = 7) -> tuple[Tensor, Tensor, Tensor]:
+def random_maps(task: Task, images: int = 7) -> tuple[Tensor, Tensor, Tensor]:
     """A prediction, a target and a mask with holes, of 8x8 pixels."""
     generator = torch.Generator().manual_seed(0)
-    channels = {"semseg": 5, "depth": 1, "normals": 3}[task]
-    prediction = torch.randn(images, channels, 8, 8, generator=generator)
-    mask = torch.rand(images, 1, 8, 8, generator=generator) < 0.7
-    if task == "semseg":
-        return prediction, torch.randint(0, 4, (images, 1, 8, 8), generator=generator), mask
-    target = torch.randn(images, channels, 8, 8, generator=generator)
-    target = target.abs() + 0.1 if task == "depth" else F.normalize(target, dim=1)
-    return prediction, target, mask
+    prediction = random_prediction(task, images, 8, generator)
+    return prediction, random_target(task, images, 8, generator), random_mask(images, 8, generator)
 
 
 def run(metric: Metric, *args: Tensor) -> dict[str, float]:
-    metric.update(*args)
-    return metric.compute()
+    return measured(metric, *args)
 
 
 # --- golden values ----------------------------------------------------------------------------
@@ -107,89 +118,163 @@ def test_normals_by_hand() -> None:
 
 @pytest.mark.parametrize("length", [1e-3, 0.5, 2.0, 5.0])
 def test_length_of_a_predicted_normal_does_not_matter(length: float) -> None:
-    prediction, target, mask = random_maps("normals")
+    prediction, target, mask = random_maps(EVERY_TASK["normals"])
     unit = run(NormalErrors(), F.normalize(prediction, dim=1), target, mask)
     assert run(NormalErrors(), length * prediction, target, mask) == pytest.approx(unit, rel=1e-5)
 
 
 def test_perfect_normals_are_zero_degrees_off_and_opposite_ones_180() -> None:
-    _, target, mask = random_maps("normals")
+    _, target, mask = random_maps(EVERY_TASK["normals"])
     assert run(NormalErrors(), target, target, mask)["mean_err"] < 1e-4
     assert run(NormalErrors(), -target, target, mask)["mean_err"] == pytest.approx(180.0, abs=1e-4)
 
 
 def test_zero_vector_is_90_degrees_off() -> None:
-    _, target, mask = random_maps("normals")
+    _, target, mask = random_maps(EVERY_TASK["normals"])
     result = run(NormalErrors(), torch.zeros_like(target), target, mask)
     assert (result["mean_err"], result["within_30"]) == (90.0, 0.0)
+
+
+def test_parts_skip_images_without_people() -> None:
+    """Image 2 shows no part: that everything there is called a head changes nothing."""
+    metric = PartsConfusion(3)
+    target = torch.tensor([[0, 0, 1, 2], [0, 0, 0, IGNORE_INDEX], [IGNORE_INDEX] * 4])
+    target = target.view(3, 1, 2, 2)
+    prediction = torch.cat([logits_of(0, 1, 1, 2), logits_of(1, 1, 1, 1), logits_of(1, 1, 1, 1)])
+    # background 1 of 2, part 1: 1 of 2, part 2: 1 of 1
+    expected = {"miou": pytest.approx((1 / 2 + 1 / 2 + 1) / 3)}
+    assert run(metric, prediction, target, full_mask(3)) == expected
+    hidden = full_mask(3)
+    hidden[0, 0, 1, 0] = False  # a masked part is no part: here the image keeps another one
+    assert run(PartsConfusion(3), prediction, target, hidden)["miou"] == pytest.approx(
+        (1 / 2 + 0 + 1) / 3
+    )
+    hidden[0, 0, 1, 1] = False
+    assert math.isnan(run(PartsConfusion(3), prediction, target, hidden)["miou"])
+
+
+def probabilities(*values: float) -> Tensor:
+    return torch.tensor(values).logit().view(-1, 1, 2, 2)
+
+
+SALIENT = probabilities(0.95, 0.58, 0.52, 0.1, 0.72, 0.1, 0.1, 0.63)  # two images
+SALIENT_TRUTH = torch.tensor([1.0, 1, 0, 0, 1, 0, 0, 0]).view(2, 1, 2, 2)
+
+
+def test_saliency_miou_by_hand() -> None:
+    """Mean of two images' IoU at 0.5: (2/3 + 1/2) / 2; 0.55: (1 + 1/2) / 2; 0.6: 1/2;
+    0.65 and 0.7: (1/2 + 1) / 2; from 0.75: 1/4."""
+    result = run(Saliency("miou"), SALIENT, SALIENT_TRUTH, full_mask(2))
+    assert result == {"sal_miou": pytest.approx(0.75)}
+
+
+def test_saliency_f_by_hand() -> None:
+    """At 0.65, two of three found and nothing else: 1.3 P R / (0.3 P + R), P = 1, R = 2/3."""
+    result = run(Saliency("max_f"), SALIENT, SALIENT_TRUTH, full_mask(2))
+    assert result == {"max_f": pytest.approx(1.3 * (2 / 3) / (0.3 + 2 / 3))}
+
+
+def test_saliency_f_is_pooled_over_the_split() -> None:
+    """Two images' own best F at one threshold would average to another number."""
+    both = run(Saliency("max_f"), SALIENT, SALIENT_TRUTH, full_mask(2))["max_f"]
+    alone = [
+        run(Saliency("max_f"), SALIENT[i : i + 1], SALIENT_TRUTH[i : i + 1], full_mask())["max_f"]
+        for i in range(2)
+    ]
+    assert alone == [1.0, 1.0] and both < 0.9
+
+
+def test_image_without_salient_pixels() -> None:
+    nothing = torch.zeros(1, 1, 2, 2)
+    for highest, expected in ((0.1, 1.0), (0.5, 1.0), (0.99, 0.0)):
+        prediction = probabilities(highest, 0.1, 0.1, 0.1)
+        assert run(Saliency("miou"), prediction, nothing, full_mask()) == {"sal_miou": expected}
+    assert math.isnan(run(Saliency("max_f"), prediction, nothing, full_mask())["max_f"])
+
+
+def test_thresholds_are_the_protocols() -> None:
+    assert Saliency("miou").thresholds.tolist() == pytest.approx(
+        [0.2 + 0.05 * i for i in range(15)]
+    )
+    assert Saliency("max_f").thresholds.tolist() == pytest.approx([0.05 * i for i in range(1, 20)])
+    with pytest.raises(ValueError, match="measure: expected 'miou' or 'max_f', got 'f'"):
+        Saliency("f")
+
+
+def test_images_without_a_usable_pixel_do_not_count() -> None:
+    mask = full_mask(2)
+    mask[1] = False
+    alone = run(Saliency("miou"), SALIENT[:1], SALIENT_TRUTH[:1], full_mask())
+    assert run(Saliency("miou"), SALIENT, SALIENT_TRUTH, mask) == alone
+
+
+def test_best_f_by_hand() -> None:
+    both, predicted = torch.tensor([3.0, 2.0, 0.0]), torch.tensor([12.0, 2.0, 0.0])
+    true = torch.full((3,), 4.0)
+    assert best_f(both, predicted, true, 1.0) == pytest.approx(2 * 1.0 * 0.5 / 1.5)
+    assert best_f(both[:1], predicted[:1], true[:1], 1.0) == pytest.approx(2 * 0.25 * 0.75 / 1.0)
+    assert best_f(both[2:], predicted[2:], true[2:], 1.0) == 0.0
 
 
 # --- properties -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("task", METRICS)
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_batch_size_does_not_matter(task: str, batch_size: int) -> None:
-    maps = random_maps(task)
-    whole, parts = METRICS[task](), METRICS[task]()
-    whole.update(*maps)
-    for part in zip(*(m.split(batch_size) for m in maps), strict=True):
-        parts.update(*part)
-    assert parts.compute() == pytest.approx(whole.compute(), rel=1e-12)
-    if task == "semseg":  # counts are exact; the other sums may round in the 16th digit
-        assert torch.equal(parts.counts, whole.counts)
+@FOR_EVERY_TASK
+def test_batch_size_does_not_matter(task: Task) -> None:
+    assert_metric_ignores_batch_size(task.metric, *random_maps(task))
 
 
-@pytest.mark.parametrize("task", METRICS)
-def test_masked_pixels_never_matter(task: str) -> None:
-    prediction, target, mask = random_maps(task)
-    hole = ~mask
-    expected = run(METRICS[task](), prediction, target, mask)
-    prediction = prediction.masked_fill(hole, NAN)
-    target = target.masked_fill(hole, NAN if target.is_floating_point() else -7)
-    assert run(METRICS[task](), prediction, target, mask) == expected
+@FOR_EVERY_TASK
+def test_masked_pixels_never_matter(task: Task) -> None:
+    assert_metric_ignores_masked_pixels(task.metric, *random_maps(task))
 
 
-@pytest.mark.parametrize("task", METRICS)
-def test_nan_prediction_inside_the_mask_makes_everything_nan(task: str) -> None:
-    prediction, target, mask = random_maps(task)
-    row, column = mask[2, 0].nonzero()[0].tolist()
-    prediction[2, 0, row, column] = NAN
-    result = run(METRICS[task](), prediction, target, mask)
-    assert all(math.isnan(value) for value in result.values()), result
+@FOR_EVERY_TASK
+def test_nan_prediction_inside_the_mask_makes_everything_nan(task: Task) -> None:
+    assert_metric_of_nan_is_nan(task.metric, *random_maps(task))
 
 
-@pytest.mark.parametrize("task", METRICS)
-def test_nothing_counted_is_nan(task: str) -> None:
-    prediction, target, mask = random_maps(task)
-    unseen = METRICS[task]().compute()
-    masked = run(METRICS[task](), prediction, target, torch.zeros_like(mask))
-    assert unseen.keys() == masked.keys()
-    assert all(math.isnan(value) for value in [*unseen.values(), *masked.values()])
+@FOR_EVERY_TASK
+def test_nothing_counted_is_nan(task: Task) -> None:
+    assert_metric_of_nothing_is_nan(task.metric, *random_maps(task))
 
 
-@pytest.mark.parametrize("task", METRICS)
-def test_half_precision_predictions_are_scored_in_full(task: str) -> None:
+@FOR_EVERY_TASK
+def test_half_precision_predictions_are_scored_in_full(task: Task) -> None:
     prediction, target, mask = random_maps(task)
     half = prediction.bfloat16()
-    expected = run(METRICS[task](), half.float(), target, mask)
-    assert run(METRICS[task](), half, target, mask) == expected
+    expected = run(task.metric(), half.float(), target, mask)
+    assert run(task.metric(), half, target, mask) == expected
 
 
-@pytest.mark.parametrize("task", METRICS)
-def test_every_result_has_a_column(task: str) -> None:
-    assert METRICS[task]().compute().keys() <= COLUMNS.keys()
+@FOR_EVERY_TASK
+def test_every_result_has_a_column(task: Task) -> None:
+    assert task.metric().compute().keys() <= COLUMNS.keys()
 
 
-@pytest.mark.parametrize("task", METRICS)
-def test_disagreeing_shapes_are_named(task: str) -> None:
+@FOR_EVERY_TASK
+def test_truth_scores_best(task: Task) -> None:
+    """The target itself, as a prediction, reaches the best value of every metric."""
+    _, target, mask = random_maps(task)
+    prediction = target
+    if task.kind == "classes":
+        prediction = F.one_hot(target[:, 0], task.channels).movedim(3, 1).float()
+    elif task.kind == "binary":
+        prediction = 20 * target - 10
+    for name, value in run(task.metric(), prediction, target, mask).items():
+        best = 1.0 if COLUMNS[name].higher_is_better else 0.0
+        assert value == pytest.approx(best, abs=1e-4), name
+
+
+@FOR_EVERY_TASK
+def test_disagreeing_shapes_are_named(task: Task) -> None:
     prediction, target, mask = random_maps(task)
     with pytest.raises(ValueError, match="^prediction: expected"):
-        METRICS[task]().update(prediction[..., :4], target, mask)
+        task.metric().update(prediction[..., :4], target, mask)
     with pytest.raises(ValueError, match="^mask: expected"):
-        METRICS[task]().update(prediction, target, mask[:3])
+        task.metric().update(prediction, target, mask[:3])
     with pytest.raises(ValueError, match="^mask: expected bool"):
-        METRICS[task]().update(prediction, target, mask.float())
+        task.metric().update(prediction, target, mask.float())
 
 
 @pytest.mark.parametrize("bad", [-1, 3])
@@ -201,6 +286,31 @@ def test_target_beyond_the_classes_is_refused(bad: int) -> None:
 
 def test_default_ignore_index_is_that_of_the_losses() -> None:
     assert ConfusionMatrix(2).ignore_index == IGNORE_INDEX
+
+
+class MeanOfBatches(Metric):
+    """Seeded defects: a mean over batches, of all pixels, with NaN taken for 0."""
+
+    def __init__(self) -> None:
+        self.values: list[float] = []
+
+    def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
+        self.values.append(float((prediction - target).abs().nan_to_num(0.0).mean()))
+
+    def compute(self) -> dict[str, float]:
+        return {"abs_err": sum(self.values) / max(len(self.values), 1)}
+
+
+def test_properties_find_seeded_defects() -> None:
+    maps = random_maps(EVERY_TASK["depth"])
+    for check, complaint in (
+        (assert_metric_ignores_batch_size, "batches of 1"),
+        (assert_metric_ignores_masked_pixels, "a masked pixel counted"),
+        (assert_metric_of_nothing_is_nan, "a result out of nothing"),
+        (assert_metric_of_nan_is_nan, "NaN went unseen"),
+    ):
+        with pytest.raises(AssertionError, match=complaint):
+            check(MeanOfBatches, *maps)
 
 
 # --- delta_mtl --------------------------------------------------------------------------------
@@ -294,9 +404,8 @@ def test_columns_print_as_in_the_paper() -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("task", METRICS)
-def test_cuda_agrees_with_cpu(task: str) -> None:
+@FOR_EVERY_TASK
+def test_cuda_agrees_with_cpu(task: Task) -> None:
     maps = random_maps(task)
-    cuda = METRICS[task]()
-    cuda.update(*(m.cuda() for m in maps))
-    assert cuda.compute() == pytest.approx(run(METRICS[task](), *maps), rel=1e-6)
+    cuda = run(task.metric(), *(m.cuda() for m in maps))
+    assert cuda == pytest.approx(run(task.metric(), *maps), rel=1e-6)

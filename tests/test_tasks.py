@@ -5,15 +5,33 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from properties import TASKS, random_mask, random_prediction, random_target
+from properties import (
+    EVERY_TASK,
+    TASKS,
+    random_batch,
+    random_mask,
+    random_prediction,
+    random_target,
+)
 
 from mtpsl import losses, metrics
-from mtpsl.tasks import Task, TaskSet, depth, normals, semseg
+from mtpsl.methods.base import supervised_terms
+from mtpsl.tasks import (
+    Task,
+    TaskSet,
+    depth,
+    edges,
+    human_parts,
+    inverse_depth,
+    normals,
+    saliency,
+    semseg,
+)
 
-EVERY_TASK = pytest.mark.parametrize("task", TASKS.tasks, ids=lambda t: t.name)
+FOR_EVERY_TASK = pytest.mark.parametrize("task", EVERY_TASK.values(), ids=EVERY_TASK.keys())
 
 
-@EVERY_TASK
+@FOR_EVERY_TASK
 def test_loss_and_metric_accept_an_activated_prediction(task: Task) -> None:
     generator = torch.Generator().manual_seed(0)
     prediction = random_prediction(task, 2, 8, generator)
@@ -26,7 +44,7 @@ def test_loss_and_metric_accept_an_activated_prediction(task: Task) -> None:
     assert set(task.columns) <= metric.compute().keys()
 
 
-@EVERY_TASK
+@FOR_EVERY_TASK
 def test_metric_is_fresh_every_time(task: Task) -> None:
     generator = torch.Generator().manual_seed(0)
     used, prediction = task.metric(), random_prediction(task, 2, 8, generator)
@@ -34,14 +52,14 @@ def test_metric_is_fresh_every_time(task: Task) -> None:
     assert all(math.isnan(value) for value in task.metric().compute().values())
 
 
-@EVERY_TASK
+@FOR_EVERY_TASK
 def test_columns_exist_and_hold_the_headline(task: Task) -> None:
     assert set(task.columns) <= metrics.COLUMNS.keys()
     assert task.headline in task.columns
-    assert all(metrics.COLUMNS[column].in_delta for column in task.columns)
+    assert metrics.COLUMNS[task.headline].in_delta
 
 
-@EVERY_TASK
+@FOR_EVERY_TASK
 def test_missing_target_says_nothing(task: Task) -> None:
     generator = torch.Generator().manual_seed(0)
     target = random_target(task, 2, 8, generator)
@@ -58,6 +76,7 @@ def test_directions_become_unit_vectors_and_the_rest_stays() -> None:
     assert normals().activate(raw).flatten().tolist() == pytest.approx([0.6, 0.0, -0.8])
     assert torch.equal(depth().activate(raw[:, :1]), raw[:, :1])
     assert torch.equal(semseg(tuple("abc")).activate(raw), raw)
+    assert torch.equal(edges().activate(raw[:, :1]), raw[:, :1])
 
 
 def test_gradient_of_a_zero_direction_is_finite() -> None:
@@ -72,9 +91,61 @@ def test_direction_of_better() -> None:
 
 def test_augmentation_rules() -> None:
     """Depth shrinks when the image is magnified; a mirror turns the normals' x around."""
-    assert [t.divide_by_zoom for t in TASKS] == [False, True, False]
+    assert [t.zoom_power for t in TASKS] == [0, -1, 0]
+    assert inverse_depth().zoom_power == 1
     assert [t.flip_channel for t in TASKS] == [None, None, 0]
     assert [t.resize for t in TASKS] == ["nearest", "nearest", "bilinear"]
+
+
+def test_tasks_of_pascal() -> None:
+    parts, salient, edge = human_parts(), saliency(), edges()
+    assert (parts.channels, parts.target_channels, len(parts.class_names)) == (7, 1, 7)
+    assert parts.class_names[0] == "background"
+    for task in (salient, edge):
+        assert (task.kind, task.channels, task.target_channels) == ("binary", 1, 1)
+        assert task.target_dtype == torch.float32 and task.higher_is_better
+
+
+def test_a_task_has_one_saliency_metric() -> None:
+    """The two lineages never share a column, so no result may hold both."""
+    generator = torch.Generator().manual_seed(0)
+    for argument, column in (("miou", "sal_miou"), ("max_f", "max_f")):
+        task = saliency(argument)
+        assert (task.headline, task.columns) == (column, (column,))
+        metric = task.metric()
+        maps = (make(task, 2, 8, generator) for make in (random_prediction, random_target))
+        metric.update(*maps, random_mask(2, 8, generator))
+        assert metric.compute().keys() == {column}
+    with pytest.raises(ValueError, match="metric: expected one of .*'miou'.* got 'iou'"):
+        saliency("iou")
+
+
+def test_loss_of_normals_is_an_argument() -> None:
+    assert normals().loss is losses.cosine and normals("l1").loss is losses.l1
+    with pytest.raises(ValueError, match="loss: expected one of .* got 'l2'"):
+        normals("l2")
+
+
+def test_weights_multiply_the_supervised_terms() -> None:
+    plain = TaskSet((semseg(tuple("abc")), human_parts(), saliency(), edges(), normals("l1")))
+    weights = (1.0, 2.0, 5.0, 50.0, 10.0)
+    heavy = TaskSet(
+        (
+            semseg(tuple("abc"), weight=1.0),
+            human_parts(weight=2.0),
+            saliency(weight=5.0),
+            edges(weight=50.0),
+            normals("l1", weight=10.0),
+        )
+    )
+    assert all(t.weight == 1 for t in plain)
+    batch = random_batch(plain, images=5)
+    generator = torch.Generator().manual_seed(1)
+    predictions = {t.name: random_prediction(t, 5, 32, generator) for t in plain}
+    light = supervised_terms(plain, predictions, batch)
+    weighted = supervised_terms(heavy, predictions, batch)
+    for (name, value), weight in zip(light.items(), weights, strict=True):
+        assert value > 0 and weighted[name].item() == pytest.approx(weight * value.item())
 
 
 def test_segmentation_takes_its_size_from_its_class_names() -> None:

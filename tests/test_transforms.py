@@ -1,5 +1,6 @@
 """Augmentation against arithmetic by hand, ``torch``'s own resizing, and invariances."""
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,9 +8,16 @@ import torch
 import torch.nn.functional as F
 
 from mtpsl.batch import Batch, Discovered, Geometry
-from mtpsl.data.transforms import compose, draw_geometry, identity, relative, warp_batch
+from mtpsl.data.transforms import (
+    compose,
+    draw_geometry,
+    draw_turned,
+    identity,
+    relative,
+    warp_batch,
+)
 from mtpsl.losses import IGNORE_INDEX
-from mtpsl.tasks import TaskSet, depth, normals, semseg
+from mtpsl.tasks import TaskSet, depth, edges, inverse_depth, normals, saliency, semseg
 
 TASKS = TaskSet((semseg(tuple("abcde")), depth(), normals()))
 B, H, W = 4, 24, 32
@@ -123,6 +131,33 @@ def test_depth_is_divided_by_the_zoom():
     assert torch.equal(view.targets["depth"][:, 0, 5, 5], torch.tensor([3.0, 2, 2, 2]))
 
 
+def test_inverse_depth_is_multiplied_by_the_zoom():
+    tasks = TaskSet((inverse_depth(),))
+    plain = a_batch(holes=False)
+    plain.targets["depth"].fill_(0.2)
+    view = warp_batch(plain, geometry((0, 0, 24, 32, 1), *[(1, 1, 16, 21, 1.5)] * 3), tasks)
+    values = view.targets["depth"][:, 0, 5, 5]
+    torch.testing.assert_close(values, torch.tensor([0.2, 0.3, 0.3, 0.3]))
+
+
+def test_binary_targets_stay_binary():
+    tasks = TaskSet((saliency(), edges()))
+    g = torch.Generator().manual_seed(0)
+    truth = {t: (torch.rand(B, 1, H, W, generator=g) < 0.3).float() for t in tasks.names}
+    valid = {t: torch.rand(B, 1, H, W, generator=g) > 0.1 for t in tasks.names}
+    batch = replace(
+        a_batch(),
+        targets={t: truth[t].masked_fill(~valid[t], math.nan) for t in tasks.names},
+        valid=valid,
+    )
+    for draw in (draw_geometry, draw_turned):
+        view = warp_batch(batch, draw(g, B, H, W, flip=True), tasks)
+        for t in tasks.names:
+            shown = view.targets[t][view.valid[t]]
+            assert set(shown.tolist()) == {0.0, 1.0}
+            assert view.targets[t][~view.valid[t]].isnan().all()
+
+
 def test_holes_neither_bleed_nor_become_labels():
     batch = a_batch()
     up = torch.tensor([0.0, -1.0, 0.0]).view(1, 3, 1, 1)
@@ -218,3 +253,131 @@ def test_a_view_of_a_view_is_the_view_of_the_composition():
     torch.testing.assert_close(back.box, second.box, rtol=0, atol=1e-3)
     assert torch.equal(back.flip, second.flip)
     torch.testing.assert_close(back.scale, second.scale)
+
+
+# --- zoom and rotation --------------------------------------------------------------------------
+
+
+def turned(angle, zoom=1.0, flip=False, size=(H, W)):
+    g = draw_turned(torch.Generator(), B, *size, zooms=(zoom, zoom), degrees=0.0)
+    return replace(g, angle=torch.full((B,), float(angle)), flip=torch.full((B,), flip))
+
+
+def test_drawn_zooms_and_angles_are_the_protocols():
+    g = draw_turned(torch.Generator().manual_seed(0), 3000, 375, 500, flip=True)
+    assert 0.75 <= g.scale.min() < 0.76 and 1.24 < g.scale.max() <= 1.25
+    assert -20 <= g.angle.min() < -19.9 and 19.9 < g.angle.max() <= 20
+    assert 1400 < g.flip.sum() < 1600
+    top, left, height, width = g.box.unbind(1)
+    torch.testing.assert_close(top + height / 2, torch.full((3000,), 187.5))
+    torch.testing.assert_close(left + width / 2, torch.full((3000,), 250.0))
+    torch.testing.assert_close((width - 1) * g.scale, torch.full((3000,), 499.0))
+    again = draw_turned(torch.Generator().manual_seed(0), 3000, 375, 500)
+    assert torch.equal(again.angle, g.angle) and not again.flip.any()
+    with pytest.raises(ValueError, match="zooms: expected"):
+        draw_turned(torch.Generator(), 1, 8, 8, zooms=(0.0, 1.0))
+
+
+def test_turning_by_nothing_changes_nothing():
+    batch = a_batch(discovered=True)
+    view = warp_batch(batch, turned(0), TASKS)
+    same(view, batch)
+    for t in TASKS.names:
+        torch.testing.assert_close(view.discovered.features[t], batch.discovered.features[t])
+
+
+def square(batch):
+    cut = lambda maps: {t: m[..., :H] for t, m in maps.items()}  # noqa: E731
+    images = batch.images[..., :H]
+    return replace(batch, images=images, targets=cut(batch.targets), valid=cut(batch.valid))
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_quarter_turn_is_torchs(flip):
+    """Counterclockwise; a normal that points right then points up, and a mirror comes after."""
+    batch = square(a_batch())
+    view = warp_batch(batch, turned(90, flip=flip, size=(H, H)), TASKS)
+
+    def by_torch(maps):
+        maps = torch.rot90(maps, dims=(2, 3))
+        return maps.flip(3) if flip else maps
+
+    torch.testing.assert_close(view.images, by_torch(batch.images), rtol=0, atol=1e-4)
+    for t in TASKS.names:
+        assert torch.equal(view.valid[t], by_torch(batch.valid[t]))
+    assert torch.equal(view.targets["semseg"], by_torch(batch.targets["semseg"]))
+    x, y, z = by_torch(batch.targets["normals"]).unbind(1)
+    expected = torch.stack([-y if flip else y, -x, z], dim=1)
+    torch.testing.assert_close(view.targets["normals"], expected, rtol=0, atol=1e-4, equal_nan=True)
+
+
+def test_beyond_the_image_there_is_no_label():
+    """Zoomed out by 0.5: the image fills the middle, and around it everything is missing."""
+    batch = a_batch(holes=False)
+    view = warp_batch(batch, turned(0, zoom=0.5), TASKS)
+    inside = torch.zeros(B, 1, H, W, dtype=torch.bool)
+    inside[:, :, 6:18, 8:24] = True
+    for t in TASKS:
+        assert torch.equal(view.valid[t.name], inside)
+        hidden = view.targets[t.name].movedim(1, 3)[~inside[:, 0]]
+        assert (hidden == IGNORE_INDEX).all() if t.kind == "classes" else hidden.isnan().all()
+    assert not view.images.movedim(1, 3)[:, :5].any()
+    ratio = view.targets["depth"].nanmean() / batch.targets["depth"].mean()
+    assert ratio == pytest.approx(2.0, rel=0.1)  # twice as far away
+
+
+def test_a_turn_keeps_withheld_labels_withheld_and_normals_of_unit_length():
+    batch = a_batch()
+    for t in TASKS:
+        batch.targets[t.name][2] = t.missing
+        batch.valid[t.name][2] = False
+    g = draw_turned(torch.Generator().manual_seed(1), B, H, W, flip=True)
+    view = warp_batch(batch, g, TASKS)
+    for t in TASKS:
+        assert not view.valid[t.name][2].any()
+        target, hole = view.targets[t.name], ~view.valid[t.name].expand_as(view.targets[t.name])
+        missing = target == IGNORE_INDEX if t.kind == "classes" else target.isnan()
+        assert torch.equal(missing, hole)
+    lengths = view.targets["normals"].norm(dim=1)[view.valid["normals"][:, 0]]
+    torch.testing.assert_close(lengths, torch.ones_like(lengths))
+
+
+@pytest.mark.parametrize("draws", ["turned, turned", "turned, crop", "crop, turned"])
+def test_turned_views_of_views_compose(draws):
+    """On a ramp, which bilinear reading follows exactly, as far as both views lie inside it."""
+    generator = torch.Generator().manual_seed(5)
+    side = 65  # boxes of 1 + 64 / scale: crops that keep the proportions
+    y, x = torch.meshgrid(torch.arange(65.0), torch.arange(65.0), indexing="ij")
+    ramp = torch.stack([x, y, torch.full_like(x, 100.0)]).repeat(B, 1, 1, 1)
+
+    def draw(kind):
+        if kind == "turned":
+            return draw_turned(generator, B, side, side, flip=True, zooms=(0.9, 1.25))
+        return draw_geometry(generator, B, side, side, flip=True, scales=(1.25, 1.6))
+
+    first, second = map(draw, draws.split(", "))
+    empty = TaskSet(())
+    blank = torch.zeros(B, dtype=torch.long)
+    batch = Batch(ramp, {}, {}, {}, blank)
+    twice = warp_batch(warp_batch(batch, first, empty), second, empty)
+    both = compose(first, second, side, side)
+    assert torch.equal(twice.geometry.box, both.box)
+    assert torch.equal(twice.geometry.angle, both.angle)
+    once = warp_batch(batch, both, empty)
+    inside = (twice.images[:, 2:] > 99.999) & (once.images[:, 2:] > 99.999)
+    assert inside.float().mean() > 0.5
+    error = ((twice.images - once.images).abs() * inside).amax()
+    assert error < 1e-3
+    back = relative(first, both, side, side)
+    torch.testing.assert_close(back.box, second.box, rtol=0, atol=1e-3)
+    torch.testing.assert_close(back.scale, second.scale)
+    assert torch.equal(back.flip, second.flip)
+    angle = torch.zeros(B) if second.angle is None else second.angle
+    torch.testing.assert_close(back.angle, angle, rtol=0, atol=1e-4)
+
+
+def test_rows_and_devices_keep_the_angle():
+    g = turned(7)
+    rows = g.rows(torch.tensor([2, 0]))
+    assert len(rows.box) == len(rows.flip) == 2 and rows.to("cpu").angle.tolist() == [7.0, 7.0]
+    assert identity(B, H, W).rows(torch.tensor([1])).to("cpu").angle is None

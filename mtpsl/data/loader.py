@@ -8,7 +8,7 @@ anything else has used, and a resumed run draws what the interrupted one would h
 import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -16,7 +16,10 @@ from torch.utils.data import DataLoader
 
 from mtpsl.batch import Batch, Discovered, Geometry
 from mtpsl.data.sample import Dataset
-from mtpsl.data.transforms import SCALES, draw_geometry, warp_batch
+from mtpsl.data.transforms import SCALES, draw_geometry, draw_turned, warp_batch
+
+
+Augmentation = Literal["scale_crop", "turned"]  # of ``data.transforms``
 
 
 class Supervision(Protocol):
@@ -39,6 +42,8 @@ class TrainLoader:
             on, as in the released code [XTC].
         augment: Random scale-crop of the first view too. Without it the first view is the image
             itself; the others, which a method asks for, are cut all the same.
+        augmentation: ``"scale_crop"``, or ``"turned"``: zoom and rotation in its place, as on
+            PASCAL-Context. Further views are scale-crops in any case.
         flip: Mirrors half of the views.
         supervision: Discoveries to attach, warped like the views; None: none.
         workers: Processes that read images; 0 reads in this process, which is faster for data in
@@ -54,6 +59,7 @@ class TrainLoader:
         seed: int,
         views: int = 1,
         augment: bool = True,
+        augmentation: Augmentation = "scale_crop",
         flip: bool = False,
         supervision: Supervision | None = None,
         workers: int = 0,
@@ -62,7 +68,7 @@ class TrainLoader:
         if batch_size < 1 or views < 1:
             raise ValueError(f"batch_size, views: expected at least 1, got {batch_size}, {views}")
         self.dataset, self.batch_size, self.seed, self.views = dataset, batch_size, seed, views
-        self.augment, self.flip = augment, flip
+        self.augment, self.augmentation, self.flip = augment, augmentation, flip
         self.supervision, self.device = supervision, device
         self._read = _Reader(dataset, workers)
 
@@ -78,24 +84,23 @@ class TrainLoader:
         """
         images = len(self.dataset)
         order = torch.randperm(images, generator=_generator(self.seed, "order", epoch))
-        drawn = [
-            draw_geometry(
-                _generator(self.seed, f"view {view}", epoch),
-                images,
-                self.dataset.height,
-                self.dataset.width,
-                flip=self.flip,
-                scales=SCALES if self.augment or view else (1.0,),
-            )
-            for view in range(self.views)
-        ]
+        drawn = [self._draw(view, epoch) for view in range(self.views)]
         for batch in self._read(order.split(self.batch_size)):
-            geometries = [_rows(g, batch.index).to(self.device) for g in drawn]
+            geometries = [g.rows(batch.index).to(self.device) for g in drawn]
             found = None
             if self.supervision is not None:
                 found = self.supervision.lookup(batch.index, batch.labeled, self.device)
             batch = replace(batch.to(self.device), discovered=found)
             yield self._views(batch, geometries)
+
+    def _draw(self, view: int, epoch: int) -> Geometry:
+        """The geometry of one view of every image."""
+        generator = _generator(self.seed, f"view {view}", epoch)
+        images, height, width = len(self.dataset), self.dataset.height, self.dataset.width
+        if view == 0 and self.augment and self.augmentation == "turned":
+            return draw_turned(generator, images, height, width, flip=self.flip)
+        scales = SCALES if self.augment or view else (1.0,)
+        return draw_geometry(generator, images, height, width, flip=self.flip, scales=scales)
 
     def _views(self, batch: Batch, drawn: list[Geometry]) -> tuple[Batch, ...]:
         if self.views == 1 and not (self.augment or self.flip):
@@ -194,7 +199,3 @@ def _as_is(batch: Batch) -> Batch:
 def _generator(seed: int, purpose: str, epoch: int) -> torch.Generator:
     digest = hashlib.sha256(f"{seed}/{purpose}/{epoch}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
-
-
-def _rows(geometry: Geometry, rows: Tensor) -> Geometry:
-    return Geometry(geometry.box[rows], geometry.scale[rows], geometry.flip[rows])
