@@ -4,7 +4,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtpsl.methods.base import Method, Teacher, Terms
+from mtpsl.methods.consistency import SemiSupervised
+from mtpsl.methods.cross_task import XTC
 from mtpsl.methods.hitts import HiTTs
+from mtpsl.methods.joint_losses import Contrastive, Discriminator
+from mtpsl.methods.mtan import MTAN
+from mtpsl.methods.pair_maps import DirectMap, PerceptualMap, XTask
 from mtpsl.methods.supervised import Supervised
 from mtpsl.models import build_backbone
 from mtpsl.registry import look_up
@@ -14,6 +19,14 @@ __all__ = ["METHODS", "Method", "Teacher", "Terms", "build_method"]
 
 METHODS: dict[str, type[Method]] = {
     "supervised": Supervised,
+    "semi_supervised": SemiSupervised,
+    "mtan": MTAN,
+    "direct_map": DirectMap,
+    "perceptual_map": PerceptualMap,
+    "x_task": XTask,
+    "contrastive": Contrastive,
+    "discriminator": Discriminator,
+    "xtc": XTC,
     "hitts": HiTTs,
 }
 
@@ -24,8 +37,9 @@ def build_method(
     backbone: str = "segnet",
     width_factor: float = 1.0,
     method_args: Mapping[str, Any] | None = None,
+    backbone_args: Mapping[str, Any] | None = None,
 ) -> Method:
-    """A method on a fresh backbone, its weights drawn from torch's global generator.
+    """A method on a fresh backbone; random weights come from torch's global generator.
 
     Args:
         name: A key of ``METHODS``.
@@ -33,11 +47,12 @@ def build_method(
         backbone: A key of ``models.BACKBONES``.
         width_factor: Scales the backbone's channels.
         method_args: Keyword arguments of the method's constructor.
+        backbone_args: Further keyword arguments of the backbone's, such as ``weights``.
 
     Raises:
-        ValueError: If there is no method of that name, suggesting the nearest.
-        TypeError: If the method does not know an argument.
+        ValueError: If there is no method or backbone of that name, suggesting the nearest.
+        TypeError: If the method or the backbone does not know an argument.
     """
-    return look_up("method", name, METHODS)(
-        tasks, build_backbone(backbone, width_factor), **dict(method_args or {})
-    )
+    method = look_up("method", name, METHODS)
+    net = build_backbone(backbone, width_factor, **dict(backbone_args or {}))
+    return method(tasks, net, **dict(method_args or {}))

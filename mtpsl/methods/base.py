@@ -21,11 +21,17 @@ class Method(nn.Module, ABC):
     """
 
     views: ClassVar[int] = 1  # augmented views of each image the method asks for
+    turns: ClassVar[int] = 1  # optimizer steps a batch; more where networks learn alternately
+    turn: int = 0  # which of them is taken; set by the engine
     tasks: TaskSet
 
     @abstractmethod
     def training_step(self, *views: Batch, progress: float) -> Terms:
-        """Loss terms of one step. ``progress`` in [0, 1) is the share of training done."""
+        """Loss terms of one step. ``progress`` in [0, 1) is the share of training done.
+
+        A term named like a task is an objective, which ``mtpsl.weighting`` may weigh; the others
+        are not touched. With several turns this is called once a turn, each with its own terms.
+        """
 
     @abstractmethod
     def predict(self, images: Tensor) -> dict[str, Tensor]:
@@ -40,6 +46,24 @@ class Method(nn.Module, ABC):
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Every parameter in exactly one group."""
         return [{"params": list(self.parameters()), "lr": lr}]
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """What the tasks' gradients are compared on (``mtpsl.weighting``), in forward order.
+
+        The trained parameters of ``self.backbone`` or ``self.net.backbone``; a method that shares
+        something else overrides it.
+
+        Raises:
+            ValueError: If there is no backbone, or a frozen one.
+        """
+        backbone = getattr(getattr(self, "net", self), "backbone", None)
+        shared = [p for p in backbone.parameters() if p.requires_grad] if backbone else []
+        if not shared:
+            raise ValueError(
+                f"shared_parameters: expected {type(self).__name__} to train a backbone, got none; "
+                "override it or choose a weighting that compares no gradients"
+            )
+        return shared
 
     def after_step(self) -> None:
         """Runs after the optimizer step (moving-average teachers, schedules)."""
@@ -68,11 +92,13 @@ def supervised_terms(tasks: TaskSet, predictions: dict[str, Tensor], batch: Batc
     """One scalar per task: per-image losses summed over labeled images, over *all* B images.
 
     The denominator follows the authors' code [XTC]: an image without the label counts as 0.
+    Each task's mean is multiplied by its ``Task.weight``.
     """
-    return {
-        t.name: t.loss(predictions[t.name], batch.targets[t.name], batch.mask(t.name)).mean()
-        for t in tasks
-    }
+    terms = {}
+    for t in tasks:
+        loss = t.loss(predictions[t.name], batch.targets[t.name], batch.mask(t.name))
+        terms[t.name] = t.weight * loss.mean()
+    return terms
 
 
 def require_discoveries(batch: Batch) -> Discovered:

@@ -31,6 +31,11 @@ def build_quantizer(
             return LogBins(depth_bins)
         case "direction":
             return UnitVectors(normal_centers)
+        case "binary":
+            raise ValueError(
+                f"{task.name}: expected a task of classes, positive numbers or directions, got a "
+                "binary one, which has no quantizer here yet; leave it out"
+            )
 
 
 class Quantizer(nn.Module, ABC):

@@ -52,8 +52,8 @@ class Supervised(Method):
 
     @torch.no_grad()
     def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered:
-        """Hard labels. Only class probabilities have a confidence that a threshold can act on;
-        a regression head has none, so its prediction is accepted everywhere.
+        """Hard labels. Only probabilities have a confidence that a threshold can act on; a
+        regression head has none, so its prediction is accepted everywhere.
         """
         targets, valid = {}, {}
         predictions = self.predict(images)
@@ -62,6 +62,10 @@ class Supervised(Method):
             if t.kind == "classes":
                 confidence, targets[t.name] = prediction.softmax(1).max(1, keepdim=True)
                 valid[t.name] = confidence > thresholds.get(t.name, 0.0)
+            elif t.kind == "binary":
+                yes = prediction.sigmoid()
+                targets[t.name] = (yes > 0.5).float()
+                valid[t.name] = torch.maximum(yes, 1 - yes) > thresholds.get(t.name, 0.0)
             else:
                 targets[t.name] = prediction
                 valid[t.name] = torch.ones_like(prediction[:, :1], dtype=torch.bool)
@@ -71,8 +75,11 @@ class Supervised(Method):
     def label_confidence(self, images: Tensor) -> dict[str, Tensor]:
         """The largest class probability; regression heads have none."""
         predictions = self.predict(images)
-        return {
-            t.name: predictions[t.name].float().softmax(1).amax(1, keepdim=True)
-            for t in self.tasks
-            if t.kind == "classes"
-        }
+        found = {}
+        for t in self.tasks:
+            prediction = predictions[t.name].float()
+            if t.kind == "classes":
+                found[t.name] = prediction.softmax(1).amax(1, keepdim=True)
+            elif t.kind == "binary":
+                found[t.name] = torch.maximum(prediction.sigmoid(), (-prediction).sigmoid())
+        return found

@@ -1,32 +1,44 @@
 """Networks: backbones by name, heads, and what they cost.
 
 A backbone is a module with the attributes ``channels``, ``bottleneck_channels`` and
-``reduction``, whose ``forward`` turns images into ``Features``.
+``reduction``, whose ``forward`` turns images in [0, 1] into ``Features`` (normalizing them first
+if it wants to), and whose ``build_head(out)`` makes a head for its features.
 """
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 from torch import nn
 
 from mtpsl.models.multitask import MultiTaskNet
+from mtpsl.models.resnet import ResNet
 from mtpsl.models.segnet import SegNet
 from mtpsl.registry import look_up
 from mtpsl.tasks import TaskSet
 
-BACKBONES: dict[str, Callable[[float], nn.Module]] = {  # name -> builder(width_factor)
+BACKBONES: dict[str, Callable[..., nn.Module]] = {  # name -> builder(width_factor, **args)
     "segnet": SegNet,
+    "resnet18": partial(ResNet, 18),
+    "resnet50": partial(ResNet, 50),
 }
 
 
-def build_backbone(name: str, width_factor: float = 1.0) -> nn.Module:
-    """A freshly initialized backbone; its weights come from torch's global generator.
+def build_backbone(name: str, width_factor: float = 1.0, **args: Any) -> nn.Module:
+    """A backbone; its random weights come from torch's global generator.
+
+    Args:
+        name: A key of ``BACKBONES``.
+        width_factor: Scales its channels.
+        args: Further arguments of this backbone, such as ``weights`` of a ResNet.
 
     Raises:
         ValueError: If the name is unknown.
+        TypeError: If the backbone does not know an argument.
     """
-    return look_up("backbone", name, BACKBONES)(width_factor)
+    return look_up("backbone", name, BACKBONES)(width_factor, **args)
 
 
-def build_net(name: str, tasks: TaskSet, width_factor: float = 1.0) -> MultiTaskNet:
+def build_net(name: str, tasks: TaskSet, width_factor: float = 1.0, **args: Any) -> MultiTaskNet:
     """A backbone with one head a task."""
-    return MultiTaskNet(build_backbone(name, width_factor), tasks)
+    return MultiTaskNet(build_backbone(name, width_factor, **args), tasks)

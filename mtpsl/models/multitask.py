@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import final
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtpsl.models.heads import SegNetHead
 from mtpsl.tasks import TaskSet
 
 
@@ -14,16 +14,16 @@ class Output:
     """What a multi-task network returns."""
 
     predictions: dict[str, Tensor]  # task -> (B, C, H, W) float32, after ``Task.activate``
-    features: Tensor  # (B, backbone.channels, H, W), shared by the heads
+    features: Tensor  # (B, backbone.channels, h, w), shared by the heads
     bottleneck: Tensor  # (B, backbone.bottleneck_channels, H / reduction, W / reduction)
 
 
 @final
 class MultiTaskNet(nn.Module):
-    """A backbone with a SegNet head for each task; one task makes it the single-task network.
+    """A backbone with a head for each task; one task makes it the single-task network.
 
     Args:
-        backbone: Such as ``SegNet``: images -> ``Features``, with a ``channels`` attribute.
+        backbone: A module of ``models.BACKBONES``, whose ``build_head`` gives the heads.
         tasks: The heads, in this order.
     """
 
@@ -31,14 +31,25 @@ class MultiTaskNet(nn.Module):
         super().__init__()
         self.backbone, self.tasks = backbone, tasks
         self.heads = nn.ModuleDict(
-            {task.name: SegNetHead(backbone.channels, task.channels) for task in tasks}
+            {task.name: backbone.build_head(task.channels) for task in tasks}
         )
 
     def forward(self, images: Tensor) -> Output:
         """(B, 3, H, W) in [0, 1] -> predictions that the tasks' losses and metrics accept."""
         features = self.backbone(images)
-        predictions = {  # in float32 also under autocast: losses divide, take logs and sum
-            task.name: task.activate(self.heads[task.name](features.decoder).float())
+        predictions = {
+            task.name: task.activate(to_size(self.heads[task.name](features.decoder), images))
             for task in self.tasks
         }
         return Output(predictions, features.decoder, features.bottleneck)
+
+
+def to_size(raw: Tensor, images: Tensor) -> Tensor:
+    """A head's raw map (B, C, h, w) -> (B, C, H, W), bilinearly where it is not that size already.
+
+    In float32 also under autocast: losses divide, take logs and sum.
+    """
+    raw, size = raw.float(), images.shape[2:]
+    if raw.shape[2:] == size:
+        return raw
+    return F.interpolate(raw, size, mode="bilinear", align_corners=False)

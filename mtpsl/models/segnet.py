@@ -13,6 +13,8 @@ from typing import final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtpsl.models.heads import SegNetHead
+
 WIDTHS = (64, 128, 256, 512, 512)  # channels of the encoder's stages
 CONVS = (2, 2, 3, 3, 3)  # convolutions of a stage, in the encoder and in the decoder
 
@@ -21,7 +23,7 @@ CONVS = (2, 2, 3, 3, 3)  # convolutions of a stage, in the encoder and in the de
 class Features:
     """What a backbone hands to the heads."""
 
-    decoder: Tensor  # (B, backbone.channels, H, W), at the resolution of the images
+    decoder: Tensor  # (B, backbone.channels, H, W); smaller where a backbone has no decoder
     bottleneck: Tensor  # (B, backbone.bottleneck_channels, H / reduction, W / reduction)
 
 
@@ -75,6 +77,12 @@ class SegNet(nn.Module):
         for stage in self.decoder:
             x = stage(F.max_unpool2d(x, indices.pop(), kernel_size=2))
         return Features(decoder=x, bottleneck=bottleneck)
+
+    def build_head(self, out: int) -> nn.Module:
+        """A fresh head: ``Features.decoder`` -> (B, out, H, W), before ``Task.activate``."""
+        head = SegNetHead(self.channels, out)
+        init_weights(head)
+        return head
 
 
 def scale_channels(channels: int, factor: float) -> int:

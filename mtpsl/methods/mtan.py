@@ -1,0 +1,41 @@
+"""Multi-task attention network [MTAN], a supervised baseline of [XTC, Table 5].
+
+Shikun Liu, Edward Johns, Andrew J. Davison. End-to-End Multi-Task Learning with Attention. CVPR
+2019. arXiv:1803.10704
+
+The contribution is a network (``models.mtan``); it learns like the plain multi-task baseline.
+"""
+
+from typing import final
+
+from torch import Tensor, nn
+
+from mtpsl.batch import Batch
+from mtpsl.methods.base import Method, Terms, supervised_terms
+from mtpsl.models.mtan import AttentionSegNet
+from mtpsl.tasks import TaskSet
+
+
+@final
+class MTAN(Method):
+    """Each task attends to the features of one shared network, and learns from its labels.
+
+    Args:
+        tasks: The tasks.
+        backbone: A ``SegNet``.
+    """
+
+    def __init__(self, tasks: TaskSet, backbone: nn.Module) -> None:
+        super().__init__()
+        self.tasks = tasks
+        self.net = AttentionSegNet(backbone, tasks)
+
+    def training_step(self, *views: Batch, progress: float) -> Terms:
+        (batch,) = views
+        return supervised_terms(self.tasks, self.net(batch.images), batch)
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        return self.net(images)
+
+    def shared_parameters(self) -> list[nn.Parameter]:
+        return self.net.shared_parameters()

@@ -1,0 +1,151 @@
+"""Dilated ResNets with DeepLab heads, the networks of the PASCAL protocol [XTC, HiTTs].
+
+Kaiming He, Xiangyu Zhang, Shaoqing Ren, Jian Sun. Deep Residual Learning for Image Recognition.
+CVPR 2016. arXiv:1512.03385
+
+The last two stages dilate their convolutions instead of halving the map, so that it stays at 1/8
+of the image. Blocks and names are torchvision's, and its weights fit.
+"""
+
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtpsl.models._torchvision import import_torchvision
+from mtpsl.models.heads import AsppHead
+from mtpsl.models.pretrained import load_pretrained
+from mtpsl.models.segnet import Features, scale_channels
+
+WIDTHS = (64, 128, 256, 512)  # of the stages, before a bottleneck block multiplies them by 4
+STEM_WIDTH = 64
+HEAD_WIDTH = 256
+DILATIONS = (1, 1, 2, 4)  # of the stages
+DEPTHS = {  # torchvision's block, and how many of them a stage has
+    18: ("BasicBlock", (2, 2, 2, 2)),
+    50: ("Bottleneck", (3, 4, 6, 3)),
+}
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, red green blue
+
+
+@final
+class ResNet(nn.Module):
+    """An encoder at output stride 8; the heads read its last map.
+
+    Args:
+        depth: A key of ``DEPTHS``.
+        width_factor: Multiplies all channel counts, those of the heads too (rounded to multiples
+            of 8, at least 8).
+        weights: None for random weights, the name of torchvision's ("IMAGENET1K_V1"; downloaded
+            once), or a local file; see ``load_pretrained``.
+        weights_sha256: Hex digest that the local file must have; empty to skip the check.
+
+    Raises:
+        ValueError: If an argument makes no sense, or the weights do not fit.
+        Damaged: If the file is not the one with that digest.
+        ConnectionError: If torchvision's weights cannot be downloaded.
+    """
+
+    reduction = 8  # image size / map size; other sizes than its multiples are rounded up
+
+    def __init__(
+        self,
+        depth: int,
+        width_factor: float = 1.0,
+        *,
+        weights: str | None = None,
+        weights_sha256: str = "",
+    ) -> None:
+        super().__init__()
+        if depth not in DEPTHS:
+            raise ValueError(f"depth: expected one of {list(DEPTHS)}, got {depth}")
+        if width_factor <= 0:
+            raise ValueError(f"width_factor: expected a positive number, got {width_factor}")
+        torchvision = import_torchvision("models.resnet")
+        block_name, counts = DEPTHS[depth]
+        block = getattr(torchvision, block_name)
+        self.width_factor = width_factor
+        widths = [scale_channels(width, width_factor) for width in WIDTHS]
+        stem = scale_channels(STEM_WIDTH, width_factor)
+
+        self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
+        self.bn1 = nn.BatchNorm2d(stem)
+        self.layer1 = residual_stage(block, stem, widths[0], counts[0])
+        self.layer2, self.layer3, self.layer4 = (
+            residual_stage(block, before * block.expansion, width, count, 2, dilation)
+            for before, width, count, dilation in zip(
+                widths, widths[1:], counts[1:], DILATIONS[1:], strict=False
+            )
+        )
+        self.channels = self.bottleneck_channels = widths[-1] * block.expansion
+        # Constants, and no part of torchvision's weights.
+        self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
+        init_residual_weights(self)
+        if weights is not None:
+            published = getattr(torchvision, f"ResNet{depth}_Weights")
+            load_pretrained(self, weights, published, sha256=weights_sha256, skip=("fc.",))
+
+    def forward(self, images: Tensor) -> Features:
+        """(B, 3, H, W) in [0, 1] -> features, the same map (B, C, H / 8, W / 8) in both places."""
+        x = F.relu(self.bn1(self.conv1((images - self.mean) / self.std)), inplace=True)
+        x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        return Features(decoder=x, bottleneck=x)
+
+    def build_head(self, out: int) -> nn.Module:
+        """A fresh head: ``Features.decoder`` -> (B, out, H / 8, W / 8), before ``activate``."""
+        return AsppHead(self.channels, out, scale_channels(HEAD_WIDTH, self.width_factor))
+
+
+def residual_stage(
+    block: type[nn.Module],
+    channels_in: int,
+    width: int,
+    blocks: int,
+    stride: int = 1,
+    dilation: int = 1,
+) -> nn.Sequential:
+    """``blocks`` residual blocks; only the first one changes channels and resolution.
+
+    Args:
+        block: torchvision's ``BasicBlock`` or ``Bottleneck``.
+        channels_in: Of the map that enters.
+        width: Of the blocks; the map that leaves has ``block.expansion`` times as many channels.
+        blocks: How many.
+        stride: What an undilated stage would do to the resolution.
+        dilation: Above 1, it takes the stride's place: a 3x3 convolution that would have strode
+            looks ``dilation / stride`` pixels far, the others ``dilation``. So every one sees the
+            pixels that it sees in the undilated network, whose weights it can therefore use.
+    """
+    channels_out = width * block.expansion
+    shortcut = None
+    if stride != 1 or channels_in != channels_out:
+        shortcut = nn.Sequential(
+            nn.Conv2d(channels_in, channels_out, kernel_size=1, stride=stride, bias=False),
+            nn.BatchNorm2d(channels_out),
+        )
+    stage = nn.Sequential(
+        block(channels_in, width, stride, shortcut),
+        *(block(channels_out, width) for _ in range(blocks - 1)),
+    )
+    if dilation > 1:
+        # Afterwards, because torchvision's BasicBlock takes no dilation.
+        for layer in stage.modules():
+            if isinstance(layer, nn.Conv2d):
+                rate = dilation // layer.stride[0]
+                layer.stride = (1, 1)
+                if layer.kernel_size == (3, 3):
+                    layer.dilation = layer.padding = (rate, rate)
+    return stage
+
+
+def init_residual_weights(module: nn.Module) -> None:
+    """He-normal convolutions, identity BatchNorm, as torchvision starts its ResNets."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d):
+            nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+        elif isinstance(layer, nn.BatchNorm2d):
+            nn.init.ones_(layer.weight)
+            nn.init.zeros_(layer.bias)
