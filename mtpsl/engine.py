@@ -25,6 +25,7 @@ from mtpsl.data.loader import TrainLoader
 from mtpsl.methods.base import Method, Terms
 from mtpsl.metrics import delta_mtl
 from mtpsl.tasks import TaskSet
+from mtpsl.weighting import Uniform, Weighting
 
 CHECK_EVERY = 32  # steps between looks at the loss on a GPU, where every look makes it wait
 
@@ -37,7 +38,8 @@ class NonFiniteLoss(RuntimeError):
 class Fit:
     """What a training run leaves beside the weights."""
 
-    history: list[dict[str, Any]]  # one entry an epoch: epoch (from 1), lr, seconds, terms, metrics
+    history: list[dict[str, Any]]  # one entry an epoch: epoch (from 1), lr, terms, seconds, and
+    # where there are any: weights, metrics
     epoch: int  # after which the method's weights were taken
 
 
@@ -47,6 +49,7 @@ def fit(
     *,
     epochs: int,
     lr: float,
+    weighting: Weighting | None = None,
     weight_decay: float = 0.0,
     schedule: str = "constant",
     schedule_args: Mapping[str, Any] | None = None,
@@ -68,6 +71,7 @@ def fit(
         loader: Its ``epoch(e)`` yields tuples of ``method.views`` batches, a function of e alone.
         epochs: Passes over the images.
         lr: Adam's learning rate; the method may give groups of parameters their own.
+        weighting: How loss terms become one scalar; by default their plain sum.
         weight_decay: Adam's L2 penalty.
         schedule: A key of ``SCHEDULES``.
         schedule_args: Keyword arguments of the schedule.
@@ -85,16 +89,22 @@ def fit(
 
     Raises:
         NonFiniteLoss: At the first loss that is not a number.
-        ValueError: If ``folder`` holds a run with other settings.
+        ValueError: If ``folder`` holds a run with other settings, or settings exclude each other.
     """
+    if method.turns > 1 and accumulate > 1:
+        raise ValueError(
+            f"accumulate: expected 1 for a method that takes turns, got {accumulate}; "
+            "raise batch_size instead"
+        )
     if select == "best_on_test" and not (curve and eval_every):
         raise ValueError("select: best_on_test needs a learning curve; set eval_every")
     device = next(method.parameters()).device
     if channels_last:
         method.to(memory_format=torch.channels_last)
-    optimizer = torch.optim.Adam(
-        method.param_groups(lr), lr=lr, weight_decay=weight_decay, fused=True
-    )
+    weighting = (weighting or Uniform(method.tasks)).to(device)
+    shared = method.shared_parameters() if weighting.needs_shared else []
+    groups = [*method.param_groups(lr), *weighting.param_groups(lr)]
+    optimizer = torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay, fused=True)
     base_lrs = [group["lr"] for group in optimizer.param_groups]
     rate = SCHEDULES[schedule]
     schedule_args = dict(schedule_args or {})
@@ -111,8 +121,10 @@ def fit(
             "channels_last": channels_last, "accumulate": accumulate, "select": select,
             "average_last": average_last, "eval_every": eval_every, "seed": seed,
         }  # fmt: skip
+        if not isinstance(weighting, Uniform):  # which the states of older runs do not name
+            settings["weighting"] = repr(weighting)
         checkpoints = files.Checkpoints(folder / "checkpoint", settings)
-        history = restore(checkpoints, method, optimizer, mean, best)
+        history = restore(checkpoints, method, weighting, optimizer, mean, best)
         files.write_lines(folder / "log.jsonl", history)
 
     silent = not progress or os.environ.get("MTPSL_PROGRESS") == "0"
@@ -125,24 +137,29 @@ def fit(
             for i, views in enumerate(loader.epoch(epoch)):
                 step = epoch * loader.steps + i
                 views = [view.to(device) for view in views]
-                with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                    terms = method.training_step(*views, progress=step / steps)
-                losses.add(i, terms, views[0].index)
                 first = i - i % accumulate  # of the batches that share this optimizer step
                 size = min(accumulate, loader.steps - first)
-                (sum(terms.values()) / size).backward()
-                if i == first + size - 1:
-                    factor = rate(epoch, epochs, step, steps, **schedule_args)
-                    for group, base in zip(optimizer.param_groups, base_lrs, strict=True):
-                        group["lr"] = base * factor
-                    optimizer.step()
-                    optimizer.zero_grad()
-                    method.after_step()
-                    if step >= averaged_from:
-                        mean.update(method)
+                for turn in range(method.turns):  # one, unless networks learn alternately
+                    method.turn = turn
+                    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+                        terms = method.training_step(*views, progress=step / steps)
+                    losses.add(i, terms, views[0].index)
+                    (weighting(terms, shared) / size).backward()
+                    if i == first + size - 1:
+                        factor = rate(epoch, epochs, step, steps, **schedule_args)
+                        for group, base in zip(optimizer.param_groups, base_lrs, strict=True):
+                            group["lr"] = base * factor
+                        optimizer.step()
+                        optimizer.zero_grad()
+                        method.after_step()
+                        weighting.after_step()
+                        if step >= averaged_from:
+                            mean.update(method)
                 if bar.update():  # the bar was just redrawn, so reading values slows nothing down
                     bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", **losses.latest(), refresh=False)
         entry = {"epoch": epoch + 1, "lr": base_lrs[0] * factor, "terms": losses.means()}
+        if weights := weighting.after_epoch(entry["terms"]):
+            entry["weights"] = weights
         require_finite_weights(method, epoch)
         entry["seconds"] = round(time.perf_counter() - began, 3)
 
@@ -156,7 +173,7 @@ def fit(
         if checkpoints:
             files.append_line(folder / "log.jsonl", entry)
             if last or checkpoints.due():
-                save(checkpoints, method, optimizer, mean, best, history)
+                save(checkpoints, method, weighting, optimizer, mean, best, history)
     bar.close()
 
     mean.apply(method)
@@ -250,7 +267,7 @@ class EpochLosses:
 
     def add(self, step: int, terms: Terms, index: Tensor) -> None:
         terms = {name: value.detach().float() for name, value in terms.items()}
-        self.count += 1
+        self.count = step + 1  # batches: each turn of one has terms of its own
         for name, value in terms.items():
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.recent.append((step, terms, index))
@@ -348,13 +365,19 @@ class Best:
 def save(
     checkpoints: files.Checkpoints,
     method: Method,
+    weighting: Weighting,
     optimizer: torch.optim.Optimizer,
     mean: WeightMean,
     best: Best,
     history: list[dict[str, Any]],
 ) -> None:
     """Everything that the rest of the run depends on."""
-    tensors = {"live": method.state_dict(), "mean": mean.tensors, "best": best.tensors}
+    tensors = {
+        "live": method.state_dict(),
+        "weighting": weighting.state_dict(),
+        "mean": mean.tensors,
+        "best": best.tensors,
+    }
     facts = {
         "history": history,
         "averaged": mean.count,
@@ -366,6 +389,7 @@ def save(
 def restore(
     checkpoints: files.Checkpoints,
     method: Method,
+    weighting: Weighting,
     optimizer: torch.optim.Optimizer,
     mean: WeightMean,
     best: Best,
@@ -376,6 +400,7 @@ def restore(
         return []
     tensors, optimizer_state, facts = found
     method.load_state_dict(tensors["live"])
+    weighting.load_state_dict(tensors.get("weighting", {}))
     optimizer.load_state_dict(optimizer_state)
     live = method.state_dict()  # for device and memory format
     mean.count = facts["averaged"]

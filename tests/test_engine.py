@@ -1,5 +1,6 @@
 """The loop: what it learns, what it writes, and that nothing can change a run unseen."""
 
+import itertools
 import json
 import math
 import os
@@ -222,6 +223,42 @@ def test_half_precision_and_channels_last_train() -> None:
     assert method.body[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert method.body[0].weight.dtype == torch.float32
     assert done.history[-1]["terms"]["depth"] < done.history[0]["terms"]["depth"]
+
+
+class Alternating(TinyMethod):
+    """The heads learn in turn 0, the body in turn 1."""
+
+    turns = 2
+
+    def training_step(self, *views: Batch, progress: float) -> Terms:
+        self.body.requires_grad_(self.turn == 1)
+        self.heads.requires_grad_(self.turn == 0)
+        terms = supervised_terms(TASKS, self.predict(views[0].images), views[0])
+        return {f"{name} {self.turn}": term for name, term in terms.items()}
+
+
+def test_turns_are_optimizer_steps_of_one_batch() -> None:
+    torch.manual_seed(0)
+    method, states = Alternating(), []
+
+    def remember(*_: object) -> None:
+        live = method.state_dict()
+        states.append([live[n].clone() for n in ("body.0.weight", "heads.depth.weight")])
+
+    after_step = method.after_step
+    method.after_step = lambda: (after_step(), remember())
+    remember()
+    done = run(method, TinyLoader(2), epochs=1)
+    assert method.steps == 4
+    moved = [
+        [not torch.equal(a, b) for a, b in zip(old, new, strict=True)]
+        for old, new in itertools.pairwise(states)
+    ]
+    assert moved == [[False, True], [True, False]] * 2
+    assert set(done.history[0]["terms"]) == {"semseg 0", "depth 0", "semseg 1", "depth 1"}
+    assert done.history[0]["terms"]["depth 0"] > 0.5  # a mean over batches, not over turns
+    with pytest.raises(ValueError, match="accumulate: expected 1 for a method that takes turns"):
+        run(Alternating(), accumulate=2)
 
 
 # --- evaluation --------------------------------------------------------------------------------

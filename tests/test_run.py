@@ -134,6 +134,16 @@ def test_a_run_is_recorded_and_not_trained_twice(store, trained) -> None:
     assert Experiment.from_dict(json.loads((folder / "experiment.json").read_text())).key in trained
 
 
+def test_an_experiment_chooses_how_terms_are_weighted(store) -> None:
+    weighted = TINY.replace(weighting="uncertainty", weighting_args={"initial": 0.0})
+    record, plain = go(weighted, store), go(TINY, store)
+    assert record.key != plain.key and record.weights_sha256 != plain.weights_sha256
+    assert record.history[0]["weights"] == pytest.approx(dict.fromkeys(TINY.tasks, 0.5), abs=0.01)
+    assert "weights" not in plain.history[0]
+    with pytest.raises(ValueError, match="did you mean 'mgda'"):
+        go(TINY.replace(weighting="mdga"), store)
+
+
 def test_a_trained_network_can_be_loaded(store) -> None:
     record = go(TINY, store)
     method = load_method(TINY, store)

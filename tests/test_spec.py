@@ -25,6 +25,13 @@ def test_golden_keys():
 def test_defaults_never_change():
     """Keys are made of what differs from them; a new field only adds to this list."""
     defaults = Experiment(numerics=0).to_dict()
+    added = {
+        "weighting": "uniform",
+        "weighting_args": {},
+        "backbone_args": {},
+        "augmentation": "scale_crop",
+    }
+    assert {name: defaults.pop(name) for name in added} == added
     text = json.dumps(defaults, sort_keys=True)
     assert hashlib.sha256(text.encode()).hexdigest()[:12] == "4a3ae5f94c8f"
 
@@ -48,6 +55,8 @@ def test_equal_experiments_have_equal_keys():
         {"tasks": ("depth", "semseg", "normals")},
         {"data_version": "2"},
         {"numerics": 2},
+        {"weighting": "dwa"},
+        {"weighting_args": {"temperature": 1.0}},
         {"thresholds": {"semseg": 0.8, "depth": 0.45}},
         {"teacher": PLAIN.replace(method="hitts", seed=1)},
         {"teacher": None},

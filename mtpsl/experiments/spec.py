@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mtpsl import NUMERICS
+from mtpsl.data.loader import Augmentation
 
 LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio"]
 
@@ -31,11 +32,13 @@ class Experiment:
     label_args: Mapping[str, Any] = field(default_factory=dict)
     label_seed: int = 0  # which images lose which labels; the same for every ``seed``
     augment: bool = True  # random scale-crop; the released code's only augmentation
+    augmentation: Augmentation = "scale_crop"  # what ``augment`` does; "turned" on PASCAL-Context
     flip: bool = False
 
     # model and method
     backbone: str = "segnet"  # a key of ``mtpsl.models.BACKBONES``
     width_factor: float = 1.0  # scales the backbone's channels
+    backbone_args: Mapping[str, Any] = field(default_factory=dict)  # such as pretrained weights
     method: str = "supervised"  # a key of ``mtpsl.methods.METHODS``
     method_args: Mapping[str, Any] = field(default_factory=dict)
     teacher: "Experiment | None" = None  # two-stage methods: whose discoveries supervise this run
@@ -43,6 +46,8 @@ class Experiment:
     # a pseudo label must exceed, or a share such as "50%"; the student's act on the teacher
 
     # optimization
+    weighting: str = "uniform"  # a key of ``mtpsl.weighting.WEIGHTINGS``
+    weighting_args: Mapping[str, Any] = field(default_factory=dict)
     epochs: int = 400
     batch_size: int = 8
     accumulate: int = 1

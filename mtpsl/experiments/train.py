@@ -24,6 +24,7 @@ from mtpsl.methods import Method, build_method
 from mtpsl.models.cost import cost
 from mtpsl.records import RunRecord, RunStore, environment
 from mtpsl.tasks import TaskSet
+from mtpsl.weighting import build_weighting
 
 REAL = {"rooms13": "nyud"}  # stand-in -> the data set on disk that it stands for
 EVAL_BATCH = 16  # images; metrics do not depend on it
@@ -102,7 +103,7 @@ def label(experiment: Experiment, dataset: Dataset) -> tuple[PartialLabels, Assi
         carries={name: dataset.carries(name) for name in names},
         **experiment.label_args,
     )
-    drop = experiment.method == "supervised" and experiment.teacher is None
+    drop = experiment.method in ("supervised", "mtan") and experiment.teacher is None
     partial = PartialLabels(dataset, assignment.select(experiment.tasks), drop_unlabeled=drop)
     return partial, assignment
 
@@ -116,7 +117,16 @@ def build(experiment: Experiment) -> Method:
             experiment.backbone,
             experiment.width_factor,
             experiment.method_args,
+            experiment.backbone_args,
         )
+
+
+def without_pretrained(experiment: Experiment) -> Experiment:
+    """The same network on random weights: nothing is read or downloaded to build it."""
+    args = experiment.backbone_args
+    return experiment.replace(
+        backbone_args={k: v for k, v in args.items() if not k.startswith("weights")}
+    )
 
 
 def load_method(
@@ -137,7 +147,7 @@ def load_method(
             f"run {experiment.key}: expected a finished run in {store.root}, found none; "
             "run it first"
         )
-    method = build(experiment)
+    method = build(without_pretrained(experiment))
     files.load_weights(method, store.weights(experiment.key))
     return method.to(device).eval()
 
@@ -168,6 +178,7 @@ def train(
     discovering = time.perf_counter() - began
 
     method = build(experiment)
+    weighting = build_weighting(experiment.weighting, method.tasks, experiment.weighting_args)
     with seeded(torch.device("cpu"), experiment.seed, "prepare"):
         method.prepare(EvalLoader(partial, EVAL_BATCH))
     method.to(device)
@@ -177,6 +188,7 @@ def train(
         seed=experiment.seed,
         views=method.views,
         augment=experiment.augment,
+        augmentation=experiment.augmentation,
         flip=experiment.flip,
         supervision=supervision,
         device=device,
@@ -194,6 +206,7 @@ def train(
         method,
         loader,
         epochs=experiment.epochs,
+        weighting=weighting,
         lr=experiment.lr,
         weight_decay=experiment.weight_decay,
         schedule=experiment.schedule,
