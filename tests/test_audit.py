@@ -4,7 +4,8 @@ import dataclasses
 
 import pytest
 
-from mtpsl.experiments import audit, hitts_printed
+from mtpsl.experiments import audit, hitts_printed, xtc, xtc_printed
+from mtpsl.experiments.printed import Printed
 
 
 def change(monkeypatch, name: str, row: str, column: str, value: float) -> None:
@@ -21,7 +22,8 @@ def test_known_state():
     report = audit.audit()
     assert len(report.deltas) == 54 and all(check.agrees for check in report.deltas)
     assert report.sums == 0
-    assert len(report.prose) == 30
+    assert len(report.prose) == 30 + 2
+    assert len(report.borrowed) == 9 and all(check.agrees for check in report.borrowed)
     (mismatch,) = [check for check in report.prose if not check.agrees]
     assert (mismatch.printed, mismatch.computed) == (0.9633, 0.9533)
     assert report.problems == ()
@@ -37,7 +39,12 @@ def test_golden_deltas():
 
 
 def test_every_delta_table_is_audited():
-    tables = [t for t in vars(hitts_printed).values() if isinstance(t, hitts_printed.Printed)]
+    tables = [
+        t
+        for paper in (hitts_printed, xtc_printed)
+        for t in vars(paper).values()
+        if isinstance(t, Printed)
+    ]
     assert {t.source for t in tables if "delta_mtl" in t.columns} == {
         t.source for t in audit.DELTA_TABLES
     }
@@ -48,7 +55,9 @@ def test_every_delta_table_is_audited():
 def test_main_passes_and_says_so(capsys):
     assert audit.main() == 0
     text = capsys.readouterr().out
-    assert "54 of 54" in text and "29 of 30" in text and "0.9533" in text
+    assert "54 of 54" in text and "31 of 32" in text and "0.9533" in text
+    assert "9 of 9" in text
+    assert text.index("errata of [HiTTs]") < text.index("errata of [XTC]")
     assert "Exactly the known errata remain." in text
 
 
@@ -72,3 +81,49 @@ def test_another_average_is_found(monkeypatch):
     report = audit.audit()
     assert sum(check.agrees for check in report.deltas) == 34
     assert len(report.problems) >= 20
+
+
+def test_errata_of_the_two_papers():
+    report = audit.audit()
+    recomputed = [(e.paper, e.where) for e in report.errata if e.remains is not None]
+    assert [where for paper, where in recomputed if paper == "XTC"] == [
+        "Table 1", "Table 2", "Table 3", "Table 4",  # the text source
+        "Table 1", "Table 2", "Table 2", "Table 3", "Table 3", "Table 3",  # words against cells
+        "Sec. 4.1",
+    ]  # fmt: skip
+    assert all(erratum.remains is not False for erratum in report.errata)
+
+
+def with_cell(monkeypatch, name: str, row: str, column: str, value: float) -> None:
+    """As if ``xtc`` answered a table with another printed cell."""
+    table = xtc.TABLES[name]
+    cells = list(table.row(row).printed)
+    cells[table.columns.index(column)] = value
+    rows = tuple(
+        dataclasses.replace(r, printed=tuple(cells)) if r.name == row else r for r in table.rows
+    )
+    monkeypatch.setitem(xtc.TABLES, name, dataclasses.replace(table, rows=rows))
+
+
+def test_a_new_contradiction_of_words_and_cells_is_found(monkeypatch, capsys):
+    with_cell(monkeypatch, "table6", "one/Ours (w/o reg)", "semseg/miou", 25.00)
+    assert audit.main() == 1
+    assert (
+        "new contradiction: [XTC, Table 6] Still better than SL: one/Ours (w/o reg) beats "
+        "one/Supervised Learning on segmentation" in capsys.readouterr().out
+    )
+
+
+def test_a_contradiction_that_vanished_is_found(monkeypatch, capsys):
+    with_cell(monkeypatch, "table2", "random/Supervised Learning", "depth/abs_err", 0.6324)
+    assert audit.main() == 1
+    text = capsys.readouterr().out
+    assert "known erratum vanished: Table 2" in text and "new contradiction" not in text
+
+
+def test_a_mistyped_cell_of_table_5_is_found(monkeypatch, capsys):
+    cells = {**xtc_printed.TABLE5.rows, "MTAN": (39.39, 0.5669, 28.89)}
+    changed = dataclasses.replace(xtc_printed.TABLE5, rows=cells)
+    monkeypatch.setattr(xtc_printed, "TABLE5", changed)
+    assert audit.main() == 1
+    assert "new mismatch: [XTC, Table 5] MTAN" in capsys.readouterr().out

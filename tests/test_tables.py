@@ -7,13 +7,15 @@ import torch
 from properties import TASKS, assert_terms_are_finite_scalars, discovered_by, random_batch
 
 from mtpsl import NUMERICS
+from mtpsl.data import find_class
 from mtpsl.experiments.profiles import PROFILES
 from mtpsl.experiments.register import TABLES
 from mtpsl.experiments.spec import Experiment
 from mtpsl.methods import Method, build_method
+from mtpsl.tasks import TaskSet
 
 EXPERIMENTS = {
-    (e.method, tuple(sorted(e.method_args.items())), e.tasks, e.teacher is not None): e
+    (e.dataset, e.method, str(dict(e.method_args)), e.weighting, e.tasks, e.teacher is not None): e
     for table in TABLES.values()
     for row in table.rows
     for e in row.experiments
@@ -28,9 +30,9 @@ GOLDEN = {
 }
 
 
-def built(experiment: Experiment) -> Method:
+def built(experiment: Experiment, tasks: TaskSet | None = None) -> Method:
     torch.manual_seed(0)
-    tasks = TASKS.subset(experiment.tasks)
+    tasks = tasks or find_class(experiment.dataset).tasks.subset(experiment.tasks)
     args = experiment.method_args
     method = build_method(experiment.method, tasks, experiment.backbone, 0.125, args)
     method.prepare([random_batch(tasks, images=6)])
@@ -56,7 +58,10 @@ def test_a_row_runs_or_says_why_not(name):
 @pytest.mark.parametrize("profile", PROFILES)
 def test_rows_of_a_table_differ_only_in_what_they_compare(profile):
     """One path for every method: same data, size, schedule and seeds in every row."""
-    varies = {"tasks", "label_setting", "method", "method_args", "teacher", "thresholds"}
+    varies = {
+        "tasks", "label_setting", "label_args", "method", "method_args", "teacher", "thresholds",
+        "weighting",
+    }  # fmt: skip
     for table in TABLES.values():
         settings = {
             str({k: v for k, v in PROFILES[profile](e).to_dict().items() if k not in varies})
@@ -68,7 +73,7 @@ def test_rows_of_a_table_differ_only_in_what_they_compare(profile):
 
 @pytest.mark.parametrize("name", GOLDEN[NUMERICS])
 def test_numbers_move_only_with_the_version(name):
-    method = built(Experiment(method=name))
+    method = built(Experiment(method=name), TASKS)
     terms = method.training_step(random_batch(), progress=0.0)
     measured = {t: value.item() for t, value in terms.items()}
     assert measured == pytest.approx(GOLDEN[NUMERICS][name], rel=1e-3), (

@@ -29,6 +29,7 @@ Arrays = dict[str, NDArray[Any]]
 
 EXAMPLES = 3  # test images in a qualitative figure
 TOKEN_IMAGES = 64  # test images whose fine-grained tokens Figure 7 collects
+DECIMALS, FINE_DECIMALS = 2, 4  # of maps, such as the centimeter; of values without a unit
 SCENES = 18  # first ones of the embedded training split that the overview chooses from
 SETTINGS: dict[str, dict[str, Any]] = {
     "full": {},
@@ -60,6 +61,7 @@ def describe(tasks: TaskSet) -> Arrays:
         "tasks": np.array(tasks.names),
         "titles": np.array([t.title.rstrip(".") for t in tasks]),
         "kinds": np.array([t.kind for t in tasks]),
+        "units": np.array([t.unit for t in tasks]),
     }
     return arrays | {f"{t.name}/classes": np.array(t.class_names) for t in tasks if t.class_names}
 
@@ -84,15 +86,20 @@ def shown(task: Task, maps: Tensor, valid: Tensor | None = None) -> NDArray[Any]
         valid: (B, 1, H, W) bool, for targets.
 
     Returns:
-        (B, H, W) uint8 class ids, (B, H, W) float16 to the centimeter or (B, H, W, 3) float16,
-        to two decimals; where not valid, ``Task.missing``.
+        (B, H, W) uint8 class ids, or to ``DECIMALS`` (B, H, W, 3) float16 unit vectors, (B, H, W)
+        float16 positive values or probabilities; where not valid, ``Task.missing``.
     """
     if task.kind == "classes" and maps.is_floating_point():
         maps = maps.argmax(1, keepdim=True)
+    if task.kind == "binary" and valid is None:
+        maps = maps.sigmoid()
     if valid is not None:
         maps = maps.masked_fill(~valid, task.missing)
     maps = maps.movedim(1, -1) if maps.shape[1] > 1 else maps[:, 0]
-    return maps.byte().cpu().numpy() if task.kind == "classes" else compact(maps, 2)
+    if task.kind == "classes":
+        return maps.byte().cpu().numpy()
+    # A disparity has no unit and spans less than one: what is a centimeter would be a step in it.
+    return compact(maps, DECIMALS if task.unit or task.kind != "positive" else FINE_DECIMALS)
 
 
 def compact(values: Tensor, decimals: int = 3) -> NDArray[Any]:

@@ -6,38 +6,7 @@ Hierarchical Task Tokens for Partially Annotated Dense Predictions.
 ``audit`` recomputes what can be recomputed from them; ``hitts`` answers them with runs.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
-NONE = float("nan")  # the paper prints a dash
-
-Cells = tuple[float, ...]
-
-
-@dataclass(frozen=True)
-class Printed:
-    """A table as printed: row name -> one cell a column.
-
-    A row's name is its label, with ``group/`` before it where the table has blocks.
-    """
-
-    source: str
-    columns: tuple[str, ...]
-    rows: Mapping[str, Cells]
-
-    def cell(self, row: str, column: str) -> float:
-        return self.rows[row][self.columns.index(column)]
-
-    def metrics(self, row: str) -> dict[str, float]:
-        """The row without its delta: metric key -> printed value."""
-        cells = zip(self.columns, self.rows[row], strict=True)
-        return {column: cell for column, cell in cells if column != "delta_mtl"}
-
-    def reference(self, row: str) -> str:
-        """The single-task row that the row's delta refers to: the one of its own group."""
-        own = f"{row.partition('/')[0]}/STL"
-        return own if own in self.rows else "STL"
-
+from mtpsl.experiments.printed import NONE, Printed
 
 NYUD_METRICS = (
     "semseg/miou",
@@ -57,7 +26,7 @@ PASCAL = (
     "semseg/miou",
     "human_parts/miou",
     "normals/mean_err",
-    "saliency/miou",
+    "saliency/sal_miou",
     "edges/ods_f",
     "delta_mtl",
 )
