@@ -17,12 +17,12 @@ DESCRIPTION = "Multi-task dense prediction from partially labeled data: four pap
 EPILOG = """\
 start here:
   python -m mtpsl list                      what can be reproduced, and how far it is
-  python -m mtpsl run table1                train every row of a table: seconds a row at smoke
-  python -m mtpsl show table1               printed and recorded numbers, and which claims hold
+  python -m mtpsl run hitts/table1          train every row of a table: seconds a row at smoke
+  python -m mtpsl show hitts/table1         printed and recorded numbers, and which claims hold
   python -m mtpsl reproduce                 every notebook, table and figure
 
 then:
-  python -m mtpsl run table1 --profile quick --seeds 3 --jobs 2
+  python -m mtpsl run hitts/table1 --profile quick --seeds 3 --jobs 2
   python -m mtpsl run --experiment runs/1a2b3c4d5e6f/experiment.json
   python -m mtpsl data check ~/nyuv2        what is in a folder, before training on it
   python -m mtpsl records --device cuda --jobs 4
@@ -196,6 +196,8 @@ def choose_table(name: str) -> "Table":
     fitting = [full for full in known if name in (full, full.partition("/")[2])]
     if len(fitting) == 1:
         return known[fitting[0]]
+    if fitting:
+        raise UsageError(f"table: expected one paper's, got {name!r}; say {' or '.join(fitting)}")
     words = [*known, *(full.partition("/")[2] for full in known)]
     raise UsageError(f"table: expected one of {list(known)}, got {name!r}{_nearest(name, words)}")
 
@@ -275,7 +277,8 @@ def make_parser() -> argparse.ArgumentParser:
     _add_profile(command, "smoke")
     _add_running(command, seeds=1)
     command.add_argument("--force", action="store_true", help="train again what is done")
-    command = add("show", show, "a table from the recorded results; trains nothing", "show table1")
+    summary = "a table from the recorded results; trains nothing"
+    command = add("show", show, summary, "show hitts/table1")
     command.add_argument("table", help="hitts/table1, or table1")
     command.add_argument("--format", choices=("markdown", "html", "csv"), default="markdown")
     add("audit", audit, "recompute the printed numbers that can be recomputed; list the errata")
@@ -296,7 +299,7 @@ def make_parser() -> argparse.ArgumentParser:
         "records",
         records,
         "train what is not recorded yet, seed 0 of every row first; stop and start at any time",
-        "records --only table1 --seeds 3 --jobs 2",
+        "records --only hitts/table1 --seeds 3 --jobs 2",
     )
     _add_profile(command, "quick")
     _add_running(command, seeds=3)

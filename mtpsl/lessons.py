@@ -178,3 +178,5 @@ def _typical(task: Task, batches: Sequence[Batch]) -> Tensor:
             return values.median(0).values
         case "direction":
             return torch.nn.functional.normalize(values.mean(0), dim=0)
+        case "binary":
+            return values.mean(0).logit(eps=1e-6)

@@ -168,7 +168,8 @@ def permuted(batch: Batch, order: Tensor) -> Batch:
 def take_turns(method: Method, batch: Batch) -> Terms:
     """The terms of every turn, whose gradients add up; every view is the same batch."""
     terms = {}
-    for method.turn in range(method.turns):
+    for turn in range(method.turns):
+        method.turn = turn
         mine = method.training_step(*[batch] * method.views, progress=0.0)
         torch.stack(list(mine.values())).sum().backward()
         terms |= mine

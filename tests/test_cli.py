@@ -63,7 +63,7 @@ def test_help_teaches_and_answers_at_once() -> None:
     code += "except SystemExit as e:\n    sys.exit(f'{e.code} {\"torch\" in sys.modules}')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr == "0 False\n"
-    for words in ("python -m mtpsl run table1", "exit status", "MTPSL_RUNS", "reproduce"):
+    for words in ("python -m mtpsl run hitts/table1", "exit status", "MTPSL_RUNS", "reproduce"):
         assert words in done.stdout
 
 
@@ -90,16 +90,17 @@ def test_some_commands_are_passed_on(capsys, command) -> None:
         ([], "COMMAND"),
         (["lst"], "did you mean 'list'?"),
         (["run"], "a table's name or --experiment"),
-        (["run", "table1", "--experiment", "x.json"], "a table's name or --experiment"),
+        (["run", "hitts/table1", "--experiment", "x.json"], "a table's name or --experiment"),
+        (["show", "table1"], "say hitts/table1 or xtc/table1"),
         (["run", "tabel1"], "did you mean 'table1'?"),
         (["show", "hits/table1"], "did you mean 'hitts/table1'?"),
-        (["run", "table1", "--profile", "smok"], "did you mean 'smoke'?"),
-        (["run", "table1", "--seeds", "0"], "--seeds: expected at least 1, got 0"),
-        (["run", "table1", "--seeds", "x"], "--seeds"),
+        (["run", "hitts/table1", "--profile", "smok"], "did you mean 'smoke'?"),
+        (["run", "hitts/table1", "--seeds", "0"], "--seeds: expected at least 1, got 0"),
+        (["run", "hitts/table1", "--seeds", "x"], "--seeds"),
         (["records", "--jobs", "0"], "--jobs: expected at least 1, got 0"),
         (["records", "--only", "tabel5"], "did you mean 'table5'?"),
-        (["run", "table1", "--device", "gpu"], "--device: expected auto, cpu"),
-        (["run", "table1", "--data", "nowhere"], "--data: expected a folder, got"),
+        (["run", "hitts/table1", "--device", "gpu"], "--device: expected auto, cpu"),
+        (["run", "hitts/table1", "--data", "nowhere"], "--data: expected a folder, got"),
         (["run", "--experiment", "nowhere.json"], "expected a file, got nowhere.json"),
         (["data", "check", "rooms"], "did you mean 'rooms13'?"),
         (["data"], "ACTION"),
@@ -115,7 +116,7 @@ def test_bad_usage_is_one_sentence_and_status_2(here, capsys, arguments, words) 
 
 def test_outside_a_checkout(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    status, _, err = call(capsys, "show", "table1")
+    status, _, err = call(capsys, "show", "hitts/table1")
     assert status == 2
     assert "expected a checkout" in err
 
@@ -143,7 +144,7 @@ def test_an_interrupt_is_no_traceback(here, tiny, capsys, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mtpsl.experiments.run.train_missing", interrupt)
-    status, _, err = call(capsys, "run", "table1")
+    status, _, err = call(capsys, "run", "hitts/table1")
     assert status == 1
     assert "goes on from here" in err
 
@@ -174,7 +175,7 @@ def test_an_experiment_in_a_file_is_a_run(here, capsys) -> None:
 
 def test_a_table_is_run_recorded_and_shown(here, tiny, capsys, monkeypatch) -> None:
     monkeypatch.setattr("mtpsl.experiments.profiles.PROFILES", {"smoke": lambda e: e, "quick": 0})
-    status, out, err = call(capsys, "run", "table1", "--device", "cpu", "--profile", "smoke")
+    status, out, err = call(capsys, "run", "hitts/table1", "--device", "cpu", "--profile", "smoke")
     assert status == 0
     assert "[1/1] table1 MTL seed 0" in err
     assert "computed now" in out and "0.6000" in out
@@ -186,14 +187,14 @@ def test_a_table_is_run_recorded_and_shown(here, tiny, capsys, monkeypatch) -> N
     assert (here / "runs/smoke/tiny/table1.json").is_file()
 
     (here / "figures").symlink_to(here / "runs/smoke")  # as if they were committed
-    status, out, _ = call(capsys, "show", "table1")
+    status, out, _ = call(capsys, "show", "hitts/table1")
     assert status == 0 and "recorded" in out
-    status, out, _ = call(capsys, "show", "table1", "--format", "csv")
+    status, out, _ = call(capsys, "show", "hitts/table1", "--format", "csv")
     assert status == 0 and out.startswith("setting,method,row")
     status, out, _ = call(capsys, "list")
     assert "recorded 1 of 1 rows at smoke" in out
     (here / "figures/tiny/table1.json").write_text("{}")
-    status, out, err = call(capsys, "show", "table1")
+    status, out, err = call(capsys, "show", "hitts/table1")
     assert status == 0 and "damaged" in err
 
 
@@ -201,7 +202,7 @@ def test_list_names_everything(here, capsys) -> None:
     (here / "notebooks/00_tour.py").touch()
     status, out, _ = call(capsys, "list")
     assert status == 0
-    for words in ("hitts/table1", "recorded 0 of 6 rows", "fig9", "00_tour", "not built yet"):
+    for words in ("hitts/table1", "recorded 0 of 10 rows", "fig9", "00_tour", "not built yet"):
         assert words in out
 
 

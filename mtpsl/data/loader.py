@@ -18,7 +18,6 @@ from mtpsl.batch import Batch, Discovered, Geometry
 from mtpsl.data.sample import Dataset
 from mtpsl.data.transforms import SCALES, draw_geometry, draw_turned, warp_batch
 
-
 Augmentation = Literal["scale_crop", "turned"]  # of ``data.transforms``
 
 

@@ -23,7 +23,7 @@ def save(
     *,
     stamp: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Writes ``<name>.png``, ``.npz`` and ``.json`` below ``folder`` and returns the picture's path.
+    """Writes ``<name>.png``, ``.npz`` and ``.json`` below ``folder``; returns the picture's path.
 
     The same arrays give the same bytes: no file holds a date or a version of a library. The
     picture is written last, so where it is new, so is the rest.
