@@ -6,15 +6,18 @@ import numpy as np
 import pytest
 import torch
 
+from mtpsl.data import DATASETS
 from mtpsl.data.check import (
     FIELD_OF_VIEW,
     OURS,
+    REPORTS,
     axes_name,
     check,
     check_folder,
     rank_axes,
 )
-from mtpsl.data.embedded.acceptance import NYUD, Finding
+from mtpsl.data.embedded.acceptance import Finding
+from mtpsl.data.embedded.rooms13_acceptance import NYUD
 from mtpsl.data.nyud import CLASSES
 
 H, W = 48, 64
@@ -140,7 +143,7 @@ def test_a_stand_in_answers_with_its_acceptance_tests(monkeypatch, tmp_path):
         seen.append((device, cache_dir))
         return [Finding("depth mean", "3.1", "2.8 to 4.1", True), Finding("void", "0.4", "0.1", ok)]
 
-    monkeypatch.setattr("mtpsl.data.check.acceptance_report", report)
+    monkeypatch.setitem(REPORTS, "rooms13", report)
     ok = True
     text, fine = check("rooms13", cache_dir=tmp_path)
     assert fine and "all 2 pass" in text and "depth mean" in text
@@ -148,6 +151,10 @@ def test_a_stand_in_answers_with_its_acceptance_tests(monkeypatch, tmp_path):
     text, fine = check("rooms13", device="meta")
     assert not fine and "1 of 2 fail" in text
     assert seen == [("cpu", tmp_path), ("meta", None)]
+
+
+def test_every_stand_in_has_acceptance_tests():
+    assert set(REPORTS) == {name for name, kind in DATASETS.items() if kind.stand_in}
 
 
 def test_neither_folder_nor_name(tmp_path):

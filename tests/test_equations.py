@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import importlib
+import re
 from pathlib import Path
 
 import pytest
@@ -11,43 +12,71 @@ import torch
 from mtpsl import batch, metrics
 from mtpsl.equations import FILES, PACKAGE, TERMS, find_equations, scan
 from mtpsl.experiments.spec import Experiment
-from mtpsl.methods import build_method
+from mtpsl.methods import build_method, consistency, cross_task
+from mtpsl.methods.consistency import SemiSupervised
+from mtpsl.methods.cross_task import XTC, Inputs, Link, find_links
 from mtpsl.methods.hitts import HiTTs, Trace
 from mtpsl.methods.quantize import Centers
+from mtpsl.models.mapping import MappingNet, PairNorm
+from mtpsl.models.multitask import Output
 from mtpsl.models.segnet import Features
-from mtpsl.tasks import TaskSet, depth, normals, semseg
+from mtpsl.tasks import Task, TaskSet, depth, normals, semseg
 
-NOTEBOOK = Path(__file__).parents[1] / "notebooks" / "10_hitts_method.py"
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NUMBERED = {"xtc": 4, "hitts": 13}  # equations that a paper numbers
 TASKS = TaskSet((semseg(tuple("abcd")), depth(), normals()))
 
-# Read in the paper and in the package, not generated: equation -> functions that compute it.
+# Read in the papers and in the package, not generated: equation -> functions that compute it.
 EXPECTED = {
-    1: {"HiTTs.learn_inter_task"},
-    2: {"HiTTs.learn_inter_task"},
-    3: {"HiTTs.derive_fine_tokens"},
-    4: {"HiTTs.trace", "score_mask"},
-    5: {"HiTTs.training_step"},
-    6: {"HiTTs.training_step"},
-    7: {"HiTTs.training_step"},
-    8: {"HiTTs.training_step"},
-    9: {"delta_mtl"},
-    10: {"Centers.expectation"},
-    11: {"mixture_loss"},
-    12: {"mixture_loss"},
-    13: {"mixture_loss", "HiTTs.mixture"},
+    "xtc": {
+        1: {"labeled_mean_terms"},
+        2: {"SemiSupervised.consistency"},
+        3: {"find_links", "cosine_distance"},
+        4: {"XTC.consistency"},
+    },
+    "hitts": {
+        1: {"HiTTs.learn_inter_task"},
+        2: {"HiTTs.learn_inter_task"},
+        3: {"HiTTs.derive_fine_tokens"},
+        4: {"HiTTs.trace", "score_mask"},
+        5: {"HiTTs.training_step"},
+        6: {"HiTTs.training_step"},
+        7: {"HiTTs.training_step"},
+        8: {"HiTTs.training_step"},
+        9: {"delta_mtl"},
+        10: {"Centers.expectation"},
+        11: {"mixture_loss"},
+        12: {"mixture_loss"},
+        13: {"mixture_loss", "HiTTs.mixture"},
+    },
 }
+PLACES = [place for paper in FILES for place in find_equations(paper)]
+
+every_paper = pytest.mark.parametrize("paper", FILES)
 
 
-def test_every_equation_is_where_the_map_says() -> None:
+@every_paper
+def test_every_equation_is_where_the_map_says(paper: str) -> None:
     found: dict[int, set[str]] = {}
-    for place in find_equations("hitts"):
+    for place in find_equations(paper):
         found.setdefault(place.equation, set()).add(place.function)
-    assert sorted(found) == list(range(1, 14))
-    missing = {n: names - found[n] for n, names in EXPECTED.items() if names - found[n]}
+    assert sorted(found) == list(range(1, NUMBERED[paper] + 1))
+    missing = {n: names - found[n] for n, names in EXPECTED[paper].items() if names - found[n]}
     assert not missing, "mark the statement with `# Eq. (n)` again"
 
 
-@pytest.mark.parametrize("place", find_equations("hitts"), ids=lambda p: f"{p.equation}-{p.line}")
+def test_no_citation_names_an_equation_that_the_paper_lacks() -> None:
+    cited = re.compile(r"\[(XTC|HiTTs), (?:[^\[\]]*, )?Eq\. ([^\]]+)\]")
+    found = set()
+    for file in PACKAGE.rglob("*.py"):
+        for paper, numbers in cited.findall(file.read_text()):
+            known = range(1, NUMBERED[paper.lower()] + 1)
+            assert {int(n) for n in re.findall(r"\d+", numbers)} <= set(known), (file, numbers)
+            found.add(paper)
+    assert found == {"XTC", "HiTTs"}
+
+
+@pytest.mark.parametrize("place", PLACES, ids=lambda p: f"{p.file}-{p.equation}-{p.line}")
 def test_every_place_exists(place) -> None:
     module = "mtpsl." + place.file.removesuffix(".py").replace("/", ".")
     function = importlib.import_module(module)
@@ -103,16 +132,24 @@ def test_an_unmarked_equation_is_missed() -> None:
 
 
 def test_every_symbol_has_the_name_it_is_said_to_have() -> None:
-    net = build_method("hitts", TASKS, "segnet", 0.125)
-    owners = {"HiTTs": dir(net), "metrics": dir(metrics), "Centers": [*Centers.__annotations__]}
-    for kind in (Trace, batch.Batch, batch.Discovered, Features, Experiment):
+    hitts, xtc = (build_method(name, TASKS, "segnet", 0.125) for name in ("hitts", "xtc"))
+    owners = {
+        "HiTTs": dir(hitts),
+        "XTC": dir(xtc),
+        "MappingNet": dir(xtc.mapping),
+        "PairNorm": dir(xtc.mapping.stages[0].norms[0]),
+        "Centers": [*Centers.__annotations__],
+    }
+    for kind in (metrics, cross_task, consistency, Inputs, SemiSupervised):
+        owners[kind.__name__.split(".")[-1]] = dir(kind)
+    for kind in (Trace, batch.Batch, batch.Discovered, Features, Output, Link, Task, Experiment):
         owners[kind.__name__] = [field.name for field in dataclasses.fields(kind)]
-    for term in TERMS["hitts"]:
+    for term in (term for terms in TERMS.values() for term in terms):
         owner, name = term.code.split(".")
         assert name in owners[owner], term.code
 
 
-def test_every_symbol_has_the_shape_it_is_said_to_have() -> None:
+def test_every_symbol_of_hitts_has_the_shape_it_is_said_to_have() -> None:
     torch.manual_seed(0)
     net: HiTTs = build_method("hitts", TASKS, "segnet", 0.125)
     net.prepare([images := _batch()])
@@ -138,6 +175,40 @@ def test_every_symbol_has_the_shape_it_is_said_to_have() -> None:
     assert len(checked) == 17
 
 
+def test_every_symbol_of_xtc_has_the_shape_it_is_said_to_have() -> None:
+    torch.manual_seed(0)
+    net: XTC = build_method("xtc", TASKS, "segnet", 0.125)
+    images = _batch()
+    output, inputs = net.net(images.images), Inputs({}, images)
+    maps, labels = output.predictions, images.targets
+    links = find_links(TASKS, images)
+    embedded = net.embed(links, Inputs(output.predictions, images))
+    sizes = {"B": 2, "n": 2, "H": 32, "W": 64, "D": 64, "h": 1, "w": 2, "P": 6}
+    norms = [m for m in net.mapping.stages.modules() if isinstance(m, PairNorm)]
+    values = {  # code name -> (shape, sizes that differ between tasks and layers)
+        "Batch.images": [(images.images.shape, {})],
+        "Output.predictions": [(maps[t.name].shape, {"O": t.channels}) for t in TASKS],
+        "Inputs.label": [(inputs.label(t, (0, 1)).shape, {"O": t.channels}) for t in TASKS],
+        "Output.bottleneck": [(output.bottleneck.shape, {})],
+        "Batch.labeled": [(m.shape, {}) for m in images.labeled.values()],
+        "Task.loss": [
+            (t.loss(maps[t.name], labels[t.name], images.mask(t.name)).shape, {}) for t in TASKS
+        ],
+        "cross_task.source_weights": [(cross_task.source_weights(links, 2).shape, {})],
+        "XTC.embed": [(m.shape, {}) for pair in embedded for m in pair],
+        "cross_task.cosine_distance": [(cross_task.cosine_distance(*embedded[0]).shape, {})],
+        "PairNorm.gamma": [(m.gamma.shape, {"M": m.num_features}) for m in norms],
+        "PairNorm.beta": [(m.beta.shape, {"M": m.num_features}) for m in norms],
+    }  # fmt: skip
+    assert set(values) == {term.code for term in TERMS["xtc"] if term.shape}
+    for term in TERMS["xtc"]:
+        for shape, own in values.get(term.code, ()):
+            known = sizes | own
+            expected = [known[s] if s in known else int(s) for s in term.shape.split()]
+            assert list(shape) == expected, term.code
+    assert isinstance(net.mapping, MappingNet) and len(net.mapping.pairs) == 6
+
+
 def _batch() -> batch.Batch:
     images = torch.rand(2, 3, 32, 64)
     direction = torch.nn.functional.normalize(images - 0.5, dim=1)
@@ -147,11 +218,12 @@ def _batch() -> batch.Batch:
     return batch.Batch(images, targets, shown, labeled, torch.arange(2))
 
 
-def test_the_notebook_checks_each_equation_in_a_cell() -> None:
-    tree = ast.parse(NOTEBOOK.read_text())
+@pytest.mark.parametrize("paper, name", [("xtc", "20_xtc_method"), ("hitts", "10_hitts_method")])
+def test_the_notebook_checks_each_equation_in_a_cell(paper: str, name: str) -> None:
+    tree = ast.parse((NOTEBOOKS / f"{name}.py").read_text())
     calls = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
     assert {"find_equations", "show_terms"} <= calls
     called = {name.split(".")[-1] for name in calls}
-    computed_by = {name.split(".")[-1] for names in EXPECTED.values() for name in names}
+    computed_by = {f.split(".")[-1] for names in EXPECTED[paper].values() for f in names}
     inside = {"mixture", "expectation"}  # reached through training_step and decode
     assert computed_by - inside <= called

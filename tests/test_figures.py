@@ -1,3 +1,6 @@
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -6,12 +9,13 @@ import torch.nn.functional as F
 from mtpsl.data import open_dataset
 from mtpsl.data.sample import Dataset, Sample
 from mtpsl.experiments import figure_arrays as arrays
+from mtpsl.experiments import xtc_figure_arrays as xtc
 from mtpsl.experiments.figure_arrays import Material
 from mtpsl.experiments.figures import FIGURES
-from mtpsl.experiments.register import TABLES
 from mtpsl.experiments.profiles import PROFILES
+from mtpsl.experiments.register import TABLES
 from mtpsl.methods import Method, build_method
-from mtpsl.tasks import TaskSet, depth, normals, semseg
+from mtpsl.tasks import TaskSet, depth, inverse_depth, normals, saliency, semseg
 
 CLASSES = ("floor", "wall", "chair", "sky")  # the last has no color of its own
 
@@ -43,7 +47,7 @@ class Noise(Dataset):
         return Sample(image, targets, {name: valid for name in targets})
 
 
-def method(name: str, **args: bool) -> Method:
+def method(name: str, **args: Any) -> Method:
     torch.manual_seed(0)
     built = build_method(name, Noise.tasks, "segnet", 0.125, args)
     built.prepare([Noise().load(range(6))])
@@ -54,7 +58,8 @@ def history(offset: float) -> list[dict]:
     """Four epochs, of which the second and the fourth were measured."""
     metrics = {"semseg/miou": 0.2 + offset, "depth/abs_err": 0.5, "normals/mean_err": 30.0}
     points = {"train": metrics, "test": {k: v + 0.1 for k, v in metrics.items()}}
-    entries = [{"epoch": epoch, "terms": {}} for epoch in (1, 2, 3, 4)]
+    terms = {"cross_task": 0.4, "regularizer": 0.6}
+    entries = [{"epoch": epoch, "terms": terms} for epoch in (1, 2, 3, 4)]
     return [e | {"metrics": points} if e["epoch"] % 2 == 0 else e for e in entries]
 
 
@@ -64,22 +69,27 @@ def every() -> dict[str, dict[str, np.ndarray]]:
     return all_arrays()
 
 
-def all_arrays() -> dict[str, dict[str, np.ndarray]]:
+def all_arrays(names: Sequence[str] = tuple(FIGURES)) -> dict[str, dict[str, np.ndarray]]:
     tokens, plain = method("hitts"), method("hitts", orthogonal_embeddings=False)
+    ours, baseline = method("xtc"), method("supervised")
     methods = {
-        "hitts/fig5": {"baseline": method("supervised"), "ours": tokens},
+        "hitts/fig5": {"baseline": baseline, "ours": tokens},
         "hitts/fig7": {"without": plain, "with": tokens},
         "hitts/fig8": {"plain": tokens},
         "hitts/fig9": {},
         "hitts/fig11": {"plain": tokens},
+        "xtc/fig1": {"ours": ours},
+        "xtc/fig2": {"ours": ours},
+        "xtc/fig3": {"ours": ours},
+        "xtc/fig4": {"sl": baseline, "ssl": tokens, "ours": ours},
+        "xtc/consistency": {"with": ours, "without": method("xtc", regularize=False)},
     }
     histories = {"without": history(0.0), "with": history(0.05)}
-    found = {
-        name: FIGURES[name].arrays(Material(methods=roles, histories=histories, test=Noise()))
+    materials = {
+        name: Material(methods=roles, histories=histories, test=Noise())
         for name, roles in methods.items()
     }
-    names = ("overview", "label_settings")
-    return found | {name: FIGURES[name].arrays(Material()) for name in names}
+    return {name: FIGURES[name].arrays(materials.get(name, Material())) for name in names}
 
 
 # ------------------------------------------------------------------ register
@@ -150,6 +160,22 @@ def test_shown_maps_keep_holes_and_take_the_likeliest_class() -> None:
     shown = arrays.shown(meters, torch.tensor([[[[1.234, 2.0]]]]), valid)
     assert shown[0, 0, 0] == np.float16(1.23) and np.isnan(shown[0, 0, 1])
     assert arrays.shown(vectors, torch.zeros(2, 3, 5, 7)).shape == (2, 5, 7, 3)
+
+
+def test_shown_binary_maps_are_probabilities_and_disparities_keep_their_digits() -> None:
+    valid = torch.tensor([True, True, False]).view(1, 1, 1, 3)
+    logits = torch.tensor([0.0, 20.0, -20.0]).view(1, 1, 1, 3)
+    assert arrays.shown(saliency(), logits).tolist() == [[[0.5, 1.0, 0.0]]]
+    label = arrays.shown(saliency(), torch.tensor([0.0, 1.0, 1.0]).view(1, 1, 1, 3), valid)
+    assert label[0, 0, :2].tolist() == [0.0, 1.0] and np.isnan(label[0, 0, 2])
+    disparity = torch.tensor([0.0163, 0.4, 0.1]).view(1, 1, 1, 3)
+    assert arrays.shown(inverse_depth(), disparity)[0, 0, 0] == np.float16(0.0163)
+
+
+def test_descriptions_name_units() -> None:
+    found = arrays.describe(Noise.tasks)
+    assert found["units"].tolist() == ["", "m", ""]
+    assert arrays.describe(TaskSet((inverse_depth(),)))["units"].tolist() == [""]
 
 
 def test_tokens_are_named_by_what_they_stand_for() -> None:
@@ -255,3 +281,116 @@ def test_label_settings_count_their_labels(every: dict) -> None:
     assert counts["one_label"] == [265, 265, 265]
     assert counts["few_shot"] == [10, 795, 795]
     assert sum(counts["ratio"]) == 795
+
+
+# ----------------------------------------------------------------------- XTC
+
+
+def test_one_label_rows_of_figure_1_show_every_task(every: dict) -> None:
+    found = every["xtc/fig1"]
+    assert found["labeled"].shape == (4, 3) and (found["labeled"].sum(1) == 1).all()
+    assert found["labeled"].any(0).all()
+    assert found["labeled"][0].tolist() == [False, False, True]  # of the pair's target
+    assert len(set(found["index"].tolist())) == 4
+
+
+@pytest.mark.parametrize("name", ["xtc/fig1", "xtc/fig2"])
+def test_shapes_of_a_diagram_are_those_of_the_network(every: dict, name: str) -> None:
+    found, built = every[name], method("xtc")
+    batch = Noise().load([int(found["index"][0])])
+    with torch.no_grad():
+        output = built.net(batch.images)
+    shapes = {k.removeprefix("shape/"): v.tolist() for k, v in found.items() if "shape/" in k}
+    assert shapes["image"] == [3, 32, 64] and shapes["input/semseg"] == [4, 32, 64]
+    assert shapes["bottleneck"] == list(output.bottleneck.shape[1:]) == [64, 1, 2]
+    assert shapes["decoder"] == list(output.features.shape[1:]) == [8, 32, 64]
+    assert shapes["stage/4"] == shapes["bottleneck"] and shapes["stage/0"] == [8, 16, 32]
+    assert shapes["layer/semseg"] == shapes["layer/normals"] == [8, 32, 64]
+    assert shapes["gamma/4"] == [6, 64]  # a row for each ordered pair of three tasks
+    assert {n: shapes[n][0] for n in Noise.tasks.names} == {"semseg": 4, "depth": 1, "normals": 3}
+    learned = {k.removeprefix("parameters/"): int(v) for k, v in found.items() if "param" in k}
+    parts = (learned["backbone"], *(learned[n] for n in Noise.tasks.names), learned["mapping"])
+    assert sum(parts) == sum(p.numel() for p in built.parameters())
+    assert learned["film"] == sum(p.numel() for p in built.mapping.film_parameters())
+    assert learned["layer/normals"] == 8 * (3 * 9 + 1) + 2 * 8  # Conv3x3 and BatchNorm
+
+
+def test_hooks_are_taken_off_and_the_method_is_left_alone() -> None:
+    built = method("xtc")
+    before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
+    material = Material(methods={"ours": built}, test=Noise())
+    for figure in (xtc.architecture, xtc.mapped_outputs):
+        first, again = figure(material), figure(material)
+        for key in first:
+            np.testing.assert_array_equal(first[key], again[key])  # NaN equals NaN
+    assert not built.training and not any(m._forward_hooks for m in built.modules())
+    assert all(torch.equal(before[name], t) for name, t in built.state_dict().items())
+
+
+def test_a_diagram_without_conditioning_has_no_film() -> None:
+    built = method("xtc", condition=False)
+    found = xtc.architecture(Material(methods={"ours": built}, test=Noise()))
+    assert int(found["parameters/film"]) == 0
+    assert not any("gamma" in key for key in found)
+
+
+def test_distances_in_a_diagram_are_cosine_distances_of_its_embeddings(every: dict) -> None:
+    found, built = every["xtc/fig2"], method("xtc")
+    s, t = (built.tasks[name] for name in xtc.PAIR)
+    batch, i = Noise().load(range(6)), int(found["index"][0])
+    with torch.no_grad():
+        output = built.net(batch.images)
+        m_s, m_t = xtc.embed(built, s, t, output.predictions, batch)
+    for name, a, b in (
+        ("consistency", m_s, m_t),
+        ("regularizer", m_s, output.bottleneck),
+    ):
+        unit = [F.normalize(m[i].flatten(1).double(), dim=0) for m in (a, b)]
+        by_hand = 1 - (unit[0] * unit[1]).sum(0).mean()
+        assert found[name][0] == pytest.approx(float(by_hand), abs=1e-5)
+    assert (found["weight"], found["regularizer_weight"]) == (2.0, 0.5)
+
+
+def test_mapped_outputs_belong_to_two_images_and_two_layers(every: dict) -> None:
+    found = every["xtc/fig3"]
+    assert found["images"].shape == (2, 32, 64, 3) and found["index"].tolist() == [1, 4]
+    for layer, size in (("first", (16, 32)), ("second_to_last", (2, 4))):
+        assert 0 < float(found[f"{layer}/explained"][0]) <= 1
+        for task in xtc.PAIR:
+            for role in ("ours", "truth"):
+                assert found[f"{layer}/{task}/{role}"].shape == (2, *size)
+
+
+def test_scores_are_those_of_one_image_in_printed_units(every: dict) -> None:
+    found = every["xtc/fig4"]
+    assert found["roles"].tolist() == ["sl", "ssl", "ours"]
+    assert found["depth/label"] == "AbS ↓" and not found["depth/higher_is_better"]
+    for i in range(2):
+        known = found["semseg/truth"][i] != 255
+        truth, ours = found["semseg/truth"][i][known], found["semseg/ours"][i][known]
+        either = [c for c in range(4) if ((truth == c) | (ours == c)).any()]
+        counts = [((truth == c) & (ours == c), (truth == c) | (ours == c)) for c in either]
+        iou = [both.sum() / any_.sum() for both, any_ in counts]
+        assert found["semseg/ours/score"][i] == pytest.approx(100 * np.mean(iou), abs=1e-3)
+        off = np.abs(found["depth/ours"][i].astype(float) - found["depth/truth"][i].astype(float))
+        assert found["depth/ours/score"][i] == pytest.approx(np.nanmean(off), abs=0.02)
+
+
+def test_terms_are_unweighted_means_over_pairs(every: dict) -> None:
+    found = every["xtc/consistency"]
+    assert found["with/epochs"].tolist() == [1, 2, 3, 4]
+    assert found["with/consistency"].tolist() == [0.1] * 4  # 0.4 = weight 2, two pairs an image
+    assert found["with/regularizer"].tolist() == [0.15] * 4  # 0.6 = 2 * 0.5, two distances a pair
+    assert "without/regularizer" not in found
+    assert len(found["pairs"]) == 6 and found["with/same"].shape == (6,)
+
+
+def test_a_constant_mapping_has_no_distance_between_images() -> None:
+    built = method("xtc")
+    with torch.no_grad():
+        built.mapping.stages[-1].norms[-1].gamma.zero_()
+        built.mapping.stages[-1].norms[-1].beta.fill_(1.0)
+    methods, histories = {"with": built}, {"with": history(0.0)}
+    found = xtc.consistency(Material(methods=methods, histories=histories, test=Noise()))
+    assert np.abs(found["with/same"]).max() < 1e-5 and np.abs(found["with/other"]).max() < 1e-5
+    assert found["with/feature"].min() > 0.01 and found["with/two_features"] > 0

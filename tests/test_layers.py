@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parents[1] / "mtpsl"
 # From the bottom up. A module may import from the rows below its own; its siblings it may not.
 ROWS = (
     ("equations", "files", "losses", "metrics", "registry"),
+    ("boundary",),
     ("tasks",),
     ("batch",),
     ("models", "data"),
@@ -18,7 +19,7 @@ ROWS = (
     ("engine", "records"),
     ("experiments",),
     ("plots",),
-    ("benchmark", "lessons", "notebook"),
+    ("benchmark", "benchmark_xtc", "lessons", "notebook"),
     ("__main__",),
 )
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}

@@ -9,11 +9,13 @@ import pytest
 from test_figures import all_arrays
 
 from mtpsl import plots
+from mtpsl.data.embedded import people21, rooms13, streets7
 from mtpsl.experiments.figures import FIGURES
 from mtpsl.experiments.profiles import PROFILES
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.plots import maps, scenes, style
 from mtpsl.records import RunStore
+from mtpsl.tasks import HUMAN_PARTS
 
 
 @pytest.fixture(scope="module")
@@ -43,15 +45,18 @@ def test_scalars_span_their_color_map_and_nan_is_a_hole() -> None:
     assert rgb[0, 3].tolist() == [0xDA, 0xDA, 0xDA]
 
 
-def test_classes_have_distinct_colors_and_void_its_own() -> None:
-    names = list(style.CLASS_COLORS)
+@pytest.mark.parametrize(
+    "names", [rooms13.CLASSES, streets7.CLASSES, people21.CLASSES, HUMAN_PARTS]
+)
+def test_classes_have_distinct_colors_and_void_its_own(names: tuple[str, ...]) -> None:
+    assert set(names) <= set(style.CLASS_COLORS)
     ids = np.array([[*range(len(names)), IGNORE_INDEX]], dtype=np.uint8)
     colors = style.classes_to_rgb(ids, names)[0].astype(int)
     distance = np.abs(colors[:, None] - colors[None]).sum(-1) + 999 * np.eye(len(colors))
     assert distance.min() > 60
     assert colors[-1].tolist() == [0x6B, 0x6B, 0x6B]
     handles = style.class_handles(names, [0, 2, IGNORE_INDEX])
-    assert [h.get_label() for h in handles] == ["bed", "ceiling", "void"]
+    assert [h.get_label() for h in handles] == [names[0], names[2], "void"]
 
 
 def test_maps_are_drawn_by_their_kind(every: dict) -> None:
@@ -62,6 +67,16 @@ def test_maps_are_drawn_by_their_kind(every: dict) -> None:
         assert maps.map_to_rgb(found, key, 0)[0, 0].tolist() == [0xDA, 0xDA, 0xDA]
     low, high = maps.value_range(found, "depth")
     assert 1 <= low < 1.2 and 4.8 < high <= 5
+    assert maps.unit_of(found, "depth") == "m"
+    assert maps.unit_of({k: v for k, v in found.items() if k != "units"}, "depth") == "m"
+
+
+def test_binary_maps_run_from_pale_to_dark_and_nan_is_a_hole() -> None:
+    found = {"tasks": np.array(["edges"]), "kinds": np.array(["binary"])}
+    found["edges/ours"] = np.array([[[0.0, 0.5, 1.0, np.nan]]], dtype=np.float16)
+    rgb = maps.map_to_rgb(found, "edges/ours", 0)[0].astype(int)
+    light = rgb.sum(-1)
+    assert light[0] > 700 > light[1] > light[2] and rgb[3].tolist() == [0xDA, 0xDA, 0xDA]
 
 
 # ------------------------------------------------------------------- figures
@@ -160,7 +175,9 @@ def test_an_unknown_figure_is_refused(every: dict, tmp_path) -> None:
 
 def test_an_unknown_name_suggests_the_nearest(tmp_path) -> None:
     with pytest.raises(ValueError, match="did you mean 'hitts/fig11'"):
-        plots.make_figure("hitts/fig_11", profile="smoke", store=RunStore(tmp_path), folder=tmp_path)
+        plots.make_figure(
+            "hitts/fig_11", profile="smoke", store=RunStore(tmp_path), folder=tmp_path
+        )
 
 
 def test_makes_a_figure_from_its_name(tmp_path) -> None:

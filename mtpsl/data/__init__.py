@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+from mtpsl.data.embedded.people21 import People21
 from mtpsl.data.embedded.rooms13 import Rooms13
+from mtpsl.data.embedded.streets7 import Streets7
 from mtpsl.data.nyud import Nyud
 from mtpsl.data.sample import Dataset
 from mtpsl.registry import look_up
 
 DATASETS: dict[str, type[Dataset]] = {
     "rooms13": Rooms13,
+    "streets7": Streets7,
+    "people21": People21,
     "nyud": Nyud,
 }
 """Name -> class. To add one, write ``data/<name>.py`` and a line here."""

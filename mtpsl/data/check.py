@@ -1,7 +1,7 @@
 """What is in a data set: a report for people who bring their own copy, or wonder about ours."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import permutations, product
 from pathlib import Path
@@ -11,9 +11,18 @@ import torch
 from torch import Tensor
 
 from mtpsl.data import DATASETS, find_class
-from mtpsl.data.embedded.acceptance import NYUD, acceptance_report, format_report
+from mtpsl.data.embedded import people21_acceptance, rooms13_acceptance, streets7_acceptance
+from mtpsl.data.embedded.acceptance import Finding, format_report
+from mtpsl.data.embedded.rooms13_acceptance import NYUD
 from mtpsl.data.nyud import CLASSES, FOLDERS, SPLITS, Nyud, find_root, fingerprint
 from mtpsl.data.sample import Sample
+
+REPORTS: dict[str, Callable[..., list[Finding]]] = {
+    "rooms13": rooms13_acceptance.acceptance_report,
+    "streets7": streets7_acceptance.acceptance_report,
+    "people21": people21_acceptance.acceptance_report,
+}
+"""Stand-in -> its acceptance tests, called with a device and the folder of the cache."""
 
 PUBLISHED = {"train": 795, "test": 654}  # images
 FIELD_OF_VIEW = 63.0  # degrees, horizontal: what the preprocessing left of NYUD-v2's camera
@@ -35,7 +44,7 @@ def check(
     """A report on a stand-in, by name, or on a folder in the NYUD-v2 ``.npy`` layout.
 
     Args:
-        name_or_path: ``"rooms13"``, or the folder ``nyuv2`` or its parent.
+        name_or_path: A key of ``REPORTS``, or the folder ``nyuv2`` or its parent.
         images: How many to read of each split of a folder, evenly spread.
         read_all: Reads them all.
         device: Where a stand-in's acceptance tests run; they take minutes on a CPU.
@@ -53,7 +62,7 @@ def check(
     if name not in DATASETS and Path(name).exists():
         return check_folder(Path(name), images=images, read_all=read_all)
     if find_class(name).stand_in:
-        findings = acceptance_report(device, cache_dir)
+        findings = REPORTS[name](device, cache_dir)
         return format_report(findings), all(finding.ok for finding in findings)
     raise ValueError(f"path: expected the folder of {name} on disk, got its name; name the folder")
 

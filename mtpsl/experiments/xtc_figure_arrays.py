@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.batch import Batch
@@ -96,11 +97,11 @@ def _diagram(method: XTC, batch: Batch, chosen: int) -> Arrays:
     """What both diagrams show of image ``chosen`` of a batch.
 
     ``<task>/ours`` (1, H, W, ...) predictions; ``pair`` names source and target; ``embedding/
-    source``, ``embedding/target`` and ``embedding/image`` (h, w) are m(y^_s), m(y_t) and f on the
-    first principal component of all three; ``consistency`` and ``regularizer`` (2,) their cosine
-    distances. ``shape/...`` is the shape, without the batch, of what leaves a module and
-    ``parameters/...`` how many numbers it learns, both from ``trace_shapes``; ``weight`` and
-    ``regularizer_weight`` are the method's.
+    source``, ``embedding/target`` and ``embedding/image`` (h, w) are m(y^_s), m(y_t) and f, each
+    position of unit length, on the first principal component of all three; ``consistency`` (1,)
+    and ``regularizer`` (2,) their cosine distances. ``shape/...`` is the shape, without the batch,
+    of what leaves a module and ``parameters/...`` how many numbers it learns, both from
+    ``trace_shapes``; ``weight`` and ``regularizer_weight`` are the method's.
     """
     tasks = method.tasks
     s, t = (tasks[name] for name in PAIR)
@@ -109,6 +110,7 @@ def _diagram(method: XTC, batch: Batch, chosen: int) -> Arrays:
     (m_s, m_t), f = embed(method, s, t, output.predictions, batch), output.bottleneck.float()
     one = slice(chosen, chosen + 1)
     stacked = torch.stack([m_s[chosen], m_t[chosen], f[chosen]])
+    stacked = F.normalize(stacked, dim=1)  # as their cosines see them
     points, _ = principal_components(stacked.movedim(1, -1).double().cpu(), count=1)
     for name, plane in zip((*SIDES, "image"), points[..., 0], strict=True):
         arrays[f"embedding/{name}"] = np.round(plane.numpy(), 4).astype(np.float32)

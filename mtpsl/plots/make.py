@@ -11,7 +11,7 @@ from mtpsl.experiments.figure_arrays import Arrays, Material
 from mtpsl.experiments.figures import FIGURES
 from mtpsl.experiments.profiles import get_profile
 from mtpsl.experiments.run import bind_data, load_method, open_split, resolve_device, run
-from mtpsl.plots import hitts, scenes
+from mtpsl.plots import hitts, scenes, xtc, xtc_diagrams
 from mtpsl.plots.files import footer, save
 from mtpsl.records import RunStore, commit
 from mtpsl.registry import look_up
@@ -22,6 +22,11 @@ DRAW: dict[str, Callable[[Arrays], Figure]] = {
     "hitts/fig8": hitts.draw_fig8,
     "hitts/fig9": hitts.draw_fig9,
     "hitts/fig11": hitts.draw_fig11,
+    "xtc/fig1": xtc_diagrams.draw_fig1,
+    "xtc/fig2": xtc_diagrams.draw_fig2,
+    "xtc/fig3": xtc.draw_fig3,
+    "xtc/fig4": xtc.draw_fig4,
+    "xtc/consistency": xtc.draw_consistency,
     "overview": scenes.draw_overview,
     "label_settings": scenes.draw_label_settings,
 }

@@ -1,12 +1,15 @@
 """Dense maps as pictures: one grid and one set of legends for every figure that shows them."""
 
 from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from mtpsl.experiments.figure_arrays import Arrays
 from mtpsl.plots.style import (
+    BINARY_MAP,
     DEPTH_MAP,
     QUIET,
     Image,
@@ -19,6 +22,10 @@ from mtpsl.plots.style import (
 
 GAP, GROUP_GAP = 0.05, 0.2  # inches between panels, between groups of panels
 HEADER, SIDE, LEGEND, FOOTER = 0.5, 0.1, 0.6, 0.24  # inches around them
+ENTRY, LETTER = 0.34, 0.066  # inches of a class in a legend without its name, of one letter of it
+LINE = 0.2  # inches of a line of classes
+KEY_WIDTHS = {"positive": 2.9, "binary": 1.9, "direction": 3.15}  # inches that a key takes
+KEY_LINE = 0.38  # inches of a line of those keys
 
 Column = tuple[str, str]  # (key of the arrays, label above it)
 Group = tuple[str, Sequence[Column]]  # (title above it, columns)
@@ -29,16 +36,30 @@ def kind_of(arrays: Arrays, task: str) -> str:
     return str(arrays["kinds"][list(arrays["tasks"]).index(task)])
 
 
+def titles_of(arrays: Arrays) -> dict[str, str]:
+    """Task -> its title, in order."""
+    return dict(zip(map(str, arrays["tasks"]), map(str, arrays["titles"]), strict=True))
+
+
 def map_to_rgb(arrays: Arrays, key: str, index: int) -> Image:
     """Map ``index`` of ``arrays["<task>/..."]`` -> (H, W, 3) uint8, by the task's kind."""
     task, values = key.partition("/")[0], arrays[key][index]
     match kind_of(arrays, task):
         case "classes":
             return classes_to_rgb(values, list(arrays[f"{task}/classes"]))
+        case "binary":
+            return scalar_to_rgb(values, BINARY_MAP, 0, 1)
         case "positive":
             return scalar_to_rgb(values, DEPTH_MAP, *value_range(arrays, task))
         case _:
             return normals_to_rgb(values)
+
+
+def unit_of(arrays: Arrays, task: str) -> str:
+    """The unit of a task's values, empty where it has none."""
+    if "units" not in arrays:  # older files name none, and hold meters
+        return "m"
+    return str(arrays["units"][list(arrays["tasks"]).index(task)])
 
 
 def value_range(arrays: Arrays, task: str) -> tuple[float, float]:
@@ -97,42 +118,127 @@ def image_grid(
     return sheet, spans
 
 
-def note(axes: Axes, text: str) -> None:
+def note(axes: Axes, text: str, **how: Any) -> None:
     """A word in the lower left corner of a panel, readable on any picture."""
     if text:
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.2}
-        axes.text(0.025, 0.045, text, transform=axes.transAxes, fontsize=6.5, va="bottom", bbox=box)
+        how = {"fontsize": 6.5, "va": "bottom", "bbox": box} | how
+        axes.text(0.025, 0.045, text, transform=axes.transAxes, **how)
 
 
 def legends(sheet: Sheet, arrays: Arrays, keys: Sequence[str], top: float) -> None:
-    """One line of classes, and below it what the colors of depth and normals mean."""
-    left = sheet.width / 2 - 2.2
-    for task, title in zip(arrays["tasks"], arrays["titles"], strict=True):
-        mine = [key for key in keys if key.partition("/")[0] == task]
-        match kind_of(arrays, task):
-            case "classes":
-                ids = np.unique(np.concatenate([arrays[key].ravel() for key in mine]))
-                class_legend(sheet, list(arrays[f"{task}/classes"]), ids.tolist(), top)
-            case "positive":
-                low, high = value_range(arrays, task)
-                sheet.text(left, top + 0.38, title, va="center", fontsize=8)
-                sheet.bar(left + 0.75, top + 0.33, 1.2, DEPTH_MAP, low, high, "m")
-                left += 2.9
-            case _:
-                sheet.text(left, top + 0.38, title, va="center", fontsize=8)
-                sheet.sphere(left + 0.62, top + 0.22, 0.32)
-                words = "as on a ball seen from the camera"
-                sheet.text(left + 1.02, top + 0.38, words, va="center", fontsize=8, color=QUIET)
+    """Lines of classes for each task that has some, and below them what other colors mean.
+
+    It takes ``legend_height`` inches, ``LEGEND`` at most where one task has classes that fit into
+    one line.
+
+    Args:
+        sheet: Wide enough for one key.
+        arrays: What is drawn from.
+        keys: The maps that are drawn; only classes that occur in them are named.
+        top: Where the legend begins, in inches.
+    """
+    parts = _legend_parts(arrays, keys, sheet.width)
+    several = len(parts.classes) > 1
+    for task, title, ids, lines in parts.classes:
+        prefix = f"{title}:" if several else ""
+        class_legend(sheet, list(arrays[f"{task}/classes"]), ids, top, prefix)
+        top += lines * LINE
+    for line in parts.keys:
+        left = sheet.width / 2 - sum(KEY_WIDTHS[kind] for _, _, kind in line) / 2
+        for task, title, kind in line:
+            _key(sheet, arrays, task, title, kind, left, top + KEY_LINE / 2)
+            left += KEY_WIDTHS[kind]
+        top += KEY_LINE
 
 
-def class_legend(sheet: Sheet, names: Sequence[str], ids: Sequence[int], top: float) -> None:
-    """The classes ``ids`` in one centered line, or in as many as the sheet's width needs."""
+def legend_height(arrays: Arrays, keys: Sequence[str], width: float) -> float:
+    """Inches that ``legends`` needs below a grid, with some air."""
+    parts = _legend_parts(arrays, keys, width)
+    return 0.1 + LINE * sum(lines for *_, lines in parts.classes) + KEY_LINE * len(parts.keys)
+
+
+class _Parts(NamedTuple):
+    """What a legend holds, line by line."""
+
+    classes: list[tuple[str, str, list[int], int]]  # task, its title, class ids, lines they take
+    keys: list[list[tuple[str, str, str]]]  # lines of (task, its title, its kind)
+
+
+def _legend_parts(arrays: Arrays, keys: Sequence[str], width: float) -> _Parts:
+    drawn = {key.partition("/")[0] for key in keys}
+    named = titles_of(arrays).items()
+    tasks = [(task, title, kind_of(arrays, task)) for task, title in named if task in drawn]
+    several = sum(kind == "classes" for *_, kind in tasks) > 1  # then each begins with a title
+    classes, lines, taken = [], [], width
+    for task, title, kind in tasks:
+        if kind == "classes":
+            mine = [arrays[key].ravel() for key in keys if key.partition("/")[0] == task]
+            ids = np.unique(np.concatenate(mine)).tolist()
+            names = _labels(list(arrays[f"{task}/classes"]), ids, f"{title}:" if several else "")
+            classes.append((task, title, ids, -(-len(names) // _columns(names, width))))
+            continue
+        if taken + KEY_WIDTHS[kind] > width:
+            lines.append([])
+            taken = 0.0
+        lines[-1].append((task, title, kind))
+        taken += KEY_WIDTHS[kind]
+    return _Parts(classes, lines)
+
+
+def _labels(names: Sequence[str], ids: Sequence[int], title: str) -> list[str]:
+    """What a legend of classes says, in order."""
+    said = [str(handle.get_label()) for handle in class_handles(names, ids)]
+    return [title, *said] if title else said
+
+
+def _columns(labels: Sequence[str], width: float) -> int:
+    """Into how many columns of a legend these words fit, read line by line."""
+    for columns in range(len(labels), 1, -1):
+        longest = (max(map(len, labels[column::columns])) for column in range(columns))
+        if sum(ENTRY + LETTER * letters for letters in longest) <= width:
+            return columns
+    return 1
+
+
+def _key(
+    sheet: Sheet, arrays: Arrays, task: str, title: str, kind: str, left: float, middle: float
+) -> None:
+    """The colors of one task that has no classes, around the height ``middle``."""
+    sheet.text(left, middle, title, va="center", fontsize=8)
+    match kind:
+        case "positive":
+            low, high = value_range(arrays, task)
+            unit = unit_of(arrays, task)
+            sheet.bar(left + 0.95, middle - 0.05, 1.2, DEPTH_MAP, low, high, unit)
+        case "binary":
+            sheet.bar(left + 0.55, middle - 0.05, 0.9, BINARY_MAP, 0, 1, "")
+        case _:
+            sheet.sphere(left + 0.62, middle - 0.16, 0.32)
+            words = "as on a ball seen from the camera"
+            sheet.text(left + 1.02, middle, words, va="center", fontsize=8, color=QUIET)
+
+
+def class_legend(
+    sheet: Sheet, names: Sequence[str], ids: Sequence[int], top: float, title: str = ""
+) -> None:
+    """The classes ``ids`` in one centered line, or in as many as the sheet's width needs.
+
+    A title comes first, in the place of a class.
+    """
     handles = class_handles(names, ids)
+    if title:
+        handles.insert(0, Line2D([], [], linestyle="", label=title))
+    columns = _columns([str(handle.get_label()) for handle in handles], sheet.width)
+    lines = -(-len(handles) // columns)
+    # A legend is filled column by column; put so, it reads line by line.
+    order = [line * columns + column for column in range(columns) for line in range(lines)]
+    handles = [handles[i] for i in order if i < len(handles)]
     sheet.figure.legend(
         handles=handles,
         loc="upper center",
         bbox_to_anchor=(0.5, 1 - top / sheet.height),
-        ncols=min(len(handles), int(sheet.width / 0.82)),
+        ncols=columns,
         handletextpad=0.1,
         columnspacing=1.0,
         borderpad=0,

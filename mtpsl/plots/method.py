@@ -166,18 +166,80 @@ def draw_normal_centers(normals: Image, ids: Image, centers: Image) -> Figure:
 
 
 @styled
-def draw_views(arrays: Arrays) -> Figure:
-    """Two rows an image: clean with the box that its view shows, then the view; maps follow.
+def draw_distances(
+    panels: Mapping[str, Mapping[str, Image]], levels: Mapping[str, float] | None = None
+) -> Figure:
+    """Cosine distances over optimizer steps, a panel a training, all on one scale.
+
+    Args:
+        panels: Title -> name -> (steps,) values.
+        levels: Name -> a value that the curves are to be compared with: a dotted line.
+    """
+    wide, gap, top = 3.4, 0.55, 0.4
+    sheet = Sheet(0.1 + len(panels) * (wide + gap), top + 2.1 + 0.5)
+    highest = max(float(np.max(y)) for curves in panels.values() for y in curves.values())
+    for column, (title, curves) in enumerate(panels.items()):
+        axes = sheet.axes(gap + column * (wide + gap), top, wide, 2.1)
+        for i, (name, values) in enumerate(curves.items()):
+            dashes = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))[i % 4]
+            steps = np.arange(1, len(values) + 1)
+            axes.plot(steps, values, color=CYCLE[i], linestyle=dashes, linewidth=2, label=name)
+        for name, value in (levels or {}).items():
+            axes.axhline(value, color=QUIET, linestyle=":", linewidth=1)
+            axes.text(steps[-1], value, name, fontsize=7, color=QUIET, va="bottom", ha="right")
+        axes.set_title(title, fontsize=9, weight="bold")
+        axes.set(ylim=(-0.02, 1.1 * max(highest, *(levels or {"": 0}).values())), xlabel="step")
+    sheet.figure.axes[0].set_ylabel("cosine distance")
+    axes.legend(loc="center right", bbox_to_anchor=(1.0, 0.3), fontsize=7.5)
+    return sheet.figure
+
+
+@styled
+def draw_known(arrays: Arrays) -> Figure:
+    """A row an image: the image and, task by task, its label or the prediction in its place.
+
+    Args:
+        arrays: ``describe(tasks)``, ``images`` (N, H, W, 3), ``<task>/known`` (N, H, W, ...) as it
+            is shown, ``<task>/truth`` for the colors of depth, and ``labeled`` (N, K) bool.
+    """
+    tasks = [str(name) for name in arrays["tasks"]]
+    columns = list(zip(tasks, map(str, arrays["titles"]), strict=True))
+    groups = [("", [("images", "Image")])]
+    groups += [("What is known of it", [(f"{name}/known", title) for name, title in columns])]
+
+    def draw(key: str, i: int) -> Image:
+        return arrays["images"][i] if key == "images" else map_to_rgb(arrays, key, i)
+
+    def note(key: str, i: int) -> str:
+        if key == "images":
+            return ""
+        known = arrays["labeled"][i][tasks.index(key.partition("/")[0])]
+        return "label" if known else "prediction"
+
+    sheet, _ = image_grid(arrays, groups, draw, panel=1.75, notes=note)
+    keys = [f"{name}/known" for name in tasks]
+    legends(sheet, arrays, keys, sheet.height - FOOTER - LEGEND + 0.1)
+    return sheet.figure
+
+
+@styled
+def draw_views(
+    arrays: Arrays, title: str = "Pseudo labels", names: tuple[str, str] = ("clean", "view")
+) -> Figure:
+    """Two rows an image: one with the box that its view shows, then the view; maps follow.
 
     Args:
         arrays: ``describe(tasks)``, ``images`` (2N, H, W, 3) with every clean image before its
-            view, ``<task>/truth`` of the same rows, ``confidence`` (2N, h, w) in [0, 1] and
-            ``box`` (N, 4) top, left, height, width in pixels.
+            view, ``<task>/truth`` of the same rows, ``box`` (N, 4) top, left, height, width in
+            pixels and, if there is one to show, ``confidence`` (2N, h, w) in [0, 1].
+        title: Above the maps.
+        names: Of the two rows of an image.
     """
     tasks = list(zip(arrays["tasks"], arrays["titles"], strict=True))
     groups = [("", [("images", "Image")])]
-    groups += [("Pseudo labels", [(f"{name}/truth", str(title)) for name, title in tasks])]
-    groups += [("Features", [("confidence", "one channel")])]
+    groups += [(title, [(f"{name}/truth", str(words)) for name, words in tasks])]
+    if "confidence" in arrays:
+        groups += [("Features", [("confidence", "one channel")])]
 
     def draw(key: str, i: int) -> Image:
         if key == "images":
@@ -187,7 +249,7 @@ def draw_views(arrays: Arrays) -> Figure:
         return map_to_rgb(arrays, key, i)
 
     def note(key: str, i: int) -> str:
-        return ("view", "clean")[i % 2 == 0] if key == "images" else ""
+        return names[i % 2] if key == "images" else ""
 
     sheet, _ = image_grid(arrays, groups, draw, panel=1.75, notes=note)
     rows, columns = len(arrays["images"]), len(sheet.figure.axes) // len(arrays["images"])

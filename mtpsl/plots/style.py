@@ -44,9 +44,12 @@ RULES = {
 CYCLE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">", "p", "h", "d")
 DEPTH_MAP, SCORE_MAP, AFFINITY_MAP = "viridis", "magma", "RdBu_r"
+BINARY_MAP = "Blues"  # of a probability, or of a label that is 0 or 1
 
-# Large and dull regions get pale colors, small and telling ones get strong ones.
+# Large and dull regions get pale colors, small and telling ones get strong ones. A name has one
+# color in every data set; within a set no two colors are alike.
 CLASS_COLORS = {
+    # rooms13
     "bed": "#3B6FB6",
     "books": "#8C2D5E",
     "ceiling": "#F1E9D2",
@@ -60,6 +63,41 @@ CLASS_COLORS = {
     "tv": "#1F2A54",
     "wall": "#C3CFD9",
     "window": "#7CC8F2",
+    # streets7
+    "flat": "#B9AEC4",
+    "construction": "#C9A27C",
+    "object": "#F2C230",
+    "nature": "#5E9E52",
+    "sky": "#BFE3F7",
+    "human": "#C2255C",
+    "vehicle": "#2B4C9B",
+    # people21
+    "background": "#ECE9E2",
+    "aeroplane": "#9DC3E6",
+    "bicycle": "#F2C230",
+    "bird": "#8FD14F",
+    "boat": "#1F6FB2",
+    "bottle": "#00C2A8",
+    "bus": "#F77F00",
+    "car": "#24396E",
+    "cat": "#B5651D",
+    "cow": "#6B3E26",
+    "diningtable": "#C9B458",
+    "dog": "#F4A98A",
+    "horse": "#8A8F2A",
+    "motorbike": "#6A3D9A",
+    "person": "#E0218A",
+    "pottedplant": "#1E7B3A",
+    "sheep": "#A0A0B8",
+    "train": "#7B1E3A",
+    "tvmonitor": "#5B6BD6",
+    # human parts, from the head down
+    "head": "#D1432B",
+    "torso": "#2B4C9B",
+    "upper arm": "#F0932B",
+    "lower arm": "#F4D03F",
+    "upper leg": "#2E7D4F",
+    "lower leg": "#8FD14F",
 }
 OTHER_COLORS = tuple(to_rgb(colormaps["tab20"](i)) for i in range(20))
 VOID_COLOR, HOLE_COLOR = "#6B6B6B", "#DADADA"  # no class; no depth or normal

@@ -1,37 +1,21 @@
-"""What rooms13 has to fulfill: exact geometry and the statistics of the set it stands in for."""
+"""What every stand-in has to fulfill: the shared parts of the acceptance reports.
 
-from collections.abc import Sequence
-from pathlib import Path
-from typing import NamedTuple
+Each stand-in has a module ``<name>_acceptance`` with the statistics of the set it stands in for
+and a function ``acceptance_report(device, cache_dir)`` made of these parts.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mtpsl.batch import Batch
-from mtpsl.data.embedded import probes, rooms13
 from mtpsl.data.embedded.raycast import BOX, SPHERE, Camera, Rays, Shapes, make_rays, trace
-from mtpsl.data.embedded.rooms13_render import Surface, surface
+from mtpsl.data.embedded.rendered import Rendered
+from mtpsl.tasks import Task
 
-# NYUD-v2, 654 test images: percent of labeled pixels, and of images, that show the class.
-NYUD = {
-    "bed": (4.9, 24),
-    "books": (0.79, 22),
-    "ceiling": (1.6, 25),
-    "chair": (3.9, 44),
-    "floor": (11.8, 86),
-    "furniture": (16.7, 85),
-    "objects": (14.6, 99),
-    "picture": (2.7, 59),
-    "sofa": (3.7, 23),
-    "table": (4.3, 48),
-    "tv": (0.51, 8),
-    "wall": (28.4, 97),
-    "window": (6.1, 51),
-}
-DEPTH_MEAN, DEPTH_MEDIAN = (2.8, 4.1), (2.5, 3.3)  # m, the range over NYUD-v2 images
-TOLERANCE = 0.15  # relative, on the depth ranges
-VOID = (0.10, 0.17)  # share of pixels without a class
 LEAST_SHARE, LEAST_IMAGES = 0.2, 4.0  # percent, of every class
 
 EXACT = 1e-4  # m and unit length: float32 against a closed form in float64
@@ -47,14 +31,24 @@ class Finding(NamedTuple):
     ok: bool
 
 
-def acceptance_report(
-    device: torch.device | str = "cpu", cache_dir: str | Path | None = None
-) -> list[Finding]:
-    """All acceptance tests, the probe ladder included: a few minutes on two cores."""
-    dataset = rooms13.Rooms13("test", height=96, width=128, images=400, cache_dir=cache_dir)
-    batches = [dataset.load(range(i, i + 50)) for i in range(0, len(dataset), 50)]
-    findings = [*geometry(), *class_shares(batches), *depths(batches)]
-    return findings + [Finding(*line) for line in probes.ladder(device, cache_dir)]
+class Surface(Protocol):
+    """What is seen through the pixel centers, as far as the geometry checks need it."""
+
+    @property
+    def instance(self) -> Tensor:
+        """(H, W) int64."""
+
+    @property
+    def depth(self) -> Tensor:
+        """(H, W) float32 m; any number where nothing is hit."""
+
+    @property
+    def normals(self) -> Tensor:
+        """(3, H, W) float32, camera frame; any numbers where nothing is hit."""
+
+    @property
+    def cosine(self) -> Tensor:
+        """(H, W) float32: of the angle between normal and view; NaN where nothing is hit."""
 
 
 def format_report(findings: Sequence[Finding]) -> str:
@@ -71,13 +65,35 @@ def format_report(findings: Sequence[Finding]) -> str:
     return "\n".join([line.rstrip() for line in lines] + [verdict])
 
 
-def geometry(scenes: int = 8) -> list[Finding]:
-    """Depth and normals against closed forms, and against each other on generated scenes."""
+def between(
+    name: str, value: float, low: float, high: float, pattern: str = "{:.2f}", unit: str = ""
+) -> Finding:
+    """A finding that a value lies in a range."""
+    value_text, low_text, high_text = (pattern.format(v) for v in (value, low, high))
+    expected = f"{low_text} to {high_text} {unit}".rstrip()
+    return Finding(name, f"{value_text} {unit}".rstrip(), expected, low <= value <= high)
+
+
+def in_batches(dataset: Rendered, size: int = 50) -> list[Batch]:
+    """A whole data set, some images at a time."""
+    starts = range(0, len(dataset), size)
+    return [dataset.load(range(i, min(i + size, len(dataset)))) for i in starts]
+
+
+def geometry(seen: Sequence[tuple[Surface, Camera]], step: float = 0.004) -> list[Finding]:
+    """Depth and normals against closed forms, and against each other on generated scenes.
+
+    Args:
+        seen: Surfaces of some scenes and the cameras that saw them.
+        step: See ``slope_error``.
+    """
     sphere, box = sphere_error(), box_error()
-    seen = [surface(rooms13.scene("test", i)[0], 288, 384) for i in range(scenes)]
-    length = max(float((s.normals.square().sum(dim=0).sqrt() - 1).abs().max()) for s in seen)
-    facing = min(float(s.cosine.min()) for s in seen)
-    slope = float(torch.cat([slope_error(s, i) for i, s in enumerate(seen)]).quantile(0.99))
+    surfaces = [(s, s.cosine.isfinite()) for s, _ in seen]
+    length = max(
+        float((s.normals.square().sum(dim=0).sqrt() - 1)[hit].abs().max()) for s, hit in surfaces
+    )
+    facing = min(float(s.cosine[hit].min()) for s, hit in surfaces)
+    slope = float(torch.cat([slope_error(s, c, step) for s, c in seen]).quantile(0.99))
     return [
         Finding("sphere against closed form", f"{sphere:.1e}", f"< {EXACT:.0e}", sphere < EXACT),
         Finding("box against closed form", f"{box:.1e}", f"< {EXACT:.0e}", box < EXACT),
@@ -135,13 +151,14 @@ def box_error() -> float:
     return float(max(error, np.abs(seen - normal)[:, known].max()))
 
 
-def slope_error(seen: Surface, index: int) -> Tensor:
+def slope_error(seen: Surface, camera: Camera, step: float = 0.004) -> Tensor:
     """Degrees between normals and central differences of depth, where the surface is smooth.
 
     Args:
-        seen: Scene ``index`` of the test split.
+        seen: What ``camera`` saw.
+        camera: Of which only the focal length matters.
+        step: Of depth, as far as a neighbor may leave the tangent plane of a smooth surface; m.
     """
-    camera = rooms13.scene("test", index)[0].camera
     height, width = seen.depth.shape
     level = make_rays(Camera(np.zeros(3), np.eye(3), camera.focal), height, width, 1)
     point = torch.stack([level.centers(d) for d in level.direction]).double() * seen.depth
@@ -155,53 +172,46 @@ def slope_error(seen: Surface, index: int) -> Tensor:
         smooth = smooth & ((seen.normals[window] * inner).sum(dim=0) > 0.999)
         # A step between parallel planes: the neighbor leaves the tangent plane.
         off = ((point[window] - point[:, 1:-1, 1:-1]) * inner).sum(dim=0).abs()
-        smooth = smooth & (off < 0.004)
+        smooth = smooth & (off < step)
     cosine = (normal * inner).sum(dim=0)[smooth].clamp(-1, 1)
     return torch.rad2deg(torch.acos(cosine))
 
 
-def class_shares(batches: Sequence[Batch]) -> list[Finding]:
-    """Shares of pixels and images of every class, and of pixels without a class."""
-    classes = len(rooms13.CLASSES)
-    pixels, images, total, void = torch.zeros(classes), torch.zeros(classes), 0, 0.0
+def class_shares(
+    batches: Sequence[Batch],
+    task: Task,
+    real: Mapping[str, tuple[float, float | None]],
+    *,
+    factor: float = 2.0,
+    void: tuple[float, float] | None = None,
+) -> list[Finding]:
+    """Shares of pixels and images of every class, and of pixels without a class.
+
+    Args:
+        batches: With targets of ``task``.
+        task: One whose pixels hold class ids.
+        real: Class name -> percent of labeled pixels in the real set, and of its images.
+        factor: By which a share of pixels may be off, either way.
+        void: Range of the share of pixels without a class; None to leave it out.
+    """
+    classes = len(task.class_names)
+    pixels, images, total, unlabeled = torch.zeros(classes), torch.zeros(classes), 0, 0.0
     for batch in batches:
-        for ids, valid in zip(batch.targets["semseg"], batch.valid["semseg"], strict=True):
+        for ids, valid in zip(batch.targets[task.name], batch.valid[task.name], strict=True):
             counts = torch.bincount(ids[valid], minlength=classes)
             pixels, images = pixels + counts, images + (counts > 0)
-            total, void = total + 1, void + float((~valid).float().mean())
+            total, unlabeled = total + 1, unlabeled + float((~valid).float().mean())
     findings = []
-    for name, n, shown in zip(rooms13.CLASSES, pixels.tolist(), images.tolist(), strict=True):
-        share, frequency, real = 100 * n / float(pixels.sum()), 100 * shown / total, NYUD[name][0]
-        low, high = max(real / 2, LEAST_SHARE), real * 2
+    for name, n, shown in zip(task.class_names, pixels.tolist(), images.tolist(), strict=True):
+        share, frequency = 100 * n / float(pixels.sum()), 100 * shown / total
+        low, high = max(real[name][0] / factor, LEAST_SHARE), real[name][0] * factor
         ok = low <= share <= high and frequency >= LEAST_IMAGES
         measured = f"{share:.2f} % of pixels, {frequency:.0f} % of images"
         expected = f"{low:.2f} to {high:.2f} %, >= {LEAST_IMAGES:.0f} %"
         findings.append(Finding(name, measured, expected, ok))
-    void /= total
-    expected = f"{100 * VOID[0]:.0f} to {100 * VOID[1]:.0f} %"
-    ok = VOID[0] <= void <= VOID[1]
-    return [*findings, Finding("void", f"{100 * void:.1f} % of pixels", expected, ok)]
-
-
-def depths(batches: Sequence[Batch]) -> list[Finding]:
-    """Depth statistics of single images, averaged."""
-    means, medians, holes = [], [], []
-    for batch in batches:
-        for depth in batch.targets["depth"]:
-            known = depth[depth.isfinite()]
-            means.append(float(known.mean()))
-            medians.append(float(known.median()))
-            holes.append(1 - known.numel() / depth.numel())
-    findings = []
-    for name, values, (low, high) in (
-        ("mean depth", means, DEPTH_MEAN),
-        ("median depth", medians, DEPTH_MEDIAN),
-    ):
-        low, high, value = low * (1 - TOLERANCE), high * (1 + TOLERANCE), float(np.mean(values))
-        expected = f"{low:.2f} to {high:.2f} m"
-        findings.append(Finding(name, f"{value:.2f} m", expected, low <= value <= high))
-    hole = float(np.mean(holes))
-    return [
-        *findings,
-        Finding("depth holes", f"{100 * hole:.1f} % of pixels", "0.5 to 15 %", 0.005 < hole < 0.15),
-    ]
+    if void is None:
+        return findings
+    unlabeled /= total
+    expected = f"{100 * void[0]:.0f} to {100 * void[1]:.0f} %"
+    ok = void[0] <= unlabeled <= void[1]
+    return [*findings, Finding("void", f"{100 * unlabeled:.1f} % of pixels", expected, ok)]

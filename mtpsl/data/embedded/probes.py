@@ -1,76 +1,83 @@
-"""How hard rooms13 is: small networks that see only a part of what there is to see.
+"""How hard a stand-in is: small networks that see only a part of what there is to see.
 
 A stand-in is useful if color and position alone do not solve it, a network that sees shapes does
 better, and the tasks inform each other without one settling the other pixel by pixel.
 """
 
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.batch import Batch
-from mtpsl.data.embedded.rooms13 import TASKS, Rooms13
+from mtpsl.data.embedded.acceptance import Finding
 from mtpsl.tasks import TaskSet
 
-SIZE = (48, 64)
-IMAGES, TESTED = 600, 150
-MOST_MIOU, LEAST_GAIN = 0.20, 1.4  # of the pixel probe; of the small network over it
-PERFECT = {"semseg": 0.95, "depth": 0.05, "normals": 2.0}
 
-Line = tuple[str, str, str, bool]  # name, measured, expected, ok
+@dataclass(frozen=True)
+class Ladder:
+    """What the probes of a stand-in are asked. The bounds are of the first task's headline."""
+
+    tasks: TaskSet
+    text: str  # a format of one headline metric per task, in order
+    perfect: Mapping[str, float]  # task -> headline that no function of a single pixel reaches
+    most: float  # that position and color of a pixel may reach
+    gain: float  # of a small network over that, a ratio
+    weights: Mapping[str, float] = field(default_factory=dict)  # of losses trained jointly, else 1
+
+    def format(self, found: Mapping[str, float]) -> str:
+        return self.text.format(*(found[name] for name in self.tasks.names))
 
 
-def ladder(device: torch.device | str = "cpu", cache_dir: str | Path | None = None) -> list[Line]:
-    """The probe ladder, one line a rung."""
-    train, test = (
-        Rooms13(split, height=SIZE[0], width=SIZE[1], images=n, cache_dir=cache_dir)
-        .load(range(n))
-        .to(device)
-        for split, n in (("train", IMAGES), ("test", TESTED))
-    )
-    prior = _pixel_probe(train, test, (), rgb=False)
-    pixel = _pixel_probe(train, test, (), rgb=True)
-    miou = pixel["semseg"]
-    lines = [
-        ("position only", _text(prior), "", True),
-        ("position and color", _text(pixel), f"mIoU <= {MOST_MIOU:.0%}", miou <= MOST_MIOU),
+def ladder(spec: Ladder, train: Batch, test: Batch) -> list[Finding]:
+    """The probe ladder, one finding a rung.
+
+    Args:
+        spec: Tasks and bounds.
+        train: Fully labeled images that the probes are trained on; sides divisible by 8.
+        test: Those they are judged on.
+    """
+    tasks, first = spec.tasks, spec.tasks.names[0]
+    prior = _pixel_probe(spec, train, test, (), rgb=False)
+    pixel = _pixel_probe(spec, train, test, (), rgb=True)
+    most = f"mIoU <= {spec.most:.0%}"
+    findings = [
+        Finding("position only", spec.format(prior), "", True),
+        Finding("position and color", spec.format(pixel), most, pixel[first] <= spec.most),
     ]
-    for source in TASKS:
-        found = _pixel_probe(train, test, (source.name,), rgb=False)
+    for source in tasks:
+        found = _pixel_probe(spec, train, test, (source.name,), rgb=False)
         for name, value in found.items():
-            low, high = sorted((prior[name], PERFECT[name]))
-            between = f"between {low:.3f} and {high:.3f}"
-            line = (f"{source.name} -> {name}, a pixel", f"{value:.3f}", between)
-            lines.append((*line, low < value < high))
-    everything = torch.ones(IMAGES, len(TASKS), dtype=torch.bool)
-    one = F.one_hot(torch.arange(IMAGES) % len(TASKS), len(TASKS)).bool()
-    full, partial = (_network_probe(train, test, labeled) for labeled in (everything, one))
-    gain = full["semseg"] / miou
-    lines.append(
-        ("small network", _text(full), f"mIoU >= {LEAST_GAIN} x the pixel's", gain >= LEAST_GAIN)
-    )
+            low, high = sorted((prior[name], spec.perfect[name]))
+            expected = f"between {low:.3f} and {high:.3f}"
+            name = f"{source.name} -> {name}, a pixel"
+            findings.append(Finding(name, f"{value:.3f}", expected, low < value < high))
+    everything = torch.ones(len(train), len(tasks), dtype=torch.bool)
+    one = F.one_hot(torch.arange(len(train)) % len(tasks), len(tasks)).bool()
+    full, partial = (_network_probe(spec, train, test, labeled) for labeled in (everything, one))
+    gain = f"mIoU >= {spec.gain:g} x the pixel's"
+    enough = full[first] / pixel[first] >= spec.gain
     worse = all(
         full[t.name] > partial[t.name] if t.higher_is_better else full[t.name] < partial[t.name]
-        for t in TASKS
+        for t in tasks
     )
-    lines.append(("small network, one label", _text(partial), "worse on every task", worse))
-    return lines
-
-
-def _text(found: dict[str, float]) -> str:
-    values = (found[t.name] for t in TASKS)
-    return "mIoU {:.1%}, depth {:.3f} m, normals {:.1f} deg".format(*values)
+    return [
+        *findings,
+        Finding("small network", spec.format(full), gain, enough),
+        Finding("small network, one label", spec.format(partial), "worse on every task", worse),
+    ]
 
 
 def _pixel_probe(
-    train: Batch, test: Batch, sources: tuple[str, ...], *, rgb: bool
+    spec: Ladder, train: Batch, test: Batch, sources: tuple[str, ...], *, rgb: bool
 ) -> dict[str, float]:
     """A perceptron on single pixels: their position, perhaps color, and labels of other tasks."""
-    tasks = TASKS.subset(tuple(t for t in TASKS.names if t not in sources))
-    inputs, test_inputs = (_inputs(batch, sources, rgb) for batch in (train, test))
+    tasks = spec.tasks.subset(tuple(t for t in spec.tasks.names if t not in sources))
+    inputs, test_inputs = (
+        _inputs(batch, spec.tasks.subset(sources), rgb) for batch in (train, test)
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         channels, out = inputs.shape[1], sum(t.channels for t in tasks)
@@ -80,21 +87,23 @@ def _pixel_probe(
         ).to(inputs.device)
     labeled = torch.ones(len(train), len(tasks), dtype=torch.bool)
     # Every fourth pixel in both directions is plenty for a function of a single pixel.
-    _fit(net, tasks, inputs, train, labeled, epochs=16, lr=6e-3, batch_size=24, stride=4)
+    weights = spec.weights
+    _fit(net, tasks, inputs, train, labeled, weights, epochs=16, lr=6e-3, batch_size=24, stride=4)
     return _score(net, tasks, test_inputs, test)
 
 
-def _network_probe(train: Batch, test: Batch, labeled: Tensor) -> dict[str, float]:
+def _network_probe(spec: Ladder, train: Batch, test: Batch, labeled: Tensor) -> dict[str, float]:
     """A small U-Net on the image, with the labels marked in ``labeled`` (N, K)."""
+    tasks = spec.tasks
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = _UNet(16, sum(t.channels for t in TASKS)).to(train.images.device)
-    inputs, test_inputs = (_inputs(batch, (), True) for batch in (train, test))
-    _fit(net, TASKS, inputs, train, labeled, epochs=18, lr=6e-3, batch_size=8)
-    return _score(net, TASKS, test_inputs, test)
+        net = _UNet(16, sum(t.channels for t in tasks)).to(train.images.device)
+    inputs, test_inputs = (_inputs(batch, tasks.subset(()), True) for batch in (train, test))
+    _fit(net, tasks, inputs, train, labeled, spec.weights, epochs=18, lr=6e-3, batch_size=8)
+    return _score(net, tasks, test_inputs, test)
 
 
-def _inputs(batch: Batch, sources: tuple[str, ...], rgb: bool) -> Tensor:
+def _inputs(batch: Batch, sources: TaskSet, rgb: bool) -> Tensor:
     count, _, height, width = batch.images.shape
     device = batch.images.device
     y = torch.linspace(-1, 1, height, device=device).view(1, 1, -1, 1)
@@ -102,11 +111,11 @@ def _inputs(batch: Batch, sources: tuple[str, ...], rgb: bool) -> Tensor:
     parts = [x.expand(count, 1, height, width), y.expand(count, 1, height, width)]
     if rgb:
         parts.append(batch.images * 2 - 1)
-    for name in sources:
-        target, valid = batch.targets[name], batch.valid[name]
-        if TASKS[name].kind == "classes":
-            ids = torch.where(valid, target, TASKS[name].channels).squeeze(1)
-            parts.append(F.one_hot(ids).movedim(-1, 1).float())
+    for task in sources:
+        target, valid = batch.targets[task.name], batch.valid[task.name]
+        if task.kind == "classes":
+            ids = torch.where(valid, target, task.channels).squeeze(1)
+            parts.append(F.one_hot(ids, task.channels + 1).movedim(-1, 1).float())
         else:
             parts.append(torch.where(valid, target, 0.0))
     return torch.cat(parts, dim=1)
@@ -123,6 +132,7 @@ def _fit(
     inputs: Tensor,
     batch: Batch,
     labeled: Tensor,
+    weights: Mapping[str, float],
     *,
     epochs: int,
     lr: float,
@@ -143,7 +153,8 @@ def _fit(
                 weight = labeled[rows, k].to(inputs.device).float()
                 mask, target = batch.valid[task.name][rows], batch.targets[task.name][rows]
                 error = task.loss(prediction, target[grid], mask[grid])
-                loss = loss + (error * weight).sum() / weight.sum().clamp(min=1)
+                mean = (error * weight).sum() / weight.sum().clamp(min=1)
+                loss = loss + mean * weights.get(task.name, 1.0)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

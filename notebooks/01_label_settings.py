@@ -1,0 +1,452 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Label settings: what is withheld, and what that does to a comparison
+#
+# Every table of this repository is about learning from labels that are not all there. Before asking which method does that best, this notebook asks three plainer questions. *Which labels are there?* *What keeps a method from seeing the others?* *And when two methods differ, which number says so?*
+#
+# 1. five settings, drawn
+# 2. balance: why labels are not left to coin flips
+# 3. seeds: what varies between two runs, and what must not
+# 4. labels that an image cannot carry: people
+# 5. why withheld labels are overwritten: a leak that a mask hides
+# 6. Δ_MTL: one table, three averages, two verdicts
+# 7. exercises, with solutions
+
+# %% tags=["parameters"]
+profile: str = "smoke"
+data_root: str = ""
+device: str = "auto"
+seed: int = 0
+use_cache: bool = True
+
+# %%
+from mtpsl.notebook import setup, show, show_table
+
+session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
+
+# %% [markdown]
+# ## 1. Five settings
+#
+# | setting | an image keeps | in the papers |
+# | --- | --- | --- |
+# | `full` | every label | the upper end of a table |
+# | `one_label` | one label | "one" [XTC], "One-Label" [HiTTs] |
+# | `random_labels` | 1 to K−1 of its K labels | "random" [XTC], "Random-Labels" [HiTTs] |
+# | `few_shot` | all labels but one task's, which only ten images keep | [HiTTs, Table 7] |
+# | `ratio` | one label, shared unevenly among the tasks | "1:9" and "9:1" [XTC, Table 4] |
+#
+# > **Predict.** 795 images, three tasks: 2385 labels. How many of them does each setting leave? Which setting leaves the fewest labels, and which the fewest to *one* task?
+
+# %%
+import pandas
+
+from mtpsl.data.labels import assign
+
+TASKS = ("semseg", "depth", "normals")
+asked = {"full": {}, "one_label": {}, "random_labels": {}, "few_shot": {"task": "semseg"}}
+asked["ratio"] = {"ratio": "1:1:8"}
+drawn = {name: assign(name, 795, TASKS, **args) for name, args in asked.items()}
+lines = {name: a.counts | {"labels": int(a.labeled.sum())} for name, a in drawn.items()}
+show_table(pandas.DataFrame(lines).T, caption="How many of 795 images keep each label.")
+
+# %% [markdown]
+# Each column of the picture is an image, each row a task. One-label has a single colored square in a column, random-labels has one or two; few-shot is full but for ten squares in one row, so few that you may have to look for them.
+
+# %%
+from mtpsl.lessons import both
+
+how = session.how | {"folder": session.output, "seed": session.seed}
+settings = both("label_settings", session.recorded, **how)["computed now"]
+show(settings.figure, alt=settings.alt, caption=settings.caption)
+
+# %% [markdown]
+# *Few labels and few labels of one task are different problems.* In `one_label` every task suffers alike. In `few_shot` two tasks have all they need, and the question is whether they can carry the third. `ratio` lies between: still one label an image, but a task may have a tenth of them.
+
+# %% [markdown]
+# ## 2. Balance
+#
+# "At random" could mean that every image flips a coin. Here it does not: how *many* labels a task keeps is fixed by the setting, chance decides only *which* images keep them. In `random_labels` even the patterns are counted out.
+#
+# > **Predict.** Had each of the 795 images drawn one of three tasks independently, how far would the counts of two tasks typically be apart: 3, 30 or 300?
+
+# %%
+import torch
+
+dice = torch.Generator().manual_seed(session.seed)
+flips = torch.randint(3, (1000, 795), generator=dice)
+counts = torch.stack([(flips == task).sum(1) for task in range(3)], dim=1)  # (1000, 3)
+apart = (counts.max(1).values - counts.min(1).values).float()
+print(f"coin flips: {apart.mean():.0f} apart on average, up to {apart.max():.0f} in 1000 draws")
+print("counted out:", drawn["one_label"].counts)
+
+# %%
+patterns = pandas.DataFrame(drawn["random_labels"].labeled.numpy(), columns=TASKS)
+keeps = patterns.apply(lambda row: " + ".join(row.index[row]), axis=1)
+print(keeps.value_counts().sort_index().to_string())
+
+# %% [markdown]
+# Half of the images keep one label, half keep two, and each of the six patterns is as frequent as the others of its size. Uneven counts would not be *wrong*, but they would favor one task by luck, in all rows of a table at once, where no number of training seeds shows it.
+#
+# The same holds for shares that do not divide: whole numbers come from rounding down and giving what is left to the largest remainders.
+
+# %%
+for ratio in ("1:9", "9:1", "1:2"):
+    print(ratio, assign("ratio", 2975, ("semseg", "depth"), ratio=ratio).counts)
+
+# %% [markdown]
+# The first two lines are the blocks of [XTC, Table 4] at the size of Cityscapes: at 1:9 segmentation keeps its label on a tenth of the images.
+
+# %% [markdown]
+# ## 3. Seeds
+#
+# An experiment has two seeds. `seed` draws initial weights, the order of images and their augmentation; `label_seed` draws which labels are kept. *Within a table the label seed never changes*, so every row and every training seed learns from the same labels.
+#
+# > **Predict.** Two one-label assignments with different label seeds. On what share of the images do they keep the same label?
+
+# %%
+one, other = (assign("one_label", 795, TASKS, seed=s) for s in (0, 1))
+same = (one.labeled == other.labeled).all(dim=1).float().mean()
+print("hashes", one.hash, other.hash)
+print(f"the same label on {100 * same:.0f} % of the images")
+
+# %% [markdown]
+# About a third, as for two strangers: another label seed is another problem, and a method may look better on one of them by luck. The hash is how to tell. It depends on the content alone and is stored with each run, so two numbers can be compared if, and only if, their hashes agree.
+#
+# A single-task network takes its *column* of the common assignment, not an assignment of its own. Images without its label teach it nothing and are left out.
+
+# %%
+from mtpsl.data.labels import PartialLabels
+from mtpsl.experiments.profiles import get_profile
+from mtpsl.experiments.run import bind_data, open_split
+from mtpsl.experiments.xtc import TABLE2
+
+row = TABLE2.row("one/Supervised Learning").experiments[0]
+experiment = bind_data(get_profile(session.profile)(row), session.data_root)
+train = open_split(experiment, "train", session.data_root)
+kept = assign("one_label", len(train), train.tasks.names)
+for task in train.tasks.names:
+    single = PartialLabels(train, kept.select((task,)), drop_unlabeled=True)
+    print(f"{task:<8} {len(single)} of {len(train)} images")
+
+# %% [markdown]
+# ## 4. Labels that an image cannot carry
+#
+# So far each image could have had each label. On PASCAL-Context it is not so: *human parts* are annotated where there are humans. Its stand-in **people21** does the same: five tasks, and the parts are void wherever nobody is in the picture. Normals are missing on some classes, as in the real set.
+
+# %%
+from mtpsl.data import open_dataset
+from mtpsl.experiments.figure_arrays import describe, picture, shown
+from mtpsl.lessons import draw_predictions
+
+people = open_dataset("people21", "train", height=64, width=64, images=100)
+able = people.carries("human_parts")
+everything = people.load(range(len(people)))
+parts = everything.targets["human_parts"]  # (100, 1, H, W), 0 where no part is, 255 where void
+largest = ((parts > 0) & (parts < 255)).sum((1, 2, 3)).argsort(descending=True, stable=True)
+rows = [*largest[:2].tolist(), *(~able).nonzero().flatten()[:2].tolist()]
+
+# %%
+arrays = describe(people.tasks) | {"images": picture(everything.images)[rows]}
+for task in people.tasks:
+    maps, valid = everything.targets[task.name], everything.valid[task.name]
+    arrays[f"{task.name}/truth"] = shown(task, maps[rows], valid[rows])
+sheet = draw_predictions(arrays, [("truth", "label")])
+alt = "Four generated pictures with five label maps each; the two without people lack human parts."
+show(
+    sheet.figure,
+    alt=alt,
+    caption="The two largest persons of 100 images, two images without any, and all labels.",
+)
+
+# %% [markdown]
+# > **Predict.** People are in about three images of ten. If `one_label` ignored that and gave every task a fifth of the images, what share of the labels for human parts would hold nothing?
+
+# %%
+names = people.tasks.names
+blind = assign("one_label", len(people), names)
+aware = assign("one_label", len(people), names, carries={"human_parts": able})
+for word, a in (("blind", blind), ("aware", aware)):
+    given = a.labeled[:, names.index("human_parts")]
+    print(f"{word}: human_parts on {int(given.sum())} images, {int((given & ~able).sum())} empty")
+    print("      ", a.counts)
+
+# %% [markdown]
+# Blindly drawn, most of them would be empty: one image in seven would have no label at all, although the table says "one". So an assignment asks the data set what an image can carry (`Dataset.carries`), and images with the fewest options choose first. As long as enough images are able, all shares stay equal.
+#
+# With random labels they cannot: a task that three images in ten can carry will not be kept on half of them.
+
+# %%
+for setting in ("one_label", "random_labels"):
+    a = assign(setting, len(people), names, carries={n: people.carries(n) for n in names})
+    print(f"{setting:<14} {a.labeled.sum() / len(people):.2f} labels an image", a.counts)
+
+# %% [markdown]
+# [XTC, Sec. 4.1] says that one-label has "60% less labels" than random-labels on PASCAL-Context. That is the share of the *setting*, 1 against 2.5. The files that the authors released have fewer labels in the random setting, for the reason above. The audit keeps that as an erratum:
+
+# %%
+from mtpsl.experiments.audit_xtc import errata
+
+(erratum,) = (e for e in errata() if e.where == "Sec. 4.1")
+print(erratum.what, erratum.evidence, sep="\n")
+
+# %% [markdown]
+# The metric of human parts follows the same thought: it skips images without a part, instead of counting "all background" as a success.
+
+# %% [markdown]
+# ## 5. Why withheld labels are overwritten
+#
+# The usual way to withhold a label is to leave it in the batch and to multiply its loss by zero. Everything is computed, nothing counts. What could go wrong?
+#
+# Below is a depth loss that somebody might write in good faith. Depths are divided by the largest one of the batch, to be at most 1. The mask is applied with care: not a pixel without a label enters the sum.
+
+
+# %%
+def scaled_l1(guess, target, mask):
+    error = (guess - target / target.max()).masked_fill(~mask, 0).abs()
+    return error.sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp(min=1)
+
+
+# %% [markdown]
+# > **Predict.** On a batch whose withheld labels are still there, behind the mask: is the loss finite? Do withheld images get a gradient? Would a test of either find the leak?
+
+# %%
+complete = train.load(range(6))  # every label, as if withholding were only a mask
+partial = PartialLabels(train, kept).load(range(6))
+depth = torch.where(complete.valid["depth"], complete.targets["depth"], 0.0)  # holes are no leak
+mask = partial.mask("depth")
+guess = torch.full_like(depth, 0.5).requires_grad_()
+loss = scaled_l1(guess, depth, mask)
+(gradient,) = torch.autograd.grad(loss.sum(), guess)
+print("labeled ", partial.labeled["depth"].tolist())
+print("gradient", [bool(g.any()) for g in gradient])
+
+# %% [markdown]
+# Both tests pass: finite, and not a single gradient outside the mask. Yet the scale came from *all* labels. There is one way to see it: change a withheld label and look whether the loss moves.
+
+# %%
+withheld = ~partial.labeled["depth"].view(-1, 1, 1, 1)
+changed = torch.where(withheld, 3 * depth, depth)
+with torch.no_grad():
+    before, after = scaled_l1(guess, depth, mask), scaled_l1(guess, changed, mask)
+print("before", [f"{value:.3f}" for value in before.tolist()])
+print("after ", [f"{value:.3f}" for value in after.tolist()])
+print("the loss knows withheld labels:", not torch.equal(before, after))
+
+# %% [markdown]
+# Nobody runs that test on each line of each method. So the labels are not there to be found: `PartialLabels` overwrites what is withheld with NaN, or with class 255, before anything else sees the image. The same loss on the same images:
+
+# %%
+with torch.no_grad():
+    print("overwritten", scaled_l1(guess, partial.targets["depth"], mask).tolist())
+
+# %% [markdown]
+# The leak has become an error, in every image that counts and at the first step. With this loss in a training run, the engine says where to look:
+
+# %%
+from dataclasses import replace
+
+from mtpsl import engine
+from mtpsl.data.loader import TrainLoader
+from mtpsl.methods import build_method
+from mtpsl.tasks import TaskSet
+
+leaky = TaskSet((replace(train.tasks["depth"], loss=scaled_l1),))
+method = build_method("supervised", leaky, width_factor=0.125)
+loader = TrainLoader(PartialLabels(train, kept.select(("depth",))), batch_size=6, seed=0)
+try:
+    engine.fit(method, loader, epochs=1, lr=1e-3, progress=False)
+except engine.NonFiniteLoss as error:
+    print(error)
+
+# %% [markdown]
+# Classes cannot be NaN, but 255 is as loud wherever ids are used as indices. The mapping network of XTC wants one-hot labels; somebody who forgets what is withheld gets this:
+
+# %%
+try:
+    torch.nn.functional.one_hot(partial.targets["semseg"], train.tasks["semseg"].channels)
+except RuntimeError as error:
+    print(error)
+
+# %% [markdown]
+# *What it does not protect from.* `torch.nanmedian`, or replacing NaN by zero "to be safe", silences the alarm. Neither is forbidden; where the package fills in values (`losses.l1` does), it fills where the mask says so, never wherever a NaN is.
+#
+# A correct version of the loss takes the scale from labeled pixels alone:
+
+
+# %%
+def honest_l1(guess, target, mask):
+    target = target.masked_fill(~mask, 0)
+    error = (guess - target / target.max()).masked_fill(~mask, 0).abs()
+    return error.sum((1, 2, 3)) / mask.sum((1, 2, 3)).clamp(min=1)
+
+
+with torch.no_grad():
+    values = [honest_l1(guess, t, mask) for t in (depth, changed, partial.targets["depth"])]
+print("the same three times:", all(torch.equal(v, values[0]) for v in values))
+
+# %% [markdown]
+# ## 6. Δ_MTL: which number says so?
+#
+# Tasks have different units, so tables end with one relative number: the mean gain over single-task networks (STL). *Mean over what?* Three conventions are in use, and papers seldom say which is theirs:
+#
+# | convention | every ... counts once | used by |
+# | --- | --- | --- |
+# | `metrics` | metric | [HiTTs]: reproduces each of its printed Δ_MTL |
+# | `tasks` | task, by the mean of its metrics | LibMTL |
+# | `headline` | task, by one metric | [XTC]'s line of work |
+#
+# > **Predict.** On NYUD-v2 a table has nine metrics: two for segmentation, two for depth, five for normals. The MTL baseline is better than STL on the first two tasks and worse on normals. In which convention does it look worst?
+
+# %%
+from mtpsl.experiments import hitts_printed, xtc_printed
+from mtpsl.metrics import delta_mtl
+
+AVERAGES = ("metrics", "tasks", "headline")
+columns = (*hitts_printed.NYUD_HEADLINES[:3], *xtc_printed.PASCAL)
+HEADLINES = dict(column.split("/") for column in columns)
+
+
+def deltas(cells, single):
+    how = {"headlines": HEADLINES}
+    return {a: round(100 * delta_mtl(cells, single, average=a, **how), 2) for a in AVERAGES}
+
+
+table = hitts_printed.TABLE1
+lines = {row: deltas(table.metrics(row), table.metrics(table.reference(row))) for row in table.rows}
+show_table(pandas.DataFrame(lines).T.style.format("{:+.2f}"), caption=table.source)
+
+# %% [markdown]
+# Look at "random-labels/MTL baseline". By the paper's average, training the tasks together *hurts*; when tasks count once, it *helps*. The cells are the same. Such reversals, in all tables of [HiTTs] whose rows have several metrics a task:
+
+# %%
+from itertools import combinations
+
+tables = (hitts_printed.TABLE1, hitts_printed.TABLE3, hitts_printed.TABLE5)
+for table in tables:
+    for row in table.rows:
+        found = deltas(table.metrics(row), table.metrics(table.reference(row)))
+        if min(found.values()) < 0 < max(found.values()):
+            print(f"{table.source} {row}: better or worse than STL? {found}")
+
+# %%
+for table in tables:
+    rows = [row for row in table.rows if table.reference(row) != row]
+    for one, other in combinations(rows, 2):
+        if table.reference(one) == table.reference(other):
+            single = table.metrics(table.reference(one))
+            a, b = (deltas(table.metrics(row), single) for row in (one, other))
+            signs = {name: a[name] > b[name] for name in AVERAGES}
+            if len(set(signs.values())) > 1:
+                print(f"{table.source} {one} above {other}? {signs}")
+
+# %% [markdown]
+# The second line is the one to remember: by metrics, HiTTs without orthogonal embeddings is better than the MTL baseline; by tasks, it is worse. *No verdict on the paper's own method changes*: "Ours" leads in every convention.
+
+# %%
+for table in (hitts_printed.TABLE1, hitts_printed.TABLE3):
+    for group in {row.split("/")[0]: None for row in table.rows}:
+        rows = [row for row in table.rows if row.startswith(f"{group}/")]
+        single = table.metrics(f"{group}/STL")
+        found = {row.split("/")[1]: deltas(table.metrics(row), single) for row in rows}
+        best = {a: max(found, key=lambda row: found[row][a]) for a in AVERAGES}
+        print(f"{table.source} {group}: first {best}")
+
+# %% [markdown]
+# ### Where a task has one metric
+#
+# [XTC, Table 5] has three tasks with a metric each, so the three conventions must agree. The verdict still hangs on two choices: *which tasks count*, and *against what*.
+#
+# > **Predict.** STL is very good at normals in this table. Leave normals out: how many of the multi-task rows are now better than STL?
+
+# %%
+table = xtc_printed.TABLE5
+single = table.metrics("STL")
+without = {k: v for k, v in single.items() if not k.startswith("normals")}
+lines = {
+    row: deltas(table.metrics(row), single)
+    | {"no normals": deltas(table.metrics(row), without)["tasks"]}
+    for row in table.rows
+}
+show_table(pandas.DataFrame(lines).T.style.format("{:+.2f}"), caption=table.source)
+
+# %%
+for name in ("tasks", "no normals"):
+    worse = [row for row in lines if lines[row][name] < 0]
+    print(f"{name:<10} worse than STL: {worse or 'none'}")
+
+# %% [markdown]
+# And against what: XTC trained with one label an image, measured against STL with *all* labels and against STL with *one* label. Both are printed, the second by [HiTTs]. Both are fair questions, "what does it cost to withhold labels?" and "what does sharing gain when labels are withheld?", but one number cannot answer both.
+
+# %%
+ours = xtc_printed.TABLE2.metrics("one/Ours")
+print("against STL with all labels: ", deltas(ours, single)["tasks"])
+print(
+    "against STL with one label:  ",
+    deltas(ours, hitts_printed.TABLE1.metrics("one-label/STL"))["headline"],
+)
+
+# %% [markdown]
+# ### What this package does
+#
+# Tables print Δ_MTL by `metrics`, because that reproduces the printed ones, against STL of the same block, source and seed. `delta_mtl` takes the convention as an argument and no other. If a verdict of yours depends on it, say so, or better: show the columns.
+
+# %% [markdown]
+# ## 7. Exercises
+#
+# **1.** Draw `few_shot` for depth with 10 shots, and again with 20. Are the ten images among the twenty? Is that a virtue?
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# ten, twenty = (assign("few_shot", 795, TASKS, task="depth", shots=n).labeled[:, 1] for n in (10, 20))
+# print(bool((twenty | ~ten).all()))  # True
+# ```
+#
+# They are: the images are the first of one permutation that depends on the seed alone. So a curve over the number of shots adds labels instead of exchanging them, and has less noise.
+# </details>
+#
+# **2.** In Section 2 each pattern of `random_labels` is counted out. With K = 5 tasks, how many patterns are there, and how many labels does an image keep on average?
+#
+# <details><summary>Solution</summary>
+#
+# 5 + 10 + 10 + 5 = 30 patterns of 1 to 4 labels. Each *number* of labels is as frequent as the others, so the mean is (1 + 2 + 3 + 4) / 4 = 2.5, and within a number each pattern is as frequent: those of one label are 1/20 of the images each, those of two 1/40.
+# </details>
+#
+# **3.** The loss of Section 5 leaks through a maximum. Find three other operations, common in such methods, through which a masked label can leak.
+#
+# <details><summary>Solution</summary>
+#
+# Anything that mixes images or pixels before the mask: BatchNorm over a batch of *label* maps (the mapping network of XTC has that; here unlabeled ones never enter the pass); statistics for normalizing a task, such as mean depth or class frequencies for a weighted loss; choosing images by their labels, as negative pairs or in a sampler; resizing or warping a label map bilinearly, which mixes neighbors at the border of the mask; a choice of thresholds or of the epoch by labels that should not exist.
+# </details>
+#
+# **4.** Pixel accuracy can be written as a share that is right or as a share that is wrong. Take segmentation of the MTL baseline in [HiTTs, Table 1], one-label, and compute the relative gain over STL both ways.
+#
+# <details><summary>Solution</summary>
+#
+# ```python
+# table = hitts_printed.TABLE1
+# stl, mtl = (table.cell(f"one-label/{row}", "semseg/pixel_acc") for row in ("STL", "MTL baseline"))
+# print((mtl - stl) / stl, ((100 - stl) - (100 - mtl)) / (100 - stl))
+# ```
+#
+# +5.1 % and +6.3 %. The same pixels, another number: relative gains depend on where zero is. Near a share of 100 % or of 0 % the two differ by any factor.
+# </details>
+#
+# **5.** To discuss: the papers of this field publish *one* file with the labels that are kept, and everyone uses it. What does that make easier, and what can nobody know as a result?
+#
+# <details><summary>Solution</summary>
+#
+# Comparisons have less noise: all methods see the same labels, and numbers can be taken from a table of another paper. But each difference is conditional on that draw. Whether a method wins on *another* third of the labels is never measured, and a method that was tuned on this draw for years may well have learned it by heart.
+# </details>

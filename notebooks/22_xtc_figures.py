@@ -1,0 +1,255 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The figures of XTC
+#
+# Two diagrams (Figures 1 and 2), which are drawn by code from a network that is really there; what the mapping network makes of a prediction and of a label (3); predictions of three methods with a score in each map (4); and a figure that the paper does not have, on whether mappings collapse. For each figure: what the paper says, a guess, the picture from our data, and a number from the plotted arrays that the sentence can be held against.
+#
+# Every figure comes from up to two sources: **recorded**, drawn again from the arrays committed with this repository (profile `quick`), and **computed now**, at this notebook's profile. At `smoke` the latter show networks after four steps: proof that the code runs, no evidence for anything. The small print in each picture says what it was made from. To keep this page small, Figures 1 to 4 show one picture, the recorded one where there is one; numbers are of both.
+
+# %% tags=["parameters"]
+profile: str = "smoke"
+data_root: str = ""
+device: str = "auto"
+seed: int = 0
+use_cache: bool = True
+
+# %%
+from mtpsl.lessons import both
+from mtpsl.notebook import setup, show
+
+session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
+how = session.how | {"folder": session.output, "seed": session.seed}
+
+
+def show_first(figures):
+    source, made = next(iter(figures.items()))
+    show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+
+
+# %% [markdown]
+# The trainings behind a figure are rows of Tables 2 and 6, so after `21_xtc_tables` nothing is trained here.
+
+# %%
+from mtpsl.experiments.figures import FIGURES
+
+for figure in FIGURES.values():
+    if figure.paper == "xtc":
+        print(f"{figure.source:<15} {'; '.join(': '.join(run) for run in figure.runs.values())}")
+
+# %% [markdown]
+# ## Figure 1: partial labels, and what they leave to learn from
+#
+# **The paper:** (a) with all labels each head learns from each image; (b) with partial labels it learns from few; (c) "exploits label correlations between each task pair by mapping them into a *joint pairwise task-space* and penalizing inconsistencies between the provided ground-truth labels and predictions".
+#
+# > **Predict.** In (c) one branch enters with a prediction, the other with a label. Through which of the two does a gradient reach the network that predicts?
+
+# %%
+fig1 = both("xtc/fig1", session.recorded, **how)
+show_first(fig1)
+
+# %% [markdown]
+# The labels that stay are those of the one-label rule, not drawn for the picture; each image keeps one.
+
+# %%
+for source, made in fig1.items():
+    labeled = made.arrays["labeled"]  # (images, tasks)
+    kept = [str(made.arrays["tasks"][row.argmax()]) for row in labeled]
+    print(f"{source:<13} images {made.arrays['index'].tolist()} keep {kept}", end="; ")
+    print("one each:", bool((labeled.sum(1) == 1).all()))
+
+# %% [markdown]
+# ## Figure 2: the method, with the shapes that pass through it
+#
+# **The paper:** a shared extractor f_φ and a decoder h_ψ for each task (a); prediction ŷ^s and label y^t meet in a joint space (b); one mapping network for all pairs, "whose output is conditioned on the task-pair" (c). The formulas write the embedding as a vector in R^D.
+#
+# > **Predict.** At smoke the network reads images of 64x96 and halves them five times. Is the embedding a vector? What is its shape?
+
+# %%
+fig2 = both("xtc/fig2", session.recorded, **how)
+show_first(fig2)
+
+# %% [markdown]
+# No shape in that picture is typed. Hooks read each off a forward pass, and parameters are counted on the modules:
+
+# %%
+for source, made in fig2.items():
+    shapes = {k[6:]: v.tolist() for k, v in made.arrays.items() if k.startswith("shape/")}
+    print(source, {k: shapes[k] for k in ("image", "bottleneck", "stage/0", "stage/4", "gamma/4")})
+    print(
+        "   parameters",
+        {k[11:]: int(v) for k, v in made.arrays.items() if k.startswith("parameters/")},
+    )
+
+# %% [markdown]
+# *The embedding is a map*, of the shape of the image's own bottleneck, which the regularizer compares it with; the cosine is taken position by position. That is the released code; `distance="vector"` computes what the paper writes.
+#
+# At the paper's size the picture has other numbers. They cost no training, because shapes alone are traced:
+
+# %%
+import torch
+
+from mtpsl.experiments.train import build, open_split
+from mtpsl.experiments.xtc import TABLE2
+from mtpsl.experiments.xtc_figure_arrays import trace_shapes
+
+paper = TABLE2.row("one/Ours").experiments[0]
+print(paper.backbone, f"{paper.height}x{paper.width}", f"width x {paper.width_factor:g}")
+
+# %%
+method = build(paper).eval()
+one = open_split(paper.replace(test_images=1), "test").load([0])
+s, t = (method.tasks[name] for name in ("semseg", "normals"))
+with torch.inference_mode():
+    full = trace_shapes(method, one, s, t)
+print("bottleneck", full["shape/bottleneck"].tolist(), "embedding", full["shape/stage/4"].tolist())
+print(
+    f"mapping {int(full['parameters/mapping']):,}, of these conditioning {int(full['parameters/film']):,}"
+)
+
+# %% [markdown]
+# The conditioning is a scale and a shift a channel for each of six pairs: three per mille of the mapping network. That is the paper's point about cost: another pair costs next to nothing.
+
+# %% [markdown]
+# ## Figure 3: what the mapping makes of a prediction and a label
+#
+# **The paper**, about the pair segmentation and normals: "the functions map both task labels to a joint pairwise space where the common information is around object boundaries".
+#
+# > **Predict.** Where would you look for the common information of a class map and a normal map: in the interior of surfaces, or at their borders? Would a network have to be *trained* for its maps to respond at borders?
+
+# %%
+fig3 = both("xtc/fig3", session.recorded, **how)
+show_first(fig3)
+
+# %% [markdown]
+# The sentence as a number. Take the feature map of the first stage, and call a cell a *border* if the true classes inside it are more than one. By how much do features change from a cell to its neighbors, at borders and elsewhere? A ratio above 1 says "around boundaries".
+
+# %%
+import numpy
+
+
+def borders(ids, shape):  # (N, H, W) classes -> (N, h, w): does a cell hold more than one?
+    h, w = shape
+    cells = ids.reshape(len(ids), h, ids.shape[1] // h, w, ids.shape[2] // w)
+    return cells.max((2, 4)) != cells.min((2, 4))
+
+
+# %% tags=["nbval-ignore-output"]
+for source, made in fig3.items():
+    a = made.arrays
+    ids = numpy.where(a["semseg/truth"] == 255, -1, a["semseg/truth"].astype(int))
+    for task in a["pair"]:
+        for role in ("ours", "truth"):
+            maps = a[f"first/{task}/{role}"].astype(float)  # (images, h, w)
+            change = numpy.hypot(*numpy.gradient(maps, axis=(1, 2)))
+            edge = borders(ids, maps.shape[1:])
+            print(
+                f"{source:<13} {task:<8} {role:<6} {change[edge].mean() / change[~edge].mean():.2f}"
+            )
+
+# %% [markdown]
+# Two reservations before this counts as evidence.
+#
+# *Any convolution responds at borders.* A network with random weights turns a class map, constant inside a region, into a map that is constant inside and changes at its border. The ratio for labels is therefore high before any training, and only a ratio that *training* raises says something about the method. At smoke you see the untrained one.
+#
+# *One component of many is shown.* All four maps of a layer share one color scale, that of their first principal component; its share of the variance is the guard:
+
+# %% tags=["nbval-ignore-output"]
+for source, made in fig3.items():
+    shares = {layer: made.arrays[f"{layer}/explained"] for layer in ("first", "second_to_last")}
+    print(source, {layer: f"{float(share.sum()):.2f}" for layer, share in shares.items()})
+
+# %% [markdown]
+# The paper shows the layer before the last. In this network that is a map at a sixteenth of the image's size, and with images of 64x96 it has 4x6 cells, in which no boundary can be seen; hence the first stage above it.
+
+# %% [markdown]
+# ## Figure 4: predictions
+#
+# **The paper:** XTC "produces more accurate predictions by leveraging cross-task consistency", beside SL and SSL, with the score of each map.
+#
+# > **Predict.** A figure shows two images of 654. If method A beats method B on average by a little, how often will it be behind on a single image?
+
+# %%
+fig4 = both("xtc/fig4", session.recorded, **how)
+show_first(fig4)
+
+# %% [markdown]
+# Images come from all over the test split, at equal distances; nobody picked them. The scores in the picture, and who leads:
+
+# %% tags=["nbval-ignore-output"]
+for source, made in fig4.items():
+    a = made.arrays
+    for task in a["tasks"]:
+        scores = {str(role): a[f"{task}/{role}/score"] for role in a["roles"]}
+        best = max if a[f"{task}/higher_is_better"] else min
+        leads = [best(scores, key=lambda role: scores[role][i]) for i in range(len(a["images"]))]
+        rounded = {role: [f"{v:.2f}" for v in values] for role, values in scores.items()}
+        print(f"{source:<13} {a[f'{task}/label']} {rounded} best: {leads}")
+
+# %% [markdown]
+# A score of a single image is not a number of the table divided by 654. The mIoU of one image averages the classes of *that* image; the table's averages classes over the whole split, where rare ones get their weight. It is an answer to the guess, too: look at more images before believing a picture, or look at the table.
+
+# %% [markdown]
+# ## Do mappings collapse?
+#
+# A mapping that sends everything to one point is perfectly consistent. The regularizer R of Eq. 4 is there to forbid it, by keeping embeddings close to the image's own feature. **The paper** finds that without it "the pairwise mappings can still be regulated with a lower learning rate to avoid learning trivial mappings".
+#
+# > **Predict.** Without R, how will the consistency term move over the epochs: rise, fall, or stay? And how far apart will the embeddings of *two different images* be at the end?
+
+# %%
+moves = both("xtc/consistency", session.recorded, **how)
+for source, made in moves.items():
+    show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+
+# %% [markdown]
+# A low consistency alone decides nothing: it is what learning and collapsing have in common. What tells them apart is the distance between prediction and label of *different* images. If that is zero as well, the space has forgotten which image it is looking at.
+
+# %% tags=["nbval-ignore-output"]
+for source, made in moves.items():
+    for role in ("with", "without"):
+        a = {name: made.arrays[f"{role}/{name}"] for name in ("consistency", "same", "other")}
+        apart = made.arrays[f"{role}/two_features"]
+        print(
+            f"{source:<13} {role:<8} consistency {a['consistency'][0]:.3f} -> {a['consistency'][-1]:.3f}",
+            end="; ",
+        )
+        print(
+            f"same image {a['same'].mean():.3f}, other {a['other'].mean():.3f}, features {apart:.3f}"
+        )
+
+# %% [markdown]
+# Read `other` relative to `features`: an embedding cannot tell images apart that the network's own features do not. A ratio of `same` to `other` near 1 means that a mapped prediction says no more about its image's label than about any other's:
+
+# %% tags=["nbval-ignore-output"]
+for source, made in moves.items():
+    for role in ("with", "without"):
+        ratios = made.arrays[f"{role}/same"] / made.arrays[f"{role}/other"]
+        pairs = (
+            f"{s} -> {t} {r:.2f}" for (s, t), r in zip(made.arrays["pairs"], ratios, strict=True)
+        )
+        print(f"{source:<13} {role:<8}", ", ".join(pairs))
+
+# %% [markdown]
+# BatchNorm plays a part that the paper does not mention. It normalizes each channel over the maps of a pass, so a mapping cannot make *all* of them constant at once without its last layers undoing the normalization. That makes a collapse harder, with and without R. `20_xtc_method` has more of such fine print; Table 6 has what it costs in accuracy.
+
+# %% [markdown]
+# ## What was written
+#
+# Picture, arrays and words of each figure:
+
+# %%
+for figures in (fig1, fig2, fig3, fig4, moves):
+    path = figures["computed now"].path
+    others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
+    print(session.where(path), "with arrays and words:", all(p.exists() for p in others))
