@@ -66,7 +66,7 @@ def list_everything(args: argparse.Namespace) -> int:
         status = "drawn" if path.is_file() else "not drawn yet"
         print(f"  {name:<16} {figure.title}: {status}")
     print("notebooks")
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]_*.py")):
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]*_*.py")):
         status = "built" if path.with_suffix(".ipynb").is_file() else "not built yet"
         print(f"  {path.stem:<16} {status}")
     return 0

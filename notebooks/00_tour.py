@@ -63,7 +63,7 @@ show(overview.figure, alt=overview.alt, caption=overview.caption)
 # | --- | --- | --- |
 # | **STL** | one network a task, each on the images that have its label | baseline |
 # | **MTL** | one shared network; tasks without a label stay silent | baseline |
-# | **XTC** (CVPR 2022) | predictions of different tasks must agree in a common space | to come |
+# | **XTC** (CVPR 2022) | predictions of different tasks must agree in a common space | `20` to `22` |
 # | **HiTTs** | learned *task tokens* find labels and features for what is unlabeled | `10`, `11`, `12` |
 
 # %% [markdown]

@@ -183,7 +183,7 @@ for word, a in (("blind", blind), ("aware", aware)):
     print("      ", a.counts)
 
 # %% [markdown]
-# Blindly drawn, most of them would be empty: one image in seven would have no label at all, although the table says "one". So an assignment asks the data set what an image can carry (`Dataset.carries`), and images with the fewest options choose first. As long as enough images are able, all shares stay equal.
+# Blindly drawn, most of them would be empty: those images would have no label at all, although the table says "one". So an assignment asks the data set what an image can carry (`Dataset.carries`), and images with the fewest options choose first. As long as enough images are able, all shares stay equal.
 #
 # With random labels they cannot: a task that three images in ten can carry will not be kept on half of them.
 

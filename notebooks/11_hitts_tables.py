@@ -47,7 +47,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # | **recorded** | mean ± standard deviation over *n* seeds, committed with this repository | profile `quick`, the data named below the table |
 # | **computed now** | what this notebook has just run | this notebook's profile |
 #
-# A row says *printed only* where its method is not part of this package yet. Below a table stand its **claims**: comparisons of two rows that the paper states in words. A claim *holds* or *does not hold* where the difference, paired by seed, is beyond chance; otherwise it is *undecided*, and with one seed it always is. Here is that rule in the package's words, and how it treats the paper's own cells, which have no spread:
+# A row that this package cannot run says *printed only* and why. Below a table stand its **claims**: comparisons of two rows that the paper states in words. A claim *holds* or *does not hold* where the difference, paired by seed, is beyond chance; otherwise it is *undecided*, and with one seed it always is. Here is that rule in the package's words, and how it treats the paper's own cells, which have no spread:
 
 # %%
 from mtpsl.experiments.hitts import TABLE1, TABLE5, TABLE8

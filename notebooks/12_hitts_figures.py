@@ -218,7 +218,7 @@ for source, made in fig11.items():
 # %% [markdown]
 # ## The other figures
 #
-# Figures 1 to 4 and 12 are diagrams of the method, Figures 6, 10 and 13 to 16 show Cityscapes or PASCAL-Context, which this package does not have yet. What was written now, picture, arrays and words of each figure:
+# Figures 1 to 4 and 12 are diagrams of the method, Figures 6, 10 and 13 to 16 show Cityscapes or PASCAL-Context, on whose stand-ins HiTTs is not run yet. What was written now, picture, arrays and words of each figure:
 
 # %%
 for figures in (fig5, fig7, fig8, fig9, fig11):

@@ -505,8 +505,9 @@ print("same L_ct, but only one of them can tell a right prediction from a wrong 
 # %% [markdown]
 # Look at the first ten steps with $R$ again: it also goes to the constant first, because that is the quickest way down, and
 # only then finds the feature. The spike near step 12 is the depth prediction passing zero: it is divided by its largest
-# value, as in the released code, and turns over with that value's sign. Real images are harder than two codes, and features are not that far apart; how
-# far real mappings get is measured in the notebook of figures.
+# value, as in the released code, and turns over with that value's sign. **Real images are harder than two codes.** On rooms13,
+# a narrow network of 40 steps maps different images to the same place with $R$ and without it; how far longer trainings get
+# is measured in `22_xtc_figures`.
 #
 # ## 7 Eq. 4: everything at once
 #

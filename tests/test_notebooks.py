@@ -14,7 +14,12 @@ from mtpsl.experiments.reproduce import Options
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
-NAMES = ("00_tour", "10_hitts_method", "11_hitts_tables", "12_hitts_figures", "90_all_tables")
+NAMES = (
+    "00_tour", "01_label_settings",
+    "10_hitts_method", "11_hitts_tables", "12_hitts_figures",
+    "20_xtc_method", "21_xtc_tables", "21b_xtc_tables", "22_xtc_figures",
+    "90_all_tables",
+)  # fmt: skip
 PARAMETERS = Options().parameters()
 CODE_LINES, DEF_LINES = 12, 5
 PRIVATE = re.compile(r"(?<![\w.])/(home|root|tmp|Users|var|private)/\w")  # paths of a machine

@@ -168,7 +168,7 @@ def select(folder: Path, only: Sequence[str]) -> list[Path]:
     Raises:
         UsageError: If a part fits no notebook, or there is none at all.
     """
-    sources = sorted(folder.glob("[0-9][0-9]_*.py"))
+    sources = sorted(folder.glob("[0-9][0-9]*_*.py"))
     names = [source.stem for source in sources]
     if not sources:
         raise UsageError(f"notebooks: expected NN_name.py files in {folder}, got none")
