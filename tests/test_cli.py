@@ -144,7 +144,7 @@ def test_an_interrupt_is_no_traceback(here, tiny, capsys, monkeypatch) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("mtpsl.experiments.run.train_missing", interrupt)
-    status, _, err = call(capsys, "run", "hitts/table1")
+    status, _, err = call(capsys, "run", "tiny/table1")
     assert status == 1
     assert "goes on from here" in err
 
@@ -175,7 +175,7 @@ def test_an_experiment_in_a_file_is_a_run(here, capsys) -> None:
 
 def test_a_table_is_run_recorded_and_shown(here, tiny, capsys, monkeypatch) -> None:
     monkeypatch.setattr("mtpsl.experiments.profiles.PROFILES", {"smoke": lambda e: e, "quick": 0})
-    status, out, err = call(capsys, "run", "hitts/table1", "--device", "cpu", "--profile", "smoke")
+    status, out, err = call(capsys, "run", "tiny/table1", "--device", "cpu", "--profile", "smoke")
     assert status == 0
     assert "[1/1] table1 MTL seed 0" in err
     assert "computed now" in out and "0.6000" in out
@@ -187,14 +187,14 @@ def test_a_table_is_run_recorded_and_shown(here, tiny, capsys, monkeypatch) -> N
     assert (here / "runs/smoke/tiny/table1.json").is_file()
 
     (here / "figures").symlink_to(here / "runs/smoke")  # as if they were committed
-    status, out, _ = call(capsys, "show", "hitts/table1")
+    status, out, _ = call(capsys, "show", "tiny/table1")
     assert status == 0 and "recorded" in out
-    status, out, _ = call(capsys, "show", "hitts/table1", "--format", "csv")
+    status, out, _ = call(capsys, "show", "tiny/table1", "--format", "csv")
     assert status == 0 and out.startswith("setting,method,row")
     status, out, _ = call(capsys, "list")
     assert "recorded 1 of 1 rows at smoke" in out
     (here / "figures/tiny/table1.json").write_text("{}")
-    status, out, err = call(capsys, "show", "hitts/table1")
+    status, out, err = call(capsys, "show", "tiny/table1")
     assert status == 0 and "damaged" in err
 
 

@@ -70,7 +70,7 @@ def test_reads_the_published_layout(tree):
 
 
 def test_open_dataset_by_name(tree):
-    assert set(DATASETS) == {"rooms13", "nyud"}
+    assert set(DATASETS) == {"rooms13", "streets7", "people21", "nyud"}
     assert DATASETS["rooms13"].tasks.names == Nyud.tasks.names
     assert DATASETS["rooms13"].tasks["semseg"].class_names == CLASSES
     dataset = open_dataset("nyud", "test", height=H, width=W, images=2, root=tree)
