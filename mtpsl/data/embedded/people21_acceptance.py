@@ -54,7 +54,7 @@ LADDER = probes.Ladder(
 def acceptance_report(
     device: torch.device | str = "cpu", cache_dir: str | Path | None = None
 ) -> list[Finding]:
-    """All acceptance tests, the probe ladder included: a few minutes on two cores."""
+    """All acceptance tests, the probe ladder included: about ten minutes on two cores."""
     dataset = people21.People21("test", height=128, width=128, images=800, cache_dir=cache_dir)
     batches = acceptance.in_batches(dataset)
     train, test = (
