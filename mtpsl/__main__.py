@@ -289,7 +289,7 @@ def make_parser() -> argparse.ArgumentParser:
     summary = "report on a stand-in or a folder: counts, ranges, classes, axes"
     command = actions.add_parser("check", help=summary, description=summary)
     command.add_argument(
-        "what", metavar="NAME_OR_PATH", help="rooms13, or a folder such as ~/nyuv2"
+        "what", metavar="NAME_OR_PATH", help="rooms13, streets7, people21, or a folder: ~/nyuv2"
     )
     command.add_argument(
         "--all", action="store_true", help="read every image of a folder, not only 32 of each split"

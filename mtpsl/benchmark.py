@@ -31,7 +31,12 @@ SIZES = {  # name -> height, width, batch, width factor of the backbone
     "full_width": (96, 128, 8, 1.0),
     "table8": (288, 384, 2, 1.0),
 }
-RENDERED = (("rooms13", 96, 128, 800), ("rooms13", 288, 384, 160))  # height, width, images
+RENDERED = (  # data set, height, width, images
+    ("rooms13", 96, 128, 800),
+    ("rooms13", 288, 384, 160),
+    ("streets7", 128, 256, 400),
+    ("people21", 128, 128, 600),
+)
 
 
 def random_batch(height: int, width: int, images: int, device: str) -> Batch:

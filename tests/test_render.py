@@ -263,8 +263,7 @@ def test_markdown_golden():
         "| <MTL> | paper | 25.00 | 0.6000 | 25.00 |  | recorded |",
         "|  | recorded | 20.00 ± 7.00 | 0.8267 ± 0.2053 | 12.50 ± 11.46 | 3 |  |",
         "| Old | paper | 22.00 | 0.7000 | 11.25 |  | printed only: no code |",
-        "Recorded: 2 undecided, 1 not run of 3 claims. "
-        "Computed now: 3 not run of 3 claims.",
+        "Recorded: 2 undecided, 1 not run of 3 claims. Computed now: 3 not run of 3 claims.",
         "| better overall | semseg mIoU ↑ | holds (+5.00) "
         "| undecided (+3.33 ± 0.88, n = 3) | not run |",
         "| beats the old | Δ_MTL (%) ↑ | holds (+13.75) | not run | not run |",

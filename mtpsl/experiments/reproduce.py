@@ -73,11 +73,7 @@ def register(output: Path) -> list[Path]:
         for table in TABLES.values()
         for kind in ("md", "html", "csv")
     ]
-    figures = [
-        output / f"{name}.{kind}"
-        for name in FIGURES
-        for kind in ("png", "json", "npz")
-    ]
+    figures = [output / f"{name}.{kind}" for name in FIGURES for kind in ("png", "json", "npz")]
     return tables + figures
 
 

@@ -165,7 +165,8 @@ def build(seed: np.random.SeedSequence) -> Scene:
     kind = KINDS[name]
     focal = draw.uniform(0.9, 1.5)
     fill = min(max(kind.fill * math.exp(draw.normal(0, 0.4)), 0.16), 2.2)
-    distance = max(focal * kind.size / fill, 0.5 * kind.size + 0.15)
+    room_for = 0.65 if kind.size > 8 else 0.5  # what is long may point at the camera
+    distance = max(focal * kind.size / fill, room_for * kind.size + 0.15)
     indoors = draw.chance(kind.indoors)
     flying = (name == "bird" and draw.chance(0.35)) or (name == "aeroplane" and draw.chance(0.5))
     plan = Plan(stage, distance, focal, indoors, draw.choice(kind.grounds), flying=flying)
