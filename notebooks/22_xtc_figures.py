@@ -242,6 +242,8 @@ for source, made in moves.items():
 
 # %% [markdown]
 # BatchNorm plays a part that the paper does not mention. It normalizes each channel over the maps of a pass, so a mapping cannot make *all* of them constant at once without its last layers undoing the normalization. That makes a collapse harder, with and without R. `20_xtc_method` has more of such fine print; Table 6 has what it costs in accuracy.
+#
+# *The recorded trainings collapse all the same.* With R as without it, a prediction is as near to another image's label as to its own (ratios close to 1), although the images' features are far apart: at this length of training, the paper's remedy does not show. What R does change is the distance to the feature.
 
 # %% [markdown]
 # ## What was written

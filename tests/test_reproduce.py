@@ -213,7 +213,13 @@ def test_ctrl_c_leaves_what_is_done(stand_in, capsys) -> None:
         f"root = Path({str(stand_in.root)!r});"
         f"sys.exit(reproduce.reproduce(reproduce.Options(), root, [Path({str(stand_in.table)!r})]))"
     )
-    runner = subprocess.Popen([PYTHON, "-c", program], stdout=subprocess.PIPE, text=True)
+    runner = subprocess.Popen(
+        [PYTHON, "-c", program],
+        stdout=subprocess.PIPE,
+        text=True,
+        # A job in a shell's background ignores SIGINT, and so would this process.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
     deadline = time.monotonic() + 60
     while "10_slow" not in (stand_in.calls.read_text() if stand_in.calls.exists() else ""):
         assert runner.poll() is None and time.monotonic() < deadline
