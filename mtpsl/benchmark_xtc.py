@@ -11,6 +11,7 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,10 @@ TASKS = {  # how many -> which, as on Cityscapes, NYUD-v2 and PASCAL-Context
     5: TaskSet((semseg(tuple(map(str, range(21)))), human_parts(), normals(), saliency(), edges())),
 }
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
+SETTINGS = {  # how the engine may run the step, its maps with channels innermost -> bf16
+    "channels_last": False,
+    "channels_last_bf16": True,  # as at profile "quick"
+}
 
 
 def random_batch(tasks: TaskSet, images: int, height: int, width: int) -> Batch:
@@ -103,12 +108,22 @@ def step_times(
     clock: str = "wall",
     loop: bool = True,
 ) -> dict[str, float]:
-    """Median seconds of a step in the loop, in both modes of XTC, and without consistency."""
-    torch.manual_seed(0)
-    method = XTC(tasks, build_backbone("segnet", width_factor)).train()
-    optimizer = torch.optim.Adam(method.param_groups(1e-4), lr=1e-4, fused=True)
+    """Median seconds of a step in the loop, in both modes of XTC, and without consistency.
+
+    With ``loop`` also in ``SETTINGS``; everything else is in float32, channels outermost.
+    """
     batch = random_batch(tasks, images, height, width)
     views = (batch, batch)
+
+    def prepare(channels_last: bool) -> tuple[XTC, torch.optim.Optimizer]:
+        torch.manual_seed(0)
+        method = XTC(tasks, build_backbone("segnet", width_factor)).train()
+        if channels_last:
+            method.to(memory_format=torch.channels_last)
+        return method, torch.optim.Adam(method.param_groups(1e-4), lr=1e-4, fused=True)
+
+    method, optimizer = prepare(channels_last=False)
+    fast, fast_optimizer = prepare(channels_last=True)
 
     def by(statistics: str) -> Terms:
         method.statistics = statistics
@@ -118,23 +133,29 @@ def step_times(
         predictions, _, _ = two_views(method.net, views)
         return supervised_terms(tasks, predictions, batch)
 
-    ways: dict[str, Callable[[], Terms]] = {
-        "supervised": supervised,
-        "pass": lambda: by("pass"),
-        "image": lambda: by("image"),
+    def in_setting(bf16: bool) -> Terms:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return fast.training_step(*views, progress=0.0)
+
+    ways: dict[str, tuple[Callable[[], Terms], torch.optim.Optimizer]] = {
+        "supervised": (supervised, optimizer),
+        "pass": (lambda: by("pass"), optimizer),
     }
     if loop:
-        ways["loop"] = lambda: plain_loop(method, *views)
+        ways["image"] = (lambda: by("image"), optimizer)
+        for name, bf16 in SETTINGS.items():
+            ways[name] = (partial(in_setting, bf16), fast_optimizer)
+        ways["loop"] = (lambda: plain_loop(method, *views), optimizer)
     seconds = {name: [] for name in ways}
     for turn in range(steps + 1):
-        for name, compute in ways.items():
-            taken = step(compute, optimizer, clock)
+        for name, (compute, stepper) in ways.items():
+            taken = step(compute, stepper, clock)
             if turn:  # the first one warms up
                 seconds[name].append(taken)
     report = {name: statistics.median(s) for name, s in seconds.items()}
     if loop:
-        report["pass_over_loop"] = report["pass"] / report["loop"]
-        report["image_over_loop"] = report["image"] / report["loop"]
+        for name in ("pass", "image", *SETTINGS):
+            report[f"{name}_over_loop"] = report[name] / report["loop"]
     return report
 
 

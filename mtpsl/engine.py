@@ -24,6 +24,7 @@ from mtpsl.batch import Batch
 from mtpsl.data.loader import TrainLoader
 from mtpsl.methods.base import Method, Terms
 from mtpsl.metrics import delta_mtl
+from mtpsl.precision import Precision, fast_products
 from mtpsl.tasks import TaskSet
 from mtpsl.weighting import Uniform, Weighting
 
@@ -53,7 +54,7 @@ def fit(
     weight_decay: float = 0.0,
     schedule: str = "constant",
     schedule_args: Mapping[str, Any] | None = None,
-    precision: Literal["fp32", "bf16"] = "fp32",
+    precision: Precision = "fp32",
     channels_last: bool = False,
     accumulate: int = 1,
     average_last: float = 0.0,
@@ -109,6 +110,7 @@ def fit(
     rate = SCHEDULES[schedule]
     schedule_args = dict(schedule_args or {})
     steps = loader.steps * epochs
+    mixed = precision == "bf16"
     averaged_from = steps - round(average_last * steps)
 
     history: list[dict[str, Any]] = []
@@ -141,10 +143,11 @@ def fit(
                 size = min(accumulate, loader.steps - first)
                 for turn in range(method.turns):  # one, unless networks learn alternately
                     method.turn = turn
-                    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-                        terms = method.training_step(*views, progress=step / steps)
-                    losses.add(i, terms, views[0].index)
-                    (weighting(terms, shared) / size).backward()
+                    with fast_products(device, precision):
+                        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                            terms = method.training_step(*views, progress=step / steps)
+                        losses.add(i, terms, views[0].index)
+                        (weighting(terms, shared) / size).backward()
                     if i == first + size - 1:
                         factor = rate(epoch, epochs, step, steps, **schedule_args)
                         for group, base in zip(optimizer.param_groups, base_lrs, strict=True):

@@ -10,7 +10,7 @@ PACKAGE = Path(__file__).parents[1] / "mtpsl"
 
 # From the bottom up. A module may import from the rows below its own; its siblings it may not.
 ROWS = (
-    ("equations", "files", "losses", "metrics", "registry"),
+    ("equations", "files", "losses", "metrics", "precision", "registry"),
     ("boundary",),
     ("tasks",),
     ("batch",),

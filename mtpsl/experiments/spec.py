@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from mtpsl import NUMERICS
 from mtpsl.data.loader import Augmentation
+from mtpsl.precision import Precision
 
 LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio"]
 
@@ -56,7 +57,7 @@ class Experiment:
     schedule: Literal["step", "poly", "cosine", "constant"] = "step"
     schedule_args: Mapping[str, Any] = field(default_factory=dict)
     average_last: float = 0.0  # share of the last epochs whose weights are averaged
-    precision: Literal["fp32", "bf16"] = "fp32"
+    precision: Precision = "fp32"
     channels_last: bool = False
 
     # evaluation
