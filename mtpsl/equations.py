@@ -16,7 +16,12 @@ from pathlib import Path
 PACKAGE = Path(__file__).parent
 FILES: dict[str, tuple[str, ...]] = {
     "xtc": ("methods/cross_task.py", "methods/consistency.py"),
-    "hitts": ("methods/hitts.py", "methods/quantize.py", "metrics.py"),
+    "hitts": (
+        "methods/hitts.py",
+        "methods/hitts_scales.py",
+        "methods/quantize.py",
+        "metrics.py",
+    ),
 }
 """Paper -> the files of the package that its equations are in."""
 
@@ -175,6 +180,12 @@ TERMS: dict[str, tuple[Term, ...]] = {
         Term("c<sub>i</sub>", "Centers.centers", "C_p D", "Eq. 10"),
         Term("Ŷ<sub>i</sub>", "Trace.predictions", "B D H W", "Eq. 10"),
         Term("λ<sub>i</sub>", "HiTTs.regression_weight", "", "Eq. 13"),
+        Term("F<sub>s</sub><sup>(j)</sup>", "Features.stages", "B C_j H_j W_j", "App. A.2"),
+        Term("W<sub>i</sub><sup>s→m(j)</sup>", "MultiScaleTokens.split", "C_j C", "Eq. 14"),
+        Term("Θ<sup>(j)</sup>", "MultiScaleTokens.split_tokens", "T C_j", "Eq. 14, 16"),
+        Term("ℱ′<sup>(j)</sup>, Θ′<sup>(j)</sup>", "Scale.forward", "", "Eq. 15, 16"),
+        Term("Conv<sub>i</sub><sup>1×1</sup>", "MultiScaleTokens.fuse", "", "Eq. 17"),
+        Term("W<sub>i</sub><sup>m→s(j)</sup>", "MultiScaleTokens.merge", "C C_j", "Eq. 18"),
     ),
 }
 """Paper -> its symbols in the order of its equations."""

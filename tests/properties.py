@@ -102,7 +102,7 @@ def discovered_by(teacher: Teacher, batch: Batch) -> Discovered:
     with torch.no_grad():
         found = copy.deepcopy(teacher).eval().discover(batch.images, {})
     hidden = {n: ~batch.labeled[n].view(-1, 1, 1, 1) for n in found.targets}
-    missing = {n: TASKS[n].fill_missing(m) for n, m in found.targets.items()}
+    missing = {n: teacher.tasks[n].fill_missing(m) for n, m in found.targets.items()}
     return replace(
         found,
         targets={n: torch.where(hidden[n], m, missing[n]) for n, m in found.targets.items()},

@@ -1,68 +1,145 @@
+import json
 import math
 
 import pytest
 import torch
 
 from mtpsl import benchmark
+from mtpsl.experiments.memory import Memory
+from mtpsl.experiments.spec import Experiment
+from mtpsl.records import RunStore
+
+NAMES = tuple(benchmark.METHODS)
+TINY = Experiment(
+    method="hitts",
+    height=32,
+    width=32,
+    width_factor=0.125,
+    train_images=6,
+    test_images=2,
+    epochs=2,
+    batch_size=4,
+)
+SECOND = TINY.replace(
+    method_args={"pseudo_labels": True, "pseudo_features": True},
+    teacher=TINY,
+    thresholds={"semseg": "50%"},
+)
 
 
-def test_the_batch_is_one_label():
-    batch = benchmark.random_batch(32, 32, 6, "cpu")
-    labeled = torch.stack([batch.labeled[t] for t in benchmark.TASKS.names])
-    assert labeled.sum(0).tolist() == [1] * 6
-    for task in benchmark.TASKS.names:
-        assert torch.equal(batch.mask(task).any(dim=(1, 2, 3)), batch.labeled[task])
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setitem(benchmark.SIZES, "tiny", (32, 32, 3, 0.125))
 
 
 @pytest.mark.parametrize("name", benchmark.METHODS)
-def test_a_step_trains_and_takes_time(name, monkeypatch):
-    monkeypatch.setitem(benchmark.SIZES, "tiny", (32, 32, 3, 0.125))
+def test_a_step_trains_and_takes_time(name, tiny):
     method, optimizer, batch = benchmark.prepared(name, "tiny", "cpu")
+    labeled = torch.stack([batch.labeled[t] for t in method.tasks.names])
+    assert labeled.sum(0).tolist() == [1] * 3
     before = [p.detach().clone() for p in method.parameters()]
     assert benchmark.step(method, optimizer, batch) > 0
     assert any(not torch.equal(a, b) for a, b in zip(before, method.parameters(), strict=True))
 
 
-def test_times_are_interleaved_and_compared(monkeypatch):
-    monkeypatch.setitem(benchmark.SIZES, "tiny", (32, 32, 3, 0.125))
-    report = benchmark.step_times("tiny", "cpu", steps=2)
-    assert report["steps"] == 2 and math.isfinite(report["hitts_over_mtl"])
+def test_times_are_interleaved_and_compared_with_the_first(tiny):
+    report = benchmark.step_times(NAMES, "tiny", "cpu", steps=2)
+    assert report["steps"] == 2
     assert report["mtl"]["images_per_s"] == pytest.approx(3 / report["mtl"]["seconds"])
+    ratios = {name for name in report if "_over_" in name}
+    assert ratios == {"mtan_over_mtl", "xtc_over_mtl", "hitts_over_mtl"}
+    assert all(math.isfinite(report[name]) and report[name] > 0 for name in ratios)
 
 
-def test_memory_is_what_a_method_adds_to_an_idle_process(monkeypatch):
-    marks = iter((100.0, 150.0, 220.0))
-    monkeypatch.setattr(benchmark, "baseline_memory", lambda device: next(marks))
-    monkeypatch.setattr(benchmark, "peak_memory", lambda name, size, device: next(marks))
-    monkeypatch.setattr(benchmark, "multiprocessing", InThisProcess)
-    report = benchmark.memory("tiny", "cpu")
-    assert report == {"mtl": 50.0, "hitts": 120.0, "hitts_over_mtl": 2.4, "idle": 100.0}
+def test_memory_is_that_of_table8_s_measurement(tiny, monkeypatch):
+    asked = []
+
+    def answer(experiment, device):
+        asked.append((experiment.method, experiment.height, experiment.batch_size, device))
+        return Memory(len(asked) * 2**20, device, 32, 32, 3, 0.125)
+
+    monkeypatch.setattr(benchmark, "training_memory", answer)
+    report = benchmark.memory(("mtl", "hitts"), "tiny", "cpu")
+    assert report == {"mtl": 1.0, "hitts": 2.0, "hitts_over_mtl": 2.0}
+    assert asked == [("supervised", 32, 3, "cpu"), ("hitts", 32, 3, "cpu")]
 
 
-def test_the_high_water_mark_sees_what_was_allocated():
-    before = benchmark.high_water_mark()
-    kept = torch.ones(int(before * 2**18) + 2**26)  # more than was ever resident, plus 256 MiB
-    assert benchmark.high_water_mark() > before + kept.numel() / 2**18 / 4
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("MTPSL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
 
 
-class InThisProcess:
-    """A stand-in for ``multiprocessing`` whose pool calls at once."""
+def test_stages_are_trained_as_a_run_trains_them(cache, monkeypatch):
+    seen, real = [], benchmark.run
 
-    @staticmethod
-    def get_context(method):
-        assert method == "spawn", "a forked process would inherit this one's memory"
-        return InThisProcess
+    def spy(experiment, store, **options):
+        record = real(experiment, store, **options)
+        seen.append((record, store.load(experiment.teacher.key)))
+        return record
 
-    @staticmethod
-    def Pool(processes, maxtasksperchild):
-        assert maxtasksperchild == 1
-        return InThisProcess()
+    monkeypatch.setattr(benchmark, "run", spy)
+    report = benchmark.stage_times(SECOND, "cpu")
+    ((second, first),) = seen
+    assert report["steps"] == 4  # two epochs of a batch of four and one of two
+    assert report["first"] == first.seconds["train"] > 0
+    assert report["discover"] == second.seconds["discover"] > 0
+    assert report["second"] == second.seconds["train"] > 0
+    total = report["discover"] + report["second"]
+    assert report["ratio"] == pytest.approx(total / report["first"])
 
-    def __enter__(self):
-        return self
 
-    def __exit__(self, *error):
-        return None
+def test_discovery_labels_the_images_asked_for(cache, monkeypatch):
+    seen, real = [], benchmark.discover
 
-    def apply(self, function, arguments):
-        return function(*arguments)
+    def spy(experiment, teacher, partial, store, device):
+        assert isinstance(store, RunStore)
+        found = real(experiment, teacher, partial, store, device)
+        seen.append((found.images, len(partial), dict(experiment.thresholds)))
+        return found
+
+    monkeypatch.setattr(benchmark, "discover", spy)
+    report = benchmark.discovery_time(SECOND, 20, "cpu")
+    assert seen == [(20, 20, {"semseg": "50%"})]
+    assert report["images"] == 20 and report["seconds"] > 0
+
+
+def test_stages_are_reported_and_written(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def stage_times(second, device):
+        asked.append(second)
+        return {"steps": 10, "first": 2.0, "discover": 0.5, "second": 2.0, "ratio": 1.25}
+
+    monkeypatch.setattr(benchmark, "stage_times", stage_times)
+    monkeypatch.setattr(
+        benchmark, "discovery_time", lambda e, images, device: {"images": images, "seconds": 9.5}
+    )
+    out = tmp_path / "deep" / "bench.json"
+    command = ["--stages", "--epochs", "3", "--device", "cpu", "--out", str(out)]
+    assert benchmark.main(command) == 0
+    said = capsys.readouterr().out
+    assert "discovery on 795 images of 64x96: 9.5 s (at most 20 s" in said
+    assert "first stage 2.0 s; second stage 0.5 s of discovery and 2.0 s of training" in said
+    assert "x1.25 (at most x1.5)" in said
+    report = json.loads(out.read_text())
+    assert report["stages"]["ratio"] == 1.25 and report["discovery"]["images"] == 795
+    (second,) = asked
+    assert second.epochs == second.teacher.epochs == 3
+    assert second.method_args == {"pseudo_labels": True, "pseudo_features": True}
+    assert (second.height, second.width, second.width_factor) == (64, 96, 0.25)
+
+
+def test_sizes_are_reported_and_written(tiny, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(benchmark, "RENDERED", ())
+    monkeypatch.setattr(
+        benchmark, "training_memory", lambda e, device: Memory(2**20, device, 32, 32, 3, 0.125)
+    )
+    out = tmp_path / "bench.json"
+    command = ["--sizes", "tiny", "--steps", "1", "--device", "cpu", "--out", str(out)]
+    assert benchmark.main([*command, "--methods", "mtl", "xtc"]) == 0
+    said = capsys.readouterr().out
+    assert "mtl" in said and "xtc" in said and "peak memory x1.00" in said
+    report = json.loads(out.read_text())["sizes"]["tiny"]
+    assert set(report["time"]) == {"mtl", "xtc", "xtc_over_mtl", "steps"}
+    assert report["peak_mib"] == {"mtl": 1.0, "xtc": 1.0, "xtc_over_mtl": 1.0}

@@ -16,6 +16,7 @@ from mtpsl.methods import build_method, consistency, cross_task
 from mtpsl.methods.consistency import SemiSupervised
 from mtpsl.methods.cross_task import XTC, Inputs, Link, find_links
 from mtpsl.methods.hitts import HiTTs, Trace
+from mtpsl.methods.hitts_scales import MultiScaleTokens
 from mtpsl.methods.quantize import Centers
 from mtpsl.models.mapping import MappingNet, PairNorm
 from mtpsl.models.multitask import Output
@@ -23,7 +24,8 @@ from mtpsl.models.segnet import Features
 from mtpsl.tasks import Task, TaskSet, depth, normals, semseg
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-NUMBERED = {"xtc": 4, "hitts": 13}  # equations that a paper numbers
+NUMBERED = {"xtc": 4, "hitts": 18}  # equations that a paper numbers
+WALKED = {"xtc": 4, "hitts": 13}  # the first ones, which its notebook works out by hand
 TASKS = TaskSet((semseg(tuple("abcd")), depth(), normals()))
 
 # Read in the papers and in the package, not generated: equation -> functions that compute it.
@@ -48,6 +50,11 @@ EXPECTED = {
         11: {"mixture_loss"},
         12: {"mixture_loss"},
         13: {"mixture_loss", "HiTTs.mixture"},
+        14: {"MultiScaleTokens.split_tokens"},
+        15: {"Scale.forward"},
+        16: {"MultiScaleTokens.split_tokens"},
+        17: {"MultiScaleTokens.fuse_features"},
+        18: {"MultiScaleTokens.merge_tokens"},
     },
 }
 PLACES = [place for paper in FILES for place in find_equations(paper)]
@@ -133,8 +140,11 @@ def test_an_unmarked_equation_is_missed() -> None:
 
 def test_every_symbol_has_the_name_it_is_said_to_have() -> None:
     hitts, xtc = (build_method(name, TASKS, "segnet", 0.125) for name in ("hitts", "xtc"))
+    scales: MultiScaleTokens = build_method("hitts", TASKS, "resnet18", 0.125).scales
     owners = {
         "HiTTs": dir(hitts),
+        "MultiScaleTokens": dir(scales),
+        "Scale": dir(scales.scales[0]),
         "XTC": dir(xtc),
         "MappingNet": dir(xtc.mapping),
         "PairNorm": dir(xtc.mapping.stages[0].norms[0]),
@@ -143,7 +153,7 @@ def test_every_symbol_has_the_name_it_is_said_to_have() -> None:
     for kind in (metrics, cross_task, consistency, Inputs, SemiSupervised):
         owners[kind.__name__.split(".")[-1]] = dir(kind)
     for kind in (Trace, batch.Batch, batch.Discovered, Features, Output, Link, Task, Experiment):
-        owners[kind.__name__] = [field.name for field in dataclasses.fields(kind)]
+        owners[kind.__name__] = [*vars(kind), *(field.name for field in dataclasses.fields(kind))]
     for term in (term for terms in TERMS.values() for term in terms):
         owner, name = term.code.split(".")
         assert name in owners[owner], term.code
@@ -173,6 +183,23 @@ def test_every_symbol_of_hitts_has_the_shape_it_is_said_to_have() -> None:
             assert list(tensor.shape) == expected, term.code
         checked.add(term.code)
     assert len(checked) == 17
+
+
+def test_every_symbol_of_a_scale_has_the_shape_it_is_said_to_have() -> None:
+    torch.manual_seed(0)
+    net: HiTTs = build_method("hitts", TASKS, "resnet18", 0.125)
+    scales, stages = net.scales, net.backbone(_batch().images).stages
+    shapes = {term.code: term.shape.split() for term in TERMS["hitts"]}
+    tokens = scales.split_tokens(net.theta)
+    for j, c in enumerate((8, 16, 32, 64)):
+        rows, columns = (8, 16) if j == 0 else (4, 8)
+        sizes = {"B": 2, "T": 3, "C": 64, "C_j": c, "H_j": rows, "W_j": columns}
+        values = {"Features.stages": stages[j], "MultiScaleTokens.split_tokens": tokens[j]}
+        values |= {f"MultiScaleTokens.{n}": getattr(scales, n)[j] for n in ("split", "merge")}
+        for code, value in values.items():
+            of_tasks = isinstance(value, torch.nn.ModuleDict)
+            for tensor in [m.weight for m in value.values()] if of_tasks else [value]:
+                assert list(tensor.shape) == [sizes[s] for s in shapes[code]], code
 
 
 def test_every_symbol_of_xtc_has_the_shape_it_is_said_to_have() -> None:
@@ -224,6 +251,7 @@ def test_the_notebook_checks_each_equation_in_a_cell(paper: str, name: str) -> N
     calls = {ast.unparse(n.func) for n in ast.walk(tree) if isinstance(n, ast.Call)}
     assert {"find_equations", "show_terms"} <= calls
     called = {name.split(".")[-1] for name in calls}
-    computed_by = {f.split(".")[-1] for names in EXPECTED[paper].values() for f in names}
+    walked = [EXPECTED[paper][n] for n in range(1, WALKED[paper] + 1)]
+    computed_by = {f.split(".")[-1] for names in walked for f in names}
     inside = {"mixture", "expectation"}  # reached through training_step and decode
     assert computed_by - inside <= called

@@ -61,6 +61,19 @@ def test_table8_budget_at_full_size():
     assert abs(measured.thop_flops / 83.14e9 - 1) < 0.05
 
 
+def test_single_scale_parameters_and_their_order_stay():
+    """Names, shapes and the order in which they are drawn decide what a seed means."""
+    tasks = TaskSet((semseg(tuple(str(i) for i in range(13))), depth(), normals()))
+    with torch.device("meta"):
+        method = build_method("hitts", tasks)
+    assert sum(p.numel() for p in method.parameters()) == 25_291_107
+    own = [n for n, _ in method.named_parameters() if not n.startswith("backbone.")]
+    assert list(dict.fromkeys(n.split(".")[0] for n in own)) == [
+        "theta", "query", "key", "value", "Q", "K", "attention", "project", "fine", "embed",
+        "token_mlp", "refine",
+    ]  # fmt: skip
+
+
 def test_trace_shapes_and_ranges():
     trace = build().eval().trace(one_label_batch().images)
     torch.testing.assert_close(trace.affinity.sum(-1), torch.ones(3, 3))  # Eq. 1
@@ -140,6 +153,14 @@ def test_without_inter_task_learning_the_affinity_is_the_identity():
 def test_contradicting_switches_are_refused():
     with pytest.raises(ValueError, match="global_tokens"):
         build(global_tokens=False, pseudo_features=True)
+
+
+def test_bins_need_labels_and_classes_do_not():
+    batch = one_label_batch(images=1)  # of semseg alone
+    method = build_method("hitts", TASKS, "segnet", 0.125)
+    with pytest.raises(ValueError, match="depth: expected labeled pixels to fit bins on"):
+        method.prepare([batch])
+    build_method("hitts", TASKS.subset(("semseg",)), "segnet", 0.125).prepare([])
 
 
 def test_pseudo_supervision_needs_a_teacher():

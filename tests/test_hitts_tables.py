@@ -54,7 +54,8 @@ def test_methods_know_their_arguments(table):
             assert bool(pseudo) == (experiment.teacher is not None)
             # Thresholds belong to the student: the teacher must stay the plain row's run.
             # A supervised network has a confidence for classes only.
-            sure = hitts.WITH_CONFIDENCE if experiment.method == "supervised" else hitts.TASKS
+            plain = experiment.method == "supervised"
+            sure = hitts.WITH_CONFIDENCE if plain else experiment.tasks
             cut = set(sure) & set(experiment.tasks) if "pseudo_labels" in pseudo else set()
             assert set(experiment.thresholds) == cut
             assert experiment.teacher is None or not experiment.teacher.thresholds
@@ -67,11 +68,46 @@ def test_printed_thresholds():
     assert random == {"semseg": 0.9, "depth": 0.7, "normals": 0.7}
 
 
+def test_printed_thresholds_elsewhere():
+    """[HiTTs, App. B]"""
+    (streets,) = TABLES["table3"].row("one-label/Ours").experiments
+    assert streets.thresholds == {"semseg": 0.9, "depth": 0.5}
+    for group in ("one-label", "random-labels"):
+        (people,) = TABLES["table4"].row(f"{group}/Ours").experiments
+        assert people.thresholds == {
+            "semseg": 0.9, "human_parts": 0.85, "normals": 0.7, "saliency": 0.7, "edges": 0.9,
+        }  # fmt: skip
+
+
 def test_printed_settings():
     """[HiTTs, Sec. 4.1]"""
     e = hitts.ours("one_label")
     assert (e.height, e.width, e.train_images, e.test_images) == (288, 384, 795, 654)
     assert (e.epochs, e.batch_size, e.lr, e.schedule) == (400, 8, 1e-4, "step")
+    (e,) = TABLES["table3"].row("one-label/Ours").experiments
+    assert (e.height, e.width, e.train_images, e.test_images) == (128, 256, 2975, 500)
+    assert (e.epochs, e.lr, e.schedule, e.backbone) == (400, 1e-4, "step", "segnet")
+    assert e.method_args["depth_bins"] == e.teacher.method_args["depth_bins"] == 100
+    (e,) = TABLES["table4"].row("one-label/Ours").experiments
+    assert (e.train_images, e.test_images, e.backbone) == (4998, 5105, "resnet18")
+    assert (e.batch_size, e.lr, e.weight_decay, e.schedule) == (6, 1e-4, 1e-4, "poly")
+    assert e.epochs * (e.train_images // e.batch_size) == pytest.approx(20000, rel=1e-3)
+    assert e.method_args["normal_centers"] == 40 and e.method_args["multi_scale"]
+
+
+def test_every_table_of_the_paper_is_there():
+    assert list(TABLES) == [f"table{n}" for n in range(1, 10)]
+    assert not [row.name for table in TABLES.values() for row in table.rows if row.why_not_run]
+
+
+def test_the_scales_are_the_only_difference_of_table_9():
+    for group in ("one-label", "random-labels"):
+        one, several = (
+            TABLES["table9"].row(f"{group}/HiTTs ({kind})").experiments[0] for kind in ("SS", "MS")
+        )
+        assert not one.method_args["multi_scale"] and several.method_args["multi_scale"]
+        assert one.replace(method_args=several.method_args) == several
+        assert TABLES["table4"].row(f"{group}/Ours").experiments[0].teacher == several
 
 
 def test_single_task_rows_train_one_network_a_task():

@@ -8,10 +8,12 @@ from mtpsl.methods.quantize import (
     LARGEST_ZOOM,
     LogBins,
     UnitVectors,
+    YesNo,
     build_quantizer,
     mixture_loss,
+    spread_directions,
 )
-from mtpsl.tasks import depth, normals, semseg
+from mtpsl.tasks import depth, edges, human_parts, inverse_depth, normals, saliency, semseg
 
 
 def test_log_bins_by_hand():
@@ -21,6 +23,25 @@ def test_log_bins_by_hand():
     target = torch.tensor([0.1, 1.9, 2.1, 3.9, 4.1, 100.0]).view(1, 1, 2, 3)
     assert bins.encode(target).flatten().tolist() == [0, 0, 1, 1, 2, 2]
     assert LARGEST_ZOOM == 1.5
+
+
+def test_the_range_of_an_inverse_depth_is_extended_where_zooms_lead():
+    bins = build_quantizer(inverse_depth(), depth_bins=3)
+    bins.fit(torch.tensor([[1.0], [2.0], [16.0 / 3]]))  # to 8 = 16 / 3 * zoom: edges 1 2 4 8
+    torch.testing.assert_close(bins.centers[:, 0], torch.tensor([2.0**0.5, 2.0**1.5, 2.0**2.5]))
+    torch.testing.assert_close(bins.log_edges.exp(), torch.tensor([2.0, 4.0]))
+    assert build_quantizer(depth()).zoom_power == LogBins(3).zoom_power == -1
+
+
+def test_a_hundred_bins_of_a_disparity():
+    bins = build_quantizer(inverse_depth(), depth_bins=100)
+    values = torch.linspace(0.003, 0.49, 500)[:, None]
+    bins.fit(values)
+    assert bins.centers.shape == (100, 1) and (bins.centers.diff(dim=0) > 0).all()
+    assert 0.003 < bins.centers[0] < 0.0032 and 0.7 < bins.centers[-1] < LARGEST_ZOOM * 0.49
+    ids = bins.encode(values.T.view(1, 1, 1, -1))
+    error = (bins.values(ids).flatten() / values.flatten() - 1).abs().max()
+    assert error < (0.735 / 0.003) ** (1 / 200) - 1 + 1e-3  # half a bin
 
 
 def test_log_bins_survive_missing_targets():
@@ -39,6 +60,113 @@ def test_unit_vectors_find_the_clusters():
     assert similarity.max(1).values.min() > 0.999
     ids = quantizer.encode(clusters.T.view(1, 3, 1, 3))
     torch.testing.assert_close(quantizer.values(ids)[0, :, 0].T, clusters, atol=5e-3, rtol=0)
+
+
+def test_uniform_unit_vectors_need_no_data():
+    quantizer = build_quantizer(normals(), normal_centers=40, normal_centers_from="uniform")
+    assert not quantizer.needs_labels and quantizer.bins == 40
+    before = quantizer.centers.clone()
+    quantizer.fit(torch.rand(10, 3))
+    assert torch.equal(quantizer.centers, before)
+    assert torch.equal(before, spread_directions(40))
+    assert build_quantizer(normals()).needs_labels and build_quantizer(depth()).needs_labels
+
+
+@pytest.mark.parametrize("count", [20, 40, 100])
+def test_directions_are_spread_evenly(count):
+    centers = spread_directions(count)
+    torch.testing.assert_close(centers.norm(dim=1), torch.ones(count))
+    assert centers.mean(0).norm() < 0.02
+    cosine = (centers @ centers.T).fill_diagonal_(-1)
+    nearest = cosine.amax(1).clamp(-1, 1).acos()
+    ideal = (4 * math.pi / count) ** 0.5  # side of a square of each one's share of the sphere
+    assert 0.7 * ideal < nearest.min() and nearest.max() < 1.2 * ideal
+    anywhere = F.normalize(torch.randn(4000, 3, generator=torch.Generator().manual_seed(0)), dim=1)
+    assert (anywhere @ centers.T).amax(1).clamp(-1, 1).acos().max() < ideal
+
+
+def test_a_binary_task_is_two_classes():
+    quantizer = build_quantizer(saliency())
+    assert isinstance(quantizer, YesNo) and quantizer.bins == 2 and not quantizer.needs_labels
+    target = torch.tensor([1.0, 0.0, math.nan]).view(1, 1, 1, 3)
+    assert quantizer.encode(target).flatten().tolist() == [1, 0, 0]
+    ids = torch.tensor([0, 1]).view(1, 1, 1, 2)
+    assert quantizer.values(ids).flatten().tolist() == [0.0, 1.0]
+    assert quantizer.values(ids).dtype == torch.float32
+    logits = torch.randn(2, 2, 3, 3)
+    yes = logits.softmax(1)[:, 1:]
+    torch.testing.assert_close(quantizer.decode(logits).sigmoid(), yes)
+
+
+@pytest.mark.parametrize("task", [saliency(weight=5), edges(weight=50)], ids=lambda t: t.name)
+def test_mixture_loss_of_a_binary_task_is_its_balanced_cross_entropy(task):
+    logits = torch.randn(1, 2, 1, 4, generator=torch.Generator().manual_seed(0))
+    target = torch.tensor([1.0, 0.0, 0.0, math.nan]).view(1, 1, 1, 4)
+    mask = torch.tensor([True, True, True, False]).view(1, 1, 1, 4)
+    yes = {"saliency": 2 / 3, "edges": 0.95}[task.name]  # share of negatives, or fixed
+    surprise = -logits[0, :, 0].log_softmax(0)  # (2, 4)
+    by_hand = (yes * surprise[1, 0] + (1 - yes) * (surprise[0, 1] + surprise[0, 2])) / 3
+    loss = mixture_loss(task, build_quantizer(task), logits, target, mask, 0.1)
+    torch.testing.assert_close(loss, task.weight * by_hand[None])
+
+
+@pytest.mark.parametrize(
+    ("light", "heavy"),
+    [
+        (semseg(("a", "b")), semseg(("a", "b"), weight=3)),
+        (human_parts(), human_parts(weight=2)),
+        (normals("l1"), normals("l1", weight=10)),
+    ],
+    ids=lambda t: t.name,
+)
+def test_a_protocols_weight_multiplies_the_tasks_own_loss(light, heavy):
+    """Which is L_reg of normals, and L_cls of classes."""
+    generator = torch.Generator().manual_seed(0)
+    quantizer = build_quantizer(light, normal_centers=5, normal_centers_from="uniform")
+    logits = torch.randn(2, quantizer.bins, 4, 4, generator=generator)
+    if light.kind == "classes":
+        target = torch.randint(0, light.channels, (2, 1, 4, 4), generator=generator)
+    else:
+        target = F.normalize(torch.randn(2, 3, 4, 4, generator=generator), dim=1)
+    mask = torch.rand(2, 1, 4, 4, generator=generator) > 0.3
+    one, many = (mixture_loss(t, quantizer, logits, target, mask, 0.1) for t in (light, heavy))
+    own = light.loss(quantizer.decode(logits), target, mask)
+    share = 1.0 if light.kind == "classes" else 0.1
+    torch.testing.assert_close(many - one, (heavy.weight - 1) * share * own)
+
+
+def test_ignored_pixels_of_human_parts_do_not_count():
+    task = human_parts(weight=2)
+    logits = torch.randn(1, 7, 2, 2, requires_grad=True)
+    target = torch.tensor([255, 255, 3, 255]).view(1, 1, 2, 2)
+    mask = target != 255
+    loss = mixture_loss(task, build_quantizer(task), logits, target, mask, 0.1)
+    torch.testing.assert_close(loss, -2 * logits.log_softmax(1)[:, 3, 1, 0])
+    nobody = mixture_loss(
+        task,
+        build_quantizer(task),
+        logits,
+        torch.full_like(target, 255),
+        torch.zeros_like(mask),
+        0.1,
+    )
+    assert nobody == 0
+
+
+@pytest.mark.parametrize(
+    ("args", "says"),
+    [
+        ({"depth_bins": 1}, "depth_bins: expected at least 2, got 1"),
+        ({"normal_centers": 0}, "normal_centers: expected at least 2, got 0"),
+        (
+            {"normal_centers_from": "random"},
+            r"normal_centers_from: expected one of \['kmeans', 'uniform'\], got 'random'",
+        ),
+    ],
+)
+def test_arguments_that_make_no_sense(args, says):
+    with pytest.raises(ValueError, match=says):
+        build_quantizer(normals(), **args)
 
 
 @pytest.mark.parametrize("task", [depth(), normals()], ids=lambda t: t.name)

@@ -60,6 +60,19 @@ def test_the_undilated_network_of_torchvision_is_inside(depth: int, channels: in
     assert features.bottleneck is features.decoder
 
 
+@pytest.mark.parametrize(("name", "times"), [("resnet18", 1), ("resnet50", 4)])
+def test_stages_from_fine_to_coarse(name: str, times: int) -> None:
+    torch.manual_seed(0)
+    net = build_backbone(name, 0.125).eval()
+    with torch.no_grad():
+        features = net(images(2, 50, 70))
+    assert net.stage_channels == tuple(times * c for c in (8, 16, 32, 64))
+    sizes = [(13, 18), (7, 9), (7, 9), (7, 9)]  # 1/4, then 1/8, rounded up
+    for stage, channels, size in zip(features.stages, net.stage_channels, sizes, strict=True):
+        assert stage.shape == (2, channels, *size)
+    assert features.stages[-1] is features.decoder and net.stride == 8
+
+
 def test_dilations_as_in_the_protocol() -> None:
     """Half the dilation in the convolution that would have strode, none in 1x1 shortcuts."""
     found = {

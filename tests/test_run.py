@@ -285,12 +285,12 @@ def test_costs_are_those_of_the_paper_s_network(full_store) -> None:
         **(vars(TABLE) | {"columns": ("cost/params", "cost/flops", "cost/memory"), "rows": (row,)})
     )
     record = go(TINY, full_store)  # at some profile
-    entry = fill.row_entry(table, row, 0, [record])
+    entry = fill.row_entry(table, row, 0, [record], full_store)
     expected = train.build(paper)
     assert entry["metrics"]["cost/params"] == sum(p.numel() for p in expected.parameters())
     assert entry["metrics"]["cost/params"] > 2 * record.params
     assert entry["metrics"]["cost/flops"] > record.thop_flops
-    assert entry["metrics"]["cost/memory"] is None  # only a GPU's is comparable
+    assert entry["metrics"]["cost/memory"] is None  # takes minutes, so only where it is recorded
 
 
 # --- workers -------------------------------------------------------------------------------------

@@ -11,11 +11,14 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
 from mtpsl import files
 from mtpsl.experiments.costs import full_size_cost
+from mtpsl.experiments.memory import at_size, training_memory
+from mtpsl.experiments.parts import metrics_on
 from mtpsl.experiments.profiles import get_profile
 from mtpsl.experiments.spec import Experiment, Row, Table
 from mtpsl.experiments.train import bind_data, write_experiment
@@ -35,15 +38,42 @@ def row_experiments(
     return tuple(bind_data(scale(e), data_root).with_seed(seed) for e in row.experiments)
 
 
-def row_entry(table: Table, row: Row, seed: int, records: Sequence[RunRecord]) -> dict[str, Any]:
-    """A row's finished runs as an entry of a results file (``results``)."""
-    metrics = {name: value for r in records for name, value in r.metrics["test"].items()}
+def row_entry(
+    table: Table,
+    row: Row,
+    seed: int,
+    records: Sequence[RunRecord],
+    store: RunStore,
+    *,
+    memory: bool = False,
+    **where: Any,
+) -> dict[str, Any]:
+    """A row's finished runs as an entry of a results file (``results``).
+
+    Args:
+        table: A column of costs has them counted, at the size that the table states.
+        row: Of the table. Says which images are measured, and what each run contributes.
+        seed: Of the runs.
+        records: In the order of the row's experiments.
+        store: Where the runs are kept.
+        memory: Measures ``cost/memory``, in seconds to minutes at the paper's size.
+        **where: ``data_root`` and ``cache_dir`` of ``run``, for images that no run records.
+    """
+    metrics = {}
+    for record, task in zip_longest(records, row.takes):
+        found = metrics_on(row.part, record, store, **where)
+        metrics |= {n: v for n, v in found.items() if not task or n.startswith(f"{task}/")}
+    conditions = {}
     if any(column.startswith("cost/") for column in table.columns):
         full = [full_size_cost(experiment) for experiment in row.experiments]
         metrics["cost/params"] = sum(c.params for c in full)
         metrics["cost/flops"] = sum(c.thop_flops for c in full)
-        on_gpu = all(r.device == "cuda" for r in records)
-        metrics["cost/memory"] = sum(r.peak_memory for r in records) if on_gpu else None
+        metrics["cost/memory"] = None
+    if memory and "cost/memory" in table.columns:
+        device = "cuda" if all(r.device == "cuda" for r in records) else "cpu"
+        peaks = [training_memory(at_size(e), device) for e in row.experiments]
+        metrics["cost/memory"] = sum(peak.bytes for peak in peaks)
+        conditions["memory"] = peaks[0].conditions
     return {
         "row": row.name,
         "seed": seed,
@@ -56,6 +86,7 @@ def row_entry(table: Table, row: Row, seed: int, records: Sequence[RunRecord]) -
         "hardware": ", ".join(dict.fromkeys(r.environment["hardware"] for r in records)),
         "date": max(r.environment["date"] for r in records),
         "data": records[0].data,
+        **conditions,
     }
 
 
@@ -122,7 +153,7 @@ def fill_records(
         for item in list(wanted):
             if not any(e.key in todo for e in item.experiments):
                 records = [store.load(e.key) for e in item.experiments]
-                _record(folder, profile, item, records, store)
+                _record(folder, profile, item, records, store, data_root=data_root)
                 wanted.remove(item)
 
     record_what_is_complete()
@@ -151,10 +182,16 @@ def _read(folder: Path, table: Table, profile: str) -> dict[str, Any]:
 
 
 def _record(
-    folder: Path, profile: str, item: Wanted, records: Sequence[RunRecord], store: RunStore
+    folder: Path,
+    profile: str,
+    item: Wanted,
+    records: Sequence[RunRecord],
+    store: RunStore,
+    **where: Any,
 ) -> None:
     """Adds or replaces an entry; entries of rows that the table no longer has go."""
-    entry = row_entry(item.table, item.row, item.seed, records)
+    memory = profile != "smoke"
+    entry = row_entry(item.table, item.row, item.seed, records, store, memory=memory, **where)
     order = {row.name: number for number, row in enumerate(item.table.rows)}
     with store.lock("results"):
         values = _read(folder, item.table, profile)

@@ -91,6 +91,13 @@ def stamp(table: Table, recorded: Results | None, computed: Results | None) -> l
             f"hardware {_distinct(e.hardware for e in entries)}; "
             f"{_distinct(e.date[:10] for e in entries)}."
         )
+        if measured := [e.memory for e in entries if e.memory]:
+            how = _distinct(
+                f"{m['device']}, {m['batch']} images of {m['height']}x{m['width']}, "
+                f"width factor {m['width_factor']:g}"
+                for m in measured
+            )
+            sentences.append(f"{source.capitalize()} memory: on {how}.")
     if DELTA in table.columns:
         sentences.append(
             "Δ_MTL: mean relative gain over all metrics of the table, against the single-task "

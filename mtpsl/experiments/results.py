@@ -9,13 +9,14 @@ A results file holds one entry per row and seed; this is the whole format::
        "data": {"name": "rooms13", "version": "1", "stand_in": true}}]}
 
 Metrics are fractions, meters and degrees (``metrics.COLUMNS``); ``cost/params`` and
-``cost/flops`` are counts and ``cost/memory`` bytes; null stands for not measured.
+``cost/flops`` are counts and ``cost/memory`` bytes; null stands for not measured. Where memory
+was measured, "memory" says on what: device, batch, height, width and width factor.
 """
 
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -56,6 +57,7 @@ class Entry:
     hardware: str
     date: str
     data: Mapping[str, Any]  # name, version, stand_in
+    memory: Mapping[str, Any] = field(default_factory=dict)  # how ``cost/memory`` was measured
     stale: str = ""  # why it no longer answers the table; empty: it does
 
 
@@ -245,6 +247,7 @@ def _entry(item: Any, source: str) -> Entry:
         measured[name] = math.nan if value is None else float(value)
     fields = {name: item[name] for name in _FIELDS}
     fields |= {name: tuple(item[name]) for name in ("keys", "experiments")}
+    fields["memory"] = _expect(item.get("memory", {}), dict, "memory: an object", source)
     return Entry(**(fields | {"metrics": measured}))
 
 

@@ -101,7 +101,8 @@ def run_row(
     """
     experiments = row_experiments(row, profile, seed, data_root)
     records = [run(e, store, data_root=data_root, **options) for e in experiments]
-    return row_entry(table, row, seed, records)
+    where = {"data_root": data_root, "cache_dir": options.get("cache_dir")}
+    return row_entry(table, row, seed, records, store, **where)
 
 
 def run_table(

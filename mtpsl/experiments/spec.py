@@ -11,7 +11,10 @@ from mtpsl import NUMERICS
 from mtpsl.data.loader import Augmentation
 from mtpsl.precision import Precision
 
-LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio"]
+LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio", "share"]
+
+# The test split; or the training images, each task on those that show its label, or hide it.
+Part = Literal["test", "labeled", "unlabeled"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +151,8 @@ class Row:
     experiments: tuple[Experiment, ...] = ()  # empty: printed only
     printed: tuple[float, ...] = ()  # one per column of the table, in the paper's units
     why_not_run: str = ""  # one line; required when ``experiments`` is empty
+    part: Part = "test"  # which images are measured
+    takes: tuple[str, ...] = ()  # the task whose metrics each experiment gives; empty: all have all
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtpsl.methods.base import Method, Teacher, Terms
+from mtpsl.methods.ccr import CCR
 from mtpsl.methods.consistency import SemiSupervised
 from mtpsl.methods.cross_task import XTC
 from mtpsl.methods.hitts import HiTTs
@@ -27,6 +28,7 @@ METHODS: dict[str, type[Method]] = {
     "contrastive": Contrastive,
     "discriminator": Discriminator,
     "xtc": XTC,
+    "ccr": CCR,
     "hitts": HiTTs,
 }
 

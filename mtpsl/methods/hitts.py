@@ -6,7 +6,8 @@ Hierarchical Task Tokens for Partially Annotated Dense Predictions.
 Symbols of the paper, used as names here: ``theta`` global task token, ``phi`` fine-grained task
 tokens, ``F_s`` shared feature, ``F_i`` task feature, ``G_i`` fine-grained task feature, ``o``
 orthogonal embedding, ``A`` inter-task affinity, a prime for "after interaction". What the paper
-leaves open is decided once, in ``CHOICES``.
+leaves open is decided once, in ``CHOICES``. A backbone with several scales has its global tokens
+in ``methods.hitts_scales``.
 
 Two stages: train with L_s, freeze, discover on the clean training images, then train again from
 scratch with L_s + L_p + L_f. The second stage is the same class with ``pseudo_labels`` and
@@ -23,18 +24,36 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch, Discovered
 from mtpsl.methods.base import Method, Terms, require_discoveries
-from mtpsl.methods.quantize import DEPTH_BINS, NORMAL_CENTERS, build_quantizer, mixture_loss
+from mtpsl.methods.hitts_layers import (
+    FineProjection,
+    HeadProjection,
+    mlp,
+    orthogonal_embedding,
+    per_task,
+    to_size,
+)
+from mtpsl.methods.hitts_scales import MultiScaleTokens, affinity, combine, no_affinity, query_gate
+from mtpsl.methods.quantize import (
+    DEPTH_BINS,
+    NORMAL_CENTERS,
+    CentersFrom,
+    build_quantizer,
+    mixture_loss,
+)
 from mtpsl.models.attention import SelfAttention
 from mtpsl.tasks import Task, TaskSet
 
 CHOICES: dict[str, str] = {
     "F_s": "the decoder's output, 64 channels at full resolution (Table 8 excludes the bottleneck)",
+    "F_s on ResNet-18": "the last stage's output, 512 channels at 1/8; its heads read the same",
     "grid of F_i": "1/8 of the image by average pooling; attention over every pixel is impossible",
     "query of F_s": "a gate sigmoid(W_q theta . W_k F_s / sqrt(C)) on a linear value of F_s",
     "token init": "normal with standard deviation 1/sqrt(C), so that logits of Eq. 1 start small",
     "Eq. 1": "as printed: no 1/sqrt(C)",
     "self-attention": "pre-norm, residual, 16 channels a head, no position code, no feed-forward",
     "H x W": "F'_i, upsampled, is added to a 3x3 convolution of F_s; a second 3x3 gives U_i",
+    "ASPP": "the baseline's head, with C outputs, makes U_i of F_s + F'_i at 1/8; what Eq. 4 takes "
+    "linearly of U_i is upsampled, which is the same as upsampling U_i",
     "Eq. 3": "o is the identity, W^o absorbs other bases; it starts orthogonal with unit entries",
     "MLP_i": "two linear layers of width C with a GELU; of theta'_i, as in Eq. 3",
     "Eq. 4": "phi_i x U_i with C channels, because phi_i x G_i is not defined",
@@ -43,7 +62,13 @@ CHOICES: dict[str, str] = {
     "M^f in L_f": "the frozen teacher's, saved with its features and warped like them",
     "L_mse": "mean over channels and positions of the 1/8 grid",
     "batch": "per-image losses, summed over labeled images, divided by the batch size",
-    "loss weights": "1 for every task and term",
+    "loss weights": "1 for every task and term on NYUD-v2 and Cityscapes; on PASCAL-Context the "
+    "protocol's multiply the losses they were chosen for, so not L_cls of normals, nor L_f",
+    "saliency, edges": "two classes; L_cls is the task's balanced loss of their logits' difference",
+    "uniform normals": "a golden-angle spiral over the whole sphere",
+    "Eq. 14 to 18": "tokens of scale j have its C_j channels; all W start by keeping lengths",
+    "one grid in Eq. 17": "that of F_i, 1/8: the finer first stage is averaged over its cells",
+    "sum of Eq. 18": "over the four scales of Eq. 14 and 17; it is printed to 5",
 }
 """What the paper leaves open -> what this file does."""
 
@@ -54,7 +79,7 @@ SAMPLED_PIXELS = 100_000  # labeled pixels a task that quantizers are fitted on
 class Trace:
     """Everything between the image and the prediction; dicts are keyed by task name."""
 
-    affinity: Tensor  # (B, T, T): A, rows sum to 1
+    affinities: tuple[Tensor, ...]  # (B, T, T) each: A of every scale, rows sum to 1
     global_tokens: dict[str, Tensor]  # (B, C): theta'; empty without global tokens
     task_features: dict[str, Tensor]  # (B, C, h, w): F', on the coarse grid
     feature_confidence: dict[str, Tensor]  # (B, 1, h, w) in [0, 1]: M^f; empty without tokens
@@ -64,19 +89,27 @@ class Trace:
     refined: dict[str, Tensor]  # (B, C_p, H, W): G', the class logits
     predictions: dict[str, Tensor]  # (B, D, H, W): Y^
 
+    @property
+    def affinity(self) -> Tensor:
+        """(B, T, T): A; the mean of them where there are several scales, so rows sum to 1."""
+        return torch.stack(self.affinities).mean(0) if self.affinities[1:] else self.affinities[0]
+
 
 @final
 class HiTTs(Method):
-    """Global and fine-grained task tokens on a single-scale backbone [HiTTs, Eq. 1 to 13].
+    """Global and fine-grained task tokens [HiTTs, Eq. 1 to 18].
 
     Args:
         tasks: The tasks, in the order of the affinity matrix.
-        backbone: Returns ``Features`` whose decoder output is F_s; has ``channels``.
+        backbone: Returns ``Features`` whose decoder output is F_s; has ``channels``. One whose
+            ``stride`` is above 1 also makes the heads, by ``build_head``.
         pseudo_labels: Add L_p [Eq. 7]; needs a teacher.
         pseudo_features: Add L_f [Eq. 6]; needs a teacher.
         regression_weight: lambda_i of Eq. 13 for regression tasks.
-        depth_bins: Logarithmic bins of a positive quantity.
-        normal_centers: K-means centers of a direction.
+        depth_bins: Logarithmic bins of a positive quantity; the paper has 100 on Cityscapes.
+        normal_centers: Unit vectors of a direction; the paper has 40 on PASCAL-Context.
+        normal_centers_from: ``"kmeans"``, or ``"uniform"`` as in the paper on PASCAL-Context.
+        multi_scale: Eq. 14 to 18 on the stages of the backbone; None: if it has stages.
         reduction: Side of an image pixel block that makes one position of F_i.
         orthogonal_embeddings: Eq. 3; otherwise phi_i is an MLP of theta'_i alone.
         inter_task: Eq. 1 and 2; otherwise A is the identity.
@@ -85,7 +118,7 @@ class HiTTs(Method):
         fine_tokens: Eq. 4's score masks; otherwise G'_i = Conv(G_i).
 
     Raises:
-        ValueError: If the switches contradict each other.
+        ValueError: If the switches contradict each other or the backbone.
     """
 
     def __init__(
@@ -98,6 +131,8 @@ class HiTTs(Method):
         regression_weight: float = 0.1,
         depth_bins: int = DEPTH_BINS,
         normal_centers: int = NORMAL_CENTERS,
+        normal_centers_from: CentersFrom = "kmeans",
+        multi_scale: bool | None = None,
         reduction: int = 8,
         orthogonal_embeddings: bool = True,
         inter_task: bool = True,
@@ -111,26 +146,51 @@ class HiTTs(Method):
                 "global_tokens: expected True with pseudo_features or without "
                 "orthogonal_embeddings, got False; M^f and phi would have no source"
             )
+        # A backbone that says nothing has one scale, of the image's size.
+        stride = getattr(backbone, "stride", 1)
+        stage_channels = getattr(backbone, "stage_channels", ())
+        if multi_scale and not stage_channels:
+            raise ValueError(
+                "multi_scale: expected False on a backbone with one scale, got True; use a ResNet"
+            )
+        if reduction % stride:
+            raise ValueError(
+                f"reduction: expected a multiple of the backbone's {stride}, got {reduction}"
+            )
+        multi_scale = bool(stage_channels) if multi_scale is None else multi_scale
         self.tasks, self.backbone = tasks, backbone
         self.pseudo_labels, self.pseudo_features = pseudo_labels, pseudo_features
         self.regression_weight, self.reduction = regression_weight, reduction
+        self.block = reduction // stride  # side of a block of F_s that makes one position of F_i
         self.inter_task = inter_task and global_tokens
         C, T = backbone.channels, len(tasks)
         self.quantizers = nn.ModuleDict(
-            {t.name: build_quantizer(t, depth_bins, normal_centers) for t in tasks}
+            {
+                t.name: build_quantizer(t, depth_bins, normal_centers, normal_centers_from)
+                for t in tasks
+            }
         )
 
         # global task tokens [Sec. 3.1]
         self.theta = nn.Parameter(torch.randn(T, C) / C**0.5) if global_tokens else None
-        self.query = nn.Linear(C, C) if global_tokens else None  # W_q, shared by tasks
-        self.key = nn.Linear(C, C) if global_tokens else None  # W_k
-        self.value = per_task(tasks, lambda t: nn.Linear(C, C))
-        self.Q = nn.Linear(C, C, bias=False) if self.inter_task else None  # of Eq. 1
-        self.K = nn.Linear(C, C, bias=False) if self.inter_task else None
+        self.scales = self.query = self.key = self.value = self.Q = self.K = None
+        if multi_scale:  # [App. A.2]
+            self.scales = MultiScaleTokens(
+                tasks, C, stage_channels, global_tokens=global_tokens, inter_task=self.inter_task
+            )
+        else:
+            self.query = nn.Linear(C, C) if global_tokens else None  # W_q, shared by tasks
+            self.key = nn.Linear(C, C) if global_tokens else None  # W_k
+            self.value = per_task(tasks, lambda t: nn.Linear(C, C))
+            self.Q = nn.Linear(C, C, bias=False) if self.inter_task else None  # of Eq. 1
+            self.K = nn.Linear(C, C, bias=False) if self.inter_task else None
         self.attention = per_task(tasks, lambda t: SelfAttention(C)) if intra_task else None
 
         # fine-grained task tokens [Sec. 3.2]
-        self.project = per_task(tasks, lambda t: FineProjection(C))
+        self.project = per_task(
+            tasks,
+            lambda t: FineProjection(C) if stride == 1 else HeadProjection(backbone.build_head(C)),
+        )
         self.fine = per_task(tasks, lambda t: nn.Conv2d(C, self.bins(t), 1))
         self.embed = self.token_mlp = None
         if fine_tokens and orthogonal_embeddings:
@@ -151,27 +211,32 @@ class HiTTs(Method):
 
         ``predictions`` is empty without ``decode``: the losses read the logits.
         """
-        shared = self.backbone(images).decoder  # F_s (B, C, H, W)
-        theta, features = self.query_shared(shared)  # (B, T, C) or None, (B, T, n, C)
-        theta, features, affinity = self.learn_inter_task(theta, features)
+        seen = self.backbone(images)
+        shared, size = seen.decoder, images.shape[2:]  # F_s (B, C, H, W), or smaller
+        h, w = shared.shape[2] // self.block, shared.shape[3] // self.block
+        if self.scales is None:
+            theta, features = self.query_shared(shared)  # (B, T, C) or None, (B, T, n, C)
+            theta, features, A = self.learn_inter_task(theta, features)
+            affinities = (A,)
+        else:
+            theta, features, affinities = self.scales(self.theta, seen.stages, (h, w))
         theta, features = self.learn_intra_task(theta, features)
 
-        h, w = shared.shape[2] // self.reduction, shared.shape[3] // self.reduction
         tokens, maps, phi, G, scores, refined = {}, {}, {}, {}, {}, {}
         for i, t in enumerate(self.tasks):
             maps[t.name] = features[:, i].transpose(1, 2).unflatten(2, (h, w))  # F'_i
-            U = self.project[t.name](shared, maps[t.name])  # (B, C, H, W)
-            G[t.name] = self.fine[t.name](U)  # (B, C_p, H, W)
+            U = self.project[t.name](shared, maps[t.name])  # (B, C, H, W), or smaller
+            G[t.name] = to_size(self.fine[t.name](U), size)  # (B, C_p, H, W)
             if theta is not None:
                 tokens[t.name] = theta[:, i]
             if self.token_mlp is not None:
                 phi[t.name] = self.derive_fine_tokens(t, tokens.get(t.name), len(images))
-                scores[t.name] = score_mask(phi[t.name], U)
+                scores[t.name] = score_mask(phi[t.name], U, size)
                 refined[t.name] = self.refine[t.name](G[t.name] * scores[t.name])  # Eq. (4)
             else:
                 refined[t.name] = self.refine[t.name](G[t.name])
         return Trace(
-            affinity=affinity,
+            affinities=affinities,
             global_tokens=tokens,
             task_features=maps,
             feature_confidence={n: feature_confidence(tokens[n], maps[n]) for n in tokens},
@@ -195,24 +260,22 @@ class HiTTs(Method):
         Returns:
             theta (B, T, C) or None, and F (B, T, n, C) with n = hw positions of the coarse grid.
         """
-        pooled = F.avg_pool2d(shared, self.reduction).flatten(2).transpose(1, 2)  # (B, n, C)
+        pooled = F.avg_pool2d(shared, self.block).flatten(2).transpose(1, 2)  # (B, n, C)
         features = torch.stack([self.value[t.name](pooled) for t in self.tasks], dim=1)
         if self.theta is None:
             return None, features
-        q = self.query(self.theta)  # (T, C)
-        gate = (q @ self.key(pooled).transpose(1, 2) / q.shape[1] ** 0.5).sigmoid()  # (B, T, n)
+        gate = query_gate(self.query(self.theta), self.key(pooled))  # (B, T, n)
         return self.theta.expand(len(shared), -1, -1), features * gate.unsqueeze(-1)
 
     def learn_inter_task(
         self, theta: Tensor | None, features: Tensor
     ) -> tuple[Tensor | None, Tensor, Tensor]:
         """Affine combinations across tasks [Eq. 1, 2]: adds the affinity A (B, T, T)."""
-        B, T = features.shape[:2]
         if theta is None or not self.inter_task:
-            return theta, features, torch.eye(T, device=features.device).expand(B, T, T)
-        A = (self.Q(theta) @ self.K(theta).transpose(1, 2)).softmax(-1)  # Eq. (1)
-        features = torch.einsum("bst,btnc->bsnc", A, features)  # Eq. (2)
-        return A @ theta, features, A
+            return theta, features, no_affinity(features)
+        A = affinity(self.Q(theta), self.K(theta))  # Eq. (1)
+        theta, features = combine(A, theta, features)  # Eq. (2)
+        return theta, features, A
 
     def learn_intra_task(
         self, theta: Tensor | None, features: Tensor
@@ -303,14 +366,13 @@ class HiTTs(Method):
         """Fits the depth bins and the normal centers on labeled training pixels.
 
         Raises:
-            ValueError: If a task has no labeled pixel at all.
+            ValueError: If a task that needs them has no labeled pixel at all.
         """
-        samples = {t.name: [] for t in self.tasks}
-        batches = list(batches)
-        for batch in batches:
-            for t in self.tasks:
-                mask = batch.mask(t.name)[:, 0]
-                samples[t.name].append(batch.targets[t.name].movedim(1, -1)[mask])  # (N, D)
+        samples = {n: [] for n, quantizer in self.quantizers.items() if quantizer.needs_labels}
+        for batch in batches if samples else ():
+            for name, parts in samples.items():
+                mask = batch.mask(name)[:, 0]
+                parts.append(batch.targets[name].movedim(1, -1)[mask])  # (N, D)
         for name, parts in samples.items():
             values = torch.cat(parts)
             if not len(values):
@@ -321,59 +383,23 @@ class HiTTs(Method):
 # ------------------------------------------------------------------- pieces
 
 
-def per_task(tasks: TaskSet, build) -> nn.ModuleDict:
-    """One module a task, by name."""
-    return nn.ModuleDict({t.name: build(t) for t in tasks})
-
-
-def mlp(channels: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, out))
-
-
-def orthogonal_embedding(bins: int, channels: int) -> nn.Linear:
-    """W^o of Eq. 3, (C, C_p); its columns start orthogonal as far as C allows.
-
-    Entries start at unit scale, as an MLP's inputs should: with unit columns its biases drown
-    them, and the tokens of a task start nearly parallel.
-    """
-    linear = nn.Linear(bins, channels, bias=False)
-    nn.init.orthogonal_(linear.weight, gain=channels**0.5)
-    return linear
-
-
-def score_mask(phi: Tensor, U: Tensor) -> Tensor:
+def score_mask(phi: Tensor, U: Tensor, size: tuple[int, int] | None = None) -> Tensor:
     """Softplus(phi_i x U_i), the positive score of every class at every pixel [Eq. 4].
 
     Args:
         phi: (B, C_p, C).
-        U: (B, C, H, W).
+        U: (B, C, H, W), or smaller.
+        size: (H, W); None: that of U.
 
     Returns:
         (B, C_p, H, W), channels last in memory like the convolution's output it will mask.
     """
     pixels = U.movedim(1, -1).flatten(1, 2)  # (B, HW, C)
-    return F.softplus((pixels @ phi.transpose(1, 2)).unflatten(1, U.shape[2:]).movedim(-1, 1))
+    answers = (pixels @ phi.transpose(1, 2)).unflatten(1, U.shape[2:]).movedim(-1, 1)
+    return F.softplus(to_size(answers, size or U.shape[2:]))
 
 
 def feature_confidence(theta: Tensor, features: Tensor) -> Tensor:
     """M^f = Sigmoid(theta'^T F') [Sec. 3.3]: (B, C), (B, C, h, w) -> (B, 1, h, w)."""
     C = features.shape[1]
     return (torch.einsum("bc,bchw->bhw", theta, features) / C**0.5).sigmoid().unsqueeze(1)
-
-
-@final
-class FineProjection(nn.Module):
-    """F'_i on the coarse grid and F_s at full resolution -> U_i, C channels at full resolution.
-
-    Table 8's FLOPs leave room for two 3x3 convolutions a task at full resolution and no more.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.lift = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm = nn.BatchNorm2d(channels)
-        self.project = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, shared: Tensor, features: Tensor) -> Tensor:
-        coarse = F.interpolate(features, shared.shape[2:], mode="bilinear", align_corners=False)
-        return self.project(F.relu(self.norm(self.lift(shared) + coarse), inplace=True))

@@ -1,11 +1,13 @@
 """Every task as pixel-wise classification [HiTTs, App. A.1, Eq. 10 to 13].
 
-A quantizer turns a task's targets into class ids and class logits back into predictions. Its
-centers are found once on the labeled training pixels (``fit``) and live in buffers.
+A quantizer turns a task's targets into class ids and class logits back into predictions. Where
+its centers depend on data, they are found once on the labeled training pixels (``fit``) and live
+in buffers.
 """
 
+import math
 from abc import ABC, abstractmethod
-from typing import final
+from typing import Literal, final, get_args
 
 import torch
 import torch.nn.functional as F
@@ -15,27 +17,49 @@ from torch import Tensor, nn
 from mtpsl.losses import per_image_mean
 from mtpsl.tasks import Task, to_unit_length
 
-DEPTH_BINS = 30  # NYUD-v2 [HiTTs, App. A.1]
-NORMAL_CENTERS = 20  # NYUD-v2 [HiTTs, App. A.1]
+CentersFrom = Literal["kmeans", "uniform"]
+
+DEPTH_BINS = 30  # NYUD-v2; 100 on Cityscapes [HiTTs, App. A.1]
+NORMAL_CENTERS = 20  # NYUD-v2; 40 on PASCAL-Context [HiTTs, App. A.1]
 LARGEST_ZOOM = 1.5  # of the training augmentation; depth is divided by it
+GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 
 
 def build_quantizer(
-    task: Task, depth_bins: int = DEPTH_BINS, normal_centers: int = NORMAL_CENTERS
+    task: Task,
+    depth_bins: int = DEPTH_BINS,
+    normal_centers: int = NORMAL_CENTERS,
+    normal_centers_from: CentersFrom = "kmeans",
 ) -> "Quantizer":
-    """The quantizer that fits what the task's pixels hold."""
+    """The quantizer that fits what the task's pixels hold.
+
+    Args:
+        task: Decides its kind.
+        depth_bins: Of a positive quantity.
+        normal_centers: Of a direction.
+        normal_centers_from: ``"kmeans"`` of the labeled normals, as on NYUD-v2, or ``"uniform"``,
+            spread over all directions, as on PASCAL-Context.
+
+    Raises:
+        ValueError: If ``normal_centers_from`` is neither, or a number of bins is below 2.
+    """
+    for name, bins in (("depth_bins", depth_bins), ("normal_centers", normal_centers)):
+        if bins < 2:
+            raise ValueError(f"{name}: expected at least 2, got {bins}")
+    if normal_centers_from not in get_args(CentersFrom):
+        raise ValueError(
+            f"normal_centers_from: expected one of {list(get_args(CentersFrom))}, "
+            f"got {normal_centers_from!r}"
+        )
     match task.kind:
         case "classes":
             return ClassIds(task.channels)
-        case "positive":
-            return LogBins(depth_bins)
-        case "direction":
-            return UnitVectors(normal_centers)
         case "binary":
-            raise ValueError(
-                f"{task.name}: expected a task of classes, positive numbers or directions, got a "
-                "binary one, which has no quantizer here yet; leave it out"
-            )
+            return YesNo()
+        case "positive":
+            return LogBins(depth_bins, task.zoom_power)
+        case "direction":
+            return UnitVectors(normal_centers, uniform=normal_centers_from == "uniform")
 
 
 class Quantizer(nn.Module, ABC):
@@ -43,9 +67,11 @@ class Quantizer(nn.Module, ABC):
 
     Attributes:
         bins: C_p, the number of classes.
+        needs_labels: Whether ``fit`` looks at its values; otherwise it may be left out.
     """
 
     bins: int
+    needs_labels: bool = False
 
     @abstractmethod
     def fit(self, values: Tensor) -> None:
@@ -109,20 +135,57 @@ class ClassIds(Quantizer):
 
 
 @final
+class YesNo(Quantizer):
+    """A binary task as two classes: class 0 is no, class 1 is yes.
+
+    The prediction is one logit, yes minus no, whose sigmoid is the softmax's second entry. So the
+    task's balanced loss of it is the balanced cross-entropy of the two classes.
+    """
+
+    bins = 2
+
+    def fit(self, values: Tensor) -> None:
+        """Nothing to find."""
+
+    def encode(self, target: Tensor) -> Tensor:
+        return (target > 0.5).long()  # NaN is no
+
+    def decode(self, logits: Tensor) -> Tensor:
+        return logits[:, 1:] - logits[:, :1]
+
+    def values(self, ids: Tensor) -> Tensor:
+        return ids.float()
+
+
+@final
 class LogBins(Centers):
     """Bins of equal width in log depth over the labeled range [HiTTs, App. A.1].
 
     The range runs from the smallest labeled value divided by the largest zoom, because zooming
-    in divides depth, to the largest; values beyond it fall into the outermost bins. A center is
-    its bin's geometric mean.
+    in divides depth, to the largest; an inverse depth is multiplied, so its range is extended at
+    the other end. Values beyond it fall into the outermost bins. A center is its bin's geometric
+    mean.
+
+    Args:
+        bins: How many.
+        zoom_power: As ``Task.zoom_power``: negative where a zoom divides values, positive where it
+            multiplies them.
     """
 
-    def __init__(self, bins: int) -> None:
+    needs_labels = True
+
+    def __init__(self, bins: int, zoom_power: int = -1) -> None:
         super().__init__(bins, dims=1)
+        self.zoom_power = zoom_power
         self.register_buffer("log_edges", torch.zeros(bins - 1))  # inner edges
 
     def fit(self, values: Tensor) -> None:
-        low, high = values.min().double() / LARGEST_ZOOM, values.max().double()
+        low, high = values.min().double(), values.max().double()
+        zoom = LARGEST_ZOOM ** abs(self.zoom_power)
+        if self.zoom_power < 0:
+            low = low / zoom
+        else:
+            high = high * zoom
         edges = torch.linspace(low.log().item(), high.log().item(), self.bins + 1)
         self.log_edges.copy_(edges[1:-1])
         self.centers.copy_(((edges[1:] + edges[:-1]) / 2).exp()[:, None])
@@ -136,12 +199,22 @@ class LogBins(Centers):
 
 @final
 class UnitVectors(Centers):
-    """Unit vectors from K-means over the labeled normals; a normal's class is the nearest one."""
+    """Unit vectors; a normal's class is the nearest one [HiTTs, App. A.1].
 
-    def __init__(self, bins: int) -> None:
+    Args:
+        bins: How many.
+        uniform: Spread evenly over all directions; otherwise from K-means over the labeled normals.
+    """
+
+    def __init__(self, bins: int, *, uniform: bool = False) -> None:
         super().__init__(bins, dims=3)
+        self.needs_labels = not uniform
+        if uniform:
+            self.centers.copy_(spread_directions(bins))
 
     def fit(self, values: Tensor) -> None:
+        if not self.needs_labels:
+            return
         kmeans = KMeans(self.bins, n_init=4, random_state=0).fit(values.double().cpu().numpy())
         centers = torch.from_numpy(kmeans.cluster_centers_).float()
         self.centers.copy_(F.normalize(centers, dim=1))
@@ -153,6 +226,17 @@ class UnitVectors(Centers):
 
     def expectation(self, probabilities: Tensor) -> Tensor:
         return to_unit_length((probabilities @ self.centers).movedim(-1, 1))
+
+
+def spread_directions(count: int) -> Tensor:
+    """(count, 3) unit vectors, evenly over the sphere: a spiral of bands of equal area.
+
+    From one to the next, the angle around the axis grows by the golden angle.
+    """
+    k = torch.arange(count, dtype=torch.float64)
+    z, around = 1 - (2 * k + 1) / count, GOLDEN_ANGLE * k
+    radius = (1 - z.square()).sqrt()
+    return torch.stack([radius * around.cos(), radius * around.sin(), z], dim=1).float()
 
 
 def class_last(maps: Tensor) -> Tensor:
@@ -171,10 +255,13 @@ def mixture_loss(
     """lambda L_reg(Y^, Y) + L_cls(G', Y^oh), one number per image [HiTTs, Eq. 11 to 13].
 
     Eq. 12 names its argument G but uses G' on its right side; it is G' here. lambda is 0 for
-    a task that is classification already, whose L_cls is its usual loss.
+    a task that is classification already, whose L_cls is its usual loss: balanced, if it is
+    binary. ``task.weight``, which a protocol chose for the task's own loss, multiplies that loss:
+    L_cls of such a task, L_reg of the others. Eq. 12's cross-entropy over bins is none of the
+    protocol's, and counts like that of semantic segmentation.
 
     Args:
-        task: Gives L_reg (L1 or angle) through ``task.loss``.
+        task: Gives L_reg (L1 or angle) or a binary task's L_cls through ``task.loss``.
         quantizer: The task's.
         logits: (B, C_p, H, W) float, G'.
         target: (B, D, H, W) float values, or (B, 1, H, W) int64 class ids.
@@ -184,11 +271,14 @@ def mixture_loss(
     Returns:
         (B,); exactly 0 for an image without usable pixels.
     """
+    if task.kind == "binary":
+        return task.weight * task.loss(quantizer.decode(logits), target, mask)
     ids = quantizer.encode(target).masked_fill(~mask, 0)
     log_probs = class_last(logits).log_softmax(-1)  # (B, H, W, C_p), shared by both losses
     surprise = -log_probs.gather(-1, class_last(ids))  # Eq. (12)
     loss = per_image_mean(surprise.movedim(-1, 1), mask)
-    if task.kind != "classes":
-        prediction = quantizer.expectation(log_probs.exp())
-        loss = loss + regression_weight * task.loss(prediction, target, mask)  # Eq. (11), (13)
-    return loss
+    if task.kind == "classes":
+        return task.weight * loss
+    prediction = quantizer.expectation(log_probs.exp())
+    share = regression_weight * task.weight
+    return loss + share * task.loss(prediction, target, mask)  # Eq. (11), (13)

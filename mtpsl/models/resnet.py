@@ -48,6 +48,7 @@ class ResNet(nn.Module):
     """
 
     reduction = 8  # image size / map size; other sizes than its multiples are rounded up
+    stride = 8  # image size / size of ``Features.decoder``
 
     def __init__(
         self,
@@ -78,7 +79,8 @@ class ResNet(nn.Module):
                 widths, widths[1:], counts[1:], DILATIONS[1:], strict=False
             )
         )
-        self.channels = self.bottleneck_channels = widths[-1] * block.expansion
+        self.stage_channels = tuple(width * block.expansion for width in widths)
+        self.channels = self.bottleneck_channels = self.stage_channels[-1]
         # Constants, and no part of torchvision's weights.
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
@@ -88,11 +90,17 @@ class ResNet(nn.Module):
             load_pretrained(self, weights, published, sha256=weights_sha256, skip=("fc.",))
 
     def forward(self, images: Tensor) -> Features:
-        """(B, 3, H, W) in [0, 1] -> features, the same map (B, C, H / 8, W / 8) in both places."""
+        """(B, 3, H, W) in [0, 1] -> features, the same map (B, C, H / 8, W / 8) in both places.
+
+        The stages are at 1/4, 1/8, 1/8 and 1/8 of the image; the last is that map.
+        """
         x = F.relu(self.bn1(self.conv1((images - self.mean) / self.std)), inplace=True)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
-        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
-        return Features(decoder=x, bottleneck=x)
+        stages = []
+        for layer in (self.layer1, self.layer2, self.layer3, self.layer4):
+            x = layer(x)
+            stages.append(x)
+        return Features(decoder=x, bottleneck=x, stages=tuple(stages))
 
     def build_head(self, out: int) -> nn.Module:
         """A fresh head: ``Features.decoder`` -> (B, out, H / 8, W / 8), before ``activate``."""

@@ -25,6 +25,7 @@ class Features:
 
     decoder: Tensor  # (B, backbone.channels, H, W); smaller where a backbone has no decoder
     bottleneck: Tensor  # (B, backbone.bottleneck_channels, H / reduction, W / reduction)
+    stages: tuple[Tensor, ...] = ()  # (B, backbone.stage_channels[j], ., .), from fine to coarse
 
 
 @final
@@ -45,6 +46,8 @@ class SegNet(nn.Module):
     """
 
     reduction = 32  # image size / bottleneck size
+    stride = 1  # image size / size of ``Features.decoder``
+    stage_channels = ()  # one scale: what its heads read is the decoder's
 
     def __init__(self, width_factor: float = 1.0) -> None:
         super().__init__()
