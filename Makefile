@@ -28,6 +28,9 @@ option = $(if $(2),$(1) "$(2)")
 COMMON = --profile "$(PROFILE)" $(call option,--data,$(DATA)) $(call option,--jobs,$(JOBS)) \
 	$(call option,--seeds,$(SEEDS)) $(call option,--device,$(DEVICE))
 
+# Whole files to a worker: cells of a notebook need each other, tests of a file share what they trained.
+SIDE_BY_SIDE = --numprocesses auto --maxprocesses 4 --dist loadfile
+
 help: ## this list
 	@echo "usage: make TARGET [VARIABLE=value ...]"
 	@echo
@@ -46,8 +49,8 @@ reproduce: $(READY) ## every table and figure, by running all notebooks
 
 test: $(READY) ## style, unit tests, then every notebook against its committed outputs
 	$(PY) -m ruff check .
-	$(PY) -m pytest -q tests
-	$(PY) -m pytest -q --nbval notebooks
+	$(PY) -m pytest -q $(SIDE_BY_SIDE) tests
+	$(PY) -m pytest -q $(SIDE_BY_SIDE) --nbval notebooks
 
 lab: $(READY) ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab --notebook-dir . --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb

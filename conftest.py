@@ -23,6 +23,8 @@ def pytest_configure(config: pytest.Config) -> None:
     marks = config.option.markexpr.replace("not gpu", "")
     if "gpu" not in marks:
         wanted["CUDA_VISIBLE_DEVICES"] = ""
+    if workers := len(getattr(config.option, "tx", None) or ()):  # processes of pytest-xdist
+        wanted["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
     for name, value in wanted.items():
         os.environ.setdefault(name, value)
 

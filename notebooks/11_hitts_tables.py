@@ -14,7 +14,7 @@
 # %% [markdown]
 # # The tables of HiTTs
 #
-# *Multi-Task Label Discovery via Hierarchical Task Tokens for Partially Annotated Dense Predictions*, Zhang, Ye, Li, Wang, Xu. This notebook runs the rows of its Tables 1, 5 and 8, puts the measured numbers beside the printed ones, and asks of every sentence that the paper draws from a table: does it hold here?
+# *Multi-Task Label Discovery via Hierarchical Task Tokens for Partially Annotated Dense Predictions*, Zhang, Ye, Li, Wang, Xu. This notebook runs the rows of its Tables 1, 5 and 8 (2, 6 and 7 are in `11b_hitts_tables`, 3, 4 and 9 in `11c_hitts_tables`), puts the measured numbers beside the printed ones, and asks of every sentence that the paper draws from a table: does it hold here?
 #
 # 1. how to read a table
 # 2. Table 1: the comparison
@@ -162,7 +162,7 @@ for row in printed.TABLE5.rows:
 # %% [markdown]
 # ## 4. Table 8: what it costs
 #
-# Parameters, FLOPs and memory. *Whatever the profile, parameters and FLOPs are counted on the full-size network at 288x384*, on shapes alone, so they can be compared with the paper on any machine. Memory is a peak on a GPU and stays empty elsewhere.
+# Parameters, FLOPs and memory. *Whatever the profile, parameters and FLOPs are counted on the full-size network at 288x384*, on shapes alone, so they can be compared with the paper on any machine. Memory is measured, which takes minutes at that size, so only where results are recorded: the line below the table says on what.
 #
 # > **Predict.** HiTTs adds attention, tokens and score masks to SegNet. Does it add more than, or less than, 5 % of the parameters? And of the FLOPs?
 

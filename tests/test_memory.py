@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import subprocess
 from dataclasses import replace
 
@@ -9,6 +10,7 @@ import pytest
 import torch
 
 from mtpsl.experiments import fill, memory
+from mtpsl.experiments.fill import fill_records
 from mtpsl.experiments.hitts import TABLE8
 from mtpsl.experiments.memory import (
     Memory,
@@ -20,8 +22,11 @@ from mtpsl.experiments.memory import (
     train_on_noise,
     training_memory,
 )
+from mtpsl.experiments.results import load_recorded
+from mtpsl.experiments.run import run_table
 from mtpsl.experiments.spec import Experiment, Row, Table
 from mtpsl.experiments.train import build, tasks_of
+from mtpsl.records import RunStore
 
 TINY = Experiment(height=32, width=32, width_factor=0.125, batch_size=2)
 PLAIN = TINY.replace(method="hitts")
@@ -235,3 +240,31 @@ def test_a_table_without_the_column_measures_nothing(monkeypatch):
     row = replace(TABLE8.rows[0], experiments=(TINY,))
     entry = fill.row_entry(table, row, 0, [Ran("cpu")], None, memory=True)
     assert "memory" not in entry and "cost/memory" not in entry["metrics"]
+
+
+# --- tables of costs alone -----------------------------------------------------------------------
+
+
+def test_a_table_of_costs_trains_nothing(tmp_path, monkeypatch):
+    measured = []
+    some = Memory(7, "cpu", 288, 384, 2, 1.0)
+    monkeypatch.setattr(fill, "training_memory", lambda e, where: measured.append(e) or some)
+    monkeypatch.setattr(fill, "train_all", lambda jobs, *args, **kwargs: iter(list(jobs)))
+    assert not TABLE8.trains
+    store = RunStore(tmp_path / "runs")
+    assert fill_records([TABLE8], tmp_path, store, profile="quick", seeds=(0, 1, 2)) == 0
+    results = load_recorded(tmp_path / "hitts" / "table8.json", TABLE8)
+    assert [e.row for e in results.current()] == [row.name for row in TABLE8.rows]
+    assert all(
+        e.metrics["cost/memory"] == 7 and e.memory["device"] == "cpu" for e in results.entries
+    )
+    assert len(measured) == 4 and not list(tmp_path.glob("runs/*/weights*"))
+    fill_records([TABLE8], tmp_path, store, profile="quick", seeds=(0, 1, 2))
+    assert len(measured) == 4  # known by now
+
+
+def test_costs_computed_now_leave_memory_to_the_record(tmp_path):
+    results = run_table(TABLE8, RunStore(tmp_path), profile="smoke")
+    entry = results.of("MTL baseline")[0]
+    assert entry.metrics["cost/params"] == 25_055_185
+    assert math.isnan(entry.metrics["cost/memory"])

@@ -15,6 +15,8 @@ from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from mtpsl import files
 from mtpsl.experiments.costs import full_size_cost
 from mtpsl.experiments.memory import at_size, training_memory
@@ -22,7 +24,7 @@ from mtpsl.experiments.parts import metrics_on
 from mtpsl.experiments.profiles import get_profile
 from mtpsl.experiments.spec import Experiment, Row, Table
 from mtpsl.experiments.train import bind_data, write_experiment
-from mtpsl.records import RunRecord, RunStore
+from mtpsl.records import RunRecord, RunStore, environment
 
 POLL = 0.1  # seconds between looks at the workers
 
@@ -63,23 +65,14 @@ def row_entry(
     for record, task in zip_longest(records, row.takes):
         found = metrics_on(row.part, record, store, **where)
         metrics |= {n: v for n, v in found.items() if not task or n.startswith(f"{task}/")}
-    conditions = {}
-    if any(column.startswith("cost/") for column in table.columns):
-        full = [full_size_cost(experiment) for experiment in row.experiments]
-        metrics["cost/params"] = sum(c.params for c in full)
-        metrics["cost/flops"] = sum(c.thop_flops for c in full)
-        metrics["cost/memory"] = None
-    if memory and "cost/memory" in table.columns:
-        device = "cuda" if all(r.device == "cuda" for r in records) else "cpu"
-        peaks = [training_memory(at_size(e), device) for e in row.experiments]
-        metrics["cost/memory"] = sum(peak.bytes for peak in peaks)
-        conditions["memory"] = peaks[0].conditions
+    on_gpu = all(r.device == "cuda" for r in records)
+    costs, conditions = row_costs(table, row, "cuda" if on_gpu else "cpu", memory)
     return {
         "row": row.name,
         "seed": seed,
         "keys": [r.key for r in records],
         "experiments": [r.experiment for r in records],
-        "metrics": metrics,
+        "metrics": metrics | costs,
         "seconds": round(sum(sum(r.seconds.values()) for r in records), 1),
         "commit": ", ".join(dict.fromkeys(r.environment["commit"] for r in records)),
         "versions": records[0].environment["versions"],
@@ -88,6 +81,50 @@ def row_entry(
         "data": records[0].data,
         **conditions,
     }
+
+
+def cost_entry(
+    table: Table, row: Row, experiments: Sequence[Experiment], *, memory: bool = False
+) -> dict[str, Any]:
+    """An entry of a table that trains nothing (``Table.trains``).
+
+    Args:
+        table: All of whose columns are costs.
+        row: Of the table.
+        experiments: The row's at a profile; they tell later whether the entry is up to date.
+        memory: As in ``row_entry``; on a GPU where there is one.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    began = time.monotonic()
+    costs, conditions = row_costs(table, row, device, memory)
+    return {
+        "row": row.name,
+        "seed": 0,
+        "keys": [e.key for e in experiments],
+        "experiments": [e.to_dict() for e in experiments],
+        "metrics": costs,
+        "seconds": round(time.monotonic() - began, 1),
+        **environment(device),
+        "data": {"name": "noise of the size above", "version": "", "stand_in": True},
+        **conditions,
+    }
+
+
+def row_costs(
+    table: Table, row: Row, device: str, memory: bool
+) -> tuple[dict[str, float | None], dict[str, Any]]:
+    """The columns of costs, of all networks of a row together, and how memory was measured."""
+    costs, conditions = {}, {}
+    if any(column.startswith("cost/") for column in table.columns):
+        full = [full_size_cost(experiment) for experiment in row.experiments]
+        costs["cost/params"] = sum(c.params for c in full)
+        costs["cost/flops"] = sum(c.thop_flops for c in full)
+        costs["cost/memory"] = None
+    if memory and "cost/memory" in table.columns:
+        peaks = [training_memory(at_size(e), device) for e in row.experiments]
+        costs["cost/memory"] = sum(peak.bytes for peak in peaks)
+        conditions["memory"] = peaks[0].conditions
+    return costs, conditions
 
 
 # ------------------------------------------------------------------- records
@@ -144,17 +181,26 @@ def fill_records(
         for table, known in zip(tables, recorded, strict=True):
             for row in table.rows:
                 item = Wanted(table, row, seed, row_experiments(row, profile, seed, data_root))
-                if item.experiments and item.identity not in known:
+                once = table.trains or not seed  # a cost has no spread over seeds
+                if item.experiments and once and item.identity not in known:
                     wanted.append(item)
-    todo = missing_runs([(e, w.label(e)) for w in wanted for e in w.experiments], store)
+    labeled = [(e, w.label(e)) for w in wanted if w.table.trains for e in w.experiments]
+    todo = missing_runs(labeled, store)
     print(f"profile {profile}: {len(wanted)} rows to record, {len(todo)} runs to train for them")
 
     def record_what_is_complete() -> None:
         for item in list(wanted):
-            if not any(e.key in todo for e in item.experiments):
+            if item.table.trains and any(e.key in todo for e in item.experiments):
+                continue
+            if item.table.trains:
                 records = [store.load(e.key) for e in item.experiments]
-                _record(folder, profile, item, records, store, data_root=data_root)
-                wanted.remove(item)
+                where = {"memory": profile != "smoke", "data_root": data_root}
+                entry = row_entry(item.table, item.row, item.seed, records, store, **where)
+            else:
+                memory = profile != "smoke"
+                entry = cost_entry(item.table, item.row, item.experiments, memory=memory)
+            _record(folder, profile, item.table, entry, store)
+            wanted.remove(item)
 
     record_what_is_complete()
     failed = 0
@@ -182,26 +228,19 @@ def _read(folder: Path, table: Table, profile: str) -> dict[str, Any]:
 
 
 def _record(
-    folder: Path,
-    profile: str,
-    item: Wanted,
-    records: Sequence[RunRecord],
-    store: RunStore,
-    **where: Any,
+    folder: Path, profile: str, table: Table, entry: dict[str, Any], store: RunStore
 ) -> None:
     """Adds or replaces an entry; entries of rows that the table no longer has go."""
-    memory = profile != "smoke"
-    entry = row_entry(item.table, item.row, item.seed, records, store, memory=memory, **where)
-    order = {row.name: number for number, row in enumerate(item.table.rows)}
+    order = {row.name: number for number, row in enumerate(table.rows)}
     with store.lock("results"):
-        values = _read(folder, item.table, profile)
+        values = _read(folder, table, profile)
         others = [
             e
             for e in values["entries"]
             if e["row"] in order and (e["row"], e["seed"]) != (entry["row"], entry["seed"])
         ]
         entries = sorted([*others, entry], key=lambda e: (order[e["row"]], e["seed"]))
-        path = folder / item.table.paper / f"{item.table.name}.json"
+        path = folder / table.paper / f"{table.name}.json"
         files.write_json(path, values | {"entries": entries})
 
 

@@ -122,7 +122,7 @@ TABLE4 = Table(
     reference={group: f"{group.lower()}/STL" for group in SETTINGS},
     claims=tuple(claim for group in SETTINGS for claim in _table4_claims(group)),
     notes=(
-        "The paper takes the rows ssl, CL, DL and XTC of both settings, and the MTL baseline of "
+        "The paper takes the rows ssl and XTC of both settings, and the MTL baseline of "
         "random-labels, from [XTC, Table 3]. Here every row is trained alike.",
         _WEIGHTS,
     ),

@@ -14,7 +14,14 @@ from typing import Any
 import torch
 
 import mtpsl
-from mtpsl.experiments.fill import fill_records, missing_runs, row_entry, row_experiments, train_all
+from mtpsl.experiments.fill import (
+    cost_entry,
+    fill_records,
+    missing_runs,
+    row_entry,
+    row_experiments,
+    train_all,
+)
 from mtpsl.experiments.results import Results, parse_results
 from mtpsl.experiments.spec import Experiment, Row, Table
 from mtpsl.experiments.train import (
@@ -100,6 +107,8 @@ def run_row(
         **options: Of ``run``.
     """
     experiments = row_experiments(row, profile, seed, data_root)
+    if not table.trains:
+        return cost_entry(table, row, experiments)
     records = [run(e, store, data_root=data_root, **options) for e in experiments]
     where = {"data_root": data_root, "cache_dir": options.get("cache_dir")}
     return row_entry(table, row, seed, records, store, **where)
@@ -157,6 +166,7 @@ def train_missing(
         (experiment, f"{table.name} {row.name} seed {seed}")
         for seed in seeds
         for table in tables
+        if table.trains
         for row in table.rows
         for experiment in row_experiments(row, profile, seed, data_root)
     ]

@@ -169,6 +169,11 @@ class Table:
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
 
+    @property
+    def trains(self) -> bool:
+        """Whether a column needs trained networks; costs are those of untrained ones."""
+        return not all(column.startswith("cost/") for column in self.columns)
+
     def row(self, name: str) -> Row:
         for row in self.rows:
             if row.name == name:
