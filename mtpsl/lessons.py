@@ -46,7 +46,7 @@ def measure(
         table: Whose rows are run.
         recorded: Folder of the recorded results of all papers.
         store: Where finished runs are taken from and missing ones go.
-        **options: Of ``run_table``.
+        **options: Of ``run_table``; ``train=False`` takes what the store has.
     """
     path = recorded / table.paper / f"{table.name}.json"
     known = load_recorded(path, table) if path.exists() else None

@@ -33,14 +33,16 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 how = session.how | {"folder": session.output, "seed": session.seed}
 
 # %% [markdown]
-# Which trainings a figure needs is written down beside its caption. *They are rows of Tables 1 and 5*, so after `11_hitts_tables` nothing is trained here except for the learning curves, which are evaluated along the way.
+# Which trainings a figure needs is written down beside its caption. *They are rows of the paper's tables*, so after `11_hitts_tables` nothing is trained here except for the learning curves, which are evaluated along the way.
 
 # %%
 from mtpsl.experiments.figures import FIGURES
 
 for figure in FIGURES.values():
     if figure.paper == "hitts":
-        print(f"{figure.source:<16} {'; '.join(': '.join(run) for run in figure.runs.values())}")
+        rows = [": ".join(run) for run in figure.runs.values()]
+        rows += [f"{role} (of its own)" for role in figure.own]
+        print(f"{figure.source:<16} {'; '.join(rows)}")
 
 # %% [markdown]
 # ## Figure 5: predictions
@@ -218,7 +220,7 @@ for source, made in fig11.items():
 # %% [markdown]
 # ## The other figures
 #
-# Figures 1 to 4 and 12 are diagrams of the method, Figures 6, 10 and 13 to 16 show Cityscapes or PASCAL-Context, on whose stand-ins HiTTs is not run yet. What was written now, picture, arrays and words of each figure:
+# Diagrams of the method, streets and pseudo labels are in `12b_hitts_figures`. What was written now, picture, arrays and words of each figure:
 
 # %%
 for figures in (fig5, fig7, fig8, fig9, fig11):

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 
 from mtpsl.data import open_dataset
+from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.sample import Dataset, Sample
 from mtpsl.experiments import figure_arrays as arrays
 from mtpsl.experiments import xtc_figure_arrays as xtc
@@ -42,16 +43,38 @@ class Noise(Dataset):
         }
         valid = torch.ones(1, 32, 64, dtype=torch.bool)
         valid[:, :4] = False
-        for t in self.tasks:
-            targets[t.name] = targets[t.name].masked_fill(~valid, t.missing)
-        return Sample(image, targets, {name: valid for name in targets})
+        holed = {t.name: targets[t.name].masked_fill(~valid, t.missing) for t in self.tasks}
+        return Sample(image, holed, {name: valid for name in holed})
 
 
-def method(name: str, **args: Any) -> Method:
+class Street(Noise):
+    """The same images with two tasks, of which depth has no unit."""
+
+    name = "street"
+    tasks = TaskSet((semseg(CLASSES), inverse_depth()))
+
+
+def method(name: str, data: type[Noise] = Noise, **args: Any) -> Method:
     torch.manual_seed(0)
-    built = build_method(name, Noise.tasks, "segnet", 0.125, args)
-    built.prepare([Noise().load(range(6))])
+    built = build_method(name, data.tasks, "segnet", 0.125, args)
+    built.prepare([data().load(range(6))])
     return built.eval()
+
+
+def taught(data: type[Noise] = Noise) -> Material:
+    """A teacher that is surer of some pixels, and six training images that keep one label each."""
+    names, teacher = data.tasks.names, method("hitts", data).train()
+    for module in teacher.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0  # one pass, and features vary as after training
+    with torch.no_grad():
+        teacher.trace(data().load(range(6)).images)
+    return Material(
+        methods={"ours": teacher.eval()},
+        test=data(),
+        train=PartialLabels(data(), assign("one_label", 6, names)),
+        thresholds=dict.fromkeys(names, "50%"),
+    )
 
 
 def history(offset: float) -> list[dict]:
@@ -72,6 +95,7 @@ def every() -> dict[str, dict[str, np.ndarray]]:
 def all_arrays(names: Sequence[str] = tuple(FIGURES)) -> dict[str, dict[str, np.ndarray]]:
     tokens, plain = method("hitts"), method("hitts", orthogonal_embeddings=False)
     ours, baseline = method("xtc"), method("supervised")
+    street = {role: method(role, Street) for role in ("supervised", "mtan", "xtc", "hitts")}
     methods = {
         "hitts/fig5": {"baseline": baseline, "ours": tokens},
         "hitts/fig7": {"without": plain, "with": tokens},
@@ -84,10 +108,42 @@ def all_arrays(names: Sequence[str] = tuple(FIGURES)) -> dict[str, dict[str, np.
         "xtc/fig4": {"sl": baseline, "ssl": tokens, "ours": ours},
         "xtc/consistency": {"with": ours, "without": method("xtc", regularize=False)},
     }
+    second = method("hitts", pseudo_labels=True, pseudo_features=True)
+    methods |= {f"hitts/fig{i}": {"teacher": tokens, "ours": second} for i in range(1, 5)}
     histories = {"without": history(0.0), "with": history(0.05)}
     materials = {
         name: Material(methods=roles, histories=histories, test=Noise())
         for name, roles in methods.items()
+    }
+    street_roles = {"baseline": "supervised", "mtan": "mtan", "xtc": "xtc", "ours": "hitts"}
+    streets = {role: street[name] for role, name in street_roles.items()}
+    rooms = {"baseline": baseline, "xtc": ours, "ours": tokens}
+    materials |= {
+        "hitts/fig6": Material(
+            methods={role: streets[role] for role in ("mtan", "xtc", "ours")}, test=Street()
+        ),
+        "hitts/fig10": taught(Street),
+        "hitts/fig13": Material(
+            methods={
+                "without": method("hitts", Street, orthogonal_embeddings=False),
+                "with": street["hitts"],
+            },
+            test=Street(),
+        ),
+        "hitts/fig14": Material(
+            parts={
+                "rooms": Material(methods={"plain": tokens}, test=Noise()),
+                "streets": Material(methods={"plain": street["hitts"]}, test=Street()),
+            }
+        ),
+        "hitts/fig15": Material(
+            parts={
+                "rooms": Material(methods=rooms, test=Noise()),
+                "streets": Material(methods=streets, test=Street()),
+            }
+        ),
+        "hitts/fig16": taught(),
+        "hitts/discovery": taught(),
     }
     return {name: FIGURES[name].arrays(materials.get(name, Material())) for name in names}
 
@@ -114,11 +170,25 @@ def test_figures_share_the_runs_of_tables(profile: str) -> None:
     }
     for figure in FIGURES.values():
         runs = figure.experiments(scale, seed=1)
-        assert set(runs) == set(figure.runs)
-        for run in runs.values():
+        assert set(runs) == set(figure.runs) | set(figure.own)
+        for role, run in runs.items():
             assert run.seed == 1
             assert bool(run.eval_every) == figure.curves
-            assert run.replace(eval_every=0).key in in_tables
+            assert run.replace(eval_every=0).key in in_tables or role in figure.own
+            assert run.teacher or not figure.teachers
+
+
+def test_a_figure_has_few_runs_of_its_own() -> None:
+    taught = FIGURES["hitts/fig10"].experiments(PROFILES["quick"])["ours"].teacher
+    own = {
+        f"{figure.key} {role}": PROFILES["quick"](e).key
+        for figure in FIGURES.values()
+        for role, e in figure.own.items()
+    }
+    assert sorted(own) == ["hitts/fig13 with", "hitts/fig13 without", "hitts/fig14 streets/plain"]
+    # All but one are the teacher of the last row of Table 3, which its students need anyway.
+    assert own["hitts/fig13 with"] == own["hitts/fig14 streets/plain"] == taught.key
+    assert own["hitts/fig13 without"] != taught.key
 
 
 def test_a_learning_curve_has_points_at_every_profile() -> None:
@@ -182,6 +252,9 @@ def test_tokens_are_named_by_what_they_stand_for() -> None:
     classes, meters, vectors = Noise.tasks
     assert arrays.token_names(classes, torch.arange(4.0)[:, None]) == list(CLASSES)
     assert arrays.token_names(meters, torch.tensor([[0.52], [3.0]])) == ["0.5 m", "3.0 m"]
+    disparities = torch.tensor([[0.0163], [0.4]])
+    assert arrays.token_names(inverse_depth(), disparities) == ["0.0163", "0.4"]
+    assert arrays.token_names(saliency(), torch.tensor([[0.0], [1.0]])) == ["no", "yes"]
     directions = torch.tensor([[0.1, -0.9, -0.3], [0.0, 0.1, -1.0]])
     assert arrays.token_names(vectors, directions) == ["facing up", "facing us"]
 
@@ -189,13 +262,19 @@ def test_tokens_are_named_by_what_they_stand_for() -> None:
 # ------------------------------------------------------------------- figures
 
 
+MAY_LACK = ("truth", "quality", "/pseudo", "/examples")  # NaN where there is no label or no pixel
+
+
 def test_arrays_are_plain_and_finite(every: dict) -> None:
     assert set(every) == set(FIGURES)
     for name, found in every.items():
-        assert {"tasks", "titles", "kinds"} <= set(found), name
+        heads = [f"{part}/" for part in found.get("parts", ())] or [""]
+        for head in heads:
+            assert {f"{head}tasks", f"{head}titles", f"{head}kinds"} <= set(found), name
         for key, values in found.items():
             assert values.dtype.kind in "biufU", (name, key)
-            if values.dtype.kind == "f" and "truth" not in key:
+            empty_bins = name == "hitts/discovery"
+            if values.dtype.kind == "f" and not (empty_bins or key.endswith(MAY_LACK)):
                 assert np.isfinite(values).all(), (name, key)
 
 

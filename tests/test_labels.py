@@ -92,6 +92,38 @@ def test_few_shot_and_ratio():
     }
 
 
+@pytest.mark.parametrize(
+    ("images", "share", "kept"), [(240, 1 / 8, 30), (20, 1 / 8, 3), (16, 1 / 4, 4), (5, 0.01, 1)]
+)
+def test_a_share_is_exact_for_every_task(images, share, kept):
+    assert assign("share", images, TASKS, share=share).counts == dict.fromkeys(TASKS, kept)
+
+
+def test_a_whole_share_is_full():
+    assert assign("share", 7, TASKS, share=1).hash == assign("full", 7, TASKS).hash
+
+
+def test_a_larger_share_keeps_what_a_smaller_one_has():
+    eighth, quarter, half = (
+        assign("share", 240, TASKS, share=share).labeled for share in (1 / 8, 1 / 4, 1 / 2)
+    )
+    assert (quarter | ~eighth).all() and (half | ~quarter).all()
+    assert not torch.equal(eighth, assign("share", 240, TASKS, share=1 / 8, seed=1).labeled)
+
+
+def test_shares_of_tasks_are_independent():
+    labeled = assign("share", 4000, TASKS, share=1 / 2).labeled
+    patterns = (labeled.long() * torch.tensor([1, 2, 4])).sum(dim=1).bincount(minlength=8)
+    assert (patterns - 500).abs().max() < 80  # 500 +- 21 by chance; disjoint tasks would give 0
+
+
+def test_a_share_is_of_the_images_that_can_carry_the_task():
+    able = torch.arange(90) < 20
+    assignment = assign("share", 90, TASKS, share=0.5, carries={"semseg": able})
+    assert not assignment.labeled[20:, 0].any()
+    assert assignment.counts == {"semseg": 10, "depth": 45, "normals": 45}
+
+
 @pytest.mark.parametrize("setting", ["one_label", "random_labels"])
 def test_images_that_cannot_carry_a_task_never_get_it(setting):
     able = torch.arange(90) < 20
@@ -115,6 +147,7 @@ def test_seeds_decide_and_global_state_does_not():
 def test_draws_are_the_ones_that_records_were_made_with():
     assert assign("one_label", 795, TASKS).hash == "fe0674e52a5f"
     assert assign("random_labels", 795, TASKS).hash == "42626dc77f4f"
+    assert assign("share", 795, TASKS, share=0.125).hash == "294e13ec090a"
 
 
 def test_hash_is_the_content_on_every_machine():
@@ -149,6 +182,11 @@ def test_select_takes_columns_of_the_shared_assignment():
         ("ratio", {"ratio": "1:a:2"}, "1:a:2"),
         ("ratio", {"ratio": {"depth": 1}}, "depth"),
         ("ratio", {"ratio": "0:0:0"}, "not all 0"),
+        ("share", {}, "None"),
+        ("share", {"share": 0}, "in \\(0, 1\\], got 0"),
+        ("share", {"share": 1.5}, "1.5"),
+        ("share", {"share": True}, "True"),
+        ("share", {"share": "1/8"}, "1/8"),
     ],
 )
 def test_wrong_arguments_are_named(setting, args, words):

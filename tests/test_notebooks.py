@@ -16,7 +16,8 @@ FOLDER = Path(__file__).parents[1] / "notebooks"
 SOURCES = sorted(FOLDER.glob("*.py"))
 NAMES = (
     "00_tour", "01_label_settings",
-    "10_hitts_method", "11_hitts_tables", "12_hitts_figures",
+    "10_hitts_method", "11_hitts_tables", "11b_hitts_tables", "11c_hitts_tables",
+    "12_hitts_figures", "12b_hitts_figures", "13_hitts_beyond",
     "20_xtc_method", "21_xtc_tables", "21b_xtc_tables", "22_xtc_figures",
     "90_all_tables",
 )  # fmt: skip

@@ -73,7 +73,8 @@ def assign(
             every task. ``"random_labels"``: 1 to K-1 an image, every pattern of that size about
             as often. ``"few_shot"``: ``task`` keeps ``shots`` (10) labels, the others all.
             ``"ratio"``: one an image, task shares as in ``ratio``: ``"1:9"`` in the order of
-            ``tasks``, or ``{"semseg": 1, "depth": 9}``.
+            ``tasks``, or ``{"semseg": 1, "depth": 9}``. ``"share"``: every task on that ``share``
+            of its images, drawn task by task, so that an image may keep all labels or none.
         images: N.
         tasks: All tasks of the dataset. A network for fewer of them takes
             ``Assignment.select``, so that it learns from the labels they would share.
@@ -301,12 +302,40 @@ def _few_shot(
     return labeled
 
 
+def _share(
+    rng: np.random.Generator,
+    possible: np.ndarray,
+    tasks: tuple[str, ...],
+    *,
+    share: float | None = None,
+) -> np.ndarray:
+    """Each task's label on the first ``share`` of an order of its own, rounded half up.
+
+    Orders are independent, as if every task had been annotated for itself: which other labels an
+    image keeps says nothing, and images with none or several are as frequent as chance makes them.
+    A design that spreads labels over as many images as possible would change its kind with the
+    share: disjoint up to 1/K, overlapping above. The orders do not depend on ``share``, so a larger
+    one keeps every label of a smaller one and adds some; share 1 is ``"full"``. Every task keeps
+    one label at least.
+    """
+    known = isinstance(share, int | float) and not isinstance(share, bool)
+    if not known or not 0 < share <= 1:
+        raise ValueError(f"share: expected a number in (0, 1], got {share!r}")
+    labeled = np.zeros_like(possible)
+    for column in range(len(tasks)):
+        able = rng.permutation(np.flatnonzero(possible[:, column]))
+        keep = max(1, math.floor(share * len(able) + 0.5))
+        labeled[able[:keep], column] = True
+    return labeled
+
+
 SETTINGS: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "full": (_full, ()),
     "one_label": (_one_label, ()),
     "random_labels": (_random_labels, ()),
     "few_shot": (_few_shot, ("task", "shots")),
     "ratio": (_ratio, ("ratio",)),
+    "share": (_share, ("share",)),
 }
 """Setting -> how it is drawn, and the arguments it takes."""
 

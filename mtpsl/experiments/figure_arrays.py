@@ -1,10 +1,11 @@
 """The arrays that figures show: plain numbers and strings, computed without drawing anything.
 
 They go by names such as ``"depth/ours"`` and are complete enough to draw a figure again from the
-file they are saved in: every set names its tasks, their kinds and titles, and classes if any.
+file they are saved in: every set names its tasks, their kinds and titles, and classes if any. A
+figure of several data sets has one such set a part, as in ``"rooms/depth/ours"`` (``in_parts``).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from mtpsl.batch import Batch
 from mtpsl.data import open_dataset
-from mtpsl.data.labels import assign
+from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.sample import Dataset
 from mtpsl.experiments.spec import Experiment
 from mtpsl.losses import IGNORE_INDEX
@@ -47,6 +48,9 @@ class Material:
     methods: Mapping[str, Method] = field(default_factory=dict)  # role -> in evaluation mode
     histories: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
     test: Dataset | None = None  # None for figures that need no run
+    train: PartialLabels | None = None  # clean; only for figures of what teachers find there,
+    thresholds: Mapping[str, float | str] = field(default_factory=dict)  # at their students' taus
+    parts: Mapping[str, "Material"] = field(default_factory=dict)  # if there are several data sets
     device: torch.device | str = "cpu"
 
     def batches(self, indices: Sequence[int], size: int = 8) -> Iterator[Batch]:
@@ -64,6 +68,22 @@ def describe(tasks: TaskSet) -> Arrays:
         "units": np.array([t.unit for t in tasks]),
     }
     return arrays | {f"{t.name}/classes": np.array(t.class_names) for t in tasks if t.class_names}
+
+
+def in_parts(arrays: Callable[[Material], Arrays]) -> Callable[[Material], Arrays]:
+    """For a figure of several data sets: ``arrays`` of every part, keyed ``<part>/...``.
+
+    ``parts`` names them from top to bottom, ``<part>/data`` the data set of each.
+    """
+
+    def of_every_part(material: Material) -> Arrays:
+        found: Arrays = {"parts": np.array(list(material.parts))}
+        for part, inside in material.parts.items():
+            values = {"data": np.array(inside.test.name)} | arrays(inside)
+            found |= {f"{part}/{key}": value for key, value in values.items()}
+        return found
+
+    return of_every_part
 
 
 def evenly_spaced(images: int, count: int) -> list[int]:
@@ -111,9 +131,9 @@ def compact(values: Tensor, decimals: int = 3) -> NDArray[Any]:
 
 
 @torch.no_grad()
-def qualitative(material: Material) -> Arrays:
-    """Figure 5: (N, H, W, ...) maps ``<task>/truth``, ``/baseline`` and ``/ours``."""
-    indices = evenly_spaced(len(material.test), EXAMPLES)
+def qualitative(material: Material, images: int = EXAMPLES) -> Arrays:
+    """Figure 5: (N, H, W, ...) maps ``<task>/truth``, and those of every role."""
+    indices = evenly_spaced(len(material.test), images)
     (batch,) = material.batches(indices, size=len(indices))
     arrays = describe(material.test.tasks)
     arrays |= {"images": picture(batch.images), "index": np.array(indices)}
@@ -127,7 +147,7 @@ def qualitative(material: Material) -> Arrays:
 
 @torch.no_grad()
 def tokens(material: Material) -> Arrays:
-    """Figure 7: how alike and how spread a task's fine-grained tokens phi are.
+    """Figures 7 and 13: how alike and how spread a task's fine-grained tokens phi are.
 
     For ``<task>/without`` and ``<task>/with`` orthogonal embeddings: ``/affinity`` (C_p, C_p),
     mean cosine similarity of tokens of the same image; ``/off_diagonal``, its mean absolute
@@ -190,13 +210,13 @@ def confidence(material: Material) -> Arrays:
 
 
 @torch.no_grad()
-def scores(material: Material) -> Arrays:
-    """Figure 11: (N, h, w) ``<task>/global``, M^f, and (N, H, W) ``<task>/fine``.
+def scores(material: Material, images: int = EXAMPLES) -> Arrays:
+    """Figures 11 and 14: (N, h, w) ``<task>/global``, M^f, and (N, H, W) ``<task>/fine``.
 
     There is one fine-grained score map a token; shown is that of the token whose map varies
     most over the image, with its number (N,) ``/token`` and in words ``/token_name``.
     """
-    indices = evenly_spaced(len(material.test), EXAMPLES)
+    indices = evenly_spaced(len(material.test), images)
     batch, trace = _trace(material, indices)
     (method,) = material.methods.values()
     arrays = describe(material.test.tasks)
@@ -223,8 +243,12 @@ def token_names(task: Task, values: Tensor) -> list[str]:
     match task.kind:
         case "classes":
             return list(task.class_names)
-        case "positive":
+        case "binary":
+            return ["no", "yes"]
+        case "positive" if task.unit:
             return [f"{value:.1f} {task.unit}" for value in values[:, 0].tolist()]
+        case "positive":  # a disparity may be 0.0163
+            return [f"{value:.3g}" for value in values[:, 0].tolist()]
         case "direction":  # x right, y down, z forward
             words = ("right", "down", "away", "left", "up", "us")
             return [

@@ -99,9 +99,13 @@ def stamp(table: Table, recorded: Results | None, computed: Results | None) -> l
             )
             sentences.append(f"{source.capitalize()} memory: on {how}.")
     if DELTA in table.columns:
+        against = {table.row(name).label for name in table.reference.values()}
+        words = (
+            "single-task networks" if against == {"STL"} else f"row {_distinct(sorted(against))}"
+        )
         sentences.append(
-            "Δ_MTL: mean relative gain over all metrics of the table, against the single-task "
-            "networks of the same block, source and seed."
+            "Δ_MTL: mean relative gain over all metrics of the table, against the "
+            f"{words} of the same block, source and seed."
         )
     return [*sentences, *table.notes]
 

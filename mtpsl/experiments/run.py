@@ -121,14 +121,23 @@ def run_table(
     profile: str = "smoke",
     seeds: Iterable[int] = (0,),
     data_root: Path | str | None = None,
+    train: bool = True,
     **options: Any,
 ) -> Results:
-    """Runs every row that has experiments, one after the other: the "computed now" numbers."""
+    """Runs every row that has experiments, one after the other: the "computed now" numbers.
+
+    With ``train=False`` only rows whose runs are in the store already.
+    """
+
+    def finished(row: Row, seed: int) -> bool:
+        experiments = row_experiments(row, profile, seed, data_root)
+        return not table.trains or all(store.load(e.key) is not None for e in experiments)
+
     entries = [
         run_row(table, row, store, profile=profile, seed=seed, data_root=data_root, **options)
         for seed in seeds
         for row in table.rows
-        if row.experiments
+        if row.experiments and (train or finished(row, seed))
     ]
     values = {"paper": table.paper, "table": table.name, "profile": profile, "entries": entries}
     bind = functools.partial(bind_data, data_root=data_root)

@@ -92,7 +92,8 @@ def label(experiment: Experiment, dataset: Dataset) -> tuple[PartialLabels, Assi
 
     Labels are assigned over all tasks of the data set, so that a single-task network learns from
     those labels that a multi-task one would see. Supervised training without a teacher leaves
-    out images that keep none of its labels: they teach nothing [XTC].
+    out images that keep none of its labels: they teach nothing [XTC]. Where shares of labels are
+    compared it keeps them, so that all networks take as many steps.
     """
     names = dataset.tasks.names
     assignment = assign(
@@ -103,7 +104,8 @@ def label(experiment: Experiment, dataset: Dataset) -> tuple[PartialLabels, Assi
         carries={name: dataset.carries(name) for name in names},
         **experiment.label_args,
     )
-    drop = experiment.method in ("supervised", "mtan") and experiment.teacher is None
+    plain = experiment.method in ("supervised", "mtan") and experiment.teacher is None
+    drop = plain and experiment.label_setting != "share"
     partial = PartialLabels(dataset, assignment.select(experiment.tasks), drop_unlabeled=drop)
     return partial, assignment
 

@@ -1,5 +1,7 @@
 """The figures of HiTTs, each drawn from its arrays alone (``experiments.figures``)."""
 
+from collections.abc import Callable
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,6 +17,7 @@ from mtpsl.plots.maps import (
     kind_of,
     legends,
     map_to_rgb,
+    unit_of,
 )
 from mtpsl.plots.style import (
     AFFINITY_MAP,
@@ -33,6 +36,7 @@ from mtpsl.plots.style import (
 )
 
 EMBEDDINGS = (("without", "Without OE"), ("with", "With OE"))
+SCORES = (("global", "global: $M^f$"), ("fine", "fine-grained"))
 SUPERVISION = (("without", "without P"), ("with", "with P"))
 
 
@@ -40,8 +44,8 @@ SUPERVISION = (("without", "without P"), ("with", "with P"))
 def draw_fig5(arrays: Arrays) -> Figure:
     """Rows are images; columns are the image and, task by task, truth, baseline and ours."""
     columns = (("truth", "Ground truth"), ("baseline", "MTL baseline"), ("ours", "Ours"))
-    groups = _groups(arrays, columns)
-    sheet, _ = image_grid(arrays, groups, lambda key, i: _show(arrays, key, i), panel=1.4)
+    groups = task_groups(arrays, columns)
+    sheet, _ = image_grid(arrays, groups, lambda key, i: show_map(arrays, key, i), panel=1.4)
     keys = [key for _, group in groups[1:] for key, _ in group]
     legends(sheet, arrays, keys, sheet.height - FOOTER - LEGEND + 0.1)
     return sheet.figure
@@ -49,7 +53,10 @@ def draw_fig5(arrays: Arrays) -> Figure:
 
 @styled
 def draw_fig7(arrays: Arrays) -> Figure:
-    """Rows are tasks; the left half shows affinities of tokens, the right half where they lie."""
+    """Rows are tasks; the left half shows affinities of tokens, the right half where they lie.
+
+    Figure 13 is drawn alike.
+    """
     tasks = [str(task) for task in arrays["tasks"]]
     side, gap, first, top = 2.2, 0.42, 1.05, 0.62
     sheet = Sheet(first + 4 * side + 3 * gap + 0.35, top + len(tasks) * (side + gap) + 0.75)
@@ -86,10 +93,22 @@ def draw_fig7(arrays: Arrays) -> Figure:
         if f"{task}/classes" in arrays:
             names = list(arrays[f"{task}/classes"])
             _class_markers(sheet, names, right + side + gap / 2, low - 0.2)
-    words = "depth: from near (purple) to far (yellow); normals: the direction as a color"
+    words = "; ".join(filter(None, (_color_words(arrays, task) for task in tasks)))
     how = {"ha": "center", "va": "center", "fontsize": 6.5, "color": QUIET}
     sheet.text(right + side + gap / 2, low + 0.24, words, **how)
     return sheet.figure
+
+
+def _color_words(arrays: Arrays, task: str) -> str:
+    """What the color of a token says, for tasks without classes."""
+    match kind_of(arrays, task):
+        case "positive":
+            ends = ("near", "far") if unit_of(arrays, task) else ("low", "high")
+            return f"{task}: from {ends[0]} (purple) to {ends[1]} (yellow)"
+        case "direction":
+            return f"{task}: the direction as a color"
+        case _:
+            return ""
 
 
 def _affinity(axes: Axes, affinity: Image, names: list[str]) -> None:
@@ -128,7 +147,7 @@ def token_colors(arrays: Arrays, task: str) -> list[tuple[float, float, float]]:
         case "classes":
             names = arrays[f"{task}/classes"]
             return [class_color(str(name), i) for i, name in enumerate(names)]
-        case "positive":
+        case "positive" | "binary":
             rank = np.argsort(np.argsort(values[:, 0])) / max(1, len(values) - 1)
             rgb = scalar_to_rgb(rank, DEPTH_MAP, 0, 1)
         case _:
@@ -170,7 +189,7 @@ def draw_fig8(arrays: Arrays) -> Figure:
 
     Both maps of a task share one range, since 30 bins never get as sure as 13 classes.
     """
-    groups = _groups(arrays, (("before", "before: G"), ("after", "after: G'")))
+    groups = task_groups(arrays, (("before", "before: G"), ("after", "after: G'")))
     highest = {
         str(task): max(float(arrays[f"{task}/{stage}"].max()) for stage in ("before", "after"))
         for task in arrays["tasks"]
@@ -240,33 +259,47 @@ def draw_fig11(arrays: Arrays) -> Figure:
 
     Each map spans its own range, because softplus has no upper end.
     """
-    groups = _groups(arrays, (("global", "global: $M^f$"), ("fine", "fine-grained")))
+    groups = task_groups(arrays, SCORES)
+    show, token = score_show(arrays), token_note(arrays)
+    sheet, _ = image_grid(arrays, groups, show, panel=1.75, legend=0.3, notes=token)
+    share_bar(sheet)
+    return sheet.figure
 
+
+def score_show(arrays: Arrays) -> Callable[[str, int], Image]:
     def show(key: str, i: int) -> Image:
         values = arrays[key][i].astype(np.float32)
         return _show_score(arrays, key, i, float(values.min()), float(values.max()))
 
+    return show
+
+
+def token_note(arrays: Arrays) -> Callable[[str, int], str]:
     def token(key: str, i: int) -> str:
         task, _, which = key.partition("/")
         return f"token: {arrays[f'{task}/token_name'][i]}" if which == "fine" else ""
 
-    sheet, _ = image_grid(arrays, groups, show, panel=1.75, legend=0.3, notes=token)
+    return token
+
+
+def share_bar(sheet: Sheet) -> None:
     top = sheet.height - FOOTER - 0.18
     sheet.bar(
         sheet.width / 2 - 1, top, 2.0, SCORE_MAP, 0, 1, "score, as a share of each map's range"
     )
-    return sheet.figure
 
 
-def _groups(arrays: Arrays, columns: tuple[tuple[str, str], ...]) -> list[Group]:
-    """The image, then the same columns for every task."""
-    groups: list[Group] = [("", [("images", "Image")])]
+def task_groups(
+    arrays: Arrays, columns: tuple[tuple[str, str], ...], first: str = ""
+) -> list[Group]:
+    """The image, below the title ``first``, then the same columns for every task."""
+    groups: list[Group] = [(first, [("images", "Image")])]
     for task, title in zip(arrays["tasks"], arrays["titles"], strict=True):
         groups.append((str(title), [(f"{task}/{key}", label) for key, label in columns]))
     return groups
 
 
-def _show(arrays: Arrays, key: str, index: int) -> Image:
+def show_map(arrays: Arrays, key: str, index: int) -> Image:
     return arrays[key][index] if key == "images" else map_to_rgb(arrays, key, index)
 
 

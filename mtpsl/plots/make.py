@@ -1,27 +1,55 @@
 """From a figure's name to its files: runs what is missing, computes the arrays, draws, saves."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from matplotlib.figure import Figure
 
+from mtpsl.data import find_class
 from mtpsl.experiments.figure_arrays import Arrays, Material
+from mtpsl.experiments.figure_spec import Figure as FigureSpec
 from mtpsl.experiments.figures import FIGURES
 from mtpsl.experiments.profiles import get_profile
 from mtpsl.experiments.run import bind_data, load_method, open_split, resolve_device, run
-from mtpsl.plots import hitts, scenes, xtc, xtc_diagrams
+from mtpsl.experiments.spec import Experiment
+from mtpsl.experiments.train import label
+from mtpsl.plots import (
+    beyond,
+    hitts,
+    hitts_compared,
+    hitts_diagrams,
+    hitts_fine_diagram,
+    hitts_global_diagram,
+    hitts_labels,
+    hitts_scale_diagram,
+    scenes,
+    xtc,
+    xtc_diagrams,
+)
 from mtpsl.plots.files import footer, save
-from mtpsl.records import RunStore, commit
+from mtpsl.records import RunRecord, RunStore, commit
 from mtpsl.registry import look_up
 
 DRAW: dict[str, Callable[[Arrays], Figure]] = {
+    "hitts/fig1": hitts_diagrams.draw_fig1,
+    "hitts/fig2": hitts_diagrams.draw_fig2,
+    "hitts/fig3": hitts_global_diagram.draw_fig3,
+    "hitts/fig4": hitts_fine_diagram.draw_fig4,
     "hitts/fig5": hitts.draw_fig5,
+    "hitts/fig6": hitts_compared.draw_fig6,
     "hitts/fig7": hitts.draw_fig7,
     "hitts/fig8": hitts.draw_fig8,
     "hitts/fig9": hitts.draw_fig9,
+    "hitts/fig10": hitts_labels.draw_pseudo_labels,
     "hitts/fig11": hitts.draw_fig11,
+    "hitts/fig12": hitts_scale_diagram.draw_fig12,
+    "hitts/fig13": hitts.draw_fig7,
+    "hitts/fig14": hitts_compared.draw_fig14,
+    "hitts/fig15": hitts_compared.draw_fig15,
+    "hitts/fig16": hitts_labels.draw_pseudo_labels,
+    "hitts/discovery": beyond.draw_reliability,
     "xtc/fig1": xtc_diagrams.draw_fig1,
     "xtc/fig2": xtc_diagrams.draw_fig2,
     "xtc/fig3": xtc.draw_fig3,
@@ -71,23 +99,17 @@ def make_figure(
     """
     known = look_up("figure", name, FIGURES)
     device = resolve_device(device)
-    runs = known.experiments(get_profile(profile), seed)
-    runs = {role: bind_data(experiment, data_root) for role, experiment in runs.items()}
+    wanted = known.experiments(get_profile(profile), seed)
+    wanted = {role: bind_data(experiment, data_root) for role, experiment in wanted.items()}
+    runs = {role: e.teacher if known.teachers else e for role, e in wanted.items()}
     records = {
-        role: run(experiment, store, device=device, data_root=data_root, progress=progress)
-        for role, experiment in runs.items()
+        role: run(e, store, device=device, data_root=_root(e, data_root), progress=progress)
+        for role, e in runs.items()
     }
     material, words = Material(device=device), known.source
     if runs:
-        test = open_split(next(iter(runs.values())), "test", data_root)
-        material = Material(
-            methods={role: load_method(e, store, device) for role, e in runs.items()},
-            histories={role: record.history for role, record in records.items()},
-            test=test,
-            device=device,
-        )
-        data = f"{test.name} ({'generated stand-in' if test.stand_in else 'real data'})"
-        words = f"{data}, profile {profile}, seed {seed}"
+        material = _collect(known, wanted, records, store, device, data_root)
+        words = f"{_sources(material)}, profile {profile}, seed {seed}"
     arrays = known.arrays(material)
     figure = DRAW[name](arrays)
     footer(figure, words)
@@ -99,3 +121,56 @@ def make_figure(
     }
     path = save(name, figure, arrays, folder, stamp=stamp)
     return Made(figure=figure, arrays=arrays, caption=known.caption, alt=known.alt, path=path)
+
+
+def _collect(
+    figure: FigureSpec,
+    wanted: Mapping[str, Experiment],
+    records: Mapping[str, RunRecord],
+    store: RunStore,
+    device: torch.device,
+    data_root: str,
+) -> Material:
+    """What finished runs give a figure, part by part where roles name parts."""
+    parts = list(dict.fromkeys(role.rpartition("/")[0] for role in wanted))
+    if parts != [""]:
+        inside = {}
+        for part in parts:
+            roles = {
+                role: role.removeprefix(f"{part}/")
+                for role in wanted
+                if role.startswith(f"{part}/")
+            }
+            mine = {short: wanted[role] for role, short in roles.items()}
+            done = {short: records[role] for role, short in roles.items()}
+            inside[part] = _collect(figure, mine, done, store, device, data_root)
+        return Material(parts=inside, device=device)
+    first = next(iter(wanted.values()))
+    root = _root(first, data_root)
+    train, thresholds = None, {}
+    if figure.teachers:
+        train, _ = label(first, open_split(first, "train", root))
+        thresholds = first.thresholds
+    return Material(
+        methods={
+            role: load_method(e.teacher if figure.teachers else e, store, device)
+            for role, e in wanted.items()
+        },
+        histories={role: record.history for role, record in records.items()},
+        test=open_split(first, "test", root),
+        train=train,
+        thresholds=thresholds,
+        device=device,
+    )
+
+
+def _root(experiment: Experiment, data_root: str) -> str:
+    """The folder of an experiment's data; empty where they are generated."""
+    return "" if find_class(experiment.dataset).stand_in else data_root
+
+
+def _sources(material: Material) -> str:
+    """The data sets of a figure in words, and whether they are real."""
+    inside = material.parts.values() or [material]
+    kinds = {True: "generated stand-in", False: "real data"}
+    return " and ".join(f"{m.test.name} ({kinds[m.test.stand_in]})" for m in inside)

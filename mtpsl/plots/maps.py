@@ -91,31 +91,65 @@ def image_grid(
     Returns:
         The sheet, and for every group's title where it begins and how wide it is, in inches.
     """
+    width, height = grid_size(arrays, groups, panel)
+    sheet = Sheet(width, height + (legend + FOOTER))
+    return sheet, put_grid(sheet, 0.0, arrays, groups, draw, panel=panel, notes=notes)
+
+
+def grid_size(arrays: Arrays, groups: Sequence[Group], panel: float) -> tuple[float, float]:
+    """Inches that ``put_grid`` takes: the sheet's whole width, and a height."""
     rows, height, width = arrays["images"].shape[:3]
     tall = panel * height / width
+    columns, gaps = _across(groups)
+    return 2 * SIDE + columns * panel + gaps, HEADER + rows * tall + (rows - 1) * GAP
+
+
+def panel_width(groups: Sequence[Group], width: float) -> float:
+    """Of panels that make a grid ``width`` inches wide."""
+    columns, gaps = _across(groups)
+    return (width - 2 * SIDE - gaps) / columns
+
+
+def _across(groups: Sequence[Group]) -> tuple[int, float]:
+    """How many columns stand side by side, and the inches between all of them."""
     columns = sum(len(group) for _, group in groups)
-    gaps = (columns - len(groups)) * GAP + (len(groups) - 1) * GROUP_GAP
-    below = legend + FOOTER
-    sheet = Sheet(
-        2 * SIDE + columns * panel + gaps, HEADER + rows * tall + (rows - 1) * GAP + below
-    )
+    return columns, (columns - len(groups)) * GAP + (len(groups) - 1) * GROUP_GAP
+
+
+def put_grid(
+    sheet: Sheet,
+    top: float,
+    arrays: Arrays,
+    groups: Sequence[Group],
+    draw: Callable[[str, int], Image],
+    *,
+    panel: float,
+    notes: Callable[[str, int], str] = lambda key, index: "",
+    best: Callable[[str, int], bool] = lambda key, index: False,
+) -> dict[str, tuple[float, float]]:
+    """``image_grid`` on a sheet that holds other things too, from ``top`` inches on.
+
+    ``best`` says whose note is bold.
+    """
+    rows, height, width = arrays["images"].shape[:3]
+    tall = panel * height / width
     left, spans = SIDE, {}
     for title, group in groups:
         wide = len(group) * panel + (len(group) - 1) * GAP
         spans[title] = left, wide
-        sheet.text(left + wide / 2, 0.16, title, ha="center", va="center", weight="bold")
+        sheet.text(left + wide / 2, top + 0.16, title, ha="center", va="center", weight="bold")
         if title:
-            sheet.rule(left, 0.28, wide)
+            sheet.rule(left, top + 0.28, wide)
         for key, label in group:
-            middle = left + panel / 2
-            sheet.text(middle, 0.39, label, ha="center", va="center", fontsize=8, color=QUIET)
+            middle, quiet = left + panel / 2, {"fontsize": 8, "color": QUIET}
+            sheet.text(middle, top + 0.39, label, ha="center", va="center", **quiet)
             for i in range(rows):
-                top = HEADER + i * (tall + GAP)
-                axes = sheet.picture(left, top, panel, tall, draw(key, i))
-                note(axes, notes(key, i))
+                high = top + HEADER + i * (tall + GAP)
+                axes = sheet.picture(left, high, panel, tall, draw(key, i))
+                note(axes, notes(key, i), **({"weight": "bold"} if best(key, i) else {}))
             left += panel + GAP
         left += GROUP_GAP - GAP
-    return sheet, spans
+    return spans
 
 
 def note(axes: Axes, text: str, **how: Any) -> None:
@@ -124,6 +158,12 @@ def note(axes: Axes, text: str, **how: Any) -> None:
         box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.2}
         how = {"fontsize": 6.5, "va": "bottom", "bbox": box} | how
         axes.text(0.025, 0.045, text, transform=axes.transAxes, **how)
+
+
+def three_digits(value: float) -> str:
+    """27.4, 3.10, 0.512, 0.0163: enough to tell two methods apart."""
+    decimals = 1 if value >= 10 else 2 if value >= 1 else 3 if value >= 0.1 else 4
+    return f"{value:.{decimals}f}"
 
 
 def legends(sheet: Sheet, arrays: Arrays, keys: Sequence[str], top: float) -> None:

@@ -19,6 +19,7 @@ from mtpsl.plots.maps import (
     legends,
     map_to_rgb,
     note,
+    three_digits,
     titles_of,
 )
 from mtpsl.plots.style import (
@@ -150,18 +151,12 @@ def draw_fig4(arrays: Arrays) -> Figure:
                     continue
                 score = scores[roles.index(key), i]
                 best = np.isfinite(score) and sign * score >= np.nanmax(sign * scores[:, i])
-                words = _three_digits(score) if np.isfinite(score) else "no label"
+                words = three_digits(score) if np.isfinite(score) else "no label"
                 note(axes, words, fontsize=8, weight="bold" if best else "normal")
             left += panel + GAP
         left += GROUP_GAP - GAP
     legends(sheet, arrays, keys, sheet.height - FOOTER - legend + 0.12)
     return sheet.figure
-
-
-def _three_digits(score: float) -> str:
-    """27.4, 3.10, 0.512, 0.0163: enough to tell two methods apart."""
-    decimals = 1 if score >= 10 else 2 if score >= 1 else 3 if score >= 0.1 else 4
-    return f"{score:.{decimals}f}"
 
 
 # -------------------------------------------------------------------- curves

@@ -1,0 +1,222 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # The figures of HiTTs: diagrams, streets, pseudo labels
+#
+# `12_hitts_figures` has the figures that argue with rooms. Here are the others: the diagrams of the method (Figures 1 to 4 and 12), drawn around a traced forward pass, the comparisons with earlier work (6, 15), tokens and score maps on streets (13, 14), and the pseudo labels themselves beside the truth that they stand in for (10, 16).
+#
+# As there, a picture is **recorded** (profile `quick`, drawn again from committed arrays) or **computed now** at this notebook's profile; the small print says which. At `smoke` a network has made four steps.
+
+# %% tags=["parameters"]
+profile: str = "smoke"
+data_root: str = ""
+device: str = "auto"
+seed: int = 0
+use_cache: bool = True
+
+# %%
+from mtpsl.lessons import both
+from mtpsl.notebook import setup, show
+
+session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
+how = session.how | {"folder": session.output, "seed": session.seed}
+
+
+def show_all(made_by_source):
+    for source, made in made_by_source.items():
+        show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+
+
+# %% [markdown]
+# ## Figure 1: partial labels, two kinds of tokens
+#
+# **The paper:** each image has labels of some tasks only (a); *global* tokens work on features and discover supervision for features, *fine-grained* tokens work on predictions and discover labels (b).
+#
+# > **Predict.** Why does a method that discovers labels need features at all? (The paper's introduction gives two reasons.)
+
+# %%
+fig1 = both("hitts/fig1", session.recorded, **how)
+show_all(fig1)
+
+# %% [markdown]
+# ## Figure 2: the whole method
+#
+# **The paper:** encoder, global token learning, fine-grained token learning, and three losses: L_s from labels, L_f from discovered features, L_p from discovered labels.
+#
+# > **Predict.** An image has a label of depth only. Which of L_s, L_p, L_f act on its segmentation branch?
+
+# %%
+fig2 = both("hitts/fig2", session.recorded, **how)
+show_all(fig2)
+
+# %% [markdown]
+# Every map in the picture is one of the traced image, every shape was read off a tensor. Which losses act on which task is decided by the label that this image happens to keep.
+#
+# ## Figure 3: global tokens
+#
+# **The paper:** tokens query the shared feature; affinities between tokens mix tasks (Eq. 1, 2); self-attention refines each task; the refined token tells which positions of its feature to believe, M^f.
+#
+# > **Predict.** A is 3x3, made by a softmax of products of 64 numbers without a division by √C. After training, will its rows be nearly uniform or nearly one-hot?
+
+# %%
+fig3 = both("hitts/fig3", session.recorded, **how)
+show_all(fig3)
+
+# %% [markdown]
+# The matrix in the picture is the network's own. *It does not depend on the image:* tokens enter Eq. 1 before they have seen anything, so A is a constant of the trained network, whatever the picture.
+
+# %%
+import torch
+
+from mtpsl.data import open_dataset
+from mtpsl.methods import build_method
+
+rooms = open_dataset("rooms13", "test", height=64, width=96, images=2)
+torch.manual_seed(session.seed)
+fresh = build_method("hitts", rooms.tasks, "segnet", 0.125).eval()
+with torch.no_grad():
+    trace = fresh.trace(rooms.load([0, 1]).images, decode=False)
+print("A of two images is the same:", torch.equal(trace.affinity[0], trace.affinity[1]))
+print("refined tokens are the same:", torch.equal(*trace.global_tokens["depth"]))
+
+# %% [markdown]
+# ## Figure 4: fine-grained tokens
+#
+# **The paper:** a task feature is projected to one channel a class, G; one token a class is derived from the global token and an orthogonal embedding (Eq. 3); tokens score every pixel, and the scores multiply G (Eq. 4).
+#
+# > **Predict.** Scores pass a softplus, so they are positive. What can a positive factor do to the argmax over classes, and what can it not do?
+
+# %%
+fig4 = both("hitts/fig4", session.recorded, **how)
+show_all(fig4)
+
+# %% [markdown]
+# It can change the order of positive logits and of negative ones, but not the sign of any: a class whose G is positive beats one whose G is negative, whatever the tokens say, until the convolution of Eq. 4 mixes classes.
+#
+# ## Figure 12: one scale and four
+#
+# **The paper:** on ResNet-18 each token is projected to each scale, asks there and mixes there; features are concatenated and fused by a convolution, tokens are summed [HiTTs, Eq. 14 to 18].
+#
+# > **Predict.** Where are the parameters: in the tokens, in the projections W, or in the query and value maps?
+
+# %%
+fig12 = both("hitts/fig12", session.recorded, **how)
+show_all(fig12)
+
+# %% [markdown]
+# ## Figure 6: streets, compared with earlier work
+#
+# **The paper** compares with MTAN and XTC from one label an image. Rows are spread evenly over the test images.
+#
+# > **Predict.** Inverse depth on a street: what does a network draw that has learned nothing but the mean?
+
+# %%
+fig6 = both("hitts/fig6", session.recorded, **how)
+show_all(fig6)
+
+# %% tags=["nbval-ignore-output"]
+for source, made in fig6.items():
+    a = made.arrays
+    for task in a["tasks"]:
+        scores = {str(role): a[f"{task}/{role}/score"].round(3).tolist() for role in a["roles"]}
+        print(f"{source:<13} {a[f'{task}/label']} {scores}")
+
+# %% [markdown]
+# The score in a map is that image's alone. Three images rank nothing: see Table 3 in `11c_hitts_tables`.
+#
+# ## Figure 15: rooms and streets
+#
+# More test images, from the paper's appendix; above with the MTL baseline and XTC, below with MTAN too.
+
+# %%
+fig15 = both("hitts/fig15", session.recorded, **how)
+show_all(fig15)
+
+# %% [markdown]
+# ## Figure 13: tokens on streets
+#
+# **The paper:** on Cityscapes "the tokens are more orthogonal with each other" with orthogonal embeddings (OE), as in Figure 7. Seven classes, a hundred bins of inverse depth.
+#
+# > **Predict.** A hundred tokens in 64 channels cannot all be orthogonal. What is the smallest mean |cosine| that random directions in 64 dimensions have?
+
+# %%
+fig13 = both("hitts/fig13", session.recorded, **how)
+show_all(fig13)
+
+# %%
+directions = torch.nn.functional.normalize(
+    torch.randn(100, 64, generator=torch.Generator().manual_seed(0)), dim=1
+)
+cosines = (directions @ directions.T).abs()
+print(f"random directions: {(cosines.sum() - 100) / (100 * 99):.3f}")
+
+# %% tags=["nbval-ignore-output"]
+for source, made in fig13.items():
+    for task in made.arrays["tasks"]:
+        w, o = (float(made.arrays[f"{task}/{v}/off_diagonal"]) for v in ("without", "with"))
+        print(f"{source:<13} {task:<8} without OE {w:.2f}, with OE {o:.2f}, lower: {o < w}")
+
+# %% [markdown]
+# ## Figure 14: where the tokens look, in rooms and on streets
+#
+# **The paper:** on streets global tokens "always highlight the road", because it has most pixels; fine-grained tokens attend to "the vehicles and pedestrians with fewer pixel samples".
+#
+# > **Predict.** One global token stands for a whole task. What is the best a single token can do for segmentation?
+
+# %%
+fig14 = both("hitts/fig14", session.recorded, **how)
+show_all(fig14)
+
+# %% [markdown]
+# ## Figures 10 and 16: pseudo labels, and whether they are right
+#
+# **The paper** shows pseudo labels of training images and calls their quality good. On real data that is for the eye to judge: the withheld label is not there, or not looked at. Here it is, so each picture also has what the paper does not: *how many* of the withheld pixels a mask accepts, and *how good* these are, as its threshold rises. A vertical line is the threshold in use.
+#
+# > **Predict.** Draw two curves over the threshold before you look: the coverage of the mask, and the accuracy of what it covers. Must the second rise?
+
+# %%
+fig10 = both("hitts/fig10", session.recorded, **how)
+show_all(fig10)
+
+# %%
+fig16 = both("hitts/fig16", session.recorded, **how)
+show_all(fig16)
+
+# %% [markdown]
+# The numbers behind the line: threshold, coverage, quality there, and the quality of everything, without a threshold. *If confidence means anything, the mask's labels are better than all labels together.*
+
+# %% tags=["nbval-ignore-output"]
+for name, figures in (("fig10", fig10), ("fig16", fig16)):
+    for source, made in figures.items():
+        a = made.arrays
+        for task in a["tasks"]:
+            tau, covered, quality = (float(v) for v in a[f"{task}/used"])
+            print(
+                f"{name} {source:<13} {task:<8} tau {tau:.2f} covers {100 * covered:.0f} %",
+                end="; ",
+            )
+            print(
+                f"{a[f'{task}/label']} {quality:.3f}, of all pixels {float(a[f'{task}/quality'][0]):.3f}"
+            )
+
+# %% [markdown]
+# `13_hitts_beyond` goes on from here: calibration, classes, boundaries, and the gain over the share of labels.
+#
+# What was written now, picture, arrays and words of each figure:
+
+# %%
+for figures in (fig1, fig2, fig3, fig4, fig6, fig10, fig12, fig13, fig14, fig15, fig16):
+    path = figures["computed now"].path
+    others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
+    print(session.where(path), "with arrays and words:", all(p.exists() for p in others))

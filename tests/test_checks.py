@@ -1,0 +1,118 @@
+"""The table over shares of labels: what its rows compare, and what is drawn of its results."""
+
+import math
+
+import numpy as np
+import pytest
+
+from mtpsl.experiments import checks
+from mtpsl.experiments.checks import HITTS, LABEL_SHARE, MTL, OURS, SHARES, share_gains, share_row
+from mtpsl.experiments.hitts import THRESHOLDS
+from mtpsl.experiments.results import Results, column_of, decide, parse_results
+from mtpsl.experiments.spec import Experiment
+
+
+def experiment(group: str, label: str) -> Experiment:
+    (found,) = LABEL_SHARE.row(share_row(group, label)).experiments
+    return found
+
+
+def test_every_share_has_three_rows() -> None:
+    assert [row.name for row in LABEL_SHARE.rows] == [
+        share_row(group, label) for group in SHARES for label in (MTL, HITTS, OURS)
+    ]
+    for group, share in SHARES.items():
+        for label in (MTL, HITTS, OURS):
+            e = experiment(group, label)
+            if group == "full":
+                assert e.label_setting == "full" and not e.label_args
+            else:
+                assert (e.label_setting, dict(e.label_args)) == ("share", {"share": share})
+
+
+def test_the_second_stage_learns_from_the_row_above() -> None:
+    for group in SHARES:
+        ours = experiment(group, OURS)
+        assert ours.teacher == experiment(group, HITTS)
+        assert ours.method_args["pseudo_features"]
+
+
+def test_with_every_label_nothing_is_discovered() -> None:
+    full = experiment("full", OURS)
+    assert not full.method_args["pseudo_labels"] and not full.thresholds
+    assert LABEL_SHARE.row(share_row("full", OURS)).label == "Ours, L_f alone"
+    eighth = experiment("1/8", OURS)
+    assert eighth.method_args["pseudo_labels"]
+    assert dict(eighth.thresholds) == THRESHOLDS["one_label"]
+
+
+def test_full_labels_are_the_run_of_the_separation() -> None:
+    (full,) = checks.SEPARATION.row(checks.FULL).experiments
+    assert experiment("full", MTL).key == full.key
+
+
+def test_claims_compare_different_rows_of_the_table() -> None:
+    assert len({claim.text for claim in LABEL_SHARE.claims}) == len(LABEL_SHARE.claims)
+    for claim in LABEL_SHARE.claims:
+        assert LABEL_SHARE.row(claim.better) != LABEL_SHARE.row(claim.worse)
+        assert claim.column in LABEL_SHARE.columns and column_of(claim.column).label
+        if claim.column == "delta_mtl":  # a reference has no gain over itself
+            assert MTL not in (claim.better, claim.worse)
+
+
+def results(*, seeds: int = 2) -> Results:
+    """Every row is 1 better than the one before it, in a unit of its own; seeds differ by 0.1 %."""
+    entries = []
+    for number, row in enumerate(LABEL_SHARE.rows):
+        for seed in range(seeds):
+            better = number + seed / 1000
+            metrics = {
+                "semseg/miou": 0.1 + 0.01 * better,
+                "depth/abs_err": 2 - 0.1 * better,
+                "normals/mean_err": 60 - better,
+            }
+            run = row.experiments[0].with_seed(seed)
+            entries.append(
+                {
+                    "row": row.name, "seed": seed, "keys": [run.key],
+                    "experiments": [run.to_dict()], "metrics": metrics, "seconds": 1.0,
+                    "commit": "0", "versions": {"torch": "2"}, "hardware": "none",
+                    "date": "2026-01-01",
+                    "data": {"name": "rooms13", "version": "", "stand_in": True},
+                }
+            )  # fmt: skip
+    values = {"table": "label_share", "paper": "checks", "profile": "full", "entries": entries}
+    return parse_results(values, LABEL_SHARE)
+
+
+def test_gains_are_the_results_in_printed_units() -> None:
+    found = share_gains(results())
+    assert found["values"].shape == (4, 3, 4, 2)
+    np.testing.assert_allclose(found["values"][0, :, 0, 0], [10, 11, 12])  # mIoU at 1/8, seed 0
+    np.testing.assert_allclose(found["values"][1, 2, :, 0], [1.8, 1.5, 1.2, 0.9])  # depth of Ours
+    assert np.isnan(found["values"][3, 0]).all()  # the baseline has no gain over itself
+    by_hand = (0.02 / 0.1 + 0.2 / 2 + 2 / 60) / 3
+    assert found["values"][3, 2, 0, 0] == pytest.approx(100 * by_hand)
+
+
+def test_gains_are_against_the_same_share() -> None:
+    found = share_gains(results())["values"][3]
+    half = (0.02 / 0.16 + 0.2 / 1.4 + 2 / 54) / 3
+    assert found[2, 2, 0] == pytest.approx(100 * half)
+
+
+def test_claims_can_be_decided() -> None:
+    verdicts = {claim.text: decide(claim, LABEL_SHARE, results()) for claim in LABEL_SHARE.claims}
+    assert {verdict.status for verdict in verdicts.values()} <= {"holds", "does not hold"}
+    assert verdicts[f"1/8: Ours beats {MTL} on semseg mIoU"].status == "holds"
+    twice = f"Ours at 1/8 beats {MTL} at 1/4, twice the labels, on semseg mIoU"
+    assert verdicts[twice].status == "does not hold"
+    assert not any(math.isnan(verdict.difference) for verdict in verdicts.values())
+
+
+def test_gains_without_results_of_a_row_are_missing() -> None:
+    full = results(seeds=1)
+    kept = tuple(e for e in full.entries if not e.row.startswith("1/4"))
+    found = share_gains(Results(paper="checks", table="label_share", profile="full", entries=kept))
+    assert np.isnan(found["values"][:, :, 1]).all()
+    assert np.isfinite(found["values"][:3, :, [0, 2, 3]]).all()
