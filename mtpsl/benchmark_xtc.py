@@ -11,7 +11,6 @@ import json
 import statistics
 import time
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ from mtpsl.methods.cross_task import XTC, Inputs, TrainingPasses, cosine_distanc
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import cost
 from mtpsl.models.mapping import Pass
+from mtpsl.precision import Precision, fast_products
 from mtpsl.records import environment
 from mtpsl.tasks import TaskSet, depth, edges, human_parts, normals, saliency, semseg
 
@@ -33,9 +33,9 @@ TASKS = {  # how many -> which, as on Cityscapes, NYUD-v2 and PASCAL-Context
     5: TaskSet((semseg(tuple(map(str, range(21)))), human_parts(), normals(), saliency(), edges())),
 }
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
-SETTINGS = {  # how the engine may run the step, its maps with channels innermost -> bf16
-    "channels_last": False,
-    "channels_last_bf16": True,  # as at profile "quick"
+SETTINGS: dict[str, Precision] = {  # how the engine may run it, maps with channels innermost
+    "channels_last": "fp32",
+    "channels_last_bf16": "bf16",  # as at profile "quick"
 }
 
 
@@ -87,12 +87,19 @@ def mapped(method: XTC, one: Pass) -> Tensor:
     return embedding
 
 
-def step(compute: Callable[[], Terms], optimizer: torch.optim.Optimizer, clock: str) -> float:
-    """One optimizer step -> seconds."""
+def step(
+    compute: Callable[[], Terms],
+    optimizer: torch.optim.Optimizer,
+    clock: str,
+    precision: Precision = "fp32",
+) -> float:
+    """One optimizer step, as the engine makes it -> seconds."""
     start = CLOCKS[clock]()
-    terms = compute()
-    optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
+    with fast_products("cpu", precision):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            terms = compute()
+        optimizer.zero_grad(set_to_none=True)
+        torch.stack(list(terms.values())).sum().backward()
     optimizer.step()
     return CLOCKS[clock]() - start
 
@@ -133,23 +140,23 @@ def step_times(
         predictions, _, _ = two_views(method.net, views)
         return supervised_terms(tasks, predictions, batch)
 
-    def in_setting(bf16: bool) -> Terms:
-        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
-            return fast.training_step(*views, progress=0.0)
+    def in_channels_last() -> Terms:
+        return fast.training_step(*views, progress=0.0)
 
-    ways: dict[str, tuple[Callable[[], Terms], torch.optim.Optimizer]] = {
-        "supervised": (supervised, optimizer),
-        "pass": (lambda: by("pass"), optimizer),
+    Way = tuple[Callable[[], Terms], torch.optim.Optimizer, Precision]
+    ways: dict[str, Way] = {
+        "supervised": (supervised, optimizer, "fp32"),
+        "pass": (lambda: by("pass"), optimizer, "fp32"),
     }
     if loop:
-        ways["image"] = (lambda: by("image"), optimizer)
-        for name, bf16 in SETTINGS.items():
-            ways[name] = (partial(in_setting, bf16), fast_optimizer)
-        ways["loop"] = (lambda: plain_loop(method, *views), optimizer)
+        ways["image"] = (lambda: by("image"), optimizer, "fp32")
+        for name, precision in SETTINGS.items():
+            ways[name] = (in_channels_last, fast_optimizer, precision)
+        ways["loop"] = (lambda: plain_loop(method, *views), optimizer, "fp32")
     seconds = {name: [] for name in ways}
     for turn in range(steps + 1):
-        for name, (compute, stepper) in ways.items():
-            taken = step(compute, stepper, clock)
+        for name, (compute, stepper, precision) in ways.items():
+            taken = step(compute, stepper, clock, precision)
             if turn:  # the first one warms up
                 seconds[name].append(taken)
     report = {name: statistics.median(s) for name, s in seconds.items()}

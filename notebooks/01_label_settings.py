@@ -47,6 +47,8 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # | `few_shot` | all labels but one task's, which only ten images keep | [HiTTs, Table 7] |
 # | `ratio` | one label, shared unevenly among the tasks | "1:9" and "9:1" [XTC, Table 4] |
 #
+# (A sixth, `share`, is in none of the papers: each task keeps its label on a share of the images. `13_hitts_beyond` draws curves over it.)
+#
 # > **Predict.** 795 images, three tasks: 2385 labels. How many of them does each setting leave? Which setting leaves the fewest labels, and which the fewest to *one* task?
 
 # %%
