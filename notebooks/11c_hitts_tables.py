@@ -63,9 +63,7 @@ from mtpsl.methods.quantize import build_quantizer
 
 people = open_dataset("people21", "train", height=64, width=64, images=40)
 batch = people.load(range(len(people)))
-quantizer = build_quantizer(
-    people.tasks["normals"], normal_centers=40, normal_centers_from="uniform"
-)
+quantizer = build_quantizer(people.tasks["normals"], 30, 40, "uniform")
 ids = quantizer.encode(batch.targets["normals"])[batch.mask("normals")]
 used = torch.bincount(ids, minlength=40)
 print(
