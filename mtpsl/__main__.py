@@ -24,7 +24,9 @@ start here:
 then:
   python -m mtpsl run hitts/table1 --profile quick --seeds 3 --jobs 2
   python -m mtpsl run --experiment runs/1a2b3c4d5e6f/experiment.json
+  python -m mtpsl data sources              where data sets come from, and under which terms
   python -m mtpsl data check ~/nyuv2        what is in a folder, before training on it
+  python -m mtpsl data convert ~/NYUD_MT ~/nyuv2
   python -m mtpsl records --device cuda --jobs 4
 
 Runs are kept in runs/ (or MTPSL_RUNS) under a key that says everything that decides a number, so
@@ -104,6 +106,8 @@ def run_table(args: argparse.Namespace) -> int:
     from mtpsl.records import RunStore
 
     table = choose_table(args.table)
+    if args.data:
+        require_use(table, args.data)
     root = checkout()
     store = RunStore(runs_folder(root))
     what = {"profile": args.profile, "seeds": range(args.seeds)}
@@ -114,6 +118,18 @@ def run_table(args: argparse.Namespace) -> int:
     computed = runner.run_table(table, store, **what, **where)
     print(render_markdown(table, recorded(table, root / "figures"), computed), end="")
     return 0
+
+
+def require_use(table: "Table", data: str) -> None:
+    """Refuses a folder of data that no row of the table is about."""
+    from mtpsl.data import find_class, recognize
+    from mtpsl.experiments.train import REAL, bind_data
+
+    wanted = {e.dataset for row in table.rows for e in row.experiments}
+    bound = {bind_data(e, data).dataset for row in table.rows for e in row.experiments}
+    if bound and all(find_class(name).stand_in for name in bound):
+        real = ", ".join(sorted(REAL.get(name, name) for name in wanted))
+        raise UsageError(f"--data: expected a folder of {real}, got {data}, of {recognize(data)}")
 
 
 def show(args: argparse.Namespace) -> int:
@@ -146,7 +162,7 @@ def cost(args: argparse.Namespace) -> int:
 
 def data_check(args: argparse.Namespace) -> int:
     from mtpsl.data import DATASETS
-    from mtpsl.data.check import check
+    from mtpsl.data.check import check, write_sheet
 
     if args.what not in DATASETS and not Path(args.what).expanduser().exists():
         known = [name for name, kind in DATASETS.items() if kind.stand_in]
@@ -154,9 +170,35 @@ def data_check(args: argparse.Namespace) -> int:
         raise UsageError(
             f"data check: expected a folder or one of {known}, got {args.what!r}{hint}"
         )
-    report, fine = check(Path(args.what).expanduser(), read_all=args.all)
+    what = Path(args.what).expanduser()
+    report, fine = check(what, read_all=args.all)
     print(report)
+    if args.sheet:
+        write_sheet(what, Path(args.sheet).expanduser())
+        print(f"sheet of samples: {args.sheet}")
     return 0 if fine else 1
+
+
+def data_convert(args: argparse.Namespace) -> int:
+    """NYUD-v2 in any layout as the preprocessed ``.npy`` tree."""
+    from mtpsl.data.convert import convert
+
+    source, target = (Path(path).expanduser() for path in (args.source, args.target))
+    if not source.exists():
+        raise UsageError(f"SOURCE: expected a folder, got {args.source}")
+    size = {"height": args.height, "width": args.width}
+    show = os.environ.get("MTPSL_PROGRESS") != "0"
+    done = convert(source, target, workers=args.workers, progress=show, **size)
+    print(f"{target}: {done['written']} images written, {done['kept']} kept")
+    return 0
+
+
+def data_sources(args: argparse.Namespace) -> int:
+    """Where the data sets come from, and under which terms."""
+    from mtpsl.data.sources import sources_text
+
+    print(sources_text())
+    return 0
 
 
 def records(args: argparse.Namespace) -> int:
@@ -199,7 +241,9 @@ def choose_table(name: str) -> "Table":
     if fitting:
         raise UsageError(f"table: expected one paper's, got {name!r}; say {' or '.join(fitting)}")
     words = [*known, *(full.partition("/")[2] for full in known)]
-    raise UsageError(f"table: expected one of {list(known)}, got {name!r}{_nearest(name, words)}")
+    hint = _nearest(name, words)
+    expected = "one that `mtpsl list` names" if hint else f"one of {list(known)}"
+    raise UsageError(f"table: expected {expected}, got {name!r}{hint}")
 
 
 def choose_tables(only: str) -> list["Table"]:
@@ -209,7 +253,8 @@ def choose_tables(only: str) -> list["Table"]:
     for part in parts:
         if not any(part in name for name in known):
             hint = _nearest(part, [*known, *(name.partition("/")[2] for name in known)])
-            raise UsageError(f"--only: expected a part of {list(known)}, got {part!r}{hint}")
+            expected = "a name that `mtpsl list` shows" if hint else str(list(known))
+            raise UsageError(f"--only: expected a part of {expected}, got {part!r}{hint}")
     return [t for name, t in known.items() if not parts or any(part in name for part in parts)]
 
 
@@ -284,7 +329,8 @@ def make_parser() -> argparse.ArgumentParser:
     add("audit", audit, "recompute the printed numbers that can be recomputed; list the errata")
     command = add("cost", cost, "parameters and FLOPs beside the printed ones of HiTTs Table 8")
     command.add_argument("--json", action="store_true", help="exact numbers, for programs")
-    command = commands.add_parser("data", help="check a data set", description="Data sets.")
+    summary = "check a data set, convert it, or say where it comes from"
+    command = commands.add_parser("data", help=summary, description="Data sets.")
     actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
     summary = "report on a stand-in or a folder: counts, ranges, classes, axes"
     command = actions.add_parser("check", help=summary, description=summary)
@@ -294,7 +340,21 @@ def make_parser() -> argparse.ArgumentParser:
     command.add_argument(
         "--all", action="store_true", help="read every image of a folder, not only 32 of each split"
     )
+    command.add_argument(
+        "--sheet", metavar="FILE.png", help="draw images and labels of the test split into a file"
+    )
     command.set_defaults(function=data_check)
+    summary = "NYUD-v2 in any layout -> the preprocessed .npy tree; stop and start at any time"
+    command = actions.add_parser("convert", help=summary, description=summary)
+    command.add_argument("source", metavar="SOURCE", help="a folder that `data check` knows")
+    command.add_argument("target", metavar="TARGET", help="a new folder, or one to go on with")
+    command.add_argument("--height", type=int, default=288, help="default: %(default)s")
+    command.add_argument("--width", type=int, default=384, help="default: %(default)s")
+    command.add_argument("--workers", type=int, default=1, help="processes; default: 1")
+    command.set_defaults(function=data_convert)
+    summary = "where each data set is obtained, under which terms, and what to download"
+    command = actions.add_parser("sources", help=summary, description=summary)
+    command.set_defaults(function=data_sources)
     command = add(
         "records",
         records,
@@ -327,7 +387,10 @@ def _add_running(command: argparse.ArgumentParser, seeds: int) -> None:
         "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N"
     )
     command.add_argument(
-        "--data", default="", help="folder of NYUD-v2 on disk; default: the embedded stand-in"
+        "--data",
+        default="",
+        help="folder of NYUD-v2, Cityscapes or PASCAL-Context on disk, which replaces its "
+        "stand-in; default: none",
     )
 
 
@@ -341,7 +404,7 @@ def check_arguments(args: argparse.Namespace) -> None:
             raise UsageError(
                 f"--profile: expected one of {list(PROFILES)}, got {args.profile!r}{hint}"
             )
-    for name in ("seeds", "jobs"):
+    for name in ("seeds", "jobs", "height", "width", "workers"):
         if name in args and getattr(args, name) < 1:
             raise UsageError(f"--{name}: expected at least 1, got {getattr(args, name)}")
     if getattr(args, "data", ""):

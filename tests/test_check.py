@@ -3,22 +3,19 @@
 import math
 
 import numpy as np
+import nyud_trees
 import pytest
 import torch
+from PIL import Image
 
 from mtpsl.data import DATASETS
-from mtpsl.data.check import (
-    FIELD_OF_VIEW,
-    OURS,
-    REPORTS,
-    axes_name,
-    check,
-    check_folder,
-    rank_axes,
-)
+from mtpsl.data.check import FOLDER_REPORTS, REPORTS, check, check_folder, write_sheet
+from mtpsl.data.check_sheet import class_colors, to_picture
 from mtpsl.data.embedded.acceptance import Finding
 from mtpsl.data.embedded.rooms13_acceptance import NYUD
-from mtpsl.data.nyud import CLASSES
+from mtpsl.data.nyud_axes import FIELD_OF_VIEW, OURS, axes_name, rank_axes
+from mtpsl.data.nyud_layout import CLASSES
+from mtpsl.tasks import depth, semseg
 
 H, W = 48, 64
 
@@ -169,3 +166,74 @@ def test_neither_folder_nor_name(tmp_path):
 def test_the_reference_covers_all_classes():
     assert tuple(NYUD) == CLASSES
     assert sum(pixels for pixels, _ in NYUD.values()) == pytest.approx(100, abs=0.5)
+
+
+@pytest.mark.parametrize(
+    ("write", "title", "words"),
+    [
+        (
+            nyud_trees.write_archive,
+            "the folders of the NYUD_MT archive",
+            "label uint8, depth float",
+        ),
+        (nyud_trees.write_pngs, "a tree of PNG files", "note     channels of the normals are (z,"),
+        (nyud_trees.write_mat, "the published MATLAB file", "normal from depth"),
+    ],
+)
+def test_every_layout_of_nyud_has_its_report(tmp_path, write, title, words):
+    text, ok = check(write(tmp_path))
+    assert ok, text
+    assert text.startswith(f"NYUD-v2 as {title}: ") and words in text
+    assert "train: 3 images (published: 795) of 36x48; 3 of them read" in text
+    assert "agree best with the depth as (x, y, z), our convention" in text
+
+
+def test_unreadable_files_of_other_layouts_are_listed(tmp_path):
+    nyud_trees.write_archive(tmp_path)
+    (tmp_path / "NYUD_MT/depth/0001.npy").write_bytes(b"")
+    (tmp_path / "NYUD_MT/images/0004.png").unlink()
+    text, ok = check(tmp_path)
+    assert not ok and "problems: 2" in text and "test: cannot be read" in text
+    for words in ("depth/0001.npy: expected", "images/0004.png: expected"):
+        assert words in text
+
+
+def test_every_set_on_disk_has_a_report():
+    assert set(FOLDER_REPORTS) == {n for n, kind in DATASETS.items() if not kind.stand_in}
+
+
+def test_a_folder_goes_to_its_report(tmp_path, monkeypatch):
+    (tmp_path / "JPEGImages").mkdir()
+    (tmp_path / "ImageSets/Context").mkdir(parents=True)
+    asked = []
+    answer = lambda path, **how: asked.append((path, how)) or ("a report", True)  # noqa: E731
+    monkeypatch.setitem(FOLDER_REPORTS, "pascal_context", answer)
+    assert check(tmp_path, images=3) == ("a report", True)
+    assert asked == [(tmp_path, {"images": 3, "read_all": False})]
+
+
+def test_a_sheet_shows_images_and_labels(tmp_path):
+    write_rooms(tmp_path)
+    write_sheet(tmp_path, tmp_path / "out/sheet.png", rows=2, width=64)
+    sheet = np.array(Image.open(tmp_path / "out/sheet.png"))
+    assert sheet.shape == (2 * 48 + 4, 4 * 64 + 3 * 4, 3)
+    assert (sheet[:, 64:68] == 255).all() and (sheet[48:52] == 255).all()
+    image = np.load(tmp_path / "nyuv2/val/image/0.npy")
+    assert np.array_equal(sheet[:48, :64], np.round(image.astype(np.float32) * 255))
+    depth_map = sheet[:48, 2 * 68 : 2 * 68 + 64]
+    assert (depth_map[:4] == (225, 0, 225)).all()  # no depth there
+    assert (depth_map[4:, :, 0] == depth_map[4:, :, 1]).all()
+    write_sheet("rooms13", tmp_path / "rooms.png", rows=1, width=32, cache_dir=tmp_path / "cache")
+    assert np.array(Image.open(tmp_path / "rooms.png")).shape == (24, 4 * 32 + 12, 3)
+
+
+def test_pictures_by_hand():
+    assert class_colors(3).tolist() == [[128, 0, 0], [0, 128, 0], [128, 128, 0]]  # PASCAL VOC
+    ids, all_valid = torch.tensor([[[0, 2]]]), torch.ones(1, 1, 2, dtype=torch.bool)
+    assert to_picture(semseg(CLASSES), ids, all_valid).tolist() == [[[128, 0, 0], [128, 128, 0]]]
+    near, far = to_picture(depth(), torch.tensor([[[1.0, 9.0]]]), all_valid)[0, :, 0].tolist()
+    assert near == 255 and far == 0
+    hole = to_picture(
+        depth(), torch.tensor([[[1.0, float("nan")]]]), torch.tensor([[[True, False]]])
+    )
+    assert hole[0, 1].tolist() == [225, 0, 225]

@@ -5,9 +5,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nyud_trees
 import pytest
 
 import mtpsl.__main__ as cli
+from mtpsl.data import DATASETS
+from mtpsl.data.sources import SOURCES
 from mtpsl.experiments import fill
 from mtpsl.experiments.spec import Experiment, Row, Table
 from mtpsl.experiments.train import write_experiment
@@ -104,6 +107,9 @@ def test_some_commands_are_passed_on(capsys, command) -> None:
         (["run", "--experiment", "nowhere.json"], "expected a file, got nowhere.json"),
         (["data", "check", "rooms"], "did you mean 'rooms13'?"),
         (["data"], "ACTION"),
+        (["data", "convert", "nowhere", "out"], "SOURCE: expected a folder, got nowhere"),
+        (["data", "convert", ".", "out", "--workers", "0"], "--workers: expected at least 1"),
+        (["data", "convert", ".", "out", "--height", "0"], "--height: expected at least 1, got 0"),
     ],
 )
 def test_bad_usage_is_one_sentence_and_status_2(here, capsys, arguments, words) -> None:
@@ -227,3 +233,30 @@ def test_costs_stand_beside_the_printed_ones(capsys) -> None:
     assert status == 0
     (line,) = (line for line in out.splitlines() if line.startswith("MTL baseline"))
     assert line.split()[2:] == ["25.06", "25.06", "68.60", "68.81", "68.81"]
+
+
+def test_data_is_checked_drawn_and_converted(here, capsys) -> None:
+    nyud_trees.write_archive(here / "my data")
+    status, out, _ = call(capsys, "data", "check", "my data", "--sheet", "sheet.png")
+    assert status == 0
+    assert "NYUD-v2 as the folders of the NYUD_MT archive" in out
+    assert "sheet of samples: sheet.png" in out and (here / "sheet.png").is_file()
+    size = ("--height", "18", "--width", "24")
+    status, out, _ = call(capsys, "data", "convert", "my data", "nyuv2", *size)
+    assert (status, out) == (0, "nyuv2: 5 images written, 0 kept\n")
+    status, out, _ = call(capsys, "data", "convert", "my data", "nyuv2", *size)
+    assert (status, out) == (0, "nyuv2: 0 images written, 5 kept\n")
+    status, out, _ = call(capsys, "data", "check", "nyuv2")
+    assert status == 0 and "of 18x24; 3 of them read" in out
+    (here / "my data/NYUD_MT/depth/0000.npy").write_bytes(b"")
+    status, out, err = call(capsys, "data", "convert", "my data", "new", *size)
+    assert (status, out) == (1, "") and err.startswith("mtpsl: ") and "0000.npy" in err
+    assert len(err.splitlines()) == 1
+
+
+def test_data_sources_names_every_set_on_disk(capsys) -> None:
+    status, out, _ = call(capsys, "data", "sources")
+    assert status == 0
+    assert set(SOURCES) == {name for name, kind in DATASETS.items() if not kind.stand_in}
+    for words in ("795 training and 654 test", "MIT license", "nyu_depth_v2_labeled.mat", *SOURCES):
+        assert words in out

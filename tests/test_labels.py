@@ -2,17 +2,18 @@
 
 import hashlib
 import os
+import pickle
 
 import numpy as np
 import pytest
 import torch
 
+from mtpsl.data.label_files import read_label_ids, read_label_split
 from mtpsl.data.labels import (
     Assignment,
     PartialLabels,
     assign,
     assignment_from_file,
-    read_label_split,
 )
 from mtpsl.data.sample import Dataset, Sample
 from mtpsl.losses import IGNORE_INDEX
@@ -296,3 +297,133 @@ def test_single_task_baseline_keeps_only_its_labeled_images():
         partial[3]
     with pytest.raises(ValueError, match="9 rows"):
         PartialLabels(Tiny(9), assign("full", 8, TASKS))
+
+
+# --- dictionaries of names ---------------------------------------------------------------------
+
+FIVE = ("semseg", "human_parts", "saliency", "edges", "normals")
+NAMES = [f"2008_{i:06d}" for i in range(12)]
+
+
+def by_task(rows=None):
+    """A split as published: lists of NumPy strings by the authors' names of the tasks."""
+    rows = rows or {"human_parts": [0, 1], "edge": [2, 3], "semseg": [4, 5, 0], "sal": [6, 7]}
+    rows = {"normals": [8, 9], **rows}
+    return {task: [np.str_(NAMES[i]) for i in numbers] for task, numbers in rows.items()}
+
+
+def write_ids(path, content):
+    array = np.empty((), dtype=object)
+    array[()] = content
+    np.save(path, array, allow_pickle=True)
+    return path
+
+
+def test_a_split_of_names_in_the_published_format(tmp_path):
+    path = write_ids(tmp_path / "onelabel.npy", by_task())
+    assert read_label_ids(path)["edges"] == (NAMES[2], NAMES[3])
+    labeled = read_label_split(path, tasks=FIVE, ids=NAMES)
+    assert labeled.shape == (12, 5) and labeled.dtype == torch.bool
+    assert labeled.sum(dim=0).tolist() == [3, 2, 2, 2, 2]
+    assert labeled[0].tolist() == [True, True, False, False, False]
+    assert labeled[3].tolist() == [False, False, False, True, False]
+    assert not labeled[10:].any()
+    carries = {"human_parts": torch.arange(12) < 2}
+    assignment = assignment_from_file(path, FIVE, 5, ids=NAMES, carries=carries)
+    assert len(assignment) == 5 and assignment.counts["saliency"] == 0
+    reverse = read_label_split(path, tasks=FIVE, ids=NAMES[::-1])
+    assert torch.equal(reverse, labeled.flip(0))
+
+
+@pytest.mark.parametrize("module", ["numpy.core.multiarray", "numpy._core.multiarray"])
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+def test_files_of_older_and_newer_numpy_are_read(tmp_path, module, protocol):
+    content = {**by_task(), "normals": np.array(NAMES[8:10])}
+    array = np.empty((), dtype=object)
+    array[()] = content
+    blob = pickle.dumps(array, protocol=protocol)
+    if protocol < 4:
+        assert b"numpy._core.multiarray" in blob
+        blob = blob.replace(b"numpy._core.multiarray", module.encode())
+    with open(tmp_path / "a.npy", "wb") as file:
+        np.lib.format.write_array_header_1_0(
+            file, {"descr": "|O", "fortran_order": False, "shape": ()}
+        )
+        file.write(blob)
+    if protocol == 2:  # encodes bytes by a call of _codecs
+        with pytest.raises(ValueError, match="_codecs.encode is neither of text"):
+            read_label_ids(tmp_path / "a.npy")
+    else:
+        assert read_label_ids(tmp_path / "a.npy")["normals"] == (NAMES[8], NAMES[9])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (Payload(), r"mkdir is neither of text"),
+        ({"semseg": Payload()}, r"mkdir is neither of text"),
+        ({"semseg": np.array([Payload()], dtype=object)}, "mkdir is neither"),
+        ({"semseg": [torch.Tensor]}, "torch.*Tensor is neither"),
+        ({"semseg": [print]}, "print is neither"),
+        (["a"], "found a list"),
+        ({}, "found a dict"),
+        ({"semseg": "abc"}, "found a str for 'semseg'"),
+        ({"semseg": [1, 2]}, "found a list for 'semseg'"),
+        ({3: ["a"]}, "for '3'"),
+        ({"semseg": ["a", "a"]}, "'semseg', found 'a' twice"),
+        ({"sal": ["a"], "saliency": ["b"]}, "found 'saliency' twice"),
+        ({"semseg": np.datetime64("2020-01-01")}, "datetime64"),
+    ],
+)
+def test_wrong_dictionaries_are_refused_and_never_executed(tmp_path, monkeypatch, content, words):
+    monkeypatch.chdir(tmp_path)
+    path = write_ids(tmp_path / "split.npy", content)
+    with pytest.raises(ValueError, match=rf"split\.npy: expected .*{words}.*; use"):
+        read_label_ids(path)
+    assert not (tmp_path / "executed").exists()
+
+
+def test_damaged_dictionaries_are_refused(tmp_path):
+    path = write_ids(tmp_path / "split.npy", by_task())
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    for cut in (0, 5, 60, 128, 140, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:cut])
+        with pytest.raises(ValueError, match=r"split\.npy: expected"):
+            read_label_ids(path)
+    for _ in range(400):
+        damaged = bytearray(whole)
+        for place in rng.integers(0, len(whole), 3):
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            read_label_ids(path)
+        except ValueError as error:
+            assert str(error).startswith(f"{path}: expected")
+    np.save(path, np.zeros(3))
+    with pytest.raises(ValueError, match=r"an array of float64 and shape \(3,\)"):
+        read_label_ids(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"tasks": (), "ids": NAMES}, "pass tasks and ids"),
+        ({"tasks": FIVE, "ids": ()}, "pass tasks and ids"),
+        ({"tasks": FIVE[:4], "ids": NAMES}, "expected labels of .* found .*normals"),
+        ({"tasks": (*FIVE, "depth"), "ids": NAMES}, "expected labels of .*depth"),
+        ({"tasks": FIVE, "ids": NAMES[:9]}, "'2008_000000', found '2008_000009' for 'normals'"),
+        ({"tasks": FIVE, "ids": NAMES + NAMES[:1]}, "every name once, got 1 again"),
+    ],
+)
+def test_a_split_of_another_data_set_is_refused(tmp_path, given, words):
+    path = write_ids(tmp_path / "split.npy", by_task())
+    with pytest.raises(ValueError, match=words):
+        read_label_split(path, **given)
+
+
+def test_labels_go_only_to_images_that_can_carry_them(tmp_path):
+    path = write_ids(tmp_path / "split.npy", by_task())
+    able = {"human_parts": torch.arange(12) == 0}
+    with pytest.raises(ValueError, match="'human_parts' only .* found '2008_000001' and 0 more"):
+        read_label_split(path, tasks=FIVE, ids=NAMES, carries=able)

@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+from mtpsl.data import cityscapes, nyud, pascal_context
+from mtpsl.data.cityscapes import Cityscapes
 from mtpsl.data.embedded.people21 import People21
 from mtpsl.data.embedded.rooms13 import Rooms13
 from mtpsl.data.embedded.streets7 import Streets7
 from mtpsl.data.nyud import Nyud
+from mtpsl.data.pascal_context import PascalContext
 from mtpsl.data.sample import Dataset
 from mtpsl.registry import look_up
 
@@ -14,6 +17,8 @@ DATASETS: dict[str, type[Dataset]] = {
     "streets7": Streets7,
     "people21": People21,
     "nyud": Nyud,
+    "cityscapes": Cityscapes,
+    "pascal_context": PascalContext,
 }
 """Name -> class. To add one, write ``data/<name>.py`` and a line here."""
 
@@ -41,7 +46,8 @@ def open_dataset(
         cache_dir: Where generated images are kept; only for stand-ins, None: their default.
 
     Raises:
-        ValueError: If the name is unknown, suggesting the nearest, or ``root`` does not fit it.
+        ValueError: If the name is unknown, suggesting the nearest, or ``root`` does not fit it,
+            as when it holds another data set.
         FileNotFoundError: If ``root`` does not hold that data set.
     """
     kind = find_class(name)
@@ -51,7 +57,31 @@ def open_dataset(
         return kind(split, height=height, width=width, images=images, cache_dir=cache_dir)
     if root is None:
         raise ValueError(f"root: expected the folder of {name} on disk, got none; name it")
-    return kind(split, height=height, width=width, images=images, root=root)
+    try:
+        return kind(split, height=height, width=width, images=images, root=root)
+    except (ValueError, FileNotFoundError) as error:
+        found = recognize(root)
+        if found in (None, name):
+            raise
+        raise ValueError(
+            f"{root}: expected the folder of {name}, found that of {found}; name another folder, "
+            f"or choose what is made from {found}"
+        ) from error
+
+
+def recognize(root: str | Path) -> str | None:
+    """The key in ``DATASETS`` of the data set that a folder holds, or None."""
+    for name, find in (
+        ("cityscapes", cityscapes.find_root),
+        ("pascal_context", pascal_context.find_root),
+        ("nyud", nyud.find_layout),
+    ):
+        try:
+            find(root)
+        except FileNotFoundError:
+            continue
+        return name
+    return None
 
 
 def find_class(name: str) -> type[Dataset]:

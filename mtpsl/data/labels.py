@@ -6,7 +6,6 @@ that nothing behind it can see those labels.
 
 import hashlib
 import math
-import pickle
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
@@ -18,6 +17,7 @@ import torch
 from torch import Tensor
 
 from mtpsl.batch import Batch
+from mtpsl.data.label_files import read_label_split
 from mtpsl.data.sample import Dataset, Sample
 
 
@@ -111,54 +111,33 @@ def assign(
     return Assignment(torch.from_numpy(labeled), tuple(tasks), setting)
 
 
-def assignment_from_file(path: str | Path, tasks: Sequence[str], images: int) -> Assignment:
+def assignment_from_file(
+    path: str | Path,
+    tasks: Sequence[str],
+    images: int,
+    *,
+    ids: Sequence[str] = (),
+    carries: Mapping[str, Tensor] | None = None,
+) -> Assignment:
     """The assignment of a label-split file, for the first ``images`` of its rows.
 
     Args:
         path: See ``read_label_split``. Records keep the assignment's hash, not this path.
-        tasks: All tasks of the dataset, in the order of the file's columns.
+        tasks: All tasks of the dataset, in the order of the file's columns, if it has columns.
         images: N, at most the file's number of rows.
+        ids: Names of all images of the split, in order; for files that name them.
+        carries: task -> (len(ids),) bool, images that can have the task's label at all.
 
     Raises:
         ValueError: If the file is damaged or too small, or its columns are not the tasks.
     """
-    labeled = read_label_split(path)
+    labeled = read_label_split(path, tasks=tasks, ids=ids, carries=carries)
     if labeled.shape[1] != len(tasks) or len(labeled) < images:
         raise ValueError(
             f"{path}: expected at least {images} rows of {len(tasks)} columns {tuple(tasks)}, "
             f"got {len(labeled)} rows of {labeled.shape[1]}; use the split of this dataset"
         )
     return Assignment(labeled[:images].clone(), tuple(tasks), "file")
-
-
-def read_label_split(path: str | Path) -> Tensor:
-    """(N, K) bool from a file as the XTC authors publish: ``{"labels_weights": 0/1}`` by torch.
-
-    Row i is the image ``{i}.npy``; NYUD-v2 columns are semseg, depth, normals. Loaded without
-    executing anything a file may contain.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it holds anything else.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a label-split file, found none")
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{path}: expected a .pth file of plain tensors, found a damaged or unsafe one"
-        ) from error
-    weights = content.get("labels_weights") if isinstance(content, dict) else None
-    if not isinstance(weights, Tensor) or weights.ndim != 2 or 0 in weights.shape:
-        raise ValueError(
-            f"{path}: expected a dict with an (images, tasks) tensor 'labels_weights', "
-            f"found {_describe(content)}"
-        )
-    if not ((weights == 0) | (weights == 1)).all():
-        raise ValueError(f"{path}: expected only 0 and 1 in 'labels_weights', found other values")
-    return weights.bool()
 
 
 class PartialLabels(Dataset):
@@ -361,9 +340,3 @@ def _one_each(rng: np.random.Generator, possible: np.ndarray, weights: np.ndarra
         labeled[image, task] = True
         given[task] += 1
     return labeled
-
-
-def _describe(content: Any) -> str:
-    if isinstance(content, dict):
-        return f"a dict with {sorted(map(str, content))[:5]}"
-    return f"a {type(content).__name__}"

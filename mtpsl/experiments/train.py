@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 
 from mtpsl import files
-from mtpsl.data import find_class, open_dataset
+from mtpsl.data import find_class, open_dataset, recognize
 from mtpsl.data.labels import Assignment, PartialLabels, assign
 from mtpsl.data.loader import EvalLoader, TrainLoader
 from mtpsl.data.sample import Dataset
@@ -26,7 +26,9 @@ from mtpsl.records import RunRecord, RunStore, environment
 from mtpsl.tasks import TaskSet
 from mtpsl.weighting import build_weighting
 
-REAL = {"rooms13": "nyud"}  # stand-in -> the data set on disk that it stands for
+REAL = {"rooms13": "nyud", "streets7": "cityscapes", "people21": "pascal_context"}
+"""Stand-in -> the data set on disk that it stands for."""
+
 EVAL_BATCH = 16  # images; metrics do not depend on it
 
 
@@ -35,8 +37,8 @@ def bind_data(experiment: Experiment, data_root: Path | str | None = None) -> Ex
 
     Args:
         experiment: As a table or a profile gives it.
-        data_root: Folder of a data set on disk, which replaces the stand-in; None or empty for
-            the embedded data.
+        data_root: Folder of a data set on disk, which replaces its stand-in; other stand-ins stay.
+            None or empty for the embedded data.
 
     Returns:
         With ``dataset`` and ``data_version`` filled in, so that its key is final. What is filled
@@ -45,13 +47,19 @@ def bind_data(experiment: Experiment, data_root: Path | str | None = None) -> Ex
     if experiment.data_version:
         return experiment
     name = experiment.dataset
-    if data_root:
-        name = REAL.get(name, name)
+    if data_root and REAL.get(name) and _content(data_root) in (REAL[name], None):
+        name = REAL[name]  # what is in no known layout is left to its reader to complain about
     return experiment.replace(
         dataset=name,
         data_version=data_version(name, data_root),
         teacher=experiment.teacher and bind_data(experiment.teacher, data_root),
     )
+
+
+@functools.cache
+def _content(data_root: Path | str) -> str | None:
+    """Which data set a folder holds, None for none that is known."""
+    return recognize(data_root)
 
 
 @functools.cache
@@ -75,14 +83,18 @@ def open_split(
     data_root: Path | str | None = None,
     cache_dir: Path | str | None = None,
 ) -> Dataset:
-    """The experiment's clean ``"train"`` or ``"test"`` images, everything labeled."""
+    """The experiment's clean ``"train"`` or ``"test"`` images, everything labeled.
+
+    ``data_root`` is only looked at by an experiment on data on disk.
+    """
+    on_disk = not find_class(experiment.dataset).stand_in
     return open_dataset(
         experiment.dataset,
         split,
         height=experiment.height,
         width=experiment.width,
         images=experiment.train_images if split == "train" else experiment.test_images,
-        root=data_root or None,
+        root=(data_root or None) if on_disk else None,
         cache_dir=cache_dir,
     )
 

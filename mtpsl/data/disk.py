@@ -1,0 +1,263 @@
+"""What readers of files share: every damage becomes one sentence that names the file.
+
+Nothing here knows a data set. Errors say what was expected, what was found and what to do.
+"""
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
+
+from mtpsl.data.sample import Sample
+from mtpsl.tasks import Task, TaskSet
+
+KEPT_BYTES = 1 << 30  # samples are kept in memory while they need no more than this
+TOLERANCE = 1e-3  # of ranges, for files written in half precision
+UNKNOWN = 255  # of a binary map, packed
+MODES = {
+    "RGB": "8-bit color",
+    "L": "8-bit gray",
+    "P": "8-bit palette",
+    "I;16": "16-bit gray",
+    "I": "32-bit gray",
+    "1": "black and white",
+}
+"""Pillow's name of what a pixel of a picture holds -> words for it."""
+
+
+# -------------------------------------------------------------------- files
+
+
+def read_array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
+    """The array of a ``.npy`` file; None in ``shape`` stands for any size.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, holds objects or several arrays, or has another shape.
+    """
+    wanted = " x ".join("any" if n is None else str(n) for n in shape)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: expected an array, found no such file") from error
+    except Exception as error:  # what a damaged header makes NumPy raise is no fixed set
+        raise ValueError(
+            f"{path}: expected a .npy array of {wanted}, found a damaged file or objects "
+            f"({error}); copy it again"
+        ) from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: expected a .npy array of {wanted}, found an archive of arrays")
+    fits = len(array.shape) == len(shape) and all(
+        n is None or n == m for n, m in zip(shape, array.shape, strict=True)
+    )
+    if not fits or 0 in array.shape:
+        raise ValueError(
+            f"{path}: expected the shape {wanted}, "
+            f"found {' x '.join(map(str, array.shape)) or 'a single number'}"
+        )
+    return array
+
+
+def read_picture(
+    path: Path, modes: Sequence[str], size: tuple[int, int] | None = None
+) -> np.ndarray:
+    """The pixels of a PNG or JPEG file: (H, W), or (H, W, 3) of ``"RGB"``.
+
+    Args:
+        path: Of the file.
+        modes: Keys of ``MODES`` that are accepted.
+        size: Wanted (height, width); None for any.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or of another kind or size.
+    """
+    wanted = " or ".join(MODES[mode] for mode in modes)
+    try:
+        with Image.open(io.BytesIO(path.read_bytes())) as picture:
+            mode, pixels = picture.mode, np.asarray(picture)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{path}: expected a picture, found no such file") from error
+    except Exception as error:  # nor is what Pillow raises
+        raise ValueError(
+            f"{path}: expected a picture ({wanted}), found a damaged file ({error}); copy it again"
+        ) from error
+    if mode not in modes:
+        raise ValueError(
+            f"{path}: expected a picture of {wanted}, found {MODES.get(mode, f'mode {mode}')}; "
+            "use the original file"
+        )
+    if size and pixels.shape[:2] != size:
+        raise ValueError(
+            f"{path}: expected {size[0]} x {size[1]} pixels as its image, "
+            f"found {pixels.shape[0]} x {pixels.shape[1]}; use the files of one download"
+        )
+    return pixels
+
+
+def check_range(path: Path, array: np.ndarray, low: float, high: float, what: str) -> None:
+    """Raises ``ValueError`` unless all numbers of ``what`` lie in [low, high]; NaN does not."""
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"{path}: expected {what} as numbers, found {array.dtype}")
+    least, most = float(array.min()), float(array.max())  # NaN if any value is
+    if not (low - TOLERANCE <= least and most <= high + TOLERANCE):
+        raise ValueError(
+            f"{path}: expected {what} in [{low:g}, {high:g}], found {least:g} to {most:g}; "
+            "use the original file"
+        )
+
+
+def whole_ids(path: Path, array: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Class ids in [low, high] as int64.
+
+    Raises:
+        ValueError: If one is outside or a fraction.
+    """
+    check_range(path, array, low, high, "class ids")
+    if (array != np.round(array)).any():
+        raise ValueError(f"{path}: expected whole class ids, found fractions")
+    return array.astype(np.int64)
+
+
+def listing(path: Path) -> str:
+    """The first names in a folder, for an error message."""
+    if not path.is_dir():
+        return "no such folder"
+    names = sorted(p.name for p in path.iterdir())
+    return f"{', '.join(names[:6]) or 'an empty folder'}{', ...' if len(names) > 6 else ''}"
+
+
+def fingerprint(root: Path, paths: Iterable[Path]) -> str:
+    """Names and sizes of all files and parts of a few: the same for the same data anywhere.
+
+    Args:
+        root: What ``paths`` lie under; its own place does not count.
+        paths: Of the files, in a fixed order.
+    """
+    digest, paths = hashlib.sha256(), list(paths)
+    sizes = [path.stat().st_size for path in paths]
+    for path, size in zip(paths, sizes, strict=True):
+        digest.update(f"{path.relative_to(root).as_posix()} {size}\n".encode())
+    step = max(1, len(paths) // 64)
+    for path, size in zip(paths[::step], sizes[::step], strict=True):
+        with path.open("rb") as file:
+            digest.update(file.read(4096))
+            file.seek(size // 2)
+            digest.update(file.read(4096))
+    return digest.hexdigest()[:12]
+
+
+# ------------------------------------------------------------------- samples
+
+
+def resize(sample: Sample, tasks: TaskSet, height: int, width: int) -> Sample:
+    """The sample at another size: the image and normals bilinear, all else the nearest pixel.
+
+    Bilinear means averaged over a pixel's whole area when the size shrinks. Normals keep unit
+    length, holes do not bleed, and numbers stay what they are.
+    """
+    if sample.image.shape[1:] == (height, width):
+        return sample
+    targets, valid = {}, {}
+    for task in tasks:
+        target = sample.targets[task.name]
+        known = nearest(sample.valid[task.name].to(torch.uint8), height, width).bool()
+        if task.kind == "direction":
+            target = _smooth(target.nan_to_num(0.0), height, width)
+            length = target.square().sum(dim=0, keepdim=True).sqrt()
+            known &= length > 1e-6
+            target = target / length.clamp(min=1e-6)
+        else:
+            target = nearest(target, height, width)
+        targets[task.name] = target.masked_fill(~known, task.missing)
+        valid[task.name] = known
+    return Sample(_smooth(sample.image, height, width).clamp(0, 1), targets, valid)
+
+
+def _smooth(maps: Tensor, height: int, width: int) -> Tensor:
+    size = (height, width)
+    return F.interpolate(
+        maps[None], size, mode="bilinear", align_corners=False, antialias=True
+    ).squeeze(0)
+
+
+def nearest(maps: Tensor, height: int, width: int) -> Tensor:
+    """The pixel whose center is nearest, so that it fits ``_smooth``."""
+    wide = maps[None].double()
+    return F.interpolate(wide, (height, width), mode="nearest-exact")[0].to(maps.dtype)
+
+
+class Memory:
+    """Samples in memory, packed: 8 bits for ids and binary maps, 16 for directions.
+
+    Args:
+        tasks: Of the samples.
+        images: How many there are; they are kept if all of them fit into ``KEPT_BYTES``.
+        height: Of the samples.
+        width: Of the samples.
+        round_images: Keeps 8 bits of an image's values, as its file has.
+    """
+
+    def __init__(
+        self, tasks: TaskSet, images: int, height: int, width: int, *, round_images: bool
+    ) -> None:
+        self.tasks, self.round_images = tasks, round_images
+        a_pixel = {"classes": 1, "binary": 1, "positive": 4, "direction": 6}
+        bytes_each = (3 if round_images else 12) + sum(a_pixel[task.kind] for task in tasks)
+        self.keeps = images * height * width * bytes_each <= KEPT_BYTES
+        self._packed: dict[int, tuple[Tensor, dict[str, Tensor]]] = {}
+
+    def get(self, index: int) -> Sample | None:
+        """The sample that was put there, if it was kept."""
+        packed = self._packed.get(index)
+        return self._unpack(*packed) if packed else None
+
+    def put(self, index: int, sample: Sample) -> Sample:
+        """What ``get`` will say, whether the sample is kept or not."""
+        image = (sample.image * 255).round().to(torch.uint8) if self.round_images else sample.image
+        maps = {task.name: self._pack(task, sample.targets[task.name]) for task in self.tasks}
+        if self.keeps:
+            self._packed[index] = (image, maps)
+        return self._unpack(image, maps)
+
+    @staticmethod
+    def _pack(task: Task, target: Tensor) -> Tensor:
+        if task.kind in ("classes", "binary"):
+            return target.nan_to_num(UNKNOWN).to(torch.uint8)
+        return target.half() if task.kind == "direction" else target
+
+    def _unpack(self, image: Tensor, maps: dict[str, Tensor]) -> Sample:
+        targets, valid = {}, {}
+        for task in self.tasks:
+            target = maps[task.name].to(task.target_dtype)
+            if task.kind in ("classes", "binary"):
+                known = maps[task.name] != UNKNOWN
+            else:
+                known = target[:1].isfinite()
+            if task.kind == "direction":
+                target = target / target.square().sum(dim=0, keepdim=True).sqrt()
+            targets[task.name] = target.masked_fill(~known, task.missing)
+            valid[task.name] = known
+        return Sample(image.float() / 255 if self.round_images else image.clone(), targets, valid)
+
+
+def spread(total: int, wanted: int) -> list[int]:
+    """At most ``wanted`` indices in [0, total), evenly spread, the first and last among them."""
+    if total == 0:
+        return []
+    return sorted({round(i) for i in np.linspace(0, total - 1, min(wanted, total)).tolist()})
+
+
+def problem_lines(problems: Sequence[str], listed: int = 10) -> Iterator[str]:
+    """The end of a report: how many problems, and the first of them."""
+    yield ""
+    yield f"problems: {len(problems) or 'none'}"
+    yield from (f"- {problem}" for problem in problems[:listed])
+    if len(problems) > listed:
+        yield f"- and {len(problems) - listed} more"

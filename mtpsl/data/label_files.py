@@ -1,0 +1,224 @@
+"""Label-split files as the authors of [XTC] publish them, read without executing what they hold.
+
+Two kinds: a ``.pth`` file with a 0/1 tensor, a row an image and a column a task (NYUD-v2,
+Cityscapes), and a ``.npy`` file with a pickled dictionary, task -> names of images (PASCAL).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from pickle import UnpicklingError, _Unpickler
+from typing import Any, BinaryIO
+
+import numpy as np
+import torch
+from torch import Tensor
+
+TASKS = {"sal": "saliency", "edge": "edges"}  # their names -> ours, where they differ
+LARGEST = 1 << 26  # bytes of a dictionary; PASCAL's have 1.3 million
+KINDS = "USbiuf"  # of NumPy values that are allowed: text and numbers
+SAFE = "text, numbers, lists and dictionaries"
+
+
+def read_label_split(
+    path: str | Path,
+    *,
+    tasks: Sequence[str] = (),
+    ids: Sequence[str] = (),
+    carries: Mapping[str, Tensor] | None = None,
+) -> Tensor:
+    """Which image keeps which label, from either kind of file.
+
+    Args:
+        path: ``.pth`` or ``.npy``.
+        tasks: All tasks of the data set, for a ``.npy`` file, which names them. A ``.pth`` file
+            names none: its columns are semseg, depth, normals for NYUD-v2.
+        ids: Names of all images of the split, in order, for a ``.npy`` file, which names them. In
+            a ``.pth`` file row i is the image ``{i}.npy``.
+        carries: task -> (N,) bool, images that can have the task's label at all
+            (``Dataset.carries``); every image where a task is not named.
+
+    Returns:
+        (N, K) bool. Images that a ``.npy`` file does not name keep no label.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it holds anything else, or names another data set's tasks or images.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: expected a label-split file, found none")
+    if path.suffix != ".npy":
+        return _read_weights(path)
+    if not tasks or not ids:
+        raise ValueError(
+            f"{path}: expected the tasks and the names of the images that the file speaks of, "
+            "found none; pass tasks and ids of the data set"
+        )
+    return _to_rows(path, read_label_ids(path), tasks, ids, carries or {})
+
+
+def read_label_ids(path: str | Path) -> dict[str, tuple[str, ...]]:
+    """Task, by our name -> names of the images that keep its label, in the file's order.
+
+    Raises:
+        ValueError: If the file is damaged, or holds anything but a dictionary of lists of names.
+    """
+    path = Path(path)
+    content = _read_dictionary(path)
+    if not isinstance(content, dict) or not content:
+        raise ValueError(
+            f"{path}: expected a dictionary, task -> names of images, found {_describe(content)}; "
+            "use the published file"
+        )
+    named: dict[str, tuple[str, ...]] = {}
+    for key, values in content.items():
+        rows = values.tolist() if isinstance(values, np.ndarray) else values
+        plain = isinstance(rows, list | tuple) and all(isinstance(name, str) for name in rows)
+        if not isinstance(key, str) or not plain:
+            raise ValueError(
+                f"{path}: expected a list of names for each task, found {_describe(values)} for "
+                f"{str(key)[:40]!r}; use the published file"
+            )
+        task = TASKS.get(str(key), str(key))
+        double = [name for name, times in Counter(rows).items() if times > 1]
+        if double or task in named:
+            raise ValueError(
+                f"{path}: expected every image once for {task!r}, "
+                f"found {str((double or [task])[0])!r} twice; use the published file"
+            )
+        named[task] = tuple(map(str, rows))
+    return named
+
+
+def _to_rows(
+    path: Path,
+    named: Mapping[str, Sequence[str]],
+    tasks: Sequence[str],
+    ids: Sequence[str],
+    carries: Mapping[str, Tensor],
+) -> Tensor:
+    if set(named) != set(tasks):
+        raise ValueError(
+            f"{path}: expected labels of {sorted(tasks)}, found {sorted(named)}; "
+            "use the split of this data set"
+        )
+    position = {name: row for row, name in enumerate(ids)}
+    if len(position) < len(ids):
+        raise ValueError(f"ids: expected every name once, got {len(ids) - len(position)} again")
+    labeled = torch.zeros(len(ids), len(tasks), dtype=torch.bool)
+    for column, task in enumerate(tasks):
+        strange = next((name for name in named[task] if name not in position), None)
+        if strange is not None:
+            raise ValueError(
+                f"{path}: expected names among the {len(ids)} images of the data set, such as "
+                f"{ids[0]!r}, found {strange!r} for {task!r}; use the split of this data set"
+            )
+        rows = [position[name] for name in named[task]]
+        labeled[rows, column] = True
+        able = carries.get(task)
+        unable = [] if able is None else [row for row in rows if not able[row]]
+        if unable:
+            raise ValueError(
+                f"{path}: expected {task!r} only for images that can carry it, "
+                f"found {ids[unable[0]]!r} and {len(unable) - 1} more; check that the data set "
+                "is complete"
+            )
+    return labeled
+
+
+# ---------------------------------------------------------------------- files
+
+
+def _read_weights(path: Path) -> Tensor:
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # damaged bytes make the reader raise many types
+        raise ValueError(
+            f"{path}: expected a .pth file of plain tensors, found a damaged or unsafe one; "
+            "use the published file"
+        ) from error
+    weights = content.get("labels_weights") if isinstance(content, dict) else None
+    if not isinstance(weights, Tensor) or weights.ndim != 2 or 0 in weights.shape:
+        raise ValueError(
+            f"{path}: expected a dict with an (images, tasks) tensor 'labels_weights', "
+            f"found {_describe(content)}; use the published file"
+        )
+    if not ((weights == 0) | (weights == 1)).all():
+        raise ValueError(
+            f"{path}: expected only 0 and 1 in 'labels_weights', found other values; "
+            "use the published file"
+        )
+    return weights.bool()
+
+
+def _read_dictionary(path: Path) -> Any:
+    """The one object of an object ``.npy`` file."""
+    if path.stat().st_size > LARGEST:
+        raise ValueError(
+            f"{path}: expected at most {LARGEST} bytes, found {path.stat().st_size}; "
+            "use the published file"
+        )
+    try:
+        with path.open("rb") as file:
+            shape, dtype = _read_header(file)
+            if shape != () or dtype.kind != "O":
+                raise ValueError(f"an array of {dtype} and shape {shape}")
+            content = _PlainUnpickler(file).load()
+        return content.item() if isinstance(content, np.ndarray) and content.ndim == 0 else content
+    except Exception as error:  # as above
+        found = " ".join(str(error).split())[:100] or type(error).__name__
+        raise ValueError(
+            f"{path}: expected a .npy file of one dictionary of {SAFE}, "
+            f"found a damaged or unsafe one ({found}); use the published file"
+        ) from error
+
+
+def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
+    version = np.lib.format.read_magic(file)
+    if version == (1, 0):
+        shape, _, dtype = np.lib.format.read_array_header_1_0(file)
+    elif version == (2, 0):
+        shape, _, dtype = np.lib.format.read_array_header_2_0(file)
+    else:
+        raise ValueError(f"version {version} of the format")
+    return shape, dtype
+
+
+class _PlainUnpickler(_Unpickler):
+    """Loads ``SAFE`` and NumPy arrays of them; whatever else is named is refused, never called.
+
+    In Python, not C: there a damaged number can ask for all memory before anything is checked.
+    """
+
+    def find_class(self, module: str, name: str) -> Any:
+        known = {
+            ("numpy", "ndarray"): np.ndarray,
+            ("numpy", "dtype"): np.dtype,
+        }
+        for package in ("numpy.core.multiarray", "numpy._core.multiarray"):  # before and since 2.0
+            known[package, "_reconstruct"] = _reconstruct
+            known[package, "scalar"] = _scalar
+        if (module, name) not in known:
+            raise UnpicklingError(f"{module}.{name} is neither of {SAFE}")
+        return known[module, name]
+
+
+def _reconstruct(kind: type, shape: Any, code: Any) -> np.ndarray:
+    """An empty array, which its state fills."""
+    if kind is not np.ndarray or shape != (0,):
+        raise UnpicklingError(f"an array of {kind} and shape {shape} to start from")
+    return np.ndarray((0,), np.int8)
+
+
+def _scalar(dtype: np.dtype, data: bytes = b"") -> Any:
+    if dtype.kind not in KINDS:
+        raise UnpicklingError(f"a value of {dtype}")
+    (value,) = np.frombuffer(data, dtype)
+    return value
+
+
+def _describe(content: Any) -> str:
+    if isinstance(content, dict):
+        return f"a dict with {sorted(map(str, content))[:5]}"
+    return f"a {type(content).__name__}"
