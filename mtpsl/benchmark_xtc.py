@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from mtpsl.batch import Batch
+from mtpsl.experiments.memory import noise_batch
 from mtpsl.methods.base import Terms, supervised_terms
 from mtpsl.methods.cross_task import XTC, Inputs, TrainingPasses, cosine_distance, two_views
 from mtpsl.models import build_backbone
@@ -37,28 +38,6 @@ SETTINGS: dict[str, Precision] = {  # how the engine may run it, maps with chann
     "channels_last": "fp32",
     "channels_last_bf16": "bf16",  # as at profile "quick"
 }
-
-
-def random_batch(tasks: TaskSet, images: int, height: int, width: int) -> Batch:
-    """A one-label batch of noise; image i has the label of task i modulo K."""
-    generator = torch.Generator().manual_seed(0)
-    maps = torch.rand(images, 3, height, width, generator=generator)
-    labeled = {n: torch.arange(images) % len(tasks) == k for k, n in enumerate(tasks.names)}
-    valid = {n: m.view(-1, 1, 1, 1).expand(-1, 1, height, width) for n, m in labeled.items()}
-    targets = {}
-    for t in tasks:
-        noise = torch.rand(images, t.target_channels, height, width, generator=generator)
-        match t.kind:
-            case "classes":
-                target = (noise * t.channels).long()
-            case "binary":
-                target = noise.round()
-            case "positive":
-                target = 0.5 + 8 * noise
-            case "direction":
-                target = torch.nn.functional.normalize(noise - 0.5, dim=1)
-        targets[t.name] = torch.where(valid[t.name], target, t.fill_missing(target))
-    return Batch(maps, targets, valid, labeled, torch.arange(images))
 
 
 def plain_loop(method: XTC, *views: Batch) -> Terms:
@@ -119,7 +98,7 @@ def step_times(
 
     With ``loop`` also in ``SETTINGS``; everything else is in float32, channels outermost.
     """
-    batch = random_batch(tasks, images, height, width)
+    batch = noise_batch(tasks, height, width, images)
     views = (batch, batch)
 
     def prepare(channels_last: bool) -> tuple[XTC, torch.optim.Optimizer]:
@@ -170,7 +149,7 @@ def parity(tasks: TaskSet, images: int, side: int, width_factor: float) -> dict[
     """Sum of the terms in the loop and in ``statistics="image"``, from one state and one seed."""
     torch.manual_seed(0)
     method = XTC(tasks, build_backbone("segnet", width_factor), statistics="image").train()
-    batch = random_batch(tasks, images, side, side)
+    batch = noise_batch(tasks, side, side, images)
     totals = {}
     for name, compute in {
         "image": lambda: method.training_step(batch, batch, progress=0.0),

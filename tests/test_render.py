@@ -332,3 +332,17 @@ def test_the_papers_tables_render(table):
         delta = found.values(table, row.name, "delta_mtl") if "delta_mtl" in table.columns else {}
         for value in delta.values():
             assert 100 * value == pytest.approx(row.printed[-1], abs=0.011)
+
+
+def test_the_stamp_says_what_delta_refers_to():
+    def words(table):
+        (sentence,) = [s for s in stamp(table, None, None) if s.startswith("Δ_MTL")]
+        return sentence
+
+    table1 = TABLES["table1"]
+    assert "against the single-task networks" in words(table1)
+    few = [row for row in table1.rows if row.group == "One-Label"]
+    part = Table(**(vars(table1) | {"rows": tuple(few), "claims": ()}))  # as in the tour
+    assert words(part) == words(table1)
+    other = Table(**(vars(table1) | {"reference": {"One-Label": "one-label/MTL baseline"}}))
+    assert "against the row MTL baseline" in words(other)

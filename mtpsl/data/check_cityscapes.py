@@ -10,7 +10,7 @@ from torch import Tensor
 
 from mtpsl.data import disk
 from mtpsl.data.cityscapes import Cityscapes, find_root
-from mtpsl.data.cityscapes_files import GROUPS, OF_19, SPLITS, Official, to_pixels
+from mtpsl.data.cityscapes_files import GROUPS, OF_19, Official, to_pixels
 from mtpsl.data.embedded.streets7_acceptance import CITYSCAPES, INVALID, MEAN, VOID
 from mtpsl.data.sample import Sample
 
@@ -40,21 +40,13 @@ def report(path: str | Path, *, images: int = 32, read_all: bool = False) -> tup
         FileNotFoundError: If the folder has another layout.
     """
     root, kind = find_root(path)
-    lines = [f"Cityscapes as {kind.name}: {root}"]
-    problems: list[str] = []
-    for split in SPLITS:
-        try:
-            dataset = Cityscapes(split, root=root)
-        except (ValueError, FileNotFoundError) as error:
-            lines += ["", f"{split}: cannot be read"]
-            problems += [] if str(error) in problems else [str(error)]
-            continue
-        if len(lines) == 1:
-            lines.append(f"version {dataset.version}")
-        found, wrong = _survey(dataset, len(dataset) if read_all else images)
-        problems += wrong
-        lines += ["", *_describe(dataset, found)]
-    return "\n".join([*lines, *disk.problem_lines(problems)]), not problems
+    return disk.folder_report(
+        f"Cityscapes as {kind.name}: {root}",
+        lambda split: Cityscapes(split, root=root),
+        _survey,
+        lambda dataset, found, _: _describe(dataset, found),
+        None if read_all else images,
+    )
 
 
 @dataclass

@@ -9,15 +9,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtpsl.data import disk
 from mtpsl.data.embedded.rooms13_acceptance import NYUD
 from mtpsl.data.nyud import Nyud, find_layout, to_sample
 from mtpsl.data.nyud_axes import FIELD_OF_VIEW, OURS, SAMPLED, axes_name, pairs, rank_axes
-from mtpsl.data.nyud_layout import CLASSES, SPLITS
+from mtpsl.data.nyud_layout import CLASSES
 from mtpsl.data.sample import Sample
 
 PUBLISHED = {"train": 795, "test": 654}  # images, of 1,449
 STORED = ("image", "label", "depth", "normal")
-LISTED = 10  # problems printed
 
 
 def report(path: str | Path, *, images: int = 32, read_all: bool = False) -> tuple[str, bool]:
@@ -36,25 +36,13 @@ def report(path: str | Path, *, images: int = 32, read_all: bool = False) -> tup
         FileNotFoundError: If the folder has another layout.
     """
     kind, root = find_layout(path)
-    lines = [f"NYUD-v2 as {kind.title}: {root}"]
-    problems: list[str] = []
-    for split in SPLITS:
-        try:
-            dataset = Nyud(split, root=root)
-        except (ValueError, FileNotFoundError) as error:
-            lines += ["", f"{split}: cannot be read"]
-            problems += [] if str(error) in problems else [str(error)]
-            continue
-        if len(lines) == 1:
-            lines.append(f"version {dataset.version}")
-        found, wrong = _survey(dataset, len(dataset) if read_all else images)
-        problems += wrong
-        lines += ["", *_describe(dataset, found)]
-    lines += ["", f"problems: {len(problems) or 'none'}"]
-    lines += [f"- {problem}" for problem in problems[:LISTED]]
-    if len(problems) > LISTED:
-        lines.append(f"- and {len(problems) - LISTED} more")
-    return "\n".join(lines), not problems
+    return disk.folder_report(
+        f"NYUD-v2 as {kind.title}: {root}",
+        lambda split: Nyud(split, root=root),
+        _survey,
+        lambda dataset, found, _: _describe(dataset, found),
+        None if read_all else images,
+    )
 
 
 @dataclass

@@ -33,21 +33,13 @@ def report(path: str | Path, *, images: int = 32, read_all: bool = False) -> tup
         FileNotFoundError: If the folder has another layout.
     """
     root = find_root(path)
-    lines = [f"PASCAL-Context as PASCAL_MT: {root}"]
-    problems: list[str] = []
-    for split in SPLITS:
-        try:
-            dataset = PascalContext(split, root=root)
-        except (ValueError, FileNotFoundError) as error:
-            lines += ["", f"{split}: cannot be read"]
-            problems += [] if str(error) in problems else [str(error)]
-            continue
-        if len(lines) == 1:
-            lines.append(f"version {dataset.version}")
-        found, wrong = _survey(dataset, len(dataset) if read_all else images)
-        problems += wrong
-        lines += ["", *_describe(dataset, found, problems)]
-    return "\n".join([*lines, *disk.problem_lines(problems)]), not problems
+    return disk.folder_report(
+        f"PASCAL-Context as PASCAL_MT: {root}",
+        lambda split: PascalContext(split, root=root),
+        _survey,
+        _describe,
+        None if read_all else images,
+    )
 
 
 @dataclass

@@ -5,8 +5,9 @@ Nothing here knows a data set. Errors say what was expected, what was found and 
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
-from mtpsl.data.sample import Sample
+from mtpsl.data.sample import Dataset, Sample
 from mtpsl.tasks import Task, TaskSet
 
 KEPT_BYTES = 1 << 30  # samples are kept in memory while they need no more than this
@@ -252,6 +253,41 @@ def spread(total: int, wanted: int) -> list[int]:
     if total == 0:
         return []
     return sorted({round(i) for i in np.linspace(0, total - 1, min(wanted, total)).tolist()})
+
+
+def folder_report(
+    title: str,
+    open_split: Callable[[str], Dataset],
+    survey: Callable[[Dataset, int], tuple[Any, list[str]]],
+    describe: Callable[[Dataset, Any, list[str]], Iterable[str]],
+    images: int | None,
+) -> tuple[str, bool]:
+    """What every report on a folder has in common: both splits, and the problems at the end.
+
+    Args:
+        title: The first line.
+        open_split: "train" or "test" -> the data; a split that it refuses is a problem.
+        survey: Reads some images of a split -> what it found, and problems.
+        describe: The lines on a split; may add problems.
+        images: How many to read of each split; None: all.
+
+    Returns:
+        The text, and False if there are problems.
+    """
+    lines, problems = [title], []
+    for split in ("train", "test"):
+        try:
+            dataset = open_split(split)
+        except (ValueError, FileNotFoundError) as error:
+            lines += ["", f"{split}: cannot be read"]
+            problems += [] if str(error) in problems else [str(error)]
+            continue
+        if len(lines) == 1:
+            lines.append(f"version {dataset.version}")
+        found, wrong = survey(dataset, len(dataset) if images is None else images)
+        problems += wrong
+        lines += ["", *describe(dataset, found, problems)]
+    return "\n".join([*lines, *problem_lines(problems)]), not problems
 
 
 def problem_lines(problems: Sequence[str], listed: int = 10) -> Iterator[str]:

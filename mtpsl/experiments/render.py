@@ -99,7 +99,8 @@ def stamp(table: Table, recorded: Results | None, computed: Results | None) -> l
             )
             sentences.append(f"{source.capitalize()} memory: on {how}.")
     if DELTA in table.columns:
-        against = {table.row(name).label for name in table.reference.values()}
+        references = set(table.reference.values())  # of which a part of a table may lack some
+        against = {row.label for row in table.rows if row.name in references}
         words = (
             "single-task networks" if against == {"STL"} else f"row {_distinct(sorted(against))}"
         )
