@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from mtpsl.data import disk
+from mtpsl.data.nyud_files import read_npy
 from mtpsl.losses import IGNORE_INDEX
 
 SPLITS = {"train": "train", "test": "val"}  # ours -> the folder's name
@@ -153,15 +154,15 @@ class Npy:
         image_path, label_path, depth_path = (
             self.folder / name / f"{index}.npy" for name in self.folders
         )
-        image = disk.read_array(image_path, (None, None, 3))
+        image = read_npy(image_path, (None, None, 3))
         size = image.shape[:2]
         if image.dtype.kind != "f":
             raise ValueError(f"{image_path}: expected a float type, found {image.dtype}")
         disk.check_range(image_path, image, 0.0, 1.0, "values")
-        ids = disk.whole_ids(label_path, disk.read_array(label_path, size), -1, self.classes - 1)
+        ids = disk.whole_ids(label_path, read_npy(label_path, size), -1, self.classes - 1)
         if self.classes == 19:
             ids = np.append(OF_19, -1)[ids]  # -1 is the last
-        depth = disk.read_array(depth_path, (*size, 1))
+        depth = read_npy(depth_path, (*size, 1))
         low, high = {"scaled": (0, 1), "raw": (0, FULL), "pixels": (-1, LARGEST_PIXELS)}[
             self.encoding
         ]
@@ -179,7 +180,7 @@ class Npy:
     def _largest_label(self) -> float:
         paths = [self.folder / self.labels / f"{i}.npy" for i in self.ids]
         chosen = [paths[i] for i in disk.spread(len(paths), SNIFFED)]
-        return max(float(disk.read_array(path, (None, None)).max()) for path in chosen)
+        return max(float(read_npy(path, (None, None)).max()) for path in chosen)
 
 
 def id_table(others: Others) -> np.ndarray:
@@ -226,7 +227,7 @@ def sniff_encoding(root: Path) -> Encoding:
         files = sorted((root / split / "depth").glob("*.npy"))
         paths += [files[i] for i in disk.spread(len(files), SNIFFED)]
     for path in paths:
-        array = disk.read_array(path, (None, None, 1))
+        array = read_npy(path, (None, None, 1))
         disk.check_range(path, array, -1, FULL, "disparity")
         most, whole = max(most, float(array.max())), whole and bool((array == array.round()).all())
         middle = len(array) // 2

@@ -35,36 +35,6 @@ MODES = {
 # -------------------------------------------------------------------- files
 
 
-def read_array(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
-    """The array of a ``.npy`` file; None in ``shape`` stands for any size.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, holds objects or several arrays, or has another shape.
-    """
-    wanted = " x ".join("any" if n is None else str(n) for n in shape)
-    try:
-        array = np.load(path, allow_pickle=False)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: expected an array, found no such file") from error
-    except Exception as error:  # what a damaged header makes NumPy raise is no fixed set
-        raise ValueError(
-            f"{path}: expected a .npy array of {wanted}, found a damaged file or objects "
-            f"({error}); copy it again"
-        ) from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path}: expected a .npy array of {wanted}, found an archive of arrays")
-    fits = len(array.shape) == len(shape) and all(
-        n is None or n == m for n, m in zip(shape, array.shape, strict=True)
-    )
-    if not fits or 0 in array.shape:
-        raise ValueError(
-            f"{path}: expected the shape {wanted}, "
-            f"found {' x '.join(map(str, array.shape)) or 'a single number'}"
-        )
-    return array
-
-
 def read_picture(
     path: Path, modes: Sequence[str], size: tuple[int, int] | None = None
 ) -> np.ndarray:
