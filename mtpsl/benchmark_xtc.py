@@ -196,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
     report: dict[str, Any] = {"environment": environment(), "threads": torch.get_num_threads()}
     report["step"] = times = step_times(TASKS[3], clock=args.clock, **size)
     print("step, 96x128, one label: " + ", ".join(f"{n} {v:.2f}" for n, v in times.items()))
-    report["parity"] = parity(TASKS[3], 3, 32, 0.25)
+    report["parity"] = parity(TASKS[3], 3, 64, 0.25)
     print(f"same loss: {report['parity']}")
     report["growth"] = pair_growth(args.clock, **size)
     for count, row in report["growth"].items():

@@ -228,7 +228,7 @@ lines = {name: headlines(metrics, train.tasks) for name, metrics in rows.items()
 show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.profile}.")
 
 # %% [markdown]
-# At `smoke` these networks have made 120 steps and hardly beat closed eyes, if at all. That is the point of having that row: a table without it would not have told you. What one label loses against all labels is the gap that the papers try to close; to see how wide it is, run this notebook at `quick`.
+# At `smoke` these networks have made 120 steps and beat closed eyes in some columns at best. That is the point of having that row: a table without it would not have told you. What one label loses against all labels is the gap that the papers try to close; to see how wide it is, run this notebook at `quick`.
 #
 # > **Predict.** What does such a network learn first: colors, shapes, or where in the picture things usually are?
 

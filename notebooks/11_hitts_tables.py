@@ -191,7 +191,7 @@ print("parameters of the MTL baseline:", f"{costs['MTL baseline'].params:,}")
 #
 # **Across data, only directions can be compared.** Measured lines come from generated rooms unless the stamp below a table says otherwise. An mIoU of rooms13 beside an mIoU of NYUD-v2 says nothing; that row A beats row B on both says something.
 #
-# **At `smoke` nothing can be concluded at all.** A network has made four steps on 16 images. How little that is shows against an answer that ignores the image:
+# **At `smoke` nothing can be concluded at all.** A network has made four steps on 12 images. How little that is shows against an answer that ignores the image:
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.experiments.profiles import get_profile

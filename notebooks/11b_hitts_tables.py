@@ -176,7 +176,7 @@ for each in labels:
     print(each["counts"], each["hash"])
 
 # %% [markdown]
-# At `smoke` there are 16 training images, so ten shots are more than half of all labels and the setting is no longer a poor one. Look at the recorded lines.
+# At `smoke` there are 12 training images, so ten shots are almost all labels and the setting is no longer a poor one. Look at the recorded lines.
 #
 # ## 4. What was decided
 

@@ -248,7 +248,7 @@ for column, best in columns.items():
     )
 
 # %% [markdown]
-# The best epoch differs by task. One network can only be in one of them, so a rule that picks the best *column by column* would report a network that never existed. The released code picks one epoch for all columns, by their mean gain, and so does `best_on_test`. Every table here says below it by which rule its weights were selected:
+# In general the best epoch differs by task. One network can only be in one of them, so a rule that picks the best *column by column* would report a network that never existed. The released code picks one epoch for all columns, by their mean gain, and so does `best_on_test`. Every table here says below it by which rule its weights were selected:
 
 # %%
 rules = {e["select"] for now in (now2, now5, now6) for x in now.entries for e in x.experiments}

@@ -234,7 +234,7 @@ print({task.name: task.headline for task in tasks})
 # %% [markdown]
 # ### Labels at this profile
 #
-# A tenth or a fifth of few images is few. At smoke a task may have three labeled images; what such a row shows is that it runs.
+# A tenth or a fifth of few images is few. At smoke a task may have a single labeled image; what such a row shows is that it runs.
 
 # %%
 for group in dict.fromkeys(row.group for row in TABLE3.rows):

@@ -74,7 +74,7 @@ for source, made in fig1.items():
 #
 # **The paper:** a shared extractor f_φ and a decoder h_ψ for each task (a); prediction ŷ^s and label y^t meet in a joint space (b); one mapping network for all pairs, "whose output is conditioned on the task-pair" (c). The formulas write the embedding as a vector in R^D.
 #
-# > **Predict.** At smoke the network reads images of 64x96 and halves them five times. Is the embedding a vector? What is its shape?
+# > **Predict.** At smoke the network reads images of 64x64 and halves them five times. Is the embedding a vector? What is its shape?
 
 # %%
 fig2 = both("xtc/fig2", session.recorded, **how)
@@ -171,7 +171,7 @@ for source, made in fig3.items():
     print(source, {layer: f"{float(share.sum()):.2f}" for layer, share in shares.items()})
 
 # %% [markdown]
-# The paper shows the layer before the last. In this network that is a map at a sixteenth of the image's size, and with images of 64x96 it has 4x6 cells, in which no boundary can be seen; hence the first stage above it.
+# The paper shows the layer before the last. In this network that is a map at a sixteenth of the image's size, and with the recorded images of 64x96 it has 4x6 cells, in which no boundary can be seen; hence the first stage above it.
 
 # %% [markdown]
 # ## Figure 4: predictions

@@ -16,12 +16,12 @@ Profile = Callable[[Experiment], Experiment]
 # Seconds on two cores: proves the path, decides nothing.
 SMOKE: dict[str, Any] = {
     "height": 64,  # the backbone needs multiples of 32
-    "width": 96,
+    "width": 64,
     "width_factor": 0.125,
-    "train_images": 16,
+    "train_images": 12,
     "test_images": 8,
     "epochs": 2,
-    "batch_size": 8,
+    "batch_size": 6,
     "lr": 1e-3,
 }
 
@@ -45,7 +45,7 @@ QUICK: dict[str, Any] = {
 
 # What differs on other data sets than rooms13, at about the same cost a run.
 SMOKE_SHAPES: dict[str, dict[str, Any]] = {
-    "streets7": {"height": 64, "width": 128},
+    "streets7": {"height": 64, "width": 96},
     "people21": {"height": 64, "width": 64},
 }
 QUICK_SHAPES: dict[str, dict[str, Any]] = {

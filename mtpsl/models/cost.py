@@ -26,6 +26,9 @@ from torch.utils.flop_counter import FlopCounterMode
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _NORMALIZATIONS = (nn.modules.batchnorm._NormBase, nn.LayerNorm)  # _NormBase: Batch-, InstanceNorm
 
+# Pixels up to which the image is computed: PyTorch infers shapes in Python, which takes longer.
+COMPUTED = 128 * 128
+
 
 @dataclass(frozen=True)
 class Cost:
@@ -37,7 +40,7 @@ class Cost:
 
 
 def cost(module: nn.Module, height: int, width: int) -> Cost:
-    """Counts without computing: a copy of the module runs on shapes alone.
+    """Counts what a copy of the module does to one image; a large one is shapes alone.
 
     Args:
         module: Takes images (1, 3, height, width), through ``predict`` if it has it (a
@@ -46,7 +49,8 @@ def cost(module: nn.Module, height: int, width: int) -> Cost:
         width: Of the image, in pixels; the papers use 384.
     """
     # Without gradients: the counter follows views of parameters through autograd, and fails there.
-    twin = copy.deepcopy(module).to("meta").eval().requires_grad_(False)
+    device = "meta" if height * width > COMPUTED else "cpu"
+    twin = copy.deepcopy(module).to(device).eval().requires_grad_(False)
     flops = 0
 
     def count(layer: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
@@ -61,7 +65,7 @@ def cost(module: nn.Module, height: int, width: int) -> Cost:
     for layer in twin.modules():
         if isinstance(layer, (*_CONVOLUTIONS, nn.Linear, *_NORMALIZATIONS)):
             layer.register_forward_hook(count)
-    images = torch.zeros(1, 3, height, width, device="meta")
+    images = torch.zeros(1, 3, height, width, device=device)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         getattr(twin, "predict", twin)(images)
     params = sum(p.numel() for p in module.parameters() if p.requires_grad)
