@@ -5,25 +5,32 @@ same numbers come from float32 kernels whose inputs and outputs are rounded to b
 hardware's own kernels add up in float32 too.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Literal
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_any, tree_map
 
 Precision = Literal["fp32", "bf16"]
 
-aten = torch.ops.aten
 PRODUCTS = {  # what spends its time in multiplying and adding
-    aten.addmm.default,
-    aten.baddbmm.default,
-    aten.bmm.default,
-    aten.convolution.default,
-    aten.convolution_backward.default,
-    aten.mm.default,
+    F.conv2d,
+    F.linear,
+    torch.addmm,
+    torch.baddbmm,
+    torch.bmm,
+    torch.einsum,
+    torch.matmul,
+    torch.mm,
+    Tensor.__matmul__,
+    Tensor.matmul,
+    Tensor.mm,
+    Tensor.bmm,
 }
 
 
@@ -31,8 +38,8 @@ PRODUCTS = {  # what spends its time in multiplying and adding
 def fast_products(device: torch.device | str, precision: Precision) -> Iterator[None]:
     """Inside, matrix products and convolutions in bfloat16 run as fast as the device allows.
 
-    Put forward and backward pass inside. Changes nothing in float32, on a GPU, or on a processor
-    with bfloat16 instructions.
+    Put a training step's forward pass inside. Changes nothing in float32, on a GPU, or on a
+    processor with bfloat16 instructions.
     """
     on_cpu = torch.device(device).type == "cpu"
     if precision == "bf16" and on_cpu and not has_bfloat16():
@@ -53,29 +60,45 @@ def has_bfloat16() -> bool:
     return bool(known.get("avx512_bf16") or known.get("amx_bf16"))
 
 
-class RoundedProducts(TorchDispatchMode):
-    """Runs bfloat16 ``PRODUCTS`` as float32 kernels between roundings."""
+class RoundedProducts(TorchFunctionMode):
+    """Runs ``PRODUCTS`` as float32 kernels between roundings to bfloat16.
 
-    def __torch_dispatch__(
+    Those of bfloat16 numbers, and all of them under autocast. Gradients are rounded where
+    bfloat16 kernels would round them. As under autocast a parameter is rounded once inside the
+    mode, whatever uses it; its gradients add up in float32.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.rounded: dict[tuple[int, bool], tuple[Tensor, Tensor]] = {}
+
+    def __torch_function__(
         self,
-        func: Any,
+        func: Callable[..., Any],
         types: Sequence[type],
         args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
+        kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         kwargs = kwargs or {}
-        if func in PRODUCTS and any(_is_bfloat16(a) for a in args):
-            return tree_map(_rounded, func(*tree_map(_widened, args), **kwargs))
-        return func(*args, **kwargs)
+        if func not in PRODUCTS:
+            return func(*args, **kwargs)
+        mixed = torch.is_autocast_enabled("cpu")
+        if not mixed and not tree_any(_is_bfloat16, (args, kwargs)):
+            return func(*args, **kwargs)
+        with torch.autocast("cpu", enabled=False):
+            return func(*tree_map(self.round, args), **tree_map(self.round, kwargs)).bfloat16()
+
+    def round(self, value: Any) -> Any:
+        """A floating-point tensor as the float32 of its bfloat16; anything else as it is."""
+        if not isinstance(value, Tensor) or not value.is_floating_point():
+            return value
+        if not isinstance(value, torch.nn.Parameter):
+            return value.bfloat16().float()
+        key = id(value), torch.is_grad_enabled()
+        if key not in self.rounded:
+            self.rounded[key] = value, value.bfloat16().float()  # kept, so the id stays its own
+        return self.rounded[key][1]
 
 
 def _is_bfloat16(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.dtype == torch.bfloat16
-
-
-def _widened(value: Any) -> Any:
-    return value.float() if _is_bfloat16(value) else value
-
-
-def _rounded(value: Any) -> Any:
-    return value.bfloat16() if isinstance(value, torch.Tensor) else value
+    return isinstance(value, Tensor) and value.dtype == torch.bfloat16

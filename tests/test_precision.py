@@ -98,3 +98,30 @@ def test_reads_the_processor(monkeypatch, known, expected):
     has_bfloat16.cache_clear()
     assert has_bfloat16() is expected
     has_bfloat16.cache_clear()
+
+
+def test_a_parameter_is_rounded_once_and_gets_the_sum_of_its_gradients():
+    torch.manual_seed(0)
+    layer = torch.nn.Linear(8, 4)
+    xs = [torch.randn(3, 8) for _ in range(2)]
+    with RoundedProducts() as mode, torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():  # what is rounded here has no gradient to hand on
+            layer(xs[0])
+        ys = [layer(x) for x in xs]
+        assert len(mode.rounded) == 4  # weight and bias, with and without gradients
+    sum(y.float().sum() for y in ys).backward()
+    together = layer.weight.grad.clone()
+    alone = torch.zeros_like(together)
+    for x in xs:
+        alone += torch.ones(3, 4).T @ x.bfloat16().float()
+    torch.testing.assert_close(together, alone.bfloat16().float(), rtol=2 * ULP, atol=0.0)
+
+
+def test_gradients_of_gradients():
+    """Some loss weightings ask for them."""
+    w = torch.nn.Parameter(torch.full((1, 1), 3.0))
+    with RoundedProducts(), torch.autocast("cpu", torch.bfloat16):
+        y = torch.nn.functional.linear(torch.full((1, 1), 2.0), w).float() ** 3
+    (first,) = torch.autograd.grad(y.sum(), w, create_graph=True)
+    (second,) = torch.autograd.grad(first.sum(), w)
+    assert (first.item(), second.item()) == (6 * 6.0**2, 24 * 6.0)
