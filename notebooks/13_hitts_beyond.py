@@ -233,9 +233,10 @@ from mtpsl.experiments.profiles import get_profile
 from mtpsl.experiments.run import bind_data, open_split
 from mtpsl.experiments.train import label
 
+root = session.data_root
 for row in LABEL_SHARE.rows:
-    experiment = bind_data(get_profile(session.profile)(row.experiments[0]), session.data_root)
-    seen, kept = label(experiment, open_split(experiment, "train", session.data_root))
+    experiment = bind_data(get_profile(session.profile)(row.experiments[0]), root)
+    seen, kept = label(experiment, open_split(experiment, "train", root), root)
     print(f"{row.name:<22} {len(seen)} images, labels {kept.counts}")
 
 # %% [markdown]

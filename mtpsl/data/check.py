@@ -17,6 +17,7 @@ from mtpsl.data import (
 from mtpsl.data.check_sheet import draw_sheet
 from mtpsl.data.embedded import people21_acceptance, rooms13_acceptance, streets7_acceptance
 from mtpsl.data.embedded.acceptance import Finding, format_report
+from mtpsl.data.labels import FILES, assignment_from_file, find_label_file
 
 REPORTS: dict[str, Callable[..., list[Finding]]] = {
     "rooms13": rooms13_acceptance.acceptance_report,
@@ -72,8 +73,37 @@ def check(
 
 def check_folder(path: Path, *, images: int = 32, read_all: bool = False) -> tuple[str, bool]:
     """The report on a folder; see ``check``. One that is not recognized is taken for NYUD-v2."""
-    report = FOLDER_REPORTS[recognize(path) or "nyud"]
-    return report(path, images=images, read_all=read_all)
+    name = recognize(path) or "nyud"
+    text, fine = FOLDER_REPORTS[name](path, images=images, read_all=read_all)
+    lines, usable = check_label_files(path, name) if fine else ([], True)
+    return "\n".join([text, *lines]), fine and usable
+
+
+def check_label_files(root: Path, name: str) -> tuple[list[str], bool]:
+    """A line for each label-split file beside the data, and False if one cannot be used.
+
+    Args:
+        root: Of a data set on disk that is in order.
+        name: Its key in ``DATASETS``.
+    """
+    lines, usable = [], True
+    for setting in FILES:
+        try:
+            path = find_label_file(root, setting)
+            if path is None:
+                continue
+            dataset = find_class(name)("train", root=root)
+            tasks = dataset.tasks.names
+            carries = {task: dataset.carries(task) for task in tasks}
+            labels = assignment_from_file(
+                path, tasks, len(dataset), ids=dataset.ids, carries=carries
+            )
+        except ValueError as error:
+            lines, usable = [*lines, f"wrong     {error}"], False
+        else:
+            counts = ", ".join(f"{task} {count}" for task, count in labels.counts.items())
+            lines.append(f"labels    {setting} as in {path.name}: {counts} of {len(labels)} images")
+    return lines, usable
 
 
 def write_sheet(

@@ -111,6 +111,33 @@ def assign(
     return Assignment(torch.from_numpy(labeled), tuple(tasks), setting)
 
 
+def find_label_file(root: str | Path, setting: str) -> Path | None:
+    """The label-split file that lies beside a data set, None where there is none.
+
+    Args:
+        root: Folder of the data set, as ``--data`` names it.
+        setting: ``"one_label"`` or ``"random_labels"``; the others are always drawn.
+
+    Returns:
+        The file in ``root/label_splits`` whose name ends in ``onelabel`` or ``randomlabels``, as
+        the authors of [XTC] call them, ``.pth`` or ``.npy``.
+
+    Raises:
+        ValueError: If there are several.
+    """
+    ending = FILES.get(setting)
+    if ending is None:
+        return None
+    folder = Path(root) / "label_splits"
+    found = sorted(p for suffix in (".npy", ".pth") for p in folder.glob(f"*{ending}{suffix}"))
+    if len(found) > 1:
+        raise ValueError(
+            f"{folder}: expected one file for {setting}, found {found[0].name} and "
+            f"{found[1].name}; keep the one of this data set"
+        )
+    return found[0] if found else None
+
+
 def assignment_from_file(
     path: str | Path,
     tasks: Sequence[str],
@@ -125,12 +152,19 @@ def assignment_from_file(
         path: See ``read_label_split``. Records keep the assignment's hash, not this path.
         tasks: All tasks of the dataset, in the order of the file's columns, if it has columns.
         images: N, at most the file's number of rows.
-        ids: Names of all images of the split, in order; for files that name them.
+        ids: Names of all images of the split, in order, for a file that names them. One of rows
+            counts the files of the preprocessed layout: "0", "1", ..., where names are given.
         carries: task -> (len(ids),) bool, images that can have the task's label at all.
 
     Raises:
-        ValueError: If the file is damaged or too small, or its columns are not the tasks.
+        ValueError: If the file is damaged or too small, its columns are not the tasks, or its
+            rows not the images.
     """
+    if ids and Path(path).suffix != ".npy" and list(ids) != [str(row) for row in range(len(ids))]:
+        raise ValueError(
+            f"{path}: expected images that are numbered as its rows are, 0.npy, 1.npy, ..., found "
+            f"{ids[0]!r}; use it with the preprocessed layout, or remove it to have labels drawn"
+        )
     labeled = read_label_split(path, tasks=tasks, ids=ids, carries=carries)
     if labeled.shape[1] != len(tasks) or len(labeled) < images:
         raise ValueError(
@@ -317,6 +351,9 @@ SETTINGS: dict[str, tuple[Draw, tuple[str, ...]]] = {
     "share": (_share, ("share",)),
 }
 """Setting -> how it is drawn, and the arguments it takes."""
+
+FILES = {"one_label": "onelabel", "random_labels": "randomlabels"}
+"""Setting -> how the name of a published label-split file ends."""
 
 
 def _one_each(rng: np.random.Generator, possible: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -53,7 +53,7 @@ def metrics_on(
             print(f"metrics are damaged and measured again: {error}", file=sys.stderr)
     experiment = Experiment.from_dict(record.experiment)
     images = open_split(experiment, "train", data_root, cache_dir)
-    _, assignment = label(experiment, images)
+    _, assignment = label(experiment, images, data_root)
     if part == "unlabeled":
         assignment = replace(assignment, labeled=~assignment.labeled)
     shown = PartialLabels(images, assignment.select(experiment.tasks))

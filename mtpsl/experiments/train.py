@@ -14,7 +14,13 @@ import torch
 
 from mtpsl import files
 from mtpsl.data import find_class, open_dataset, recognize
-from mtpsl.data.labels import Assignment, PartialLabels, assign
+from mtpsl.data.labels import (
+    Assignment,
+    PartialLabels,
+    assign,
+    assignment_from_file,
+    find_label_file,
+)
 from mtpsl.data.loader import EvalLoader, TrainLoader
 from mtpsl.data.sample import Dataset
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder
@@ -42,16 +48,22 @@ def bind_data(experiment: Experiment, data_root: Path | str | None = None) -> Ex
 
     Returns:
         With ``dataset`` and ``data_version`` filled in, so that its key is final. What is filled
-        in already stays.
+        in already stays. Where a label-split file lies beside data on disk (``find_label_file``),
+        ``label_args`` say so by the file's digest: it takes the place of the label seed.
     """
     if experiment.data_version:
         return experiment
     name = experiment.dataset
     if data_root and REAL.get(name) and _content(data_root) in (REAL[name], None):
         name = REAL[name]  # what is in no known layout is left to its reader to complain about
+    label_args = dict(experiment.label_args)
+    if data_root and not find_class(name).stand_in and not label_args:
+        path = find_label_file(data_root, experiment.label_setting)
+        label_args = {"file": files.sha256(path)[:12]} if path else {}
     return experiment.replace(
         dataset=name,
         data_version=data_version(name, data_root),
+        label_args=label_args,
         teacher=experiment.teacher and bind_data(experiment.teacher, data_root),
     )
 
@@ -99,27 +111,56 @@ def open_split(
     )
 
 
-def label(experiment: Experiment, dataset: Dataset) -> tuple[PartialLabels, Assignment]:
+def label(
+    experiment: Experiment, dataset: Dataset, data_root: Path | str | None = None
+) -> tuple[PartialLabels, Assignment]:
     """The training images as the label setting shows them, and the whole assignment.
 
     Labels are assigned over all tasks of the data set, so that a single-task network learns from
     those labels that a multi-task one would see. Supervised training without a teacher leaves
     out images that keep none of its labels: they teach nothing [XTC]. Where shares of labels are
     compared it keeps them, so that all networks take as many steps.
+
+    Raises:
+        ValueError: If the labels are those of a file that is not beside the data, or not its own.
     """
     names = dataset.tasks.names
-    assignment = assign(
-        experiment.label_setting,
-        len(dataset),
-        names,
-        seed=experiment.label_seed,
-        carries={name: dataset.carries(name) for name in names},
-        **experiment.label_args,
-    )
+    if "file" in experiment.label_args:
+        assignment = _published_labels(experiment, len(dataset), data_root)
+    else:
+        assignment = assign(
+            experiment.label_setting,
+            len(dataset),
+            names,
+            seed=experiment.label_seed,
+            carries={name: dataset.carries(name) for name in names},
+            **experiment.label_args,
+        )
     plain = experiment.method in ("supervised", "mtan") and experiment.teacher is None
     drop = plain and experiment.label_setting != "share"
     partial = PartialLabels(dataset, assignment.select(experiment.tasks), drop_unlabeled=drop)
     return partial, assignment
+
+
+def _published_labels(
+    experiment: Experiment, images: int, data_root: Path | str | None
+) -> Assignment:
+    """For the first images of the split, from the file beside the data."""
+    path = find_label_file(data_root, experiment.label_setting) if data_root else None
+    expected = experiment.label_args["file"]
+    if path is None or not files.sha256(path).startswith(expected):
+        raise ValueError(
+            f"label_args: expected the label-split file with the digest {expected}... in "
+            f"label_splits of the data folder, found {path or 'none'}; name that folder, or put "
+            "the file back"
+        )
+    size = {"height": experiment.height, "width": experiment.width}
+    whole = find_class(experiment.dataset)(  # the file names its images or counts them
+        "train", root=data_root, **size
+    )
+    names = whole.tasks.names
+    carries = {name: whole.carries(name) for name in names}
+    return assignment_from_file(path, names, images, ids=whole.ids, carries=carries)
 
 
 def build(experiment: Experiment) -> Method:
@@ -182,7 +223,7 @@ def train(
     folder = store.folder(experiment.key)
     write_experiment(experiment, folder / "experiment.json")
     images = open_split(experiment, "train", data_root, cache_dir)
-    partial, assignment = label(experiment, images)
+    partial, assignment = label(experiment, images, data_root)
     test = EvalLoader(open_split(experiment, "test", data_root, cache_dir), EVAL_BATCH, device)
 
     began = time.perf_counter()

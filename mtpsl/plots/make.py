@@ -149,7 +149,7 @@ def _collect(
     root = _root(first, data_root)
     train, thresholds = None, {}
     if figure.teachers:
-        train, _ = label(first, open_split(first, "train", root))
+        train, _ = label(first, open_split(first, "train", root), root)
         thresholds = first.thresholds
     return Material(
         methods={
