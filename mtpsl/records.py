@@ -44,7 +44,7 @@ class RunRecord:
     device: str  # "cpu" or "cuda"
     peak_memory: int  # bytes while training; of the GPU, or by which the process grew on a CPU
     labels: dict[str, Any]  # the label setting's "hash" and "counts", and how many "images" trained
-    data: dict[str, Any]  # "name", "version", "stand_in"
+    data: dict[str, Any]  # "name", "version", "stand_in"; "pretrained": weights it began with
     environment: dict[str, Any]  # ``environment()``
     weights_sha256: str
 
@@ -134,7 +134,9 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
         device: Where the run computes.
     """
     device = torch.device(device)
-    versions = {name: metadata.version(name) for name in ("torch", "numpy", "safetensors")}
+    names = ["torch", "numpy", "safetensors"]
+    names += [name for name in ("torchvision", "timm") if name in sys.modules]  # who builds blocks
+    versions = {name: metadata.version(name) for name in names}
     versions = {"mtpsl": mtpsl.__version__, "python": platform.python_version(), **versions}
     hardware = f"{_cpu_name()}, {torch.get_num_threads()} threads"
     if device.type == "cuda":

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.models import build_net
@@ -48,6 +49,20 @@ class Attention(nn.Module):
 
 def test_matrix_products_count_only_as_macs() -> None:
     assert cost(Attention(), 10, 12) == Cost(params=0, macs=120 * 120 * 3, thop_flops=0)
+
+
+class WholeAttention(nn.Module):
+    """The same by the function of PyTorch, which has a kernel of its own for it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = images.flatten(2).transpose(1, 2)  # (1, n, 3)
+        return F.scaled_dot_product_attention(pixels, pixels, pixels)
+
+
+@pytest.mark.parametrize(("height", "width"), [(10, 12), (130, 128)])  # computed, and shapes alone
+def test_attention_counts_its_two_products(height: int, width: int) -> None:
+    n = height * width
+    assert cost(WholeAttention(), height, width) == Cost(0, 2 * n * n * 3, 0)
 
 
 def test_shared_layer_counts_once_in_size_and_twice_in_work() -> None:

@@ -28,7 +28,7 @@ STAGE = {"spec": 0, "profiles": 1, "run": 3, "notebooks": 3, "build_notebooks": 
 
 TASK_NAMES = {"semseg", "depth", "normals", "human_parts", "saliency", "edges"}
 DRAWING = {"matplotlib", "seaborn", "pandas"}
-VISION = {"torchvision", "timm"}
+VISION = {"torchvision", "timm", "huggingface_hub"}
 PICKLES = {"pickle", "joblib", "dill", "cloudpickle", "shelve", "marshal"}
 NOTEBOOK = {
     *("IPython", "ipykernel", "ipywidgets", "jupyter_client", "jupyter_core", "jupyterlab"),

@@ -117,6 +117,7 @@ for name in ("IPython", "ipykernel", "jupytext", "nbconvert", "nbformat", "paper
     sys.modules[name] = None  # importing it raises ImportError
 sys.modules["torchjd"] = None  # "mgda" alone asks for it, and says so
 sys.modules["h5py"] = None  # so does the published file of NYUD-v2
+sys.modules["timm"] = sys.modules["huggingface_hub"] = None  # and HRNets and transformers
 import mtpsl
 for module in pkgutil.walk_packages(mtpsl.__path__, "mtpsl."):
     if module.name not in ("mtpsl.notebook", "mtpsl.__main__"):

@@ -182,6 +182,7 @@ def test_runs_have_locks_of_their_own(tmp_path) -> None:
 def test_the_environment_says_where_a_number_comes_from() -> None:
     found = environment("cpu")
     assert found["versions"]["torch"] == torch.__version__
+    assert ("timm" in found["versions"]) is ("timm" in sys.modules)
     assert "threads" in found["hardware"]
     assert found["date"].endswith("+00:00")
     json.dumps(found, allow_nan=False)

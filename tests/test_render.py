@@ -279,6 +279,15 @@ def test_the_stamp_names_where_numbers_come_from():
         assert part in text
 
 
+def test_the_stamp_names_pretrained_weights():
+    assert "pretrained" not in " ".join(stamp(SMALL, results(), None))
+    values = recorded()
+    for entry in values["entries"]:
+        entry["data"]["pretrained"] = {"weights": "timm/net.tag", "sha256": "0123456789abcdef" * 4}
+    text = " ".join(stamp(SMALL, parse_results(values, SMALL), None))
+    assert text.count("pretrained weights timm/net.tag (sha256 0123456789ab); n = 3 seeds") == 1
+
+
 def test_html_is_stable_and_escaped():
     one, two = (render_html(SMALL, results(), results(profile="quick")) for _ in range(2))
     assert one == two

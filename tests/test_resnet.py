@@ -16,7 +16,7 @@ from mtpsl.methods import build_method
 from mtpsl.models import build_backbone, build_net
 from mtpsl.models._torchvision import import_torchvision
 from mtpsl.models.heads import AsppHead, PooledNorm
-from mtpsl.models.pretrained import load_pretrained
+from mtpsl.models.pretrained import Pretrained, describe_pretrained, load_pretrained
 from mtpsl.models.resnet import MEAN, STD, ResNet
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
@@ -269,22 +269,59 @@ def test_old_files_without_counters_fit(trained: dict[str, Tensor], tmp_path: Pa
     assert_loaded(small(weights=write(old, tmp_path / "old.safetensors")), trained)
 
 
-class Published(Enum):
-    """Stands for torchvision's: entries that know how to download themselves."""
+@pytest.fixture
+def published(
+    trained: dict[str, Tensor], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> type[Enum]:
+    """Like torchvision's: entries with an address, whose file has its digest in its name."""
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "cache"))
+    path = Path(write(trained, tmp_path / "small.pth"))
+    path = path.rename(tmp_path / f"small-{files.sha256(path)[:8]}.pth")
 
-    SMALL = "small"
+    class Published(Enum):
+        SMALL = path.as_uri()
 
-    def get_state_dict(self, **args: object) -> dict[str, Tensor]:
-        assert args["check_hash"] and args["weights_only"]
-        return small(seed=7).state_dict()
+        @property
+        def url(self) -> str:
+            return self.value
+
+    return Published
 
 
-def test_a_name_is_asked_of_torchvision(trained: dict[str, Tensor]) -> None:
+def test_a_name_is_downloaded_once(
+    published: type[Enum],
+    trained: dict[str, Tensor],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     net = small()
-    load_pretrained(net, "SMALL", Published)
+    (original,) = tmp_path.glob("small-*.pth")
+    digest = files.sha256(original)
+    began = load_pretrained(net, "SMALL", published, skip=("fc.",))
     assert_loaded(net, trained)
-    with pytest.raises(ValueError, match="weights_sha256: expected none beside 'SMALL'"):
-        load_pretrained(net, "SMALL", Published, sha256="0" * 64)
+    assert began == Pretrained(original.name, digest)
+    assert capsys.readouterr().err == f"weights: {original.name}, sha256 {digest}\n"
+    original.unlink()  # nothing left to download
+    assert load_pretrained(small(), "SMALL", published, skip=("fc.",), sha256=digest) == began
+    with pytest.raises(files.Damaged, match="expected sha256 000000000000, got"):
+        load_pretrained(small(), "SMALL", published, skip=("fc.",), sha256="0" * 64)
+
+
+def test_a_download_must_have_the_digest_in_its_name(published: type[Enum], tmp_path: Path) -> None:
+    (original,) = tmp_path.glob("small-*.pth")
+    original.write_bytes(original.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"weights: expected small-\w+.pth as published, with sha"):
+        load_pretrained(small(), "SMALL", published)
+
+
+def test_what_a_network_began_with_is_told(trained: dict[str, Tensor], tmp_path: Path) -> None:
+    path = write(trained, tmp_path / "weights.pth")
+    method = build_method("hitts", TASKS, "resnet18", 0.125, backbone_args={"weights": path})
+    digest = files.sha256(Path(path))
+    assert describe_pretrained(method) == {
+        "pretrained": {"weights": "weights.pth", "sha256": digest}  # a name, no folder
+    }
+    assert describe_pretrained(build_method("hitts", TASKS, "resnet18", 0.125)) == {}
 
 
 def test_offline_is_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -296,8 +333,8 @@ def test_offline_is_one_clear_sentence(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(ConnectionError) as caught:
         ResNet(18, weights="IMAGENET1K_V1")
     assert str(caught.value) == (
-        "weights: expected a network connection to download 'IMAGENET1K_V1', got <urlopen error "
-        "[Errno -2] Name or service not known>; fetch "
+        "weights: expected a network connection to download 'resnet18-f37072fd.pth', got <urlopen "
+        "error [Errno -2] Name or service not known>; fetch "
         "https://download.pytorch.org/models/resnet18-f37072fd.pth elsewhere and give the file's "
         "path"
     )
@@ -308,13 +345,14 @@ def test_a_damaged_download_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyP
     cached = tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     cached.parent.mkdir(parents=True)
     cached.write_bytes(b"cut off")
-    with pytest.raises(ValueError, match=f"as published, got .*; delete it from {tmp_path}/hub"):
+    with pytest.raises(ValueError, match=f"with sha256 f37072fd, got .*; delete {cached}"):
         ResNet(18, weights="IMAGENET1K_V1")
 
 
 @pytest.mark.parametrize("weights", ["IMAGENET", "nowhere.pth", "nowhere/w.safetensors", ""])
 def test_missing_weights_are_one_clear_sentence(weights: str) -> None:
-    with pytest.raises(ValueError, match=r"one of \['IMAGENET1K_V1', 'DEFAULT'\] or a file that"):
+    expected = r"one of \['IMAGENET1K_V1', 'DEFAULT'\], hf-hub:<owner>/<name> or a file that exists"
+    with pytest.raises(ValueError, match=expected):
         small(weights=weights)
 
 

@@ -23,6 +23,7 @@ from mtpsl.experiments.fill import fill_records, missing_runs, train_all
 from mtpsl.experiments.run import bind_data, load_method, run, run_table, train_missing
 from mtpsl.experiments.spec import Experiment, Row, Table
 from mtpsl.experiments.train import label, open_split
+from mtpsl.models import build_backbone
 from mtpsl.records import RunStore
 
 TINY = Experiment(
@@ -152,6 +153,20 @@ def test_a_trained_network_can_be_loaded(store) -> None:
     assert evaluate(method, test) == record.metrics["test"]
     with pytest.raises(FileNotFoundError, match="expected a finished run"):
         load_method(TINY.replace(seed=9), store)
+
+
+@pytest.mark.parametrize("backbone", ["resnet18", "vit_base"])
+def test_a_record_says_which_weights_a_network_began_with(backbone, store, tmp_path) -> None:
+    net = build_backbone(backbone, TINY.width_factor)
+    path = tmp_path / "weights.safetensors"
+    digest = files.save_weights(getattr(net, "net", net), path)
+    began = TINY.replace(backbone=backbone, backbone_args={"weights": str(path)})
+    record = go(began, store)
+    assert record.data["pretrained"] == {"weights": "weights.safetensors", "sha256": digest}
+    path.unlink()  # a trained network does not need them any more
+    assert store.load(record.key).data == record.data
+    test = EvalLoader(open_split(bind_data(began), "test"), 2)
+    assert evaluate(load_method(began, store), test) == record.metrics["test"]
 
 
 def test_seeds_differ_in_weights_but_not_in_labels(store) -> None:

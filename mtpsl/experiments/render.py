@@ -81,11 +81,15 @@ def stamp(table: Table, recorded: Results | None, computed: Results | None) -> l
             + (" (generated stand-in)" if e.data.get("stand_in") else " (real data)")
             for e in entries
         )
+        began = [e.data["pretrained"] for e in entries if "pretrained" in e.data]
+        names = _distinct(f"{p['weights']} (sha256 {p['sha256']:.12})" for p in began)
+        pretrained = f"pretrained weights {names}; " if began else ""
         seeds = sorted({len(results.of(row.name)) for row in table.rows} - {0})
         n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
         select = _distinct(str(x.get("select", "?")) for e in entries for x in e.experiments)
         sentences.append(
-            f"{source.capitalize()}: profile {results.profile}; data {data}; n = {n} seeds a row, "
+            f"{source.capitalize()}: profile {results.profile}; data {data}; {pretrained}"
+            f"n = {n} seeds a row, "
             f"mean ± sample standard deviation; weights of the epoch selected by: {select}; "
             f"commit {_distinct(e.commit for e in entries)}; "
             f"hardware {_distinct(e.hardware for e in entries)}; "

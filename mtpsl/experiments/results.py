@@ -10,7 +10,8 @@ A results file holds one entry per row and seed; this is the whole format::
 
 Metrics are fractions, meters and degrees (``metrics.COLUMNS``); ``cost/params`` and
 ``cost/flops`` are counts and ``cost/memory`` bytes; null stands for not measured. Where memory
-was measured, "memory" says on what: device, batch, height, width and width factor.
+was measured, "memory" says on what: device, batch, height, width and width factor. Where a network
+began with pretrained weights, "data" has "pretrained" with their "weights" (a name) and "sha256".
 """
 
 import math

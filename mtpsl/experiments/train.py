@@ -28,6 +28,7 @@ from mtpsl.engine import evaluate, fit, seeded
 from mtpsl.experiments.spec import Experiment
 from mtpsl.methods import Method, build_method
 from mtpsl.models.cost import cost
+from mtpsl.models.pretrained import describe_pretrained
 from mtpsl.records import RunRecord, RunStore, environment
 from mtpsl.tasks import TaskSet
 from mtpsl.weighting import build_weighting
@@ -298,7 +299,12 @@ def train(
         device=device.type,
         peak_memory=memory,
         labels={"hash": assignment.hash, "counts": assignment.counts, "images": len(partial)},
-        data={"name": images.name, "version": images.version, "stand_in": images.stand_in},
+        data={
+            "name": images.name,
+            "version": images.version,
+            "stand_in": images.stand_in,
+            **describe_pretrained(method),
+        },
         environment=environment(device),
         weights_sha256=files.save_weights(method, store.weights(experiment.key)),
     )

@@ -2,7 +2,8 @@
 
 A backbone is a module with the attributes ``channels``, ``bottleneck_channels`` and
 ``reduction``, whose ``forward`` turns images in [0, 1] into ``Features`` (normalizing them first
-if it wants to), and whose ``build_head(out)`` makes a head for its features.
+if it wants to), and whose ``build_head(out)`` makes a head for its features. One that can begin
+with pretrained weights says in ``pretrained`` which it began with; None: random ones.
 """
 
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from torch import nn
 from mtpsl.models.multitask import MultiTaskNet
 from mtpsl.models.resnet import ResNet
 from mtpsl.models.segnet import SegNet
+from mtpsl.models.timm_backbone import HRNet, ViT
 from mtpsl.registry import look_up
 from mtpsl.tasks import TaskSet
 
@@ -21,6 +23,10 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {  # name -> builder(width_fact
     "segnet": SegNet,
     "resnet18": partial(ResNet, 18),
     "resnet50": partial(ResNet, 50),
+    "hrnet_w18": partial(HRNet, "hrnet_w18"),
+    "hrnet_w18_small_v2": partial(HRNet, "hrnet_w18_small_v2"),
+    "vit_base": partial(ViT, "vit_base_patch16_224"),
+    "vit_large": partial(ViT, "vit_large_patch16_224"),
 }
 
 
@@ -35,6 +41,7 @@ def build_backbone(name: str, width_factor: float = 1.0, **args: Any) -> nn.Modu
     Raises:
         ValueError: If the name is unknown.
         TypeError: If the backbone does not know an argument.
+        ImportError: If it is one of timm's, and timm is not installed.
     """
     return look_up("backbone", name, BACKBONES)(width_factor, **args)
 

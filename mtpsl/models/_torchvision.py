@@ -1,4 +1,4 @@
-"""The one door to torchvision (and to timm, which imports it).
+"""The one door to torchvision, and to timm, which imports it and which not everybody has.
 
 PyPI's torchvision for Linux is built for CUDA. Beside a CPU-only torch its compiled library
 cannot load, and importing it fails with ``operator torchvision::nms does not exist``, because
@@ -38,3 +38,35 @@ def import_torchvision(submodule: str = "") -> ModuleType:
     for operator in _OPERATORS:
         _declared.define(operator + _SCHEMA)
     return importlib.import_module(name)
+
+
+def import_timm(submodule: str = "") -> ModuleType:
+    """Imports timm, or one of its submodules.
+
+    Args:
+        submodule: Below ``timm``, such as ``"models.hrnet"``; empty for the package.
+
+    Raises:
+        ImportError: If timm or what it needs is not installed.
+    """
+    import_torchvision()  # timm does not know what to do beside a CPU-only torch
+    return _import_optional("timm", submodule)
+
+
+def import_hub(submodule: str = "") -> ModuleType:
+    """Imports the client of Hugging Face, which timm brings along, or one of its submodules.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
+    return _import_optional("huggingface_hub", submodule)
+
+
+def _import_optional(package: str, submodule: str) -> ModuleType:
+    try:
+        return importlib.import_module(f"{package}.{submodule}" if submodule else package)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{package}: expected the package to be installed for this backbone, got no module "
+            f"{error.name!r}; run pip install -c constraints.txt timm"
+        ) from error

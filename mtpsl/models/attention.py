@@ -12,19 +12,15 @@ class SelfAttention(nn.Module):
 
     Args:
         channels: Width of the sequence's vectors.
-        head_channels: Width of an attention head; one head where ``channels`` is smaller.
-
-    Raises:
-        ValueError: If the channels do not split into whole heads.
+        head_channels: Width of an attention head, or as little above it as splits ``channels`` into
+            whole heads (18 of 270, the width of an HRNet-W18); one head where ``channels`` is
+            smaller.
     """
 
     def __init__(self, channels: int, head_channels: int = 16) -> None:
         super().__init__()
-        self.heads = max(1, channels // head_channels)
-        if channels % self.heads:
-            raise ValueError(
-                f"channels: expected a multiple of {head_channels} channels a head, got {channels}"
-            )
+        most = max(1, channels // head_channels)
+        self.heads = next(heads for heads in range(most, 0, -1) if channels % heads == 0)
         self.norm = nn.LayerNorm(channels)
         self.qkv = nn.Linear(channels, 3 * channels)
         self.out = nn.Linear(channels, channels)

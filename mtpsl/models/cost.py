@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 _CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -66,7 +67,9 @@ def cost(module: nn.Module, height: int, width: int) -> Cost:
         if isinstance(layer, (*_CONVOLUTIONS, nn.Linear, *_NORMALIZATIONS)):
             layer.register_forward_hook(count)
     images = torch.zeros(1, 3, height, width, device=device)
-    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+    # The counter knows products, but not the kernel that a CPU uses for a whole attention.
+    plain = sdpa_kernel(SDPBackend.MATH)
+    with torch.no_grad(), plain, FlopCounterMode(display=False) as counter:
         getattr(twin, "predict", twin)(images)
     params = sum(p.numel() for p in module.parameters() if p.requires_grad)
     return Cost(params=params, macs=counter.get_total_flops() // 2, thop_flops=flops)

@@ -31,6 +31,30 @@ class SegNetHead(nn.Sequential):
 
 
 @final
+class PointwiseHead(nn.Sequential):
+    """Conv1x1 with BatchNorm and ReLU, then Conv1x1: every position by itself.
+
+    The head of HRNet [Sun et al., arXiv:1904.04514] on its joined maps, and with 256 channels
+    between the two that of SETR-Naive on a transformer's last map [Zheng et al., CVPR 2021].
+
+    Args:
+        channels: Of the features.
+        out: Channels of the map (``Task.channels``).
+        hidden: Between the two convolutions.
+    """
+
+    def __init__(self, channels: int, out: int, hidden: int) -> None:
+        super().__init__(
+            _conv_norm_relu(channels, hidden, 1),
+            nn.Conv2d(hidden, out, kernel_size=1),
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, channels, h, w) -> (B, out, h, w), before ``Task.activate``."""
+        return super().forward(features)
+
+
+@final
 class AsppHead(nn.Module):
     """DeepLab's head: atrous spatial pyramid pooling, then two convolutions.
 

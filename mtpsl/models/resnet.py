@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from mtpsl.models._torchvision import import_torchvision
 from mtpsl.models.heads import AsppHead
-from mtpsl.models.pretrained import load_pretrained
+from mtpsl.models.pretrained import Pretrained, load_pretrained
 from mtpsl.models.segnet import Features, scale_channels
 
 WIDTHS = (64, 128, 256, 512)  # of the stages, before a bottleneck block multiplies them by 4
@@ -39,7 +39,7 @@ class ResNet(nn.Module):
             of 8, at least 8).
         weights: None for random weights, the name of torchvision's ("IMAGENET1K_V1"; downloaded
             once), or a local file; see ``load_pretrained``.
-        weights_sha256: Hex digest that the local file must have; empty to skip the check.
+        weights_sha256: Hex digest that the file must have; empty to skip the check.
 
     Raises:
         ValueError: If an argument makes no sense, or the weights do not fit.
@@ -85,9 +85,12 @@ class ResNet(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
         init_residual_weights(self)
+        self.pretrained: Pretrained | None = None
         if weights is not None:
             published = getattr(torchvision, f"ResNet{depth}_Weights")
-            load_pretrained(self, weights, published, sha256=weights_sha256, skip=("fc.",))
+            self.pretrained = load_pretrained(
+                self, weights, published, sha256=weights_sha256, skip=("fc.",)
+            )
 
     def forward(self, images: Tensor) -> Features:
         """(B, 3, H, W) in [0, 1] -> features, the same map (B, C, H / 8, W / 8) in both places.
