@@ -13,7 +13,6 @@ from test_nyud_folders import degrees_off, same_labels
 
 from mtpsl.data.nyud import Nyud
 from mtpsl.data.nyud_mat import Labeled
-from mtpsl.data.nyud_matfile import read_variables
 
 FILE = "nyu_depth_v2_labeled.mat"
 
@@ -156,24 +155,3 @@ except RuntimeError as error:
     assert done.returncode == 1
     assert "expected the package h5py to read it, found none; pip install h5py" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize("compressed", [True, False])
-def test_matlab_files_are_read_as_scipy_reads_them(tmp_path, compressed):
-    rng = np.random.default_rng(0)
-    content = {
-        "a": rng.normal(size=(5, 7)),
-        "b": rng.integers(0, 255, (3, 1, 2)).astype(np.uint8),
-        "whole": np.arange(300.0)[None],
-        "tiny": np.array([[3]], dtype=np.uint16),
-        "empty": np.zeros((0, 3)),
-        "half": rng.normal(size=(2, 2)).astype(np.float32),
-    }
-    path = tmp_path / "a.mat"
-    extras = {"text": "words", "cell": np.array([1, "x"], dtype=object), "z": np.array([1j])}
-    scipy.io.savemat(path, {**content, **extras}, do_compression=compressed)
-    read, theirs = read_variables(path.read_bytes()), scipy.io.loadmat(path)
-    for name in content:
-        assert read[name].dtype == theirs[name].dtype
-        np.testing.assert_array_equal(read[name], theirs[name])
-    assert all(read[name] is None for name in extras)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from mtpsl.data.nyud_matfile import read_variables
+from mtpsl.data.matfile import read_variables
 
 TOLERANCE = 1e-3  # of ranges, for files written in half precision
 MOST_PIXELS = 1 << 26  # of a picture; more is a damaged header
@@ -50,7 +50,7 @@ def read_npy(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
 def read_mat(path: Path, key: str) -> np.ndarray:
     """The numbers of the variable ``key`` of a MATLAB file of version 5 to 7.
 
-    Of a struct these are the ones of its first numeric field.
+    Of a single struct these are the ones of its first numeric field.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -68,9 +68,10 @@ def read_mat(path: Path, key: str) -> np.ndarray:
             path, f"a variable {key!r}", f"{sorted(content)[:5]}", "use the published file"
         )
     value = content[key]
-    if isinstance(value, dict):
-        value = next(iter(value.values()), None)
-    if value is None:
+    if isinstance(value, list):
+        fields = value[0].values() if len(value) == 1 else ()
+        value = next((v for v in fields if isinstance(v, np.ndarray)), None)
+    if not isinstance(value, np.ndarray):
         raise refusal(path, f"numbers in {key!r}", "none", "use the published file")
     return value
 

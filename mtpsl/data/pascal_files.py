@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.io
 import torch
 from torch import Tensor
 
 from mtpsl.data import disk
 from mtpsl.data.embedded.people21_labels import changes, thin
+from mtpsl.data.matfile import Value, read_variables
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import HUMAN_PARTS
 
@@ -100,6 +100,8 @@ def read_saliency(path: Path) -> Tensor:
 def read_contexts(path: Path, size: tuple[int, int]) -> Tensor:
     """(H, W) int64: context ids 1 to 459, 0 where there is none."""
     array = _matlab(path, "LabelMap")
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path}: expected LabelMap of numbers, found none; use the original")
     if array.shape != size:
         raise ValueError(
             f"{path}: expected LabelMap of {size[0]} x {size[1]} as its image, found "
@@ -144,20 +146,41 @@ def read_objects(path: Path) -> list[tuple[int, np.ndarray, dict[str, np.ndarray
     """
     anno = _matlab(path, "anno")
     try:
+        (image,) = anno
         found = []
-        for entry in np.ravel(anno[0][0][1]):
-            mask = np.asarray(entry[2])
-            parts = {str(part[0][0]): np.asarray(part[1]) for part in np.ravel(entry[3])}
-            if mask.ndim != 2 or any(m.shape != mask.shape for m in parts.values()):
+        for thing in _structs(image["objects"]):
+            mask = _mask(thing["mask"])
+            parts = {_name(p["part_name"]): _mask(p["mask"]) for p in _structs(thing["parts"])}
+            if any(m.shape != mask.shape for m in parts.values()):
                 raise ValueError("masks of different sizes")
-            masks = {name: m.astype(bool) for name, m in parts.items()}
-            found.append((int(np.ravel(entry[1])[0]), mask.astype(bool), masks))
+            found.append((int(np.ravel(thing["class_ind"])[0]), mask, parts))
     except (IndexError, TypeError, ValueError, KeyError) as error:
         raise ValueError(
             f"{path}: expected 'anno' with objects (class, class_ind, mask, parts), found another "
             f"structure ({error}); use the file of PASCAL-Part"
         ) from error
     return found
+
+
+def _structs(value: Value) -> list[dict[str, Value]]:
+    """A struct array; MATLAB writes an empty one as an array of no numbers."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, np.ndarray) and not value.size:
+        return []
+    raise ValueError("no struct array")
+
+
+def _mask(value: Value) -> np.ndarray:
+    if not isinstance(value, np.ndarray) or value.ndim != 2:
+        raise ValueError("no mask")
+    return value.astype(bool)
+
+
+def _name(value: Value) -> str:
+    if not isinstance(value, str):
+        raise ValueError("no name of a part")
+    return value
 
 
 def shows_person(path: Path) -> bool:
@@ -210,18 +233,17 @@ def read_people(path: Path, ids: list[str]) -> list[bool]:
     return [PERSON in table[i] for i in ids]
 
 
-def _matlab(path: Path, key: str) -> np.ndarray:
+def _matlab(path: Path, key: str) -> Value:
     try:
-        with path.open("rb") as file:
-            found = scipy.io.loadmat(file, variable_names=[key])
+        found = read_variables(path.read_bytes())
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{path}: expected a MATLAB file, found no such file") from error
-    except Exception as error:  # whatever the bytes of a damaged file make SciPy stumble over
+    except (OSError, ValueError, MemoryError) as error:
         raise ValueError(
             f"{path}: expected a MATLAB file (version 5) with {key!r}, found a damaged or another "
             f"file ({error}); copy it again"
         ) from error
     if key not in found:
-        names = ", ".join(n for n, _, _ in scipy.io.whosmat(path, appendmat=False)) or "nothing"
+        names = ", ".join(found) or "nothing"
         raise ValueError(f"{path}: expected {key!r} in the file, found {names}; use the original")
     return found[key]

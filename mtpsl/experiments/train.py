@@ -338,8 +338,11 @@ def discover(
             pass  # not made yet
         except ValueError as error:
             print(f"discoveries are damaged and have to be made again: {error}", file=sys.stderr)
+        method = load_method(teacher, store, device)
+        if teacher.channels_last:
+            method.to(memory_format=torch.channels_last)
         discover_to_folder(
-            load_method(teacher, store, device),
+            method,
             partial,
             folder,
             thresholds=experiment.thresholds,
