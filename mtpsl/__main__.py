@@ -27,6 +27,7 @@ then:
   python -m mtpsl data sources              where data sets come from, and under which terms
   python -m mtpsl data check ~/nyuv2        what is in a folder, before training on it
   python -m mtpsl data convert ~/NYUD_MT ~/nyuv2
+  python -m mtpsl predict runs/1a2b3c4d5e6f ~/photos ~/predicted
   python -m mtpsl records --device cuda --jobs 4
 
 Runs are kept in runs/ (or MTPSL_RUNS) under a key that says everything that decides a number, so
@@ -157,6 +158,24 @@ def cost(args: argparse.Namespace) -> int:
     from mtpsl.experiments import costs
 
     print(json.dumps(list(costs.cost_rows()), indent=1) if args.json else costs.cost_text())
+    return 0
+
+
+def predict(args: argparse.Namespace) -> int:
+    """What a trained network says of a folder of pictures."""
+    from mtpsl.experiments.notebooks import runs_folder
+    from mtpsl.plots.predicted import predict_folder
+    from mtpsl.records import RunStore
+
+    run, pictures, out = (Path(path).expanduser() for path in (args.run, args.pictures, args.out))
+    is_key = len(run.parts) == 1 and not run.is_dir()
+    store = RunStore(runs_folder(Path.cwd()) if is_key else run.absolute().parent)
+    summary = predict_folder(run.name, store, pictures, out, device=args.device)
+    print(f"{out}: {len(summary['pictures'])} pictures; overview.png shows some of them")
+    for entry in summary["pictures"]:
+        for task, cut in entry["cut_off"].items():
+            told = f"{cut['above']} pixels above and {cut['below']} below what 16 bits hold"
+            print(f"{out / entry['folder'] / task}.png: {told}, which the .npy file keeps")
     return 0
 
 
@@ -322,6 +341,12 @@ def make_parser() -> argparse.ArgumentParser:
     _add_profile(command, "smoke")
     _add_running(command, seeds=1)
     command.add_argument("--force", action="store_true", help="train again what is done")
+    summary = "predict a folder of pictures with a trained run: maps as PNG and .npy, and a sheet"
+    command = add("predict", predict, summary, "predict runs/1a2b3c4d5e6f ~/photos ~/predicted")
+    command.add_argument("run", metavar="RUN", help="a run's folder, or its key")
+    command.add_argument("pictures", metavar="PICTURES", help="a folder of .png and .jpg files")
+    command.add_argument("out", metavar="OUT", help="a new folder")
+    _add_device(command)
     summary = "a table from the recorded results; trains nothing"
     command = add("show", show, summary, "show hitts/table1")
     command.add_argument("table", help="hitts/table1, or table1")
@@ -383,14 +408,18 @@ def _add_running(command: argparse.ArgumentParser, seeds: int) -> None:
         "--seeds", type=int, default=seeds, help="how many, from 0; default: %(default)s"
     )
     command.add_argument("--jobs", type=int, default=1, help="runs side by side; default: 1")
-    command.add_argument(
-        "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N"
-    )
+    _add_device(command)
     command.add_argument(
         "--data",
         default="",
         help="folder of NYUD-v2, Cityscapes or PASCAL-Context on disk, which replaces its "
-        "stand-in; default: none",
+        "stand-in, or the one that an experiment on your own data is about; default: none",
+    )
+
+
+def _add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N"
     )
 
 

@@ -70,7 +70,9 @@ def test_help_teaches_and_answers_at_once() -> None:
         assert words in done.stdout
 
 
-@pytest.mark.parametrize("command", ["list", "run", "show", "audit", "cost", "data", "records"])
+@pytest.mark.parametrize(
+    "command", ["list", "run", "show", "predict", "audit", "cost", "data", "records"]
+)
 def test_every_command_has_help(capsys, command) -> None:
     status, out, _ = call(capsys, command, "--help")
     assert status == 0

@@ -19,7 +19,7 @@ NAMES = (
     "10_hitts_method", "11_hitts_tables", "11b_hitts_tables", "11c_hitts_tables",
     "12_hitts_figures", "12b_hitts_figures", "13_hitts_beyond",
     "20_xtc_method", "21_xtc_tables", "21b_xtc_tables", "22_xtc_figures",
-    "90_all_tables",
+    "90_all_tables", "99_your_own_data",
 )  # fmt: skip
 PARAMETERS = Options().parameters()
 CODE_LINES, DEF_LINES = 12, 5

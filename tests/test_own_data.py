@@ -18,7 +18,8 @@ from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.loader import EvalLoader
 from mtpsl.data.nyud_axes import OURS, axes_name
 from mtpsl.data.own import Own
-from mtpsl.data.own_files import OPTIONS, read_description, read_photo, to_axes
+from mtpsl.data.own_files import read_photo
+from mtpsl.data.own_toml import OPTIONS, read_description, to_axes
 from mtpsl.data.own_write import describe, write_split
 from mtpsl.experiments.own import experiment_on
 from mtpsl.experiments.run import bind_data, open_split, run, tasks_of
@@ -496,6 +497,9 @@ def test_the_report_says_what_is_there(tmp_path):
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert lines["lower"].endswith(" 100") and "never" not in lines["chair"]
     assert "24 to 24 high, 32 to 32 wide" in text and "median" in lines["depth"]
+    assert "not looked at" not in text
+    (tmp_path / "val").mkdir()
+    assert "not looked at: val\n" in check(tmp_path)[0]
     shutil.copy(tmp_path / "train/image/c.png", tmp_path / "test/image/x.png")
     text, ok = check(tmp_path)
     assert not ok and "found the content of c.png" in text

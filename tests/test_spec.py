@@ -30,6 +30,7 @@ def test_defaults_never_change():
         "weighting_args": {},
         "backbone_args": {},
         "augmentation": "scale_crop",
+        "data_args": {},
     }
     assert {name: defaults.pop(name) for name in added} == added
     text = json.dumps(defaults, sort_keys=True)

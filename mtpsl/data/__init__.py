@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from mtpsl.data import cityscapes, nyud, pascal_context
+from mtpsl.data import cityscapes, nyud, own, pascal_context
 from mtpsl.data.cityscapes import Cityscapes
 from mtpsl.data.embedded.people21 import People21
 from mtpsl.data.embedded.rooms13 import Rooms13
 from mtpsl.data.embedded.streets7 import Streets7
 from mtpsl.data.nyud import Nyud
+from mtpsl.data.own import Own
 from mtpsl.data.pascal_context import PascalContext
 from mtpsl.data.sample import Dataset
 from mtpsl.registry import look_up
@@ -19,6 +20,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "nyud": Nyud,
     "cityscapes": Cityscapes,
     "pascal_context": PascalContext,
+    "own": Own,
 }
 """Name -> class. To add one, write ``data/<name>.py`` and a line here."""
 
@@ -61,7 +63,7 @@ def open_dataset(
         return kind(split, height=height, width=width, images=images, root=root)
     except (ValueError, FileNotFoundError) as error:
         found = recognize(root)
-        if found in (None, name):
+        if found in (None, name) or name == "own":  # whose folders can look like others
             raise
         raise ValueError(
             f"{root}: expected the folder of {name}, found that of {found}; name another folder, "
@@ -72,6 +74,7 @@ def open_dataset(
 def recognize(root: str | Path) -> str | None:
     """The key in ``DATASETS`` of the data set that a folder holds, or None."""
     for name, find in (
+        ("own", own.find_root),  # first: its folders have the names of others
         ("cityscapes", cityscapes.find_root),
         ("pascal_context", pascal_context.find_root),
         ("nyud", nyud.find_layout),

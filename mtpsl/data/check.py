@@ -9,6 +9,7 @@ from mtpsl.data import (
     DATASETS,
     check_cityscapes,
     check_nyud,
+    check_own,
     check_pascal,
     find_class,
     open_dataset,
@@ -30,6 +31,7 @@ FOLDER_REPORTS: dict[str, Callable[..., tuple[str, bool]]] = {
     "nyud": check_nyud.report,
     "cityscapes": check_cityscapes.report,
     "pascal_context": check_pascal.report,
+    "own": check_own.report,
 }
 """Data set on disk, as ``recognize`` names it -> its report, called with the path, ``images`` and
 ``read_all``. To add one, write ``data/check_<name>.py`` and a line here."""

@@ -9,9 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtpsl.data import disk, own_files
+from mtpsl.data import disk
 from mtpsl.data.nyud_axes import FIELD_OF_VIEW, OURS, axes_name, pairs, rank_axes
 from mtpsl.data.own import IMAGE, SPLITS, Own, find_root
+from mtpsl.data.own_toml import DESCRIPTION, to_axes
 from mtpsl.data.sample import Sample
 from mtpsl.tasks import Task
 
@@ -43,8 +44,13 @@ def report(path: str | Path, *, images: int = 32, read_all: bool = False) -> tup
             problems += _in_both(*seen.values())
         return _describe(dataset, found)
 
+    used = {DESCRIPTION, *SPLITS}
+    others = [p.name for p in sorted(root.iterdir()) if p.name not in used and p.name[0] != "."]
+    title = f"a folder of your own: {root}"
+    if others:
+        title += f"\nnot looked at: {', '.join(others)}"
     return disk.folder_report(
-        f"a folder of your own: {root}",
+        title,
         lambda split: Own(split, root=root),
         _survey,
         describe,
@@ -191,7 +197,7 @@ def _describe_axes(dataset: Own, found: _Survey) -> Iterator[str]:
     )
     if best != OURS:
         (settings,) = (dataset.description[t.name] for t in dataset.tasks if t.kind == "direction")
-        channels, signs = own_files.to_axes(settings["axes"])
+        channels, signs = to_axes(settings["axes"])
         of_file = (
             tuple(channels[c] for c in best[0]),
             tuple(s * signs[c] for c, s in zip(*best, strict=True)),

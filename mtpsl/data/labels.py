@@ -85,7 +85,8 @@ def assign(
         **args: Of the setting, as above.
 
     Raises:
-        ValueError: If an argument is unknown or out of range, or an image can carry no task.
+        ValueError: If an argument is unknown or out of range, or an image can carry no task and
+            the setting gives a label to each.
     """
     if setting not in SETTINGS:
         raise ValueError(f"setting: expected one of {list(SETTINGS)}, got {setting!r}")
@@ -103,9 +104,12 @@ def assign(
                 f"got {tuple(able.shape)} for {task!r}"
             )
         possible[:, list(tasks).index(task)] = able.numpy()
-    if not possible.any(axis=1).all():
+    if setting in GIVE_EACH and not possible.any(axis=1).all():
         image = int(np.flatnonzero(~possible.any(axis=1))[0])
-        raise ValueError(f"carries: expected a task for every image, got none for image {image}")
+        raise ValueError(
+            f"carries: expected a task for every image, got none for image {image}; leave it out, "
+            "or take the setting full"
+        )
     rng = np.random.Generator(np.random.PCG64([seed, *setting.encode()]))
     labeled = draw(rng, possible, tuple(tasks), **args)
     return Assignment(torch.from_numpy(labeled), tuple(tasks), setting)
@@ -354,6 +358,9 @@ SETTINGS: dict[str, tuple[Draw, tuple[str, ...]]] = {
 
 FILES = {"one_label": "onelabel", "random_labels": "randomlabels"}
 """Setting -> how the name of a published label-split file ends."""
+
+GIVE_EACH = ("one_label", "random_labels", "ratio")
+"""Settings that give every image a label."""
 
 
 def _one_each(rng: np.random.Generator, possible: np.ndarray, weights: np.ndarray) -> np.ndarray:

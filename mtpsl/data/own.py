@@ -15,7 +15,7 @@ The whole layout::
 
 An image may lack every label: methods that learn without use it, the supervised baselines leave it
 out. Any label may be a ``.png`` or a ``.npy`` file, of its image's size. ``[semseg]`` has a setting
-``classes``, the names in the order of the ids; ``own_files.OPTIONS`` lists the others. Nothing is
+``classes``, the names in the order of the ids; ``own_toml.OPTIONS`` lists the others. Nothing is
 repaired or skipped silently; hidden files do not count.
 """
 
@@ -33,7 +33,8 @@ from mtpsl import files, tasks
 from mtpsl.batch import Batch
 from mtpsl.data import disk, own_files
 from mtpsl.data.nyud_files import refusal
-from mtpsl.data.own_files import DESCRIPTION, IMAGES, LABELS, nearest_name
+from mtpsl.data.own_files import IMAGES, LABELS
+from mtpsl.data.own_toml import DESCRIPTION, OPTIONS, nearest_name, read_description, to_axes
 from mtpsl.data.sample import Dataset, Sample
 from mtpsl.tasks import Task, TaskSet
 
@@ -82,7 +83,7 @@ class Own(Dataset):
             raise ValueError(f"images: expected at least 1, got {images}")
         self.root = Path(root)
         self.split, self.height, self.width = split, height, width
-        self.description = own_files.read_description(self.root / DESCRIPTION)
+        self.description = read_description(self.root / DESCRIPTION)
         self.tasks = tasks_from(self.description)
         both = {name: read_names(self.root, name, self.tasks.names) for name in SPLITS}
         self.available = len(both[split])
@@ -160,7 +161,7 @@ def find_root(path: str | Path) -> Path:
 
 
 def tasks_from(description: Mapping[str, Mapping[str, Any]]) -> TaskSet:
-    """The tasks that ``own_files.read_description`` found, in their order."""
+    """The tasks that ``own_toml.read_description`` found, in their order."""
     return TaskSet(tuple(_task(name, settings) for name, settings in description.items()))
 
 
@@ -179,7 +180,7 @@ def _task(name: str, settings: Mapping[str, Any]) -> Task:
         case "edges":
             task = tasks.edges()
         case _:
-            raise ValueError(f"task: expected one of {list(own_files.OPTIONS)}, got {name!r}")
+            raise ValueError(f"task: expected one of {list(OPTIONS)}, got {name!r}")
     return replace(task, weight=float(settings["weight"]))
 
 
@@ -192,14 +193,14 @@ def read_label(
         task: Whose label it is.
         path: A ``.png`` or a ``.npy`` file.
         size: (height, width) of its image.
-        settings: Of the task, as ``own_files.read_description`` gives them.
+        settings: Of the task, as ``own_toml.read_description`` gives them.
     """
     if task.kind == "classes":
         return own_files.read_classes(path, size, task.channels)
     if task.kind == "positive":
         return own_files.read_depth(path, size, settings["png_scale"], settings["inverse"])
     if task.kind == "direction":
-        return own_files.read_normals(path, size, own_files.to_axes(settings["axes"]))
+        return own_files.read_normals(path, size, to_axes(settings["axes"]))
     return own_files.read_binary(path, size, settings["threshold"])
 
 

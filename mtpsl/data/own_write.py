@@ -11,7 +11,8 @@ from torch import Tensor
 
 from mtpsl import files
 from mtpsl.data.own import IMAGE
-from mtpsl.data.own_files import DESCRIPTION, MILLIMETERS, UNKNOWN, YES
+from mtpsl.data.own_files import UNKNOWN, YES
+from mtpsl.data.own_toml import DESCRIPTION, MILLIMETERS
 from mtpsl.data.sample import Dataset
 from mtpsl.tasks import Task, TaskSet
 

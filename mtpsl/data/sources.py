@@ -71,6 +71,17 @@ SOURCES: dict[str, Source] = {
         ),
         notes=("Normals and saliency are predictions of other networks, not annotations.",),
     ),
+    "own": Source(
+        title="Your own images",
+        owner="you",
+        terms="yours",
+        sizes="any number of images of any size, each with the labels you have",
+        layouts=(
+            "mtpsl.toml and {train,test}/{image,semseg,depth,normals,human_parts,saliency,edges}/"
+            "<name>.png: a missing file is a missing label. notebooks/99_your_own_data explains "
+            "it in a dozen lines.",
+        ),
+    ),
 }
 """Data set on disk, as in ``DATASETS`` -> its source."""
 

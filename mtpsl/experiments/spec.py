@@ -27,6 +27,8 @@ class Experiment:
     # data
     dataset: str = "rooms13"  # a key of ``mtpsl.data.DATASETS``
     data_version: str = ""  # the generator's version, or the fingerprint of a folder on disk
+    data_args: Mapping[str, Any] = field(default_factory=dict)  # what a folder of one's own says
+    # of its tasks; the tasks of all other data sets are known
     height: int = 288
     width: int = 384
     train_images: int = 795

@@ -22,9 +22,11 @@ from mtpsl.data.labels import (
     find_label_file,
 )
 from mtpsl.data.loader import EvalLoader, TrainLoader
+from mtpsl.data.own import tasks_from
 from mtpsl.data.sample import Dataset
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder
 from mtpsl.engine import evaluate, fit, seeded
+from mtpsl.experiments import own
 from mtpsl.experiments.spec import Experiment
 from mtpsl.methods import Method, build_method
 from mtpsl.models.cost import cost
@@ -55,6 +57,8 @@ def bind_data(experiment: Experiment, data_root: Path | str | None = None) -> Ex
     if experiment.data_version:
         return experiment
     name = experiment.dataset
+    if name == "own":
+        return own.bind(experiment, data_root)
     if data_root and REAL.get(name) and _content(data_root) in (REAL[name], None):
         name = REAL[name]  # what is in no known layout is left to its reader to complain about
     label_args = dict(experiment.label_args)
@@ -75,18 +79,28 @@ def _content(data_root: Path | str) -> str | None:
     return recognize(data_root)
 
 
-@functools.cache
 def data_version(name: str, data_root: Path | str | None = None) -> str:
-    """Of the generator, or the fingerprint of a folder, which takes a moment to read."""
+    """Of the generator, or the fingerprint of a folder, which takes a moment to read.
+
+    A folder of one's own is looked at every time: people correct labels while a notebook is open.
+    """
     kind = find_class(name)
     if kind.stand_in:
         return kind.version
-    root = data_root or None
+    return (_fingerprint if name == "own" else _kept_fingerprint)(name, data_root or None)
+
+
+def _fingerprint(name: str, root: Path | str | None) -> str:
     return open_dataset(name, "train", height=64, width=96, images=1, root=root).version
+
+
+_kept_fingerprint = functools.cache(_fingerprint)
 
 
 def tasks_of(experiment: Experiment) -> TaskSet:
     """The tasks a network of this experiment has, in the experiment's order."""
+    if experiment.data_args:
+        return tasks_from(experiment.data_args).subset(experiment.tasks)
     return find_class(experiment.dataset).tasks.subset(experiment.tasks)
 
 
