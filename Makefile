@@ -62,8 +62,9 @@ records: PROFILE = quick
 records: $(READY) ## fill in missing recorded results at PROFILE=quick, resumable
 	@$(PY) -m mtpsl records $(COMMON) $(call option,--only,$(ONLY))
 
-bench: $(READY) ## time and memory of a training step, as JSON
+bench: $(READY) ## time and memory of a training step, and how fast data is read, as JSON
 	@$(PY) -m mtpsl bench $(call option,--device,$(DEVICE))
+	@$(PY) -m mtpsl.benchmark_data $(call option,--data,$(DATA))
 
 venv: $(READY) ## only make .venv
 

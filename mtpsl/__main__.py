@@ -199,7 +199,7 @@ def data_check(args: argparse.Namespace) -> int:
 
 
 def data_convert(args: argparse.Namespace) -> int:
-    """NYUD-v2 in any layout as the preprocessed ``.npy`` tree."""
+    """A data set in any layout as its preprocessed ``.npy`` tree."""
     from mtpsl.data.convert import convert
 
     source, target = (Path(path).expanduser() for path in (args.source, args.target))
@@ -369,12 +369,13 @@ def make_parser() -> argparse.ArgumentParser:
         "--sheet", metavar="FILE.png", help="draw images and labels of the test split into a file"
     )
     command.set_defaults(function=data_check)
-    summary = "NYUD-v2 in any layout -> the preprocessed .npy tree; stop and start at any time"
+    summary = "any layout -> the preprocessed .npy tree; stop and start at any time"
     command = actions.add_parser("convert", help=summary, description=summary)
     command.add_argument("source", metavar="SOURCE", help="a folder that `data check` knows")
     command.add_argument("target", metavar="TARGET", help="a new folder, or one to go on with")
-    command.add_argument("--height", type=int, default=288, help="default: %(default)s")
-    command.add_argument("--width", type=int, default=384, help="default: %(default)s")
+    sizes = "default: the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes), 512 x 512 (PASCAL)"
+    command.add_argument("--height", type=int, help=sizes)
+    command.add_argument("--width", type=int, help="as --height")
     command.add_argument("--workers", type=int, default=1, help="processes; default: 1")
     command.set_defaults(function=data_convert)
     summary = "where each data set is obtained, under which terms, and what to download"
@@ -434,8 +435,9 @@ def check_arguments(args: argparse.Namespace) -> None:
                 f"--profile: expected one of {list(PROFILES)}, got {args.profile!r}{hint}"
             )
     for name in ("seeds", "jobs", "height", "width", "workers"):
-        if name in args and getattr(args, name) < 1:
-            raise UsageError(f"--{name}: expected at least 1, got {getattr(args, name)}")
+        value = getattr(args, name, None)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name}: expected at least 1, got {value}")
     if getattr(args, "data", ""):
         args.data = str(Path(args.data).expanduser().resolve())
         if not Path(args.data).is_dir():

@@ -1,4 +1,4 @@
-"""Any layout of NYUD-v2 becomes the preprocessed tree; stopping and damage cost nothing else."""
+"""Any layout becomes the preprocessed tree; stopping and damage cost nothing else."""
 
 import json
 
@@ -7,10 +7,14 @@ import nyud_trees
 import pytest
 import torch
 from nyud_trees import H, W
+from test_cityscapes import official_path, write_npy, write_official
+from test_pascal_context import IDS, PEOPLE, objects_of, path_of, write_tree
 
 from mtpsl import files
+from mtpsl.__main__ import main
+from mtpsl.data import open_dataset, recognize
 from mtpsl.data.check import check
-from mtpsl.data.convert import MANIFEST, TYPES, convert
+from mtpsl.data.convert import MANIFEST, TREES, TYPES, convert
 from mtpsl.data.nyud import Nyud
 from mtpsl.data.nyud_npy import NpyTree
 
@@ -135,6 +139,116 @@ def test_wrong_targets_and_arguments_are_named(tmp_path):
         convert(tmp_path / "nowhere", target)
     with pytest.raises(ValueError, match="workers: expected at least 1, got 0"):
         convert(root, target, workers=0)
+    (tmp_path / "nyu.zip").touch()
+    with pytest.raises(FileNotFoundError, match="nyu.zip: .* found an archive; unpack it"):
+        convert(tmp_path / "nyu.zip", target)
     (target / MANIFEST).write_bytes(b"\xff\n")
     with pytest.raises(ValueError, match="found another source and layout"):
         convert(root, target, height=18, width=24)
+
+
+# --- Cityscapes and PASCAL-Context ----------------------------------------------------------------
+
+OTHERS = {  # data set, writer, greatest difference of the images
+    "official": ("cityscapes", write_official, 2**-12 + 1e-7),
+    "npy": ("cityscapes", write_npy, 2**-12 + 1e-7),
+    "PASCAL_MT": ("pascal_context", write_tree, 0.0),
+}
+
+
+def equal(name, root, target, height, width, image):
+    for split in ("train", "test"):
+        size = {"height": height, "width": width}
+        before = open_dataset(name, split, root=root, **size)
+        after = open_dataset(name, split, root=target, **size)
+        assert len(before) == len(after) > 0 and after.version.startswith("npy-")
+        for index in range(len(before)):
+            a, b = before[index], after[index]
+            assert (a.image - b.image).abs().max() <= image
+            for task in before.tasks:
+                x, y = a.targets[task.name], b.targets[task.name]
+                assert torch.equal(a.valid[task.name], b.valid[task.name])
+                if task.kind == "direction":
+                    cosine = (x * y).sum(dim=0)[a.valid[task.name][0]]
+                    assert cosine.min() > np.cos(np.radians(0.06))
+                else:
+                    torch.testing.assert_close(x, y, rtol=0, atol=0, equal_nan=True)
+            for task in before.tasks.names:
+                assert torch.equal(before.carries(task), after.carries(task))
+
+
+@pytest.mark.parametrize("layout", OTHERS)
+@pytest.mark.parametrize("size", [(32, 64), (18, 40)])
+def test_a_round_trip_of_the_others(tmp_path, layout, size):
+    name, write, image = OTHERS[layout]
+    root, target = write(tmp_path / "source"), tmp_path / "out"
+    done = convert(root, target, height=size[0], width=size[1])
+    assert recognize(target) == name and done["kept"] == 0
+    equal(name, root, target, *size, image)
+    assert convert(root, target, height=size[0], width=size[1]) == {
+        "written": 0,
+        "kept": done["written"],
+    }
+    for folder, kind in TREES[name].types.items():
+        assert np.load(target / f"train/{folder}/1.npy").dtype == kind
+    again = tmp_path / "again"
+    convert(target, again, height=size[0], width=size[1])  # its own output is a source too
+    equal(name, target, again, *size, image)
+
+
+@pytest.mark.parametrize("layout", OTHERS)
+def test_the_papers_sizes(tmp_path, layout):
+    name, write, _ = OTHERS[layout]
+    convert(write(tmp_path / "source"), tmp_path / "out")
+    size = {"cityscapes": (128, 256), "pascal_context": (512, 512)}[name]
+    assert np.load(tmp_path / "out/val/image/0.npy").shape == (*size, 3)
+    convert(nyud_trees.write_archive(tmp_path), tmp_path / "rooms", width=30)
+    assert np.load(tmp_path / "rooms/val/image/0.npy").shape == (288, 30, 3)
+
+
+def test_human_parts_only_of_people(tmp_path):
+    root, target = write_tree(tmp_path), tmp_path / "out"
+    convert(root, target, height=24, width=30)
+    found = sorted(path.name for path in (target / "train/human_parts").iterdir())
+    assert found == ["1.npy", "2.npy", "3.npy"]  # the first image shows nobody
+    assert (target / "train/ids.txt").read_text().split("\n") == [*IDS["train"], ""]
+    (target / "train/human_parts/2.npy").unlink()
+    (target / "train/ids.txt").unlink()
+    assert convert(root, target, height=24, width=30) == {"written": 1, "kept": 5}
+    equal("pascal_context", root, target, 24, 30, 0.0)
+
+
+def test_a_list_that_denies_a_person_is_named(tmp_path):
+    root = write_tree(tmp_path)
+    table = {n: [k for _, k, _, _ in objects_of(n) if n != PEOPLE[0]] for n in IDS["train"]}
+    (root / "ImageSets/Parts/train.txt").write_text(json.dumps(table))
+    words = f"nothing in human_parts of {PEOPLE[0]}, which .*found a label; delete the lists"
+    with pytest.raises(ValueError, match=words):
+        convert(root, tmp_path / "out", height=24, width=30)
+    for path in (root / "ImageSets/Parts").iterdir():
+        path.unlink()
+    assert convert(root, tmp_path / "out", height=24, width=30) == {"written": 5, "kept": 1}
+
+
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_a_damaged_file_is_named_and_stops_the_command(tmp_path, capsys, monkeypatch, workers):
+    monkeypatch.setenv("MTPSL_PROGRESS", "0")
+    root, target = write_official(tmp_path / "source"), tmp_path / "out"
+    path = official_path(root, "gtFine", "train", "aachen", 1)
+    intact = path.read_bytes()
+    path.write_bytes(intact[:-30])
+    command = ["data", "convert", str(root), str(target), "--workers", workers]
+    command += ["--height", "32", "--width", "64"]
+    assert main(command) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("mtpsl: ") and said.count("\n") == 1
+    assert f"{path}: expected a picture" in said and "damaged file" in said
+    if workers == "2":
+        return
+    path.write_bytes(intact)
+    assert main(command) == 1  # another source now
+    assert "found another source" in capsys.readouterr().err
+    path = path_of(write_tree(tmp_path), "normals_distill", "9")
+    path.write_bytes(path.read_bytes()[:200])
+    command[2:4] = [str(tmp_path / "PASCAL_MT"), str(tmp_path / "other")]
+    assert main(command) == 1 and f"{path}: expected" in capsys.readouterr().err

@@ -19,7 +19,7 @@ ROWS = (
     ("engine", "records"),
     ("experiments",),
     ("plots",),
-    ("benchmark", "benchmark_xtc", "lessons", "notebook"),
+    ("benchmark", "benchmark_data", "benchmark_xtc", "lessons", "notebook"),
     ("__main__",),
 )
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}

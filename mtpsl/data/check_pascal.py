@@ -1,4 +1,4 @@
-"""The report on a folder ``PASCAL_MT``: counts, classes, people, normals, saliency and edges."""
+"""The report on PASCAL-Context on disk: counts, classes, people, normals, saliency and edges."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -7,9 +7,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from mtpsl.data import disk, pascal_files
+from mtpsl.data import disk
 from mtpsl.data.embedded.people21_acceptance import BACKGROUND, NORMALS, PEOPLE, VOC, VOID
-from mtpsl.data.pascal_context import SEMSEG, SPLITS, PascalContext, find_root
+from mtpsl.data.pascal_context import SEMSEG, SPLITS, Archive, PascalContext, find_root
+from mtpsl.data.pascal_npy import PEOPLE as PEOPLE_LIST
+from mtpsl.data.pascal_npy import NpyTree
 from mtpsl.data.sample import Sample
 from mtpsl.tasks import HUMAN_PARTS
 
@@ -18,7 +20,7 @@ CLASSES = tuple(VOC)
 
 
 def report(path: str | Path, *, images: int = 32, read_all: bool = False) -> tuple[str, bool]:
-    """A report on a folder ``PASCAL_MT``.
+    """A report on PASCAL-Context in any of its layouts.
 
     Args:
         path: As ``root`` of ``PascalContext``.
@@ -33,8 +35,9 @@ def report(path: str | Path, *, images: int = 32, read_all: bool = False) -> tup
         FileNotFoundError: If the folder has another layout.
     """
     root = find_root(path)
+    title = (NpyTree if NpyTree.is_at(root) else Archive).title
     return disk.folder_report(
-        f"PASCAL-Context as PASCAL_MT: {root}",
+        f"PASCAL-Context as {title}: {root}",
         lambda split: PascalContext(split, root=root),
         _survey,
         _describe,
@@ -91,8 +94,9 @@ def _survey(dataset: PascalContext, images: int) -> tuple[_Survey, list[str]]:
             problems.append(str(error))
             continue
         found.add(sample)
-        name = f"{dataset.ids[index]}.png"
-        found.fallback += not (dataset.root / SEMSEG[0] / name).is_file()
+        if isinstance(dataset.layout, Archive):
+            name = f"{dataset.ids[index]}.png"
+            found.fallback += not (dataset.root / SEMSEG[0] / name).is_file()
     return found, problems
 
 
@@ -105,12 +109,15 @@ def _describe(dataset: PascalContext, found: _Survey, problems: list[str]) -> It
         return
     yield (
         f"  sizes      {min(found.heights)} to {max(found.heights)} high, "
-        f"{min(found.widths)} to {max(found.widths)} wide; pictures of 8 bits"
+        f"{min(found.widths)} to {max(found.widths)} wide; 8 bits"
     )
     low, high = (100 * share for share in VOID)
     odd = "" if low <= found.percent("void") <= high else "   unusual"
+    origin = ""
+    if isinstance(dataset.layout, Archive):
+        origin = f"{found.read - found.fallback} of VOC12, {found.fallback} of pascal-context; "
     yield (
-        f"  labels     {found.read - found.fallback} of VOC12, {found.fallback} of pascal-context; "
+        f"  labels     {origin}"
         f"{found.percent('void'):.1f} % void (VOC: {low:.0f} to {high:.0f}){odd}; classes as "
         "percent of"
     )
@@ -146,12 +153,15 @@ def _describe(dataset: PascalContext, found: _Survey, problems: list[str]) -> It
 
 
 def _describe_people(dataset: PascalContext, problems: list[str]) -> Iterator[str]:
-    listed = dataset.root / "ImageSets" / "Parts" / f"{SPLITS[dataset.split]}.txt"
+    folder = SPLITS[dataset.split]
+    listed = dataset.root / "ImageSets" / "Parts" / f"{folder}.txt"
+    if isinstance(dataset.layout, NpyTree):
+        listed = dataset.root / folder / PEOPLE_LIST
     if not listed.is_file():
         yield f"  people     {listed} is missing; who shows people is read from human_parts"
         return
     try:
-        people = pascal_files.read_people(listed, list(dataset.ids))
+        people = dataset.carries("human_parts").tolist()
     except ValueError as error:
         problems.append(str(error))
         yield "  people     unknown"

@@ -18,6 +18,8 @@ from mtpsl.data.cityscapes_files import SPLITS, Layout, Npy, Official, Others, o
 from mtpsl.data.embedded import streets7
 from mtpsl.data.sample import Dataset, Sample
 
+OF_OTHERS = ("normal", "semseg")  # folders of .npy files of NYUD-v2 and of PASCAL-Context
+
 
 @final
 class Cityscapes(Dataset):
@@ -70,8 +72,9 @@ class Cityscapes(Dataset):
         self.images = min(images or self.available, self.available)
         self.ids = self.layout.ids[: self.images]
         self.version = version(self.root, kind, others)
+        self.others, self.rounds_images = others, kind is Official
         self._memory = disk.Memory(
-            self.tasks, self.images, height, width, round_images=kind is Official
+            self.tasks, self.images, height, width, round_images=self.rounds_images
         )
 
     def __len__(self) -> int:
@@ -103,14 +106,14 @@ def find_root(path: str | Path) -> tuple[Path, type[Official] | type[Npy]]:
     """The folder that holds a layout, and which: ``path``, its ``cityscapes`` or ``cityscapes2``.
 
     Raises:
-        FileNotFoundError: If none does, or if the ``.npy`` files are those of NYUD-v2.
+        FileNotFoundError: If none does, or if the ``.npy`` files are those of another data set.
     """
     path = Path(path)
     for root in (path, path / "cityscapes", path / "cityscapes2"):
         if official_part(root, "leftImg8bit"):
             return root, Official
         folders = [root / split for split in SPLITS.values() if (root / split / "image").is_dir()]
-        if folders and not any((folder / "normal").is_dir() for folder in folders):
+        if folders and not any((f / name).is_dir() for f in folders for name in OF_OTHERS):
             return root, Npy
     raise FileNotFoundError(
         f"{path}: expected Cityscapes as a folder with leftImg8bit/train/aachen or with "

@@ -1,6 +1,7 @@
 """PASCAL-Context with five tasks from disk: 4998 training and 5105 test images.
 
-The folder ``PASCAL_MT`` of the multi-task protocol that [XTC] and [HiTTs] follow::
+Two layouts are recognized by their folders: the ``.npy`` files that ``data convert`` writes
+(``pascal_npy``), and ``PASCAL_MT`` of the multi-task protocol that [XTC] and [HiTTs] follow::
 
     JPEGImages/<id>.jpg                      the image
     ImageSets/Context/{train,val}.txt        ids; val is the test split
@@ -16,17 +17,17 @@ like labels. Axes of the normals are taken as they are: of those, only channel 0
 """
 
 from pathlib import Path
-from typing import final
+from typing import Protocol, final
 
 import torch
 from torch import Tensor
 
 from mtpsl.data import disk, pascal_files
 from mtpsl.data.embedded import people21
+from mtpsl.data.pascal_npy import SPLITS, NpyTree
 from mtpsl.data.sample import Dataset, Sample
 from mtpsl.losses import IGNORE_INDEX
 
-SPLITS = {"train": "train", "test": "val"}  # ours -> the name of the list
 FOLDERS = {
     "JPEGImages": ".jpg",
     "human_parts": ".mat",
@@ -53,7 +54,8 @@ class PascalContext(Dataset):
             pixel.
         width: Wanted width.
         images: Use the first so many images; None, or more than there are: all of them.
-        root: The folder ``PASCAL_MT``, or the folder that contains it.
+        root: The folder of one of the layouts, or the folder that contains it as ``PASCAL_MT`` or
+            ``pascal_context``.
 
     Raises:
         FileNotFoundError: If a list, a folder or the file of an id is missing, naming it.
@@ -63,6 +65,7 @@ class PascalContext(Dataset):
 
     name = "pascal_context"
     stand_in = False
+    rounds_images = True
     tasks = people21.TASKS
 
     def __init__(
@@ -80,12 +83,11 @@ class PascalContext(Dataset):
             raise ValueError(f"images: expected at least 1, got {images}")
         self.root = find_root(root)
         self.split, self.height, self.width = split, height, width
-        both = read_splits(self.root)
-        self.available = len(both[split])
+        self.layout = open_layout(self.root)
+        self.available = len(self.layout.ids[split])
         self.images = min(images or self.available, self.available)
-        self.ids = tuple(both[split][: self.images])
-        self._semseg = semseg_files(self.root, [i for ids in both.values() for i in ids])
-        self.version = version(self.root, both, self._semseg)
+        self.ids = tuple(self.layout.ids[split][: self.images])
+        self.version = self.layout.version
         self._memory = disk.Memory(self.tasks, self.images, height, width, round_images=True)
         self._people: Tensor | None = None
 
@@ -101,24 +103,69 @@ class PascalContext(Dataset):
         sample = disk.resize(self.read(index), self.tasks, self.height, self.width)
         return self._memory.put(index, sample)
 
-    def path(self, folder: str, index: int) -> Path:
-        """Of the image's file in a folder of ``FOLDERS``."""
-        return self.root / folder / f"{self.ids[index]}{FOLDERS[folder]}"
-
     def read(self, index: int) -> Sample:
         """The image at the size of its files.
 
         Raises:
             ValueError: If a file is damaged or does not hold what its folder should.
         """
-        pixels = disk.read_picture(self.path("JPEGImages", index), ("RGB",))
+        return self.layout.read(self.split, index)
+
+    def carries(self, task: str) -> Tensor:
+        """(N,) bool: all images; for the human parts, those that show a person.
+
+        Read from a list or, if ``PASCAL_MT`` has none, from all files of ``human_parts``, which
+        takes minutes.
+
+        Raises:
+            ValueError: If the list is damaged or lacks an id.
+        """
+        able = super().carries(task)
+        if task != "human_parts":
+            return able
+        if self._people is None:
+            self._people = torch.tensor(self.layout.shows_people(self.split, self.images))
+        return self._people.clone()
+
+
+class Layout(Protocol):
+    """One of the layouts, opened for both splits."""
+
+    title: str  # for reports
+    ids: dict[str, list[str]]  # split -> of the images, in order
+    version: str  # of the data: a fingerprint of the files of both splits
+
+    def read(self, split: str, index: int) -> Sample:
+        """The image at ``index``; raises ``ValueError`` if its files are damaged."""
+
+    def shows_people(self, split: str, images: int) -> list[bool]:
+        """Which of the first images show a person."""
+
+
+class Archive:
+    """``PASCAL_MT``, as it is unpacked; see the top of this file."""
+
+    title = "PASCAL_MT"
+
+    def __init__(self, root: Path) -> None:
+        self.root, self.ids = root, read_splits(root)
+        self.semseg = semseg_files(root, [i for split in SPLITS for i in self.ids[split]])
+        self.version = version(root, self.ids, self.semseg)
+
+    def path(self, folder: str, split: str, index: int) -> Path:
+        """Of the image's file in a folder of ``FOLDERS``."""
+        return self.root / folder / f"{self.ids[split][index]}{FOLDERS[folder]}"
+
+    def read(self, split: str, index: int) -> Sample:
+        path = {folder: self.path(folder, split, index) for folder in FOLDERS}
+        pixels = disk.read_picture(path["JPEGImages"], ("RGB",))
         size = pixels.shape[:2]
-        contexts = pascal_files.read_contexts(self.path("pascal-context/trainval", index), size)
+        contexts = pascal_files.read_contexts(path["pascal-context/trainval"], size)
         targets = {
-            "semseg": pascal_files.read_semseg(self._semseg[self.ids[index]], size),
-            "human_parts": pascal_files.read_parts(self.path("human_parts", index), size),
-            "normals": pascal_files.read_normals(self.path("normals_distill", index), contexts),
-            "saliency": self._saliency(index, size),
+            "semseg": pascal_files.read_semseg(self.semseg[self.ids[split][index]], size),
+            "human_parts": pascal_files.read_parts(path["human_parts"], size),
+            "normals": pascal_files.read_normals(path["normals_distill"], contexts),
+            "saliency": read_saliency(path["sal_distill"], size),
             "edges": pascal_files.edges_of(contexts),
         }
         everywhere = torch.ones(1, *size, dtype=torch.bool)
@@ -131,54 +178,51 @@ class PascalContext(Dataset):
         }
         return Sample(torch.from_numpy(pixels.copy()).movedim(-1, 0).float() / 255, targets, valid)
 
-    def carries(self, task: str) -> Tensor:
-        """(N,) bool: all images; for the human parts, those that show a person.
+    def shows_people(self, split: str, images: int) -> list[bool]:
+        people = self.root / "ImageSets" / "Parts" / f"{SPLITS[split]}.txt"
+        if people.is_file():
+            return pascal_files.read_people(people, self.ids[split][:images])
+        paths = (self.path("human_parts", split, i) for i in range(images))
+        return [pascal_files.shows_person(path) for path in paths]
 
-        Read from ``ImageSets/Parts`` or, if that list is missing, from all files of
-        ``human_parts``, which takes minutes.
 
-        Raises:
-            ValueError: If the list is damaged or lacks an id.
-        """
-        able = super().carries(task)
-        if task != "human_parts":
-            return able
-        if self._people is None:
-            people = self.root / "ImageSets" / "Parts" / f"{SPLITS[self.split]}.txt"
-            if people.is_file():
-                found = pascal_files.read_people(people, list(self.ids))
-            else:
-                paths = (self.path("human_parts", i) for i in range(len(self)))
-                found = [pascal_files.shows_person(path) for path in paths]
-            self._people = torch.tensor(found)
-        return self._people.clone()
+def read_saliency(path: Path, size: tuple[int, int]) -> Tensor:
+    """(1, H, W) float32 of 0 and 1 at the image's size, whatever the file's.
 
-    def _saliency(self, index: int, size: tuple[int, int]) -> Tensor:
-        path = self.path("sal_distill", index)
-        salient = pascal_files.read_saliency(path)
-        height, width = salient.shape[1:]
-        if abs(height * size[1] / (width * size[0]) - 1) > STRETCH:
-            raise ValueError(
-                f"{path}: expected the proportions of its image, {size[0]} x {size[1]}, found "
-                f"{height} x {width}; use the files of one download"
-            )
-        return disk.nearest(salient, *size)
+    Raises:
+        ValueError: If the file is damaged or has other proportions than the image.
+    """
+    salient = pascal_files.read_saliency(path)
+    height, width = salient.shape[1:]
+    if abs(height * size[1] / (width * size[0]) - 1) > STRETCH:
+        raise ValueError(
+            f"{path}: expected the proportions of its image, {size[0]} x {size[1]}, found "
+            f"{height} x {width}; use the files of one download"
+        )
+    return disk.nearest(salient, *size)
 
 
 def find_root(path: str | Path) -> Path:
-    """The folder that holds the lists and images: ``path`` or its ``PASCAL_MT``.
+    """The folder that holds a layout: ``path``, its ``PASCAL_MT`` or its ``pascal_context``.
 
     Raises:
-        FileNotFoundError: If neither does.
+        FileNotFoundError: If none does.
     """
     path = Path(path)
-    for root in (path, path / "PASCAL_MT"):
+    for root in (path, path / "PASCAL_MT", path / "pascal_context"):
         if (root / "ImageSets" / "Context").is_dir() and (root / "JPEGImages").is_dir():
             return root
+        if NpyTree.is_at(root):
+            return root
     raise FileNotFoundError(
-        f"{path}: expected PASCAL_MT with JPEGImages and ImageSets/Context, "
-        f"found {disk.listing(path)}"
+        f"{path}: expected PASCAL_MT with JPEGImages and ImageSets/Context, or .npy files with "
+        f"train/semseg and train/human_parts, found {disk.listing(path)}"
     )
+
+
+def open_layout(root: Path) -> Layout:
+    """The layout at a root that ``find_root`` gave; see ``PascalContext`` for what it raises."""
+    return NpyTree(root) if NpyTree.is_at(root) else Archive(root)
 
 
 def read_splits(root: Path) -> dict[str, list[str]]:

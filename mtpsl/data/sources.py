@@ -68,6 +68,8 @@ SOURCES: dict[str, Source] = {
             "PASCAL_MT/{JPEGImages,pascal-context,semseg,human_parts,normals_distill,sal_distill,"
             "ImageSets}: the archive of ASTMT (github.com/facebookresearch/astmt) or of "
             "github.com/SimonVandenhende/Multi-Task-Learning-PyTorch.",
+            "{train,val}/{image,semseg,human_parts,normals,saliency,edges}/0.npy with ids.txt and "
+            "people.txt: what `data convert` makes of it.",
         ),
         notes=("Normals and saliency are predictions of other networks, not annotations.",),
     ),

@@ -14,6 +14,7 @@ import torch
 
 from mtpsl import files
 from mtpsl.data import find_class, open_dataset, recognize
+from mtpsl.data.cached import Cached
 from mtpsl.data.labels import (
     Assignment,
     PartialLabels,
@@ -112,10 +113,11 @@ def open_split(
 ) -> Dataset:
     """The experiment's clean ``"train"`` or ``"test"`` images, everything labeled.
 
-    ``data_root`` is only looked at by an experiment on data on disk.
+    ``data_root`` is only looked at by an experiment on data on disk, which is always read through
+    ``Cached``.
     """
     on_disk = not find_class(experiment.dataset).stand_in
-    return open_dataset(
+    dataset = open_dataset(
         experiment.dataset,
         split,
         height=experiment.height,
@@ -124,6 +126,7 @@ def open_split(
         root=(data_root or None) if on_disk else None,
         cache_dir=cache_dir,
     )
+    return Cached(dataset, cache_dir=cache_dir) if on_disk else dataset
 
 
 def label(
