@@ -67,6 +67,7 @@ class Own(Dataset):
 
     name = "own"
     stand_in = False
+    rounds_images = True  # to 8 bits, as photographs have them
 
     def __init__(
         self,
