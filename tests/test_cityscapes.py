@@ -178,18 +178,12 @@ def test_another_size_is_resized(tmp_path):
     assert np.array_equal(sample.targets["semseg"][0], id_table("void")[label[2::4, 2::4]])
 
 
-def test_a_second_look_gives_the_same_bits(official, monkeypatch):
-    dataset = cityscapes(official, height=H // 2, width=W // 2)
-    first, again = dataset[1], dataset[1]
-    monkeypatch.setattr("mtpsl.data.disk.KEPT_BYTES", 0)
-    unkept = cityscapes(official, height=H // 2, width=W // 2)
-    assert dataset._memory.keeps and not unkept._memory.keeps
-    for other in (again, unkept[1]):
-        assert torch.equal(first.image, other.image)
-        for task in dataset.tasks.names:
-            same = dict(equal_nan=True, rtol=0, atol=0)
-            torch.testing.assert_close(first.targets[task], other.targets[task], **same)
-            assert torch.equal(first.valid[task], other.valid[task])
+def test_pictures_are_rounded_to_8_bits_at_any_size(official, npy):
+    assert cityscapes(official).rounds_images and not cityscapes(npy).rounds_images
+    image = cityscapes(official, height=H // 2, width=W // 2)[1].image
+    assert torch.equal((image * 255).round() / 255, image)
+    smooth = cityscapes(npy, height=H // 2, width=W // 2)[1].image
+    assert not torch.equal((smooth * 255).round() / 255, smooth)
 
 
 # --- .npy files ---------------------------------------------------------------------------------

@@ -244,19 +244,6 @@ def test_a_saliency_map_of_another_size(tree):
         pascal(tree)[0]
 
 
-def test_a_second_look_gives_the_same_bits(tree, monkeypatch):
-    dataset = pascal(tree, height=32, width=32)
-    first = dataset[1]
-    monkeypatch.setattr("mtpsl.data.disk.KEPT_BYTES", 0)
-    for other in (dataset[1], pascal(tree, height=32, width=32)[1]):
-        assert torch.equal(first.image, other.image)
-        for task in dataset.tasks.names:
-            torch.testing.assert_close(
-                first.targets[task], other.targets[task], equal_nan=True, rtol=0, atol=0
-            )
-            assert torch.equal(first.valid[task], other.valid[task])
-
-
 def test_the_tasks_are_those_of_the_stand_in(tree):
     assert PascalContext.tasks == People21.tasks == DATASETS["pascal_context"].tasks
     assert PascalContext.tasks["semseg"].class_names == tuple(VOC)

@@ -16,13 +16,13 @@ from typing import final
 from mtpsl.data import disk
 from mtpsl.data.cityscapes_files import SPLITS, Layout, Npy, Official, Others, official_part
 from mtpsl.data.embedded import streets7
-from mtpsl.data.sample import Dataset, Sample
+from mtpsl.data.sample import Sample
 
 OF_OTHERS = ("normal", "semseg")  # folders of .npy files of NYUD-v2 and of PASCAL-Context
 
 
 @final
-class Cityscapes(Dataset):
+class Cityscapes(disk.FolderDataset):
     """A split of Cityscapes on disk, with 7 classes and the disparity.
 
     Official images are sorted by city and name, and rounded to 8 bits after resizing.
@@ -46,7 +46,6 @@ class Cityscapes(Dataset):
     """
 
     name = "cityscapes"
-    stand_in = False
     tasks = streets7.TASKS
 
     def __init__(
@@ -59,10 +58,7 @@ class Cityscapes(Dataset):
         root: str | Path,
         others: Others = "void",
     ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split: expected one of {list(SPLITS)}, got {split!r}")
-        if images is not None and images < 1:
-            raise ValueError(f"images: expected at least 1, got {images}")
+        disk.check_choice(split, images)
         if others not in ("void", "category"):
             raise ValueError(f"others: expected 'void' or 'category', got {others!r}")
         self.root, kind = find_root(root)
@@ -73,21 +69,6 @@ class Cityscapes(Dataset):
         self.ids = self.layout.ids[: self.images]
         self.version = version(self.root, kind, others)
         self.others, self.rounds_images = others, kind is Official
-        self._memory = disk.Memory(
-            self.tasks, self.images, height, width, round_images=self.rounds_images
-        )
-
-    def __len__(self) -> int:
-        return self.images
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"index: expected one in [0, {len(self)}), got {index}")
-        kept = self._memory.get(index)
-        if kept:
-            return kept
-        sample = disk.resize(self.read(index), self.tasks, self.height, self.width)
-        return self._memory.put(index, sample)
 
     def read(self, index: int) -> Sample:
         """The image at the size of its files.

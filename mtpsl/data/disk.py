@@ -5,7 +5,9 @@ Nothing here knows a data set. Errors say what was expected, what was found and 
 
 import hashlib
 import io
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +18,10 @@ from PIL import Image
 from torch import Tensor
 
 from mtpsl.data.sample import Dataset, Sample
-from mtpsl.tasks import Task, TaskSet
+from mtpsl.tasks import TaskSet
 
-KEPT_BYTES = 1 << 30  # samples are kept in memory while they need no more than this
 TOLERANCE = 1e-3  # of ranges, for files written in half precision
-UNKNOWN = 255  # of a binary map, packed
+SPLITS = ("train", "test")
 MODES = {
     "RGB": "8-bit color",
     "L": "8-bit gray",
@@ -164,58 +165,43 @@ def nearest(maps: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(wide, (height, width), mode="nearest-exact")[0].to(maps.dtype)
 
 
-class Memory:
-    """Samples in memory, packed: 8 bits for ids and binary maps, 16 for directions.
+class FolderDataset(Dataset):
+    """A data set of files, read and resized at every look; ``data.cached`` keeps what it gives.
 
-    Args:
-        tasks: Of the samples.
-        images: How many there are; they are kept if all of them fit into ``KEPT_BYTES``.
-        height: Of the samples.
-        width: Of the samples.
-        round_images: Keeps 8 bits of an image's values, as its file has.
+    A subclass sets ``root``, ``split``, ``height``, ``width``, ``version`` and these.
     """
 
-    def __init__(
-        self, tasks: TaskSet, images: int, height: int, width: int, *, round_images: bool
-    ) -> None:
-        self.tasks, self.round_images = tasks, round_images
-        a_pixel = {"classes": 1, "binary": 1, "positive": 4, "direction": 6}
-        bytes_each = (3 if round_images else 12) + sum(a_pixel[task.kind] for task in tasks)
-        self.keeps = images * height * width * bytes_each <= KEPT_BYTES
-        self._packed: dict[int, tuple[Tensor, dict[str, Tensor]]] = {}
+    stand_in = False
+    rounds_images = False  # to 8 bits, as its files have them
+    images: int  # of the split, as many as were asked for
+    ids: tuple[str, ...]  # what the source calls them, in order
 
-    def get(self, index: int) -> Sample | None:
-        """The sample that was put there, if it was kept."""
-        packed = self._packed.get(index)
-        return self._unpack(*packed) if packed else None
+    def __len__(self) -> int:
+        return self.images
 
-    def put(self, index: int, sample: Sample) -> Sample:
-        """What ``get`` will say, whether the sample is kept or not."""
-        image = (sample.image * 255).round().to(torch.uint8) if self.round_images else sample.image
-        maps = {task.name: self._pack(task, sample.targets[task.name]) for task in self.tasks}
-        if self.keeps:
-            self._packed[index] = (image, maps)
-        return self._unpack(image, maps)
+    def __getitem__(self, index: int) -> Sample:
+        if not 0 <= index < len(self):
+            raise IndexError(f"index: expected one in [0, {len(self)}), got {index}")
+        sample = resize(self.read(index), self.tasks, self.height, self.width)
+        if not self.rounds_images:
+            return sample
+        return replace(sample, image=(sample.image * 255).round() / 255)
 
-    @staticmethod
-    def _pack(task: Task, target: Tensor) -> Tensor:
-        if task.kind in ("classes", "binary"):
-            return target.nan_to_num(UNKNOWN).to(torch.uint8)
-        return target.half() if task.kind == "direction" else target
+    @abstractmethod
+    def read(self, index: int) -> Sample:
+        """The image at the size of its files.
 
-    def _unpack(self, image: Tensor, maps: dict[str, Tensor]) -> Sample:
-        targets, valid = {}, {}
-        for task in self.tasks:
-            target = maps[task.name].to(task.target_dtype)
-            if task.kind in ("classes", "binary"):
-                known = maps[task.name] != UNKNOWN
-            else:
-                known = target[:1].isfinite()
-            if task.kind == "direction":
-                target = target / target.square().sum(dim=0, keepdim=True).sqrt()
-            targets[task.name] = target.masked_fill(~known, task.missing)
-            valid[task.name] = known
-        return Sample(image.float() / 255 if self.round_images else image.clone(), targets, valid)
+        Raises:
+            ValueError: If a file is damaged or does not hold what it should.
+        """
+
+
+def check_choice(split: str, images: int | None) -> None:
+    """Raises ``ValueError`` unless a data set can be opened so."""
+    if split not in SPLITS:
+        raise ValueError(f"split: expected one of {list(SPLITS)}, got {split!r}")
+    if images is not None and images < 1:
+        raise ValueError(f"images: expected at least 1, got {images}")
 
 
 def spread(total: int, wanted: int) -> list[int]:

@@ -11,15 +11,15 @@ from typing import Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
+from mtpsl.data import disk
 from mtpsl.data.nyud_files import listing
 from mtpsl.data.nyud_folders import Archive, PngTree
-from mtpsl.data.nyud_layout import CLASSES, SPLITS, Arrays, Layout
+from mtpsl.data.nyud_layout import CLASSES, Arrays, Layout
 from mtpsl.data.nyud_mat import Labeled
 from mtpsl.data.nyud_npy import NpyTree
-from mtpsl.data.sample import Dataset, Sample
+from mtpsl.data.sample import Sample
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
@@ -27,12 +27,11 @@ LAYOUTS: tuple[type[Layout], ...] = (NpyTree, Labeled, Archive, PngTree)
 """In the order they are tried. To add one, write ``data/nyud_<layout>.py`` and name it here."""
 
 ARCHIVES = (".tgz", ".gz", ".tar", ".zip", ".bz2", ".xz")
-KEPT_BYTES = 1 << 30  # samples are kept in memory while they need no more than this
 
 NormalsTest = Literal["norm", "sum"]
 
 
-class Nyud(Dataset):
+class Nyud(disk.FolderDataset):
     """A split of NYUD-v2 on disk.
 
     Args:
@@ -52,7 +51,6 @@ class Nyud(Dataset):
     """
 
     name = "nyud"
-    stand_in = False
     tasks = TaskSet((semseg(CLASSES), depth(), normals()))
 
     def __init__(
@@ -65,10 +63,7 @@ class Nyud(Dataset):
         root: str | Path,
         normals_test: NormalsTest = "norm",
     ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split: expected one of {list(SPLITS)}, got {split!r}")
-        if images is not None and images < 1:
-            raise ValueError(f"images: expected at least 1, got {images}")
+        disk.check_choice(split, images)
         if normals_test not in ("norm", "sum"):
             raise ValueError(f"normals_test: expected 'norm' or 'sum', got {normals_test!r}")
         kind, self.root = find_layout(root)
@@ -78,30 +73,7 @@ class Nyud(Dataset):
         self.images = min(images or self.available, self.available)
         self.version = self.layout.version
         self.normals_test = normals_test
-        self._kept: dict[int, Sample] = {}
-        self._keep = self.images * height * width * 40 <= KEPT_BYTES  # 40 bytes a pixel
-
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """What the source calls the images, in order."""
-        return self.layout.names[: self.images]
-
-    def __len__(self) -> int:
-        return self.images
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"index: expected one in [0, {len(self)}), got {index}")
-        if index in self._kept:
-            return self._kept[index]
-        sample = self.make(index)
-        if self._keep:
-            self._kept[index] = sample
-        return sample
-
-    def make(self, index: int) -> Sample:
-        """The image at the wanted size, read anew and not kept."""
-        return resize(self.read(index), self.height, self.width)
+        self.ids = self.layout.names[: self.images]
 
     def read(self, index: int) -> Sample:
         """The image at the size of its files.
@@ -146,31 +118,6 @@ def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
         f"{path}: expected a folder with train/image/0.npy, gt_sets/train.txt, image/train or "
         f"nyu_depth_v2_labeled.mat, in it or one level below, found {found}"
     )
-
-
-def resize(sample: Sample, height: int, width: int) -> Sample:
-    """The sample at another size; normals keep unit length and holes do not bleed."""
-    if sample.image.shape[1:] == (height, width):
-        return sample
-    smooth = lambda maps: F.interpolate(  # noqa: E731
-        maps[None], (height, width), mode="bilinear", align_corners=False, antialias=True
-    )[0]
-    nearest = lambda maps: F.interpolate(  # noqa: E731
-        maps[None].double(),
-        (height, width),
-        mode="nearest-exact",  # pixel centers, as ``smooth``
-    )[0].to(maps.dtype)
-    valid = {task: nearest(mask.to(torch.uint8)).bool() for task, mask in sample.valid.items()}
-    vectors = smooth(sample.targets["normals"].nan_to_num(0.0))
-    length = vectors.square().sum(dim=0, keepdim=True).sqrt()
-    valid["normals"] &= length > 1e-6
-    vectors = (vectors / length.clamp(min=1e-6)).masked_fill(~valid["normals"], float("nan"))
-    targets = {
-        "semseg": nearest(sample.targets["semseg"]),
-        "depth": nearest(sample.targets["depth"]),
-        "normals": vectors,
-    }
-    return Sample(smooth(sample.image).clamp(0, 1), targets, valid)
 
 
 def _channels_first(array: np.ndarray) -> Tensor:

@@ -35,7 +35,7 @@ from mtpsl.data import disk, own_files
 from mtpsl.data.nyud_files import refusal
 from mtpsl.data.own_files import IMAGES, LABELS
 from mtpsl.data.own_toml import DESCRIPTION, OPTIONS, nearest_name, read_description, to_axes
-from mtpsl.data.sample import Dataset, Sample
+from mtpsl.data.sample import Sample
 from mtpsl.tasks import Task, TaskSet
 
 SPLITS = ("train", "test")
@@ -45,7 +45,7 @@ Paths = dict[str, Path]  # "image" and the names of tasks -> file; a task withou
 
 
 @final
-class Own(Dataset):
+class Own(disk.FolderDataset):
     """A split of a folder of one's own.
 
     Images come in the order of their names, and are rounded to 8 bits after resizing.
@@ -66,7 +66,6 @@ class Own(Dataset):
     """
 
     name = "own"
-    stand_in = False
     rounds_images = True  # to 8 bits, as photographs have them
 
     def __init__(
@@ -78,10 +77,7 @@ class Own(Dataset):
         images: int | None = None,
         root: str | Path,
     ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split: expected one of {list(SPLITS)}, got {split!r}")
-        if images is not None and images < 1:
-            raise ValueError(f"images: expected at least 1, got {images}")
+        disk.check_choice(split, images)
         self.root = Path(root)
         self.split, self.height, self.width = split, height, width
         self.description = read_description(self.root / DESCRIPTION)
@@ -96,19 +92,6 @@ class Own(Dataset):
             task: torch.tensor([task in paths for paths in self._paths])
             for task in self.tasks.names
         }
-        self._memory = disk.Memory(self.tasks, self.images, height, width, round_images=True)
-
-    def __len__(self) -> int:
-        return self.images
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"index: expected one in [0, {len(self)}), got {index}")
-        kept = self._memory.get(index)
-        if kept:
-            return kept
-        sample = disk.resize(self.read(index), self.tasks, self.height, self.width)
-        return self._memory.put(index, sample)
 
     def path(self, what: str, index: int) -> Path | None:
         """Of the image (``"image"``) or the label of a task; None where there is no label."""

@@ -25,7 +25,7 @@ from torch import Tensor
 from mtpsl.data import disk, pascal_files
 from mtpsl.data.embedded import people21
 from mtpsl.data.pascal_npy import SPLITS, NpyTree
-from mtpsl.data.sample import Dataset, Sample
+from mtpsl.data.sample import Sample
 from mtpsl.losses import IGNORE_INDEX
 
 FOLDERS = {
@@ -42,7 +42,7 @@ STRETCH = 0.02  # by which a saliency map's proportions may differ from its imag
 
 
 @final
-class PascalContext(Dataset):
+class PascalContext(disk.FolderDataset):
     """A split of PASCAL-Context on disk, with segmentation, parts, normals, saliency and edges.
 
     Images come in the order of the list, and are rounded to 8 bits after resizing.
@@ -64,7 +64,6 @@ class PascalContext(Dataset):
     """
 
     name = "pascal_context"
-    stand_in = False
     rounds_images = True
     tasks = people21.TASKS
 
@@ -77,10 +76,7 @@ class PascalContext(Dataset):
         images: int | None = None,
         root: str | Path,
     ) -> None:
-        if split not in SPLITS:
-            raise ValueError(f"split: expected one of {list(SPLITS)}, got {split!r}")
-        if images is not None and images < 1:
-            raise ValueError(f"images: expected at least 1, got {images}")
+        disk.check_choice(split, images)
         self.root = find_root(root)
         self.split, self.height, self.width = split, height, width
         self.layout = open_layout(self.root)
@@ -88,20 +84,7 @@ class PascalContext(Dataset):
         self.images = min(images or self.available, self.available)
         self.ids = tuple(self.layout.ids[split][: self.images])
         self.version = self.layout.version
-        self._memory = disk.Memory(self.tasks, self.images, height, width, round_images=True)
         self._people: Tensor | None = None
-
-    def __len__(self) -> int:
-        return self.images
-
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < len(self):
-            raise IndexError(f"index: expected one in [0, {len(self)}), got {index}")
-        kept = self._memory.get(index)
-        if kept:
-            return kept
-        sample = disk.resize(self.read(index), self.tasks, self.height, self.width)
-        return self._memory.put(index, sample)
 
     def read(self, index: int) -> Sample:
         """The image at the size of its files.
