@@ -9,6 +9,7 @@ import nyud_trees
 import pytest
 
 import mtpsl.__main__ as cli
+from mtpsl import commands
 from mtpsl.data import DATASETS
 from mtpsl.data.sources import SOURCES
 from mtpsl.experiments import fill
@@ -44,7 +45,7 @@ def here(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def tiny(monkeypatch) -> None:
     """One small table in place of the papers'."""
-    monkeypatch.setattr(cli, "tables", lambda: {"tiny/table1": TABLE})
+    monkeypatch.setattr(commands, "tables", lambda: {"tiny/table1": TABLE})
 
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:

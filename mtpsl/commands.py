@@ -1,0 +1,283 @@
+"""What the commands of ``python -m mtpsl`` do, each of its parsed arguments.
+
+Heavy modules are imported where they are used, so that ``--help`` answers at once.
+"""
+
+import argparse
+import difflib
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mtpsl.experiments.results import Results
+    from mtpsl.experiments.spec import Table
+
+
+class UsageError(Exception):
+    """Something was asked for that does not exist; the message says what does."""
+
+
+# ------------------------------------------------------------------ commands
+
+
+def list_everything(args: argparse.Namespace) -> int:
+    """Tables with how many of their rows are recorded, figures, notebooks."""
+    from mtpsl.experiments.figures import FIGURES
+    from mtpsl.experiments.notebooks import output_folder
+
+    root = checkout()
+    output = output_folder(args.profile, root)
+    print("tables")
+    for name, table in tables().items():
+        rows = [row for row in table.rows if row.experiments]
+        results = recorded(table, root / "figures")
+        seeds = [len(results.of(row.name)) if results else 0 for row in rows]
+        done = sum(n > 0 for n in seeds)
+        status = f"recorded {done} of {len(rows)} rows"
+        if done:
+            status += f" at {results.profile}, {min(n for n in seeds if n)} to {max(seeds)} seeds"
+        print(f"  {name:<16} {table.title}\n{'':18} {status}")
+    print("figures")
+    for name, figure in FIGURES.items():
+        path = output / f"{name}.png"
+        status = "drawn" if path.is_file() else "not drawn yet"
+        print(f"  {name:<16} {figure.title}: {status}")
+    print("notebooks")
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]*_*.py")):
+        status = "built" if path.with_suffix(".ipynb").is_file() else "not built yet"
+        print(f"  {path.stem:<16} {status}")
+    return 0
+
+
+def run(args: argparse.Namespace) -> int:
+    """A table, or the one experiment in a file."""
+    if bool(args.table) == bool(args.experiment):
+        raise UsageError("run: expected a table's name or --experiment FILE; see `mtpsl list`")
+    return run_experiment(args) if args.experiment else run_table(args)
+
+
+def run_experiment(args: argparse.Namespace) -> int:
+    """What every worker process does; prints the key and the metrics as JSON."""
+    from mtpsl.experiments.notebooks import runs_folder
+    from mtpsl.experiments.run import run
+    from mtpsl.experiments.train import bind_data, read_experiment
+    from mtpsl.records import RunStore
+
+    if not Path(args.experiment).is_file():
+        raise UsageError(f"--experiment: expected a file, got {args.experiment}")
+    experiment = bind_data(read_experiment(args.experiment), args.data)
+    store = RunStore(runs_folder(Path.cwd()))
+    if args.force:
+        store.forget(experiment.key)
+    record = run(experiment, store, device=args.device, data_root=args.data)
+    print(json.dumps({"key": record.key, "metrics": record.metrics}))
+    return 0
+
+
+def run_table(args: argparse.Namespace) -> int:
+    from mtpsl.experiments import run as runner
+    from mtpsl.experiments.notebooks import runs_folder
+    from mtpsl.experiments.render import render_markdown
+    from mtpsl.records import RunStore
+
+    table = choose_table(args.table)
+    if args.data:
+        require_use(table, args.data)
+    root = checkout()
+    store = RunStore(runs_folder(root))
+    what = {"profile": args.profile, "seeds": range(args.seeds)}
+    where = {"device": args.device, "data_root": args.data}
+    if runner.train_missing([table], store, jobs=args.jobs, force=args.force, **what, **where):
+        print("some runs failed; the same command tries them again", file=sys.stderr)
+        return 1
+    computed = runner.run_table(table, store, **what, **where)
+    print(render_markdown(table, recorded(table, root / "figures"), computed), end="")
+    return 0
+
+
+def require_use(table: "Table", data: str) -> None:
+    """Refuses a folder of data that no row of the table is about."""
+    from mtpsl.data import find_class, recognize
+    from mtpsl.experiments.train import REAL, bind_data
+
+    wanted = {e.dataset for row in table.rows for e in row.experiments}
+    bound = {bind_data(e, data).dataset for row in table.rows for e in row.experiments}
+    if bound and all(find_class(name).stand_in for name in bound):
+        real = ", ".join(sorted(REAL.get(name, name) for name in wanted))
+        raise UsageError(f"--data: expected a folder of {real}, got {data}, of {recognize(data)}")
+
+
+def show(args: argparse.Namespace) -> int:
+    """A table from what is recorded; trains nothing."""
+    from mtpsl.experiments import render
+
+    table = choose_table(args.table)
+    formats = {
+        "markdown": render.render_markdown,
+        "html": render.render_html,
+        "csv": render.render_csv,
+    }
+    print(formats[args.format](table, recorded(table, checkout() / "figures"), None), end="")
+    return 0
+
+
+def audit(args: argparse.Namespace) -> int:
+    from mtpsl.experiments import audit
+
+    return audit.main()
+
+
+def cost(args: argparse.Namespace) -> int:
+    """Parameters and operations at the paper's size, beside [HiTTs, Table 8]."""
+    from mtpsl.experiments import costs
+
+    print(json.dumps(list(costs.cost_rows()), indent=1) if args.json else costs.cost_text())
+    return 0
+
+
+def predict(args: argparse.Namespace) -> int:
+    """What a trained network says of a folder of pictures."""
+    from mtpsl.experiments.notebooks import runs_folder
+    from mtpsl.plots.predicted import predict_folder
+    from mtpsl.records import RunStore
+
+    run, pictures, out = (Path(path).expanduser() for path in (args.run, args.pictures, args.out))
+    is_key = len(run.parts) == 1 and not run.is_dir()
+    store = RunStore(runs_folder(Path.cwd()) if is_key else run.absolute().parent)
+    summary = predict_folder(run.name, store, pictures, out, device=args.device)
+    print(f"{out}: {len(summary['pictures'])} pictures; overview.png shows some of them")
+    for entry in summary["pictures"]:
+        for task, cut in entry["cut_off"].items():
+            told = f"{cut['above']} pixels above and {cut['below']} below what 16 bits hold"
+            print(f"{out / entry['folder'] / task}.png: {told}, which the .npy file keeps")
+    return 0
+
+
+def data_check(args: argparse.Namespace) -> int:
+    from mtpsl.data import DATASETS
+    from mtpsl.data.check import check, write_sheet
+
+    if args.what not in DATASETS and not Path(args.what).expanduser().exists():
+        known = [name for name, kind in DATASETS.items() if kind.stand_in]
+        hint = nearest(args.what, known)
+        raise UsageError(
+            f"data check: expected a folder or one of {known}, got {args.what!r}{hint}"
+        )
+    what = Path(args.what).expanduser()
+    report, fine = check(what, read_all=args.all)
+    print(report)
+    if args.sheet:
+        write_sheet(what, Path(args.sheet).expanduser())
+        print(f"sheet of samples: {args.sheet}")
+    return 0 if fine else 1
+
+
+def data_convert(args: argparse.Namespace) -> int:
+    """A data set in any layout as its preprocessed ``.npy`` tree."""
+    from mtpsl.data.convert import convert
+
+    source, target = (Path(path).expanduser() for path in (args.source, args.target))
+    if not source.exists():
+        raise UsageError(f"SOURCE: expected a folder, got {args.source}")
+    size = {"height": args.height, "width": args.width}
+    show = os.environ.get("MTPSL_PROGRESS") != "0"
+    done = convert(source, target, workers=args.workers, progress=show, **size)
+    print(f"{target}: {done['written']} images written, {done['kept']} kept")
+    return 0
+
+
+def data_sources(args: argparse.Namespace) -> int:
+    """Where the data sets come from, and under which terms."""
+    from mtpsl.data.sources import sources_text
+
+    print(sources_text())
+    return 0
+
+
+def records(args: argparse.Namespace) -> int:
+    from mtpsl.experiments.notebooks import output_folder, runs_folder
+    from mtpsl.experiments.run import fill_records
+    from mtpsl.records import RunStore
+
+    root = checkout()
+    failed = fill_records(
+        choose_tables(args.only),
+        output_folder(args.profile, root),
+        RunStore(runs_folder(root)),
+        profile=args.profile,
+        seeds=range(args.seeds),
+        jobs=args.jobs,
+        device=args.device,
+        data_root=args.data,
+    )
+    if failed:
+        print(f"{failed} runs failed; the same command tries them again", file=sys.stderr)
+    return 1 if failed else 0
+
+
+# ------------------------------------------------------------------- lookups
+
+
+def tables() -> Mapping[str, "Table"]:
+    """``paper/table`` -> table, for all papers."""
+    from mtpsl.experiments.register import TABLES
+
+    return TABLES
+
+
+def choose_table(name: str) -> "Table":
+    """By ``paper/table``, or by the table's own name where only one paper has it."""
+    known = tables()
+    fitting = [full for full in known if name in (full, full.partition("/")[2])]
+    if len(fitting) == 1:
+        return known[fitting[0]]
+    if fitting:
+        raise UsageError(f"table: expected one paper's, got {name!r}; say {' or '.join(fitting)}")
+    words = [*known, *(full.partition("/")[2] for full in known)]
+    hint = nearest(name, words)
+    expected = "one that `mtpsl list` names" if hint else f"one of {list(known)}"
+    raise UsageError(f"table: expected {expected}, got {name!r}{hint}")
+
+
+def choose_tables(only: str) -> list["Table"]:
+    """Those whose name contains one of the comma-separated parts; all without any."""
+    known = tables()
+    parts = only.replace(",", " ").split()
+    for part in parts:
+        if not any(part in name for name in known):
+            hint = nearest(part, [*known, *(name.partition("/")[2] for name in known)])
+            expected = "a name that `mtpsl list` shows" if hint else str(list(known))
+            raise UsageError(f"--only: expected a part of {expected}, got {part!r}{hint}")
+    return [t for name, t in known.items() if not parts or any(part in name for part in parts)]
+
+
+def recorded(table: "Table", folder: Path) -> "Results | None":
+    """What the repository has; None, and a word on stderr, where that is damaged."""
+    from mtpsl import files
+    from mtpsl.experiments.results import load_recorded
+
+    try:
+        return load_recorded(folder / table.paper / f"{table.name}.json", table)
+    except FileNotFoundError:
+        return None
+    except files.Damaged as error:
+        print(f"recorded results are damaged and left out: {error}", file=sys.stderr)
+        return None
+
+
+def checkout() -> Path:
+    from mtpsl.experiments import notebooks
+
+    try:
+        return notebooks.checkout()
+    except notebooks.UsageError as error:
+        raise UsageError(str(error)) from error
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""
