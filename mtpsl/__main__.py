@@ -214,6 +214,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\nmtpsl: interrupted; the same command goes on from here", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # of ``mtpsl list | head``: nobody reads on
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except (ValueError, OSError, RuntimeError) as error:
         if os.environ.get("MTPSL_TRACEBACK") == "1":
             raise

@@ -1,6 +1,7 @@
 """The command line: what people type, what they get wrong, and what they are told."""
 
 import json
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -263,3 +264,15 @@ def test_data_sources_names_every_set_on_disk(capsys) -> None:
     assert set(SOURCES) == {name for name, kind in DATASETS.items() if not kind.stand_in}
     for words in ("795 training and 654 test", "MIT license", "nyu_depth_v2_labeled.mat", *SOURCES):
         assert words in out
+
+
+def test_a_reader_that_stops_is_no_error() -> None:
+    code = "for i in range(99999): print(i)"
+    program = (
+        "import sys\nfrom mtpsl import __main__ as cli, commands\n"
+        f"commands.list_everything = lambda args: exec({code!r}) or 0\n"
+        "sys.exit(cli.main(['list']))"
+    )
+    command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} | head -1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert done.stdout == "0\n" and not done.stderr
