@@ -623,3 +623,12 @@ def test_the_command_line_trains_an_experiment_file(tmp_path, monkeypatch, capsy
     assert cli.main(["data", "check", str(root)]) == 1
     capsys.readouterr()
     assert cli.main(asked) == 1
+
+
+def test_label_splits_beside_it_are_not_counted(tmp_path):
+    """The files that are missing decide who keeps which label."""
+    root = write_own(tmp_path / "data")
+    (root / "label_splits").mkdir()
+    (root / "label_splits/onelabel.pth").write_bytes(b"of another data set")
+    text, _ = check(root)
+    assert "onelabel.pth" not in text
