@@ -5,11 +5,13 @@ import math
 import numpy as np
 import pytest
 
-from mtpsl.experiments import checks
+from mtpsl.data.loader import TrainLoader
+from mtpsl.experiments import checks, train, xtc
 from mtpsl.experiments.checks import HITTS, LABEL_SHARE, MTL, OURS, SHARES, share_gains, share_row
 from mtpsl.experiments.hitts import THRESHOLDS
+from mtpsl.experiments.profiles import smoke
 from mtpsl.experiments.results import Results, column_of, decide, parse_results
-from mtpsl.experiments.spec import Experiment
+from mtpsl.experiments.spec import Experiment, Table
 
 
 def experiment(group: str, label: str) -> Experiment:
@@ -51,13 +53,46 @@ def test_full_labels_are_the_run_of_the_separation() -> None:
     assert experiment("full", MTL).key == full.key
 
 
-def test_claims_compare_different_rows_of_the_table() -> None:
-    assert len({claim.text for claim in LABEL_SHARE.claims}) == len(LABEL_SHARE.claims)
-    for claim in LABEL_SHARE.claims:
-        assert LABEL_SHARE.row(claim.better) != LABEL_SHARE.row(claim.worse)
-        assert claim.column in LABEL_SHARE.columns and column_of(claim.column).label
+@pytest.mark.parametrize("table", [LABEL_SHARE, checks.CONSISTENCY], ids=lambda t: t.name)
+def test_claims_compare_different_rows_of_the_table(table: Table) -> None:
+    assert len({claim.text for claim in table.claims}) == len(table.claims)
+    references = table.reference.values()
+    for claim in table.claims:
+        assert table.row(claim.better) != table.row(claim.worse)
+        assert claim.column in table.columns and column_of(claim.column).label
         if claim.column == "delta_mtl":  # a reference has no gain over itself
-            assert MTL not in (claim.better, claim.worse)
+            assert not {claim.better, claim.worse} & set(references)
+
+
+def test_the_parts_of_xtc_differ_from_their_neighbors_in_one_thing() -> None:
+    def differs(better: str, worse: str) -> set[str]:
+        a, b = (checks.CONSISTENCY.row(r).experiments[0].to_dict() for r in (better, worse))
+        assert a["method"] == b["method"]
+        args = ({**a.pop("method_args")}, {**b.pop("method_args")})
+        assert a == b
+        return {k for k in args[0] | args[1] if args[0].get(k) != args[1].get(k)}
+
+    assert differs(checks.TWO_VIEWS, checks.SSL) == {"weight"}
+    assert differs(checks.ONE_VIEW, checks.XTC) == {"two_views"}
+    assert differs(checks.RAMPED, checks.XTC) == {"ramp_up"}
+
+
+def test_the_parts_of_xtc_share_their_runs_with_its_table() -> None:
+    for label in (checks.SL, checks.SSL, checks.XTC):
+        (here,) = checks.CONSISTENCY.row(label).experiments
+        (there,) = xtc.TABLE2.row(f"one/{label}").experiments
+        assert here.key == there.key
+
+
+def test_two_views_without_weight_learn_from_labels_alone() -> None:
+    (experiment,) = checks.CONSISTENCY.row(checks.TWO_VIEWS).experiments
+    experiment = smoke(experiment)
+    made = train.build(experiment)
+    partial, _ = train.label(experiment, train.open_split(experiment, "train"))
+    loader = TrainLoader(partial, batch_size=2, seed=0, views=made.views, augment=False)
+    views = next(iter(loader.epoch(0)))
+    assert len(views) == 2
+    assert made.training_step(*views, progress=0.5)["consistency"] == 0
 
 
 def results(*, seeds: int = 2) -> Results:

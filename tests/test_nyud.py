@@ -7,7 +7,6 @@ import torch
 from mtpsl.data import DATASETS, open_dataset
 from mtpsl.data.loader import EvalLoader
 from mtpsl.data.nyud import CLASSES, Nyud
-from mtpsl.data.nyud_npy import fingerprint
 from mtpsl.losses import IGNORE_INDEX
 
 H, W = 12, 16
@@ -159,7 +158,7 @@ def test_the_first_images_are_used_and_never_more_than_there_are(tree):
 def test_version_is_the_content_wherever_it_lies(tmp_path):
     a, b = write_tree(tmp_path / "a"), write_tree(tmp_path / "b")
     version = nyud(a).version
-    assert version == nyud(b).version == nyud(a, "test").version == fingerprint(a / "nyuv2")
+    assert version == nyud(b).version == nyud(a, "test").version
     path = b / "nyuv2/val/depth/2.npy"
     np.save(path, np.load(path) * 0.9)
     assert nyud(b).version != version

@@ -5,6 +5,7 @@ import csv
 import io
 import json
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -193,6 +194,22 @@ def test_lines_hold_mean_and_sample_deviation_in_printed_units():
     assert lines[3].stds[0] == pytest.approx(math.sqrt((25 + 64 + 9) / 2))
     assert lines[3].cells(SMALL) == ["20.00 ± 7.00", "0.8267 ± 0.2053", "12.50 ± 11.46"]
     assert lines[4].cells(SMALL) == ["25.00", "0.6000", "–"]  # no single-task run beside it
+
+
+def test_a_row_that_no_paper_prints_has_no_line_of_the_paper():
+    unprinted = tuple(replace(row, printed=(NAN,) * 3) for row in SMALL.rows[:2])
+    table = replace(SMALL, rows=unprinted, claims=SMALL.claims[:2])
+    found = parse_results(recorded(table, {"MTL": MEASURED["MTL"]}), table)
+    lines = table_lines(table, found, found)
+    assert [(line.row.name, line.source, line.n, line.status) for line in lines] == [
+        ("STL", "", 0, "not run"),
+        ("MTL", "recorded", 3, "recorded and computed now"),
+        ("MTL", "computed now", 3, ""),
+    ]
+    text = render_markdown(table, found, found).splitlines()
+    assert "| Claim | Column | recorded | computed now |" in text
+    (row,) = [line for line in text if line.startswith("| <MTL>")]
+    assert row.startswith("| <MTL> | recorded | 20.00 ± 7.00 |")
 
 
 def test_cost_columns_have_their_own_units():

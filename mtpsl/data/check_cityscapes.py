@@ -12,7 +12,7 @@ from mtpsl.data import disk
 from mtpsl.data.cityscapes import Cityscapes, find_root
 from mtpsl.data.cityscapes_files import GROUPS, OF_19, Official, to_pixels
 from mtpsl.data.embedded.streets7_acceptance import CITYSCAPES, INVALID, MEAN, VOID
-from mtpsl.data.nyud_files import read_npy
+from mtpsl.data.reading import read_npy, whole_ids
 from mtpsl.data.sample import Sample
 
 PUBLISHED = {"train": 2975, "test": 500}  # images
@@ -153,7 +153,7 @@ def _describe_others(dataset: Cityscapes) -> Iterator[str]:
         try:
             coarse = read_npy(layout.folder / "label_7" / f"{index}.npy", (None, None))
             nineteen = read_npy(fine / f"{index}.npy", coarse.shape)
-            ids = disk.whole_ids(fine / f"{index}.npy", nineteen, -1, 18)
+            ids = whole_ids(fine / f"{index}.npy", nineteen, -1, 18)
         except (ValueError, FileNotFoundError) as error:
             yield f"             label_19 cannot be compared: {error}"
             return

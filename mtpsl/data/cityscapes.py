@@ -16,6 +16,7 @@ from typing import final
 from mtpsl.data import disk
 from mtpsl.data.cityscapes_files import SPLITS, Layout, Npy, Official, Others, official_part
 from mtpsl.data.embedded import streets7
+from mtpsl.data.reading import fingerprint, listing
 from mtpsl.data.sample import Sample
 
 OF_OTHERS = ("normal", "semseg")  # folders of .npy files of NYUD-v2 and of PASCAL-Context
@@ -98,7 +99,7 @@ def find_root(path: str | Path) -> tuple[Path, type[Official] | type[Npy]]:
             return root, Npy
     raise FileNotFoundError(
         f"{path}: expected Cityscapes as a folder with leftImg8bit/train/aachen or with "
-        f"train/image/0.npy and train/label_7/0.npy, found {disk.listing(path)}"
+        f"train/image/0.npy and train/label_7/0.npy, found {listing(path)}"
     )
 
 
@@ -117,5 +118,5 @@ def open_layout(root: Path, kind: type[Official] | type[Npy], split: str, others
 def version(root: Path, kind: type[Official] | type[Npy], others: Others = "void") -> str:
     """Of the data: a fingerprint of the files of both splits, and how labels are read."""
     files = [f for split in SPLITS for f in open_layout(root, kind, split, others).files()]
-    text = f"{'official' if kind is Official else 'npy'}-{disk.fingerprint(root, files)}"
+    text = fingerprint("official" if kind is Official else "npy", root, [files])
     return text if others == "void" else f"{text}-{others}"

@@ -13,7 +13,15 @@ import torch
 from torch import Tensor
 
 from mtpsl.data import disk
-from mtpsl.data.nyud_files import read_npy
+from mtpsl.data.reading import (
+    CLASS_IDS,
+    SIXTEEN_BITS,
+    check_range,
+    listing,
+    read_npy,
+    read_picture,
+    whole_ids,
+)
 from mtpsl.losses import IGNORE_INDEX
 
 SPLITS = {"train": "train", "test": "val"}  # ours -> the folder's name
@@ -108,12 +116,12 @@ class Official:
 
     def read(self, index: int) -> Frame:
         picture, label, disparity = self.paths[index]
-        image = disk.read_picture(picture, ("RGB",))
+        image = read_picture(picture, ("RGB",))
         size = image.shape[:2]
-        ids = disk.read_picture(label, ("L", "P"), size)
-        disk.check_range(label, ids, 0, len(self.table) - 1, "label ids")
-        raw = disk.read_picture(disparity, ("I;16", "I"), size)
-        disk.check_range(disparity, raw, 0, FULL, "disparity")
+        ids = read_picture(label, CLASS_IDS, "a picture of label ids", size)
+        check_range(label, ids, 0, len(self.table) - 1, "label ids")
+        raw = read_picture(disparity, SIXTEEN_BITS, "a picture of disparities", size)
+        check_range(disparity, raw, 0, FULL, "disparity")
         return Frame(
             torch.from_numpy(image.copy()).movedim(-1, 0).float() / 255,
             torch.from_numpy(self.table[ids])[None],
@@ -140,7 +148,7 @@ class Npy:
         if not present:
             raise FileNotFoundError(
                 f"{self.folder}: expected a folder label_7 (or label, or label_19) of .npy files, "
-                f"found {disk.listing(self.folder)}"
+                f"found {listing(self.folder)}"
             )
         self.labels = present[0]
         self.folders = ("image", self.labels, "depth")
@@ -156,17 +164,15 @@ class Npy:
         )
         image = read_npy(image_path, (None, None, 3))
         size = image.shape[:2]
-        if image.dtype.kind != "f":
-            raise ValueError(f"{image_path}: expected a float type, found {image.dtype}")
-        disk.check_range(image_path, image, 0.0, 1.0, "values")
-        ids = disk.whole_ids(label_path, read_npy(label_path, size), -1, self.classes - 1)
+        check_range(image_path, image, 0.0, 1.0, kinds="f")
+        ids = whole_ids(label_path, read_npy(label_path, size), -1, self.classes - 1)
         if self.classes == 19:
             ids = np.append(OF_19, -1)[ids]  # -1 is the last
         depth = read_npy(depth_path, (*size, 1))
         low, high = {"scaled": (0, 1), "raw": (0, FULL), "pixels": (-1, LARGEST_PIXELS)}[
             self.encoding
         ]
-        disk.check_range(depth_path, depth, low, high, f"disparity ({self.encoding})")
+        check_range(depth_path, depth, low, high, f"disparity ({self.encoding})")
         channels = np.ascontiguousarray(np.moveaxis(image, -1, 0), dtype=np.float32)
         return Frame(
             torch.from_numpy(channels).clamp(0, 1),
@@ -228,7 +234,7 @@ def sniff_encoding(root: Path) -> Encoding:
         paths += [files[i] for i in disk.spread(len(files), SNIFFED)]
     for path in paths:
         array = read_npy(path, (None, None, 1))
-        disk.check_range(path, array, -1, FULL, "disparity")
+        check_range(path, array, -1, FULL, "disparity")
         most, whole = max(most, float(array.max())), whole and bool((array == array.round()).all())
         middle = len(array) // 2
         below += float(array[middle:].mean() - array[:middle].mean()) if middle else 0.0
@@ -279,7 +285,7 @@ def _pictures(folder: Path, ending: str) -> dict[tuple[str, str], Path]:
     if not found:
         raise FileNotFoundError(
             f"{folder}: expected files such as aachen/aachen_000000_000019{ending}, found "
-            f"{disk.listing(folder)}"
+            f"{listing(folder)}"
         )
     return found
 

@@ -23,7 +23,7 @@ from tqdm import tqdm
 from mtpsl import files
 from mtpsl.data import find_class, nyud_layout, pascal_npy, recognize
 from mtpsl.data.nyud import ARCHIVES, find_layout
-from mtpsl.data.nyud_files import listing
+from mtpsl.data.reading import listing
 from mtpsl.data.sample import Dataset, Sample
 from mtpsl.losses import IGNORE_INDEX
 

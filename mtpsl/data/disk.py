@@ -1,131 +1,19 @@
-"""What readers of files share: every damage becomes one sentence that names the file.
+"""What data sets on disk share, and the reports on them. Nothing here knows one of them."""
 
-Nothing here knows a data set. Errors say what was expected, what was found and what to do.
-"""
-
-import hashlib
-import io
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor
 
 from mtpsl.data.sample import Dataset, Sample
 from mtpsl.tasks import TaskSet
 
-TOLERANCE = 1e-3  # of ranges, for files written in half precision
 SPLITS = ("train", "test")
-MODES = {
-    "RGB": "8-bit color",
-    "L": "8-bit gray",
-    "P": "8-bit palette",
-    "I;16": "16-bit gray",
-    "I": "32-bit gray",
-    "1": "black and white",
-}
-"""Pillow's name of what a pixel of a picture holds -> words for it."""
-
-
-# -------------------------------------------------------------------- files
-
-
-def read_picture(
-    path: Path, modes: Sequence[str], size: tuple[int, int] | None = None
-) -> np.ndarray:
-    """The pixels of a PNG or JPEG file: (H, W), or (H, W, 3) of ``"RGB"``.
-
-    Args:
-        path: Of the file.
-        modes: Keys of ``MODES`` that are accepted.
-        size: Wanted (height, width); None for any.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or of another kind or size.
-    """
-    wanted = " or ".join(MODES[mode] for mode in modes)
-    try:
-        with Image.open(io.BytesIO(path.read_bytes())) as picture:
-            mode, pixels = picture.mode, np.asarray(picture)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: expected a picture, found no such file") from error
-    except Exception as error:  # nor is what Pillow raises
-        raise ValueError(
-            f"{path}: expected a picture ({wanted}), found a damaged file ({error}); copy it again"
-        ) from error
-    if mode not in modes:
-        raise ValueError(
-            f"{path}: expected a picture of {wanted}, found {MODES.get(mode, f'mode {mode}')}; "
-            "use the original file"
-        )
-    if size and pixels.shape[:2] != size:
-        raise ValueError(
-            f"{path}: expected {size[0]} x {size[1]} pixels as its image, "
-            f"found {pixels.shape[0]} x {pixels.shape[1]}; use the files of one download"
-        )
-    return pixels
-
-
-def check_range(path: Path, array: np.ndarray, low: float, high: float, what: str) -> None:
-    """Raises ``ValueError`` unless all numbers of ``what`` lie in [low, high]; NaN does not."""
-    if array.dtype.kind not in "fiu":
-        raise ValueError(f"{path}: expected {what} as numbers, found {array.dtype}")
-    least, most = float(array.min()), float(array.max())  # NaN if any value is
-    if not (low - TOLERANCE <= least and most <= high + TOLERANCE):
-        raise ValueError(
-            f"{path}: expected {what} in [{low:g}, {high:g}], found {least:g} to {most:g}; "
-            "use the original file"
-        )
-
-
-def whole_ids(path: Path, array: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Class ids in [low, high] as int64.
-
-    Raises:
-        ValueError: If one is outside or a fraction.
-    """
-    check_range(path, array, low, high, "class ids")
-    if (array != np.round(array)).any():
-        raise ValueError(f"{path}: expected whole class ids, found fractions")
-    return array.astype(np.int64)
-
-
-def listing(path: Path) -> str:
-    """The first names in a folder, for an error message."""
-    if not path.is_dir():
-        return "no such folder"
-    names = sorted(p.name for p in path.iterdir())
-    return f"{', '.join(names[:6]) or 'an empty folder'}{', ...' if len(names) > 6 else ''}"
-
-
-def fingerprint(root: Path, paths: Iterable[Path]) -> str:
-    """Names and sizes of all files and parts of a few: the same for the same data anywhere.
-
-    Args:
-        root: What ``paths`` lie under; its own place does not count.
-        paths: Of the files, in a fixed order.
-    """
-    digest, paths = hashlib.sha256(), list(paths)
-    sizes = [path.stat().st_size for path in paths]
-    for path, size in zip(paths, sizes, strict=True):
-        digest.update(f"{path.relative_to(root).as_posix()} {size}\n".encode())
-    step = max(1, len(paths) // 64)
-    for path, size in zip(paths[::step], sizes[::step], strict=True):
-        with path.open("rb") as file:
-            digest.update(file.read(4096))
-            file.seek(size // 2)
-            digest.update(file.read(4096))
-    return digest.hexdigest()[:12]
-
-
-# ------------------------------------------------------------------- samples
 
 
 def resize(sample: Sample, tasks: TaskSet, height: int, width: int) -> Sample:

@@ -14,11 +14,11 @@ import torch
 from torch import Tensor
 
 from mtpsl.data import disk
-from mtpsl.data.nyud_files import listing
 from mtpsl.data.nyud_folders import Archive, PngTree
 from mtpsl.data.nyud_layout import CLASSES, Arrays, Layout
 from mtpsl.data.nyud_mat import Labeled
 from mtpsl.data.nyud_npy import NpyTree
+from mtpsl.data.reading import listing
 from mtpsl.data.sample import Sample
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import TaskSet, depth, normals, semseg

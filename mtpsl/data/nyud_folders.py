@@ -25,20 +25,6 @@ from mtpsl.data.nyud_axes import (
     pairs,
     settle_axes,
 )
-from mtpsl.data.nyud_files import (
-    CLASS_IDS,
-    COLOR,
-    SIXTEEN_BITS,
-    check_range,
-    check_shape,
-    fingerprint_files,
-    listing,
-    missing,
-    read_mat,
-    read_npy,
-    read_picture,
-    refusal,
-)
 from mtpsl.data.nyud_layout import (
     FORTY_TO_13,
     LARGEST_DEPTH,
@@ -46,6 +32,21 @@ from mtpsl.data.nyud_layout import (
     Arrays,
     Layout,
     first_below,
+)
+from mtpsl.data.reading import (
+    CLASS_IDS,
+    COLOR,
+    SIXTEEN_BITS,
+    check_range,
+    check_shape,
+    fingerprint,
+    listing,
+    missing,
+    read_mat,
+    read_npy,
+    read_picture,
+    refusal,
+    whole_ids,
 )
 
 PROVING = 8  # images that settle the axes of the normals
@@ -119,7 +120,7 @@ class Folders(Layout):
                 continue  # the other split alone is a data set too
             kinds = next(iter(files.values()))
             groups += [[paths[kind] for paths in files.values()] for kind in kinds]
-        return fingerprint_files("files", self.root, groups)
+        return fingerprint("files", self.root, groups)
 
     def _training(self) -> "Folders":
         """The training images, which decide for both splits; these where there are none."""
@@ -219,10 +220,7 @@ class Archive(Folders):
         else:
             array = read_picture(path, CLASS_IDS, "a picture of class ids")
         check_shape(path, array, (None, None))
-        check_range(path, array, 0, 40, "iu" if path.suffix == ".png" else "fiu")
-        if array.dtype.kind == "f" and (array != np.round(array)).any():
-            raise refusal(path, "whole class ids", "fractions", "use the published file")
-        return FORTY_TO_13[array.astype(np.int64)], str(array.dtype)
+        return FORTY_TO_13[whole_ids(path, array, 0, 40)], str(array.dtype)
 
 
 @final
@@ -294,10 +292,8 @@ class PngTree(Folders):
         ids = array.astype(np.int64)
         ids[ids == 255] = -1
         if path.parent.parent.name == "seg40":
-            check_range(path, ids, -1, 39, "iu")
-            return FORTY_TO_13[ids + 1], str(array.dtype)
-        check_range(path, ids, -1, 12, "iu")
-        return ids, str(array.dtype)
+            return FORTY_TO_13[whole_ids(path, ids, -1, 39) + 1], str(array.dtype)
+        return whole_ids(path, ids, -1, 12), str(array.dtype)
 
 
 def read_depth(path: Path) -> tuple[np.ndarray, str]:
@@ -313,7 +309,7 @@ def read_depth(path: Path) -> tuple[np.ndarray, str]:
     else:
         meters = array = read_npy(path, (None, None))
     check_shape(path, meters, (None, None))
-    check_range(path, meters, 0.0, LARGEST_DEPTH)
+    check_range(path, meters, 0.0, LARGEST_DEPTH, kinds="f")
     return np.ascontiguousarray(meters, dtype=np.float32), str(array.dtype)
 
 
@@ -328,7 +324,7 @@ def read_normals(path: Path) -> tuple[np.ndarray, str]:
     """
     if path.suffix == ".npy":
         array = read_npy(path, (None, None, 3))
-        check_range(path, array, -1.0, 1.0)
+        check_range(path, array, -1.0, 1.0, kinds="f")
         normal = array.astype(np.float32)
         least, most = 0.0, np.inf
     else:

@@ -15,7 +15,6 @@ from typing import Any, final
 import numpy as np
 
 from mtpsl.data.nyud_axes import OURS, Axes, Camera, apply_axes, normals_from_depth
-from mtpsl.data.nyud_files import check_range, fingerprint_files, read_mat, reason, refusal
 from mtpsl.data.nyud_folders import read_normals, settle
 from mtpsl.data.nyud_layout import (
     CLASSES,
@@ -26,6 +25,7 @@ from mtpsl.data.nyud_layout import (
     Layout,
     first_below,
 )
+from mtpsl.data.reading import check_range, fingerprint, read_mat, reason, refusal
 
 FILE, SPLIT_FILE = "nyu_depth_v2_labeled.mat", "splits.mat"
 FORTY_FILE, THIRTEEN_FILE = "classMapping40.mat", "class13Mapping.mat"
@@ -81,7 +81,7 @@ class Labeled(Layout):
         groups = [[self.root / name] for name in names if (self.root / name).is_file()]
         if self.normals is not None:
             groups += [sorted((self.normals / split).glob("*.png")) for split in SPLITS]
-        return fingerprint_files("mat", self.root, groups)
+        return fingerprint("mat", self.root, groups)
 
     def _read(self, split: str, number: int, axes: Axes) -> Arrays:
         with open_hdf5(self.file) as file:
@@ -89,9 +89,9 @@ class Labeled(Layout):
         kinds = {"image": image, "label": label, "depth": meters}
         stored = {name: str(array.dtype) for name, array in kinds.items()}
         where = self.file / f"image {number}"
-        check_range(where, image, 0, 255, "iu")
-        check_range(where, label, 0, len(self.to_13) - 1, "iu")
-        check_range(where, meters, 0.0, LARGEST_DEPTH)
+        check_range(where, image, 0, 255, kinds="iu")
+        check_range(where, label, 0, len(self.to_13) - 1, kinds="iu")
+        check_range(where, meters, 0.0, LARGEST_DEPTH, kinds="f")
         meters = np.ascontiguousarray(meters.T, dtype=np.float32)
         size = meters.shape
         if self.normals is not None:
@@ -129,7 +129,7 @@ class Labeled(Layout):
         count = self.shape[0]
         if not len(numbers) or numbers.dtype.kind not in "iu":
             raise refusal(path, f"whole numbers in {key!r}", f"{len(numbers)} {numbers.dtype}")
-        check_range(path, numbers, 1, count, "iu")
+        check_range(path, numbers, 1, count, kinds="iu")
         if len(np.unique(numbers)) < len(numbers):
             raise refusal(path, f"every image once in {key!r}", "one twice")
         return numbers.astype(np.int64).tolist()
@@ -141,7 +141,7 @@ class Labeled(Layout):
         if not 0 < len(forty) <= MOST_CLASSES or forty.dtype.kind not in "iu":
             found = f"{len(forty)} {forty.dtype}"
             raise refusal(path, f"up to {MOST_CLASSES} whole numbers in 'mapClass'", found)
-        check_range(path, forty, 0, 40, "iu")
+        check_range(path, forty, 0, 40, kinds="iu")
         to_13 = FORTY_TO_13
         path = self.root / THIRTEEN_FILE
         if path.is_file():

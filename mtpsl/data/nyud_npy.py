@@ -8,15 +8,8 @@ is none, normal (H, W, 3) with zeros where there is none; published at 288x384.
 from pathlib import Path
 from typing import final
 
-import numpy as np
-
-from mtpsl.data.nyud_files import (
-    check_range,
-    fingerprint_files,
-    read_npy,
-    refusal,
-)
 from mtpsl.data.nyud_layout import CLASSES, LARGEST_DEPTH, SPLITS, Arrays, Layout, first_below
+from mtpsl.data.reading import check_range, fingerprint, read_npy, refusal, whole_ids
 
 FOLDERS = ("image", "label", "depth", "normal")
 
@@ -47,22 +40,22 @@ class NpyTree(Layout):
         path = {folder: self.folder / folder / f"{index}.npy" for folder in FOLDERS}
         image = read_npy(path["image"], (None, None, 3))
         size = image.shape[:2]
-        check_range(path["image"], image, 0.0, 1.0)
+        check_range(path["image"], image, 0.0, 1.0, kinds="f")
         label = read_npy(path["label"], size)
-        check_range(path["label"], label, -1, len(CLASSES) - 1, "fiu")
-        if (label != np.round(label)).any():
-            raise refusal(path["label"], "whole class ids", "fractions", "resize to the nearest")
+        ids = whole_ids(path["label"], label, -1, len(CLASSES) - 1)
         meters = read_npy(path["depth"], (*size, 1))
-        check_range(path["depth"], meters, 0.0, LARGEST_DEPTH)
+        check_range(path["depth"], meters, 0.0, LARGEST_DEPTH, kinds="f")
         normal = read_npy(path["normal"], (*size, 3))
-        check_range(path["normal"], normal, -1.0, 1.0)
+        check_range(path["normal"], normal, -1.0, 1.0, kinds="f")
         arrays = dict(zip(FOLDERS, (image, label, meters, normal), strict=True))
         stored = {folder: str(array.dtype) for folder, array in arrays.items()}
-        return Arrays(image, label.astype(np.int64), meters[..., 0], normal, stored)
+        return Arrays(image, ids, meters[..., 0], normal, stored)
 
     @property
     def version(self) -> str:
-        return fingerprint(self.root)
+        folders = [self.root / split / folder for split in SPLITS.values() for folder in FOLDERS]
+        groups = [[f / name for name in sorted(p.name for p in f.glob("*.npy"))] for f in folders]
+        return fingerprint("npy", self.root, groups)
 
 
 def count_images(folder: Path) -> int:
@@ -92,13 +85,6 @@ def count_images(folder: Path) -> int:
     if len(set(counts.values())) > 1 or not counts["image"]:
         raise refusal(folder, "as many files in each folder", str(counts), "copy what is missing")
     return counts["image"]
-
-
-def fingerprint(root: Path) -> str:
-    """Of all files of the tree; see ``fingerprint_files``."""
-    folders = [root / split / folder for split in SPLITS.values() for folder in FOLDERS]
-    groups = [[f / name for name in sorted(p.name for p in f.glob("*.npy"))] for f in folders]
-    return fingerprint_files("npy", root, groups)
 
 
 def _is_number(stem: str) -> bool:

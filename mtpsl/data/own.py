@@ -32,9 +32,9 @@ from torch import Tensor
 from mtpsl import files, tasks
 from mtpsl.batch import Batch
 from mtpsl.data import disk, own_files
-from mtpsl.data.nyud_files import refusal
 from mtpsl.data.own_files import IMAGES, LABELS
 from mtpsl.data.own_toml import DESCRIPTION, OPTIONS, nearest_name, read_description, to_axes
+from mtpsl.data.reading import listing, refusal
 from mtpsl.data.sample import Sample
 from mtpsl.tasks import Task, TaskSet
 
@@ -140,7 +140,7 @@ def find_root(path: str | Path) -> Path:
     """
     root = Path(path)
     if not (root / DESCRIPTION).is_file():
-        raise FileNotFoundError(f"{root}: expected {DESCRIPTION}, found {disk.listing(root)}")
+        raise FileNotFoundError(f"{root}: expected {DESCRIPTION}, found {listing(root)}")
     return root
 
 
@@ -200,7 +200,7 @@ def read_names(root: Path, split: str, tasks: Sequence[str]) -> dict[str, Paths]
     if not (folder / IMAGE).is_dir():
         raise FileNotFoundError(
             f"{folder / IMAGE}: expected a folder of photographs, found "
-            f"{disk.listing(folder)} in {folder}; make it"
+            f"{listing(folder)} in {folder}; make it"
         )
     known = (IMAGE, *tasks)
     for path in sorted(folder.iterdir()):

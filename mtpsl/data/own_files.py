@@ -11,28 +11,15 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 from torch import Tensor
 
 from mtpsl.data.nyud_axes import Axes, apply_axes
-from mtpsl.data.nyud_files import MOST_PIXELS, read_npy, reason, refusal
+from mtpsl.data.reading import CLASS_IDS, SIXTEEN_BITS, check_size, open_picture, read_npy, refusal
 from mtpsl.losses import IGNORE_INDEX
 
 IMAGES = (".png", ".jpg", ".jpeg")
 LABELS = (".png", ".npy")
 TRANSPARENT = ("RGBA", "LA", "PA")
-KINDS = {
-    "1": "black and white",
-    "L": "8-bit gray",
-    "P": "8-bit palette",
-    "RGB": "8-bit color",
-    "RGBA": "8-bit color with transparency",
-    "I;16": "16-bit gray",
-    "I;16B": "16-bit gray",
-    "I": "32-bit gray",
-}
-"""Pillow's name of what a pixel holds -> words for it."""
-
 UNPRINTABLE = ("Cc", "Cs")  # line breaks and the like, and bytes that are no text
 NO, UNKNOWN, YES = 0, 128, 255  # of a picture that says yes or no
 MOST_METERS = 1000.0  # beyond, a depth was not written in meters
@@ -99,7 +86,7 @@ def read_photo(path: Path) -> np.ndarray:
         ValueError: If it is damaged, of another kind, or transparent somewhere.
     """
     expected, accepted = "a picture of 8 bits, color or gray", ("RGB", "L", "P", "1", *TRANSPARENT)
-    picture = _open(path, accepted, expected, "save it as 8-bit RGB")
+    picture = open_picture(path, accepted, expected, remedy="save it as 8-bit RGB", upright=True)
     if picture.mode in TRANSPARENT or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         if picture.getchannel("A").getextrema()[0] < 255:
@@ -108,38 +95,11 @@ def read_photo(path: Path) -> np.ndarray:
     return np.array(picture.convert("RGB"))
 
 
-def _open(path: Path, modes: Sequence[str], expected: str, remedy: str) -> Image.Image:
-    """A picture in memory, upright.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or of another kind.
-    """
-    try:
-        with Image.open(path) as picture:
-            mode, pixels = picture.mode, picture.width * picture.height
-            if mode in modes and pixels <= MOST_PIXELS:
-                return ImageOps.exif_transpose(picture).copy()
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: expected {expected}, found no such file") from error
-    except Exception as error:  # what damaged bytes make Pillow raise is no fixed set
-        found = f"a damaged file ({reason(error)})"
-        raise refusal(path, expected, found, "copy it again") from error
-    found = KINDS.get(mode, f"the kind {mode}") if mode not in modes else f"{pixels} pixels"
-    raise refusal(path, expected, found, remedy if mode not in modes else "make it smaller")
-
-
 def _label_picture(
     path: Path, modes: Sequence[str], size: tuple[int, int], expected: str, remedy: str
 ) -> np.ndarray:
-    pixels = np.array(_open(path, modes, expected, remedy))
-    if pixels.shape[:2] != size:
-        raise refusal(
-            path,
-            f"{size[0]} x {size[1]} pixels as its image",
-            f"{pixels.shape[0]} x {pixels.shape[1]}",
-            "resize both alike, labels to the nearest pixel",
-        )
+    pixels = np.array(open_picture(path, modes, expected, remedy=remedy, upright=True))
+    check_size(path, pixels, size, "resize both alike, labels to the nearest pixel")
     return pixels
 
 
@@ -160,7 +120,7 @@ def read_classes(path: Path, size: tuple[int, int], classes: int) -> Tensor:
             raise refusal(path, f"{expected}, of an integer type", str(ids.dtype), "convert it")
     else:
         remedy = "write ids, not colors, as 8-bit gray"
-        ids = _label_picture(path, ("L", "P"), size, f"{expected}, as 8-bit gray", remedy)
+        ids = _label_picture(path, CLASS_IDS, size, f"{expected}, as 8-bit gray", remedy)
     wrong = (ids < 0) | ((ids >= classes) & (ids != IGNORE_INDEX))
     if wrong.any():
         found = str(ids[wrong].max())
@@ -192,8 +152,7 @@ def read_depth(path: Path, size: tuple[int, int], scale: float, inverse: bool) -
             )
     else:
         remedy = "write 16 bits, or a .npy file"
-        modes = ("I;16", "I;16B", "I")
-        values = _label_picture(path, modes, size, "depth as 16-bit gray", remedy) * scale
+        values = _label_picture(path, SIXTEEN_BITS, size, "depth as 16-bit gray", remedy) * scale
     if not np.isfinite(values).all():
         found = "NaN" if np.isnan(values).any() else "infinity"
         raise refusal(path, expected, found, "write 0 there")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mtpsl.data.nyud_axes import Axes
-from mtpsl.data.nyud_files import reason, refusal
+from mtpsl.data.reading import reason, refusal
 from mtpsl.losses import IGNORE_INDEX
 
 DESCRIPTION = "mtpsl.toml"

@@ -25,6 +25,7 @@ from torch import Tensor
 from mtpsl.data import disk, pascal_files
 from mtpsl.data.embedded import people21
 from mtpsl.data.pascal_npy import SPLITS, NpyTree
+from mtpsl.data.reading import fingerprint, listing, read_picture
 from mtpsl.data.sample import Sample
 from mtpsl.losses import IGNORE_INDEX
 
@@ -141,7 +142,7 @@ class Archive:
 
     def read(self, split: str, index: int) -> Sample:
         path = {folder: self.path(folder, split, index) for folder in FOLDERS}
-        pixels = disk.read_picture(path["JPEGImages"], ("RGB",))
+        pixels = read_picture(path["JPEGImages"], ("RGB",))
         size = pixels.shape[:2]
         contexts = pascal_files.read_contexts(path["pascal-context/trainval"], size)
         targets = {
@@ -199,7 +200,7 @@ def find_root(path: str | Path) -> Path:
             return root
     raise FileNotFoundError(
         f"{path}: expected PASCAL_MT with JPEGImages and ImageSets/Context, or .npy files with "
-        f"train/semseg and train/human_parts, found {disk.listing(path)}"
+        f"train/semseg and train/human_parts, found {listing(path)}"
     )
 
 
@@ -261,7 +262,7 @@ def version(root: Path, ids: dict[str, list[str]], semseg: dict[str, Path]) -> s
     everyone = [i for split in SPLITS for i in ids[split]]
     files += [semseg[i] for i in everyone]
     files += [root / f / f"{i}{ending}" for f, ending in FOLDERS.items() for i in everyone]
-    return f"pascal-mt-{disk.fingerprint(root, files)}"
+    return fingerprint("pascal-mt", root, [files])
 
 
 def _names(folder: Path) -> set[str]:

@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtpsl.data import disk
 from mtpsl.data.embedded.people21_labels import changes, thin
 from mtpsl.data.matfile import Value, read_variables
+from mtpsl.data.reading import CLASS_IDS, read_picture, whole_ids
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import HUMAN_PARTS
 
@@ -81,7 +81,7 @@ def read_ids(path: Path) -> list[str]:
 
 def read_semseg(path: Path, size: tuple[int, int]) -> Tensor:
     """(1, H, W) int64: 0 to 20, ``IGNORE_INDEX`` where void."""
-    ids = disk.read_picture(path, ("L", "P"), size)
+    ids = read_picture(path, CLASS_IDS, "a label picture", size)
     wrong = ids[(ids > 20) & (ids != IGNORE_INDEX)]
     if wrong.size:
         raise ValueError(
@@ -93,7 +93,7 @@ def read_semseg(path: Path, size: tuple[int, int]) -> Tensor:
 
 def read_saliency(path: Path) -> Tensor:
     """(1, H, W) float32: 1 where the map, 0 to 255, is above half of its range; else 0."""
-    gray = disk.read_picture(path, ("L",))
+    gray = read_picture(path, ("L",))
     return torch.from_numpy((gray / 255 > 0.5).astype(np.float32))[None]
 
 
@@ -107,7 +107,7 @@ def read_contexts(path: Path, size: tuple[int, int]) -> Tensor:
             f"{path}: expected LabelMap of {size[0]} x {size[1]} as its image, found "
             f"{' x '.join(map(str, array.shape))}; use the files of one download"
         )
-    return torch.from_numpy(disk.whole_ids(path, array, 0, CONTEXTS))
+    return torch.from_numpy(whole_ids(path, array, 0, CONTEXTS))
 
 
 def edges_of(contexts: Tensor) -> Tensor:
@@ -123,7 +123,7 @@ def read_normals(path: Path, contexts: Tensor) -> Tensor:
     Raises:
         ValueError: If the picture is damaged or most of its vectors have no direction.
     """
-    pixels = disk.read_picture(path, ("RGB",), tuple(contexts.shape))
+    pixels = read_picture(path, ("RGB",), "a picture of normals", tuple(contexts.shape))
     normals = torch.from_numpy(pixels.copy()).movedim(-1, 0).float() * (2 / 255) - 1
     length = normals.square().sum(dim=0, keepdim=True).sqrt()
     if float(length.median()) < SHORTEST or float(length.median()) > 2 - SHORTEST:

@@ -20,8 +20,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtpsl.data import disk, pascal_files
-from mtpsl.data.nyud_files import read_npy
+from mtpsl.data import pascal_files
+from mtpsl.data.reading import check_range, fingerprint, read_npy, whole_ids
 from mtpsl.data.sample import Sample
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import HUMAN_PARTS
@@ -68,7 +68,7 @@ class NpyTree:
             )
         self.people = {s: read_people(root / SPLITS[s] / PEOPLE, self.ids[s]) for s in SPLITS}
         paths = [path for split in SPLITS for path in self._files(split)]
-        self.version = f"npy-{disk.fingerprint(root, paths)}"
+        self.version = fingerprint("npy", root, [paths])
 
     @classmethod
     def is_at(cls, root: Path) -> bool:
@@ -168,7 +168,7 @@ def check_names(folder: Path, names: Sequence[str]) -> None:
 
 def read_ids(path: Path, size: tuple[int, int], classes: int) -> Tensor:
     """(1, H, W) int64 below ``classes``, or ``IGNORE_INDEX``."""
-    ids = disk.whole_ids(path, read_npy(path, size), 0, IGNORE_INDEX)
+    ids = whole_ids(path, read_npy(path, size), 0, IGNORE_INDEX)
     wrong = ids[(ids >= classes) & (ids != IGNORE_INDEX)]
     if wrong.size:
         raise ValueError(
@@ -180,13 +180,13 @@ def read_ids(path: Path, size: tuple[int, int], classes: int) -> Tensor:
 
 def read_binary(path: Path, size: tuple[int, int]) -> Tensor:
     """(1, H, W) float32 of 0 and 1."""
-    return torch.from_numpy(disk.whole_ids(path, read_npy(path, size), 0, 1))[None].float()
+    return torch.from_numpy(whole_ids(path, read_npy(path, size), 0, 1))[None].float()
 
 
 def read_normals(path: Path, size: tuple[int, int]) -> Tensor:
     """(3, H, W) float32 unit normals, NaN where there are zeros."""
     array = read_npy(path, (*size, 3))
-    disk.check_range(path, array, -1.0, 1.0, "components")
+    check_range(path, array, -1.0, 1.0, "components")
     normals = torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, -1, 0), dtype=np.float32))
     length = normals.square().sum(dim=0, keepdim=True).sqrt()
     odd = (length > 0) & ((length - 1).abs() > UNIT)

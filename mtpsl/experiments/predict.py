@@ -28,6 +28,7 @@ from mtpsl.data import disk
 from mtpsl.data.own_files import IMAGES, read_photo, unfit
 from mtpsl.data.own_toml import MILLIMETERS, SIXTEEN_BITS
 from mtpsl.data.own_write import MOST_STEPS, write_array, write_picture
+from mtpsl.data.reading import listing
 from mtpsl.data.sample import Sample
 from mtpsl.experiments.spec import Experiment
 from mtpsl.experiments.train import EVAL_BATCH, bind_data, load_method
@@ -70,7 +71,7 @@ def predict(
     pictures, out = Path(pictures), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(
-            f"{out}: expected a new or empty folder, found {disk.listing(out)}; name another one"
+            f"{out}: expected a new or empty folder, found {listing(out)}; name another one"
         )
     named, problems = find_pictures(pictures)
     method = load_method(experiment, store, device)
@@ -116,7 +117,7 @@ def find_run(run: Experiment | str, store: RunStore) -> Experiment:
     if record is None:
         raise FileNotFoundError(
             f"run {run}: expected a finished run in {store.root}, found "
-            f"{disk.listing(store.root)}; name one by the key of its folder"
+            f"{listing(store.root)}; name one by the key of its folder"
         )
     return Experiment.from_dict(record.experiment)
 
@@ -149,7 +150,7 @@ def find_pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
         named[name] = path
     if not named:
         raise ValueError(
-            f"{folder}: expected pictures ({', '.join(IMAGES)}), found {disk.listing(folder)}; "
+            f"{folder}: expected pictures ({', '.join(IMAGES)}), found {listing(folder)}; "
             "name another folder"
         )
     return named, problems

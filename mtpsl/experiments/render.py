@@ -11,7 +11,7 @@ import math
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -42,7 +42,7 @@ class Line:
     means: tuple[float, ...]  # one per column of the table
     stds: tuple[float, ...]  # sample standard deviation over seeds; NaN below two
     n: int  # seeds; 0 for the paper's line
-    status: str
+    status: str  # of the row, in its first line alone
 
     def cells(self, table: Table) -> list[str]:
         return [
@@ -52,7 +52,10 @@ class Line:
 
 
 def table_lines(table: Table, recorded: Results | None, computed: Results | None) -> list[Line]:
-    """The printed line of every row, each followed by the measured lines there are."""
+    """The printed line of every row, each followed by the measured lines there are.
+
+    A row that no paper prints has measured lines alone, or one empty line without a source.
+    """
     lines = []
     for row in table.rows:
         nothing = (math.nan,) * len(table.columns)
@@ -63,8 +66,12 @@ def table_lines(table: Table, recorded: Results | None, computed: Results | None
         ]
         status = _status(row, recorded, measured)
         printed = row.printed or nothing
-        lines.append(Line(row=row, source=PAPER, means=printed, stds=nothing, n=0, status=status))
-        lines += measured
+        source = "" if all(map(math.isnan, printed)) else PAPER
+        if source or not measured:
+            first = Line(row=row, source=source, means=printed, stds=nothing, n=0, status=status)
+            lines += [first, *measured]
+        else:
+            lines += [replace(measured[0], status=status), *measured[1:]]
     return lines
 
 
@@ -120,7 +127,7 @@ def render_markdown(table: Table, recorded: Results | None, computed: Results | 
     head = ["Setting", "Method", "", *(_label(c) for c in table.columns), "n", "Status"]
     body = []
     for line in table_lines(table, recorded, computed):
-        names = [line.row.group, line.row.label] if line.source == PAPER else ["", ""]
+        names = [line.row.group, line.row.label] if line.status else ["", ""]
         body.append([*names, line.source, *line.cells(table), _count(line), line.status])
     parts = [
         f"## {_title(table)}",
@@ -144,14 +151,17 @@ def render_html(table: Table, recorded: Results | None, computed: Results | None
         columns=_levels(head, ["", ""]),
     )
     # A line above every method, and its printed numbers stand back behind the measured ones.
-    paper = [
+    styles = [
         {"selector": f"tbody tr:nth-child({i}) {cells}", "props": props}
         for i, line in enumerate(lines, start=1)
-        if line.source == PAPER
-        for cells, props in (("> *", "border-top: 1px solid"), ("> td", "opacity: 0.7"))
+        for there, cells, props in (
+            (line.status, "> *", "border-top: 1px solid"),
+            (line.source == PAPER, "> td", "opacity: 0.7"),
+        )
+        if there
     ]
     parts = [
-        _styled(frame, f"{table.paper}-{table.name}", _title(table), [*_NUMBERS, *paper]),
+        _styled(frame, f"{table.paper}-{table.name}", _title(table), [*_NUMBERS, *styles]),
         *(f"<p>{html.escape(sentence)}</p>" for sentence in stamp(table, recorded, computed)),
     ]
     if table.claims:
@@ -247,11 +257,13 @@ def summary(table: Table, recorded: Results | None, computed: Results | None) ->
 
 def _ledger(table: Table, recorded: Results | None, computed: Results | None) -> list[list[str]]:
     """Head and body of the ledger: what each source says about each claim."""
-    body = [["Claim", "Column", PAPER, RECORDED, COMPUTED]]
-    for claim in table.claims:
-        said = _verdict(claim, decide_printed(claim, table), printed=True)
+    printed = [decide_printed(claim, table) for claim in table.claims]
+    on_paper = any(verdict.status != "not run" for verdict in printed)
+    body = [["Claim", "Column", *([PAPER] if on_paper else []), RECORDED, COMPUTED]]
+    for claim, verdict in zip(table.claims, printed, strict=True):
+        said = [_verdict(claim, verdict, printed=True)] if on_paper else []
         found = [_verdict(claim, decide(claim, table, results)) for results in (recorded, computed)]
-        body.append([claim.text, _label(claim.column), said, *found])
+        body.append([claim.text, _label(claim.column), *said, *found])
     return body
 
 

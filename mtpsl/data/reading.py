@@ -1,16 +1,34 @@
-"""Reading single files of a data set; every refusal is one sentence that names the file."""
+"""Reading single files; every refusal is one sentence that names the file.
+
+It says what was expected, what was found and what to do. Nothing here knows a data set.
+"""
 
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
 from mtpsl.data.matfile import read_variables
 
 TOLERANCE = 1e-3  # of ranges, for files written in half precision
 MOST_PIXELS = 1 << 26  # of a picture; more is a damaged header
+LOOKED_INTO = 64  # files of a data set, for its fingerprint
+KINDS = {
+    "1": "black and white",
+    "L": "8-bit gray",
+    "LA": "8-bit gray with transparency",
+    "P": "8-bit palette",
+    "PA": "8-bit palette with transparency",
+    "RGB": "8-bit color",
+    "RGBA": "8-bit color with transparency",
+    "I;16": "16-bit gray",
+    "I;16B": "16-bit gray",
+    "I": "32-bit gray",
+}
+"""Pillow's name of what a pixel of a picture holds -> words for it."""
+
 COLOR = ("RGB", "RGBA", "L", "P")
 CLASS_IDS = ("L", "P")
 SIXTEEN_BITS = ("I;16", "I;16B", "I")
@@ -76,32 +94,77 @@ def read_mat(path: Path, key: str) -> np.ndarray:
     return value
 
 
-def read_picture(path: Path, modes: Sequence[str], what: str) -> np.ndarray:
-    """A picture: (H, W, 3) uint8 where ``modes`` is ``COLOR``, otherwise (H, W) as stored.
+def open_picture(
+    path: Path,
+    modes: Sequence[str],
+    expected: str,
+    *,
+    remedy: str = "use the original file",
+    upright: bool = False,
+) -> Image.Image:
+    """A PNG or JPEG file in memory.
 
     Args:
-        path: PNG or JPEG.
-        modes: The pixel types allowed, in Pillow's names.
-        what: What the picture shows, for the error.
+        path: Of the file.
+        modes: Keys of ``KINDS`` that are accepted.
+        expected: What it shows and of which kind it is, for the error.
+        remedy: What to do about one of another kind.
+        upright: Turn it as its camera noted.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or of another type.
+        ValueError: If it is damaged, of another kind or enormous.
     """
-    color = "RGB" in modes
     try:
         with Image.open(path) as picture:
             mode, pixels = picture.mode, picture.width * picture.height
-            fits = mode in modes and pixels <= MOST_PIXELS
-            array = np.array(picture.convert("RGB") if color else picture) if fits else None
+            if mode in modes and pixels <= MOST_PIXELS:
+                return (ImageOps.exif_transpose(picture) if upright else picture).copy()
     except FileNotFoundError as error:
-        raise missing(path, what) from error
-    except Exception as error:  # as for NumPy
-        raise refusal(path, what, f"a damaged picture ({reason(error)})") from error
-    if array is None:
-        found = f"{pixels} pixels of type {mode}"
-        raise refusal(path, f"{what} of type {' or '.join(modes)}", found, "use the published file")
-    return array
+        raise missing(path, expected) from error
+    except Exception as error:  # what damaged bytes make Pillow raise is no fixed set
+        raise refusal(path, expected, f"a damaged file ({reason(error)})") from error
+    if mode in modes:
+        raise refusal(path, expected, f"{pixels} pixels", "make it smaller")
+    raise refusal(path, expected, KINDS.get(mode, f"the kind {mode}"), remedy)
+
+
+def read_picture(
+    path: Path,
+    modes: Sequence[str],
+    expected: str = "a picture",
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Pixels: (H, W, 3) uint8 where ``modes`` have ``"RGB"``, otherwise (H, W) as stored.
+
+    Args:
+        path: PNG or JPEG.
+        modes: Keys of ``KINDS`` that are accepted.
+        expected: What the picture shows, for the error.
+        size: The (height, width) that it must have; None for any.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or of another kind or size.
+    """
+    kinds = " or ".join(dict.fromkeys(KINDS[mode] for mode in modes))
+    picture = open_picture(path, modes, f"{expected} ({kinds})")
+    pixels = np.array(picture.convert("RGB") if "RGB" in modes else picture)
+    if size:
+        check_size(path, pixels, size)
+    return pixels
+
+
+def check_size(
+    path: Path,
+    pixels: np.ndarray,
+    size: tuple[int, int],
+    remedy: str = "use the files of one download",
+) -> None:
+    """Raises ValueError unless a picture, (H, W) or (H, W, 3), is of its image's size."""
+    if pixels.shape[:2] != size:
+        found = f"{pixels.shape[0]} x {pixels.shape[1]}"
+        raise refusal(path, f"{size[0]} x {size[1]} pixels as its image", found, remedy)
 
 
 def check_shape(path: Path, array: np.ndarray, shape: Sequence[int | None]) -> None:
@@ -115,7 +178,14 @@ def check_shape(path: Path, array: np.ndarray, shape: Sequence[int | None]) -> N
         raise refusal(path, f"the shape {wanted}", found, "use files made together")
 
 
-def check_range(path: Path, array: np.ndarray, low: float, high: float, kinds: str = "f") -> None:
+def check_range(
+    path: Path,
+    array: np.ndarray,
+    low: float,
+    high: float,
+    what: str = "values",
+    kinds: str = "fiu",
+) -> None:
     """Raises ValueError unless all values are in [low, high], so finite, and of such a type.
 
     Args:
@@ -123,34 +193,48 @@ def check_range(path: Path, array: np.ndarray, low: float, high: float, kinds: s
         array: Not empty.
         low: Least allowed value.
         high: Largest allowed value.
+        what: What the values are, for the error.
         kinds: NumPy's letters of the types allowed: ``"f"`` floats, ``"iu"`` integers.
     """
     words = {"f": "a float type", "iu": "an integer type", "fiu": "an integer or float type"}
     if array.dtype.kind not in kinds:
-        raise refusal(path, words[kinds], str(array.dtype), "convert it")
+        raise refusal(path, f"{what} of {words[kinds]}", str(array.dtype), "convert it")
     least, most = float(array.min()), float(array.max())  # NaN if any value is
     if not (low - TOLERANCE <= least and most <= high + TOLERANCE):
         found = f"{least:g} to {most:g}"
-        raise refusal(path, f"values in [{low:g}, {high:g}]", found, "convert its unit or classes")
+        remedy = "use the original file, or convert its unit or classes"
+        raise refusal(path, f"{what} in [{low:g}, {high:g}]", found, remedy)
 
 
-def fingerprint_files(kind: str, root: Path, groups: Iterable[Sequence[Path]]) -> str:
+def whole_ids(path: Path, array: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Class ids in [low, high] as int64.
+
+    Raises:
+        ValueError: If one is outside or a fraction.
+    """
+    check_range(path, array, low, high, "class ids")
+    if (array != np.round(array)).any():
+        raise refusal(path, "whole class ids", "fractions", "resize to the nearest pixel")
+    return array.astype(np.int64)
+
+
+def fingerprint(kind: str, root: Path, groups: Iterable[Sequence[Path]]) -> str:
     """Names and sizes of all files and parts of a few: the same for the same data anywhere.
 
     Args:
         kind: Goes before the 12 hex digits.
-        root: Names are relative to it.
-        groups: Files of a kind each, in order; eight or so of each are looked into.
+        root: What the files lie under; its own place does not count.
+        groups: Files of a kind each, in a fixed order.
 
     Raises:
         ValueError: If one is no file.
     """
-    digest = hashlib.sha256()
+    digest, groups = hashlib.sha256(), [list(paths) for paths in groups]
     for paths in groups:
         for path in paths:
             name = path.relative_to(root).as_posix()
             digest.update(f"{name} {_size(path)}\n".encode())
-        for path in paths[:: max(1, len(paths) // 8)]:
+        for path in paths[:: max(1, len(groups) * len(paths) // LOOKED_INTO)]:
             with path.open("rb") as file:
                 digest.update(file.read(4096))
                 file.seek(_size(path) // 2)
