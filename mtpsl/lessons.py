@@ -6,7 +6,7 @@ what the notebook has just computed.
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from mtpsl.experiments.render import COMPUTED, PAPER, RECORDED
 from mtpsl.experiments.results import Results, decide, decide_printed, load_recorded
 from mtpsl.experiments.run import run_table
 from mtpsl.experiments.spec import Table
+from mtpsl.methods import Method
 from mtpsl.metrics import COLUMNS
 from mtpsl.plots.files import footer, load_arrays
 from mtpsl.plots.make import DRAW, Made, make_figure
@@ -180,3 +181,72 @@ def _typical(task: Task, batches: Sequence[Batch]) -> Tensor:
             return torch.nn.functional.normalize(values.mean(0), dim=0)
         case "binary":
             return values.mean(0).logit(eps=1e-6)
+
+
+# ------------------------------------------------------------------ training
+
+
+def pulls(method: Method, batches: Sequence[tuple[Batch, ...]]) -> dict[str, float]:
+    """How hard each term of the loss pulls on the backbone that all tasks share.
+
+    Args:
+        method: Has a ``net`` with a ``backbone``; left as it is but for BatchNorm's statistics.
+        batches: Of a ``TrainLoader``; the lengths are their mean.
+
+    Returns:
+        The length of the gradient of ``"labels"``, the tasks' own terms together, then of each
+        other term, all with their weights.
+    """
+    shared = list(method.net.backbone.parameters())
+    training, lengths = method.training, Counter[str]()
+    method.train()
+    for views in batches:
+        terms = method.training_step(*views, progress=1.0)
+        own = [terms.pop(name) for name in method.tasks.names]
+        for name, term in {"labels": torch.stack(own).sum(), **terms}.items():
+            lengths[name] += _pull(term, shared) / len(batches)
+    method.train(training)
+    return dict(lengths)
+
+
+def _pull(term: Tensor, shared: Sequence[Tensor]) -> float:
+    if not term.requires_grad:  # nothing in this batch that it compares
+        return 0.0
+    found = torch.autograd.grad(term, shared, retain_graph=True, allow_unused=True)
+    return float(sum(g.double().square().sum() for g in found if g is not None)) ** 0.5
+
+
+def adam_steps(
+    method: Method, batches: Iterable[tuple[Batch, ...]], *, lr: float, total: int
+) -> dict[str, list[float]]:
+    """Trains with Adam at a constant rate and watches the backbone that all tasks share.
+
+    Args:
+        method: Is trained.
+        batches: One step each.
+        lr: Adam's learning rate.
+        total: Steps of the training that these are the beginning of.
+
+    Returns:
+        A number a step: the length of the ``gradient``; the length that Adam remembers, of the
+        root of its bias-corrected second moments, as ``remembered``; and how far weights moved,
+        root mean square in units of ``lr``, as ``moved``.
+    """
+    shared = list(method.net.backbone.parameters())
+    optimizer = torch.optim.Adam(method.param_groups(lr), lr=lr)
+    found: dict[str, list[float]] = {"gradient": [], "remembered": [], "moved": []}
+    method.train()
+    for step, views in enumerate(batches):
+        before = [p.detach().clone() for p in shared]
+        optimizer.zero_grad(set_to_none=True)
+        terms = method.training_step(*views, progress=step / total)
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+        used = [p for p in shared if p.grad is not None]
+        beta = optimizer.param_groups[0]["betas"][1]
+        second = sum(float(optimizer.state[p]["exp_avg_sq"].sum()) for p in used)
+        moved = [(p.detach() - b).square().mean() for p, b in zip(shared, before, strict=True)]
+        found["gradient"].append(sum(float(p.grad.square().sum()) for p in used) ** 0.5)
+        found["remembered"].append((second / (1 - beta ** (step + 1))) ** 0.5)
+        found["moved"].append(float(torch.stack(moved).mean()) ** 0.5 / lr)
+    return found

@@ -193,6 +193,22 @@ def test_feature_supervision_is_zero_for_the_teacher_itself_and_weighs_by_confid
     torch.testing.assert_close(method.training_step(moved, progress=0.0)["depth_feature"], expected)
 
 
+def test_features_beyond_a_turned_image_teach_nothing():
+    """There, warping fills features and their confidence with zeros, labeled task or not."""
+    method = build(pseudo_features=True).eval()
+    batch = one_label_batch()
+    found = method.discover(batch.images, {})
+    inside = torch.ones_like(found.confidence["depth"])
+    inside[..., 0] = 0
+    features = {n: (f + 1) * inside for n, f in found.features.items()}
+    confidence = {n: c * inside for n, c in found.confidence.items()}
+    turned = Discovered(found.targets, found.valid, features, confidence)
+    terms = method.training_step(replace(batch, discovered=turned), progress=0.0)
+    labeled = batch.labeled["depth"].view(-1, 1, 1, 1)
+    weight = torch.where(labeled, inside, confidence["depth"])  # squared distance 1, or not read
+    torch.testing.assert_close(terms["depth_feature"], weight.mean() / 3)
+
+
 def test_pseudo_labels_follow_threshold_and_bins():
     method = build().eval()
     images = one_label_batch().images

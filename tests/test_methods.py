@@ -28,8 +28,9 @@ from properties import (
 )
 from torch import Tensor, nn
 
-from mtpsl.batch import Batch
+from mtpsl.batch import Batch, Discovered
 from mtpsl.methods import METHODS, Method, Teacher, Terms, build_method
+from mtpsl.tasks import TaskSet, normals
 
 # Methods that learn from a teacher, with the arguments that make them do so.
 STUDENTS: dict[str, dict[str, Any]] = {
@@ -247,3 +248,13 @@ def test_state_outside_the_weights_is_found() -> None:
     method.prepare([broken_batch()])
     with pytest.raises(AssertionError, match="weights do not decide"):
         assert_weights_say_everything(method, lambda: Broken(""), broken_batch())
+
+
+def test_a_naive_pseudo_label_weighs_like_a_label() -> None:
+    tasks = TaskSet((normals("l1", weight=10),))
+    torch.manual_seed(0)
+    method = build_method("supervised", tasks, "segnet", 0.125, {"pseudo_labels": True}).eval()
+    batch = random_batch(tasks, labeled={"normals": torch.ones(4, dtype=torch.bool)})
+    same = Discovered(batch.targets, {"normals": batch.mask("normals")}, {}, {})
+    terms = method.training_step(replace(batch, discovered=same), progress=0.0)
+    torch.testing.assert_close(terms["normals_pseudo"], terms["normals"])

@@ -144,6 +144,16 @@ def test_entries_of_a_removed_row_are_stale():
     assert found.stale("Gone") == "the table has no such row any more"
 
 
+def test_label_splits_beside_the_data_make_no_entry_stale():
+    values = recorded()
+    for entry in values["entries"]:
+        ran = Experiment.from_dict(entry["experiments"][0]).replace(
+            dataset="nyud", data_version="npy-0", label_args={"file": "0123456789ab"}
+        )
+        entry["experiments"], entry["keys"] = [ran.to_dict()], [ran.key]
+    assert len(parse_results(values, SMALL).current()) == 6
+
+
 def test_data_are_those_of_the_entry_unless_bound():
     """A table does not say on which data it ran; ``bind`` asks for today's."""
     values = recorded()
@@ -210,6 +220,30 @@ def test_a_row_that_no_paper_prints_has_no_line_of_the_paper():
     assert "| Claim | Column | recorded | computed now |" in text
     (row,) = [line for line in text if line.startswith("| <MTL>")]
     assert row.startswith("| <MTL> | recorded | 20.00 ± 7.00 |")
+
+
+def test_a_gain_over_fewer_seeds_than_the_row_has_says_so():
+    found = results({"STL": MEASURED["STL"][:1], "MTL": MEASURED["MTL"]})
+    (line,) = [line for line in table_lines(SMALL, found, None) if line.n == 3]
+    assert line.cells(SMALL)[0] == "20.00 ± 7.00"
+    assert line.cells(SMALL)[2] == "25.00 (n = 1)"
+    cells = list(csv.DictReader(io.StringIO(render_csv(SMALL, found, None))))
+    counts = {r["column"]: r["n"] for r in cells if (r["row"], r["source"]) == ("MTL", "recorded")}
+    assert counts == {"semseg/miou": "3", "depth/abs_err": "3", "delta_mtl": "1"}
+
+
+def test_the_stamp_says_what_a_profile_changed():
+    assert "averaged" not in " ".join(stamp(SMALL, results(), None))
+    values = recorded(profile="quick")
+    shares = {"semseg": "50%", "depth": "50%"}
+    for entry in values["entries"]:
+        ran = Experiment.from_dict(entry["experiments"][0]).replace(thresholds=shares)
+        entry["experiments"] = [ran.to_dict()]
+        entry["keys"] = [ran.key]
+    bind = lambda e: e.replace(thresholds=shares)  # noqa: E731
+    text = " ".join(stamp(SMALL, parse_results(values, SMALL, bind=bind), None))
+    assert "selected by: last, averaged over the last 25 % of the steps; " in text
+    assert "pseudo labels where confidence is in its upper 50%, not above" in text
 
 
 def test_cost_columns_have_their_own_units():

@@ -1,9 +1,11 @@
 """From an experiment to its record: data, teachers, sharing, damage, tables, recorded results."""
 
+import dataclasses
 import itertools
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -114,6 +116,16 @@ def test_single_task_networks_see_the_labels_of_the_shared_assignment() -> None:
         assert len(label(alone.replace(teacher=alone), images)[0]) == 6
 
 
+def test_where_a_protocol_counts_steps_single_tasks_take_as_many() -> None:
+    shape = {"dataset": "people21", "data_version": "1", "height": 64, "width": 64}
+    both = TINY.replace(tasks=("semseg", "saliency"), backbone="resnet18", **shape)
+    images = open_split(both, "train")
+    for task in both.tasks:
+        single, assignment = label(both.replace(tasks=(task,)), images)
+        assert len(single) == len(images) == len(label(both, images)[0])
+        assert 0 < assignment.counts[task] < len(images)  # not because all of them have it
+
+
 # --- runs --------------------------------------------------------------------------------------
 
 
@@ -217,6 +229,18 @@ def test_the_teacher_comes_first_and_its_discoveries_are_shared(store, trained, 
     go(STUDENT.replace(thresholds={"depth": 0.9}), store)
     assert len(list(found.parent.iterdir())) == 2
     assert len(trained) == 5  # one teacher, four students
+
+
+def test_what_a_teacher_found_is_not_taken_for_another_s(store) -> None:
+    go(STUDENT, store)
+    teacher, other = store.load(bind_data(PLAIN).key), go(PLAIN.with_seed(1), store)
+    supervision = store.folder(teacher.key) / "supervision"
+    (first,) = supervision.iterdir()
+
+    shutil.copy(store.weights(other.key), store.weights(teacher.key))  # trained again, elsewhere
+    store.save(dataclasses.replace(teacher, weights_sha256=other.weights_sha256))
+    go(STUDENT.replace(lr=2e-3), store)
+    assert len(list(supervision.iterdir())) == 2 and first.is_dir()
 
 
 @pytest.mark.slow

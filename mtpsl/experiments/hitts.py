@@ -215,7 +215,7 @@ TABLE5 = Table(
     ),
     notes=(
         "L_p* has no recipe in the paper: here hard labels of the row's own first stage, semseg "
-        "pixels above the printed threshold, every pixel of depth and normals.",
+        "pixels above the threshold, every pixel of depth and normals.",
     ),
 )
 

@@ -43,12 +43,21 @@ class Line:
     stds: tuple[float, ...]  # sample standard deviation over seeds; NaN below two
     n: int  # seeds; 0 for the paper's line
     status: str  # of the row, in its first line alone
+    counts: tuple[int, ...] = ()  # seeds by column, where there are any
 
     def cells(self, table: Table) -> list[str]:
+        """A column with fewer seeds than the row says so: a gain needs its reference's seed."""
         return [
             _number(mean, std, column_of(column).decimals)
-            for column, mean, std in zip(table.columns, self.means, self.stds, strict=True)
+            + (f" (n = {count})" if 0 < count < self.n else "")
+            for column, mean, std, count in zip(
+                table.columns, self.means, self.stds, self.by_column(table), strict=True
+            )
         ]
+
+    def by_column(self, table: Table) -> tuple[int, ...]:
+        """How many seeds the number of each column has."""
+        return self.counts or (self.n,) * len(table.columns)
 
 
 def table_lines(table: Table, recorded: Results | None, computed: Results | None) -> list[Line]:
@@ -93,11 +102,23 @@ def stamp(table: Table, recorded: Results | None, computed: Results | None) -> l
         pretrained = f"pretrained weights {names}; " if began else ""
         seeds = sorted({len(results.of(row.name)) for row in table.rows} - {0})
         n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
-        select = _distinct(str(x.get("select", "?")) for e in entries for x in e.experiments)
+        ran = [x for e in entries for x in e.experiments]
+        select = _distinct(str(x.get("select", "?")) for x in ran)
+        averaged = [f"{100 * x['average_last']:g} %" for x in ran if x.get("average_last")]
+        average = f", averaged over the last {_distinct(averaged)} of the steps" if averaged else ""
+        levels = [tau for x in ran for tau in x.get("thresholds", {}).values()]
+        shares = [tau for tau in levels if isinstance(tau, str)]
+        accepted = (
+            f"pseudo labels where confidence is in its upper {_distinct(shares)}, not above the "
+            "paper's thresholds; "
+            if shares
+            else ""
+        )
         sentences.append(
             f"{source.capitalize()}: profile {results.profile}; data {data}; {pretrained}"
             f"n = {n} seeds a row, "
-            f"mean ± sample standard deviation; weights of the epoch selected by: {select}; "
+            f"mean ± sample standard deviation; weights of the epoch selected by: {select}"
+            f"{average}; {accepted}"
             f"commit {_distinct(e.commit for e in entries)}; "
             f"hardware {_distinct(e.hardware for e in entries)}; "
             f"{_distinct(e.date[:10] for e in entries)}."
@@ -184,11 +205,13 @@ def render_csv(table: Table, recorded: Results | None, computed: Results | None)
             "column": column,
             "value": _round(mean, column_of(column).decimals),
             "std": _round(std, column_of(column).decimals),
-            "n": line.n or None,
+            "n": count or None,
             "status": line.status,
         }
         for line in table_lines(table, recorded, computed)
-        for column, mean, std in zip(table.columns, line.means, line.stds, strict=True)
+        for column, mean, std, count in zip(
+            table.columns, line.means, line.stds, line.by_column(table), strict=True
+        )
     ]
     text = io.StringIO()
     pd.DataFrame(records).astype({"n": "Int64"}).to_csv(text, index=False, lineterminator="\n")
@@ -220,14 +243,23 @@ def write_table(
 
 
 def _measured_line(table: Table, row: Row, source: str, results: Results) -> Line:
-    means, stds = [], []
+    means, stds, counts = [], [], []
     for column in table.columns:
         values = list(results.values(table, row.name, column).values())
+        counts.append(len(values))
         scale = column_of(column).scale
         means.append(scale * statistics.fmean(values) if values else math.nan)
         stds.append(scale * statistics.stdev(values) if len(values) > 1 else math.nan)
     n = len(results.of(row.name))
-    return Line(row=row, source=source, means=tuple(means), stds=tuple(stds), n=n, status="")
+    return Line(
+        row=row,
+        source=source,
+        means=tuple(means),
+        stds=tuple(stds),
+        n=n,
+        status="",
+        counts=tuple(counts),
+    )
 
 
 def _status(row: Row, recorded: Results | None, measured: Sequence[Line]) -> str:

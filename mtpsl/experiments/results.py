@@ -124,7 +124,8 @@ T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9
 RULE = (
     "holds / does not hold: the difference between the two rows, paired by seed, is not zero by "
     "Student's t test at 95 % (beyond 4.3 standard errors with 3 seeds); otherwise undecided, and "
-    "always undecided with one seed. A cost claim compares the ratio of the means with its limit."
+    "always undecided with one seed. A cost claim compares the ratio of the means with its limit; "
+    "without a limit, the lower mean decides."
 )
 
 
@@ -279,6 +280,8 @@ def _same_data(ran: Mapping[str, Any]) -> Bind:
     def bind(experiment: Experiment) -> Experiment:
         teacher = experiment.teacher and bind(experiment.teacher)
         data = {name: ran[name] for name in ("dataset", "data_version") if name in ran}
+        if "file" in ran.get("label_args", {}):  # label splits lie beside the data
+            data["label_args"] = ran["label_args"]
         return experiment.replace(teacher=teacher, **data)
 
     return bind

@@ -39,6 +39,9 @@ from mtpsl.weighting import build_weighting
 REAL = {"rooms13": "nyud", "streets7": "cityscapes", "people21": "pascal_context"}
 """Stand-in -> the data set on disk that it stands for."""
 
+COUNTS_STEPS = ("people21", "pascal_context")
+"""Data sets on which the papers train for a number of steps and not of epochs [HiTTs, Sec. 4.1]."""
+
 EVAL_BATCH = 16  # images; metrics do not depend on it
 
 
@@ -136,8 +139,9 @@ def label(
 
     Labels are assigned over all tasks of the data set, so that a single-task network learns from
     those labels that a multi-task one would see. Supervised training without a teacher leaves
-    out images that keep none of its labels: they teach nothing [XTC]. Where shares of labels are
-    compared it keeps them, so that all networks take as many steps.
+    out images that keep none of its labels: they teach nothing [XTC]. It keeps them where all
+    networks shall take as many steps: where shares of labels are compared, and on data sets of
+    ``COUNTS_STEPS``.
 
     Raises:
         ValueError: If the labels are those of a file that is not beside the data, or not its own.
@@ -155,7 +159,8 @@ def label(
             **experiment.label_args,
         )
     plain = experiment.method in ("supervised", "mtan") and experiment.teacher is None
-    drop = plain and experiment.label_setting != "share"
+    as_many_steps = experiment.label_setting == "share" or experiment.dataset in COUNTS_STEPS
+    drop = plain and not as_many_steps
     partial = PartialLabels(dataset, assignment.select(experiment.tasks), drop_unlabeled=drop)
     return partial, assignment
 
@@ -339,9 +344,11 @@ def discover(
 ) -> SupervisionStore:
     """What the teacher finds on the student's training images, made once for all who ask.
 
-    Lies in the teacher's run folder under a name that says what it depends on beside the teacher.
+    Lies in the teacher's run folder under a name that says what it depends on.
     """
+    record = store.load(teacher.key)
     facts = {
+        "teacher": record and record.weights_sha256,
         "data": [partial.name, partial.version, len(partial), partial.height, partial.width],
         "labels": partial.assignment.hash,
         "thresholds": dict(experiment.thresholds),

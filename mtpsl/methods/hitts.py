@@ -60,7 +60,9 @@ CHOICES: dict[str, str] = {
     "M^f": "of theta'_i and F'_i after intra-task learning, divided by sqrt(C)",
     "pseudo label": "argmax bin; its center is the target of L_reg, re-binned after augmentation",
     "M^f in L_f": "the frozen teacher's, saved with its features and warped like them",
-    "L_mse": "mean over channels and positions of the 1/8 grid",
+    "L_mse": "mean over channels and positions of the 1/8 grid; those beyond a turned image are 0",
+    "M^p in L_p": "a mean over the accepted pixels of an image, as over the valid ones in L_s",
+    "L_reg of normals": "1 - cosine; on PASCAL-Context the L1 of its protocol",
     "batch": "per-image losses, summed over labeled images, divided by the batch size",
     "loss weights": "1 for every task and term on NYUD-v2 and Cityscapes; on PASCAL-Context the "
     "protocol's multiply the losses they were chosen for, so not L_cls of normals, nor L_f",
@@ -72,7 +74,7 @@ CHOICES: dict[str, str] = {
 }
 """What the paper leaves open -> what this file does."""
 
-SAMPLED_PIXELS = 100_000  # labeled pixels a task that quantizers are fitted on
+SAMPLED_PIXELS = 100_000  # labeled pixels a task, to twice as many, that quantizers are fitted on
 
 
 @dataclass(frozen=True)
@@ -313,9 +315,9 @@ class HiTTs(Method):
                     t, logits, found.targets, found.valid, ~labeled
                 )
             if self.pseudo_features:
-                weight = torch.where(  # 1 where the task is labeled, M^f elsewhere
-                    labeled.view(-1, 1, 1, 1), 1.0, found.confidence[t.name]
-                )
+                confidence = found.confidence[t.name]  # M^f, 0 beyond the image alone
+                inside = (confidence > 0).to(confidence.dtype)
+                weight = torch.where(labeled.view(-1, 1, 1, 1), inside, confidence)
                 distance = (trace.task_features[t.name] - found.features[t.name]).square()
                 terms[f"{t.name}_feature"] = (weight * distance).mean() / len(self.tasks)  # Eq. (6)
         return terms  # their sum is Eq. (8)

@@ -44,7 +44,7 @@ class Supervised(Method):
             found = require_discoveries(batch)
             for t in self.tasks:
                 loss = t.loss(predictions[t.name], found.targets[t.name], found.valid[t.name])
-                terms[f"{t.name}_pseudo"] = loss.mean()
+                terms[f"{t.name}_pseudo"] = t.weight * loss.mean()
         return terms
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
