@@ -33,6 +33,8 @@ class Supervision(Protocol):
 class TrainLoader:
     """Shuffled, augmented batches; the last, smaller one of an epoch included.
 
+    The released code [XTC] leaves that one out on NYUD-v2.
+
     Args:
         dataset: Usually a ``PartialLabels``.
         batch_size: Images a step.

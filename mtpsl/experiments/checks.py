@@ -14,7 +14,7 @@ from mtpsl.experiments.figure_arrays import Arrays
 from mtpsl.experiments.hitts import HEADLINES, hitts, mtl, second_stage
 from mtpsl.experiments.results import DELTA, Results, column_of
 from mtpsl.experiments.spec import Claim, Experiment, LabelSetting, Row, Table
-from mtpsl.experiments.xtc import NYUD, row_experiment
+from mtpsl.experiments.xtc import AT_QUICK, NYUD, row_experiment
 from mtpsl.experiments.xtc_printed import OURS as XTC
 from mtpsl.experiments.xtc_printed import SL, SSL
 
@@ -224,6 +224,7 @@ CONSISTENCY = Table(
         "BatchNorm takes notice of it: SSL with weight 0.",
         f'"{RAMPED}": the weight of the consistency grows over the first half of the training, '
         "an option of the released code that is off by default.",
+        AT_QUICK,
     ),
 )
 

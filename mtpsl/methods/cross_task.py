@@ -40,8 +40,10 @@ CHOICES: dict[str, str] = {
     "by one, which statistics='image' computes",
     "Gumbel noise": "one sample an image, task and step, whatever the batch order; the code draws "
     "again for every pair",
-    "full labels": "an image with every label contributes all ordered pairs (code)",
+    "full labels": "an image with every label contributes all ordered pairs (code); one that "
+    "cannot carry a task counts as withholding it",
     "empty labels": "a label without a single valid pixel is no target; the code maps zeros",
+    "holes of labels": "0 in every channel; of normals the code's are 0.5, like the number zero",
 }
 """What paper and released code leave open or see differently -> what this file does."""
 

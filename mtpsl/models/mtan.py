@@ -35,7 +35,8 @@ class AttentionSegNet(nn.Module):
 
     Note:
         The published count is 44,229,076. The released module also holds three log-variances
-        that only its uncertainty weighting uses; here they belong to the weighting.
+        that only its uncertainty weighting uses; here they belong to the weighting. It aligns the
+        corners of a task's map where it is enlarged; here pixels keep their place in the image.
     """
 
     def __init__(self, backbone: nn.Module, tasks: TaskSet) -> None:
