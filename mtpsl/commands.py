@@ -8,6 +8,7 @@ import difflib
 import json
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -31,26 +32,46 @@ def list_everything(args: argparse.Namespace) -> int:
 
     root = checkout()
     output = output_folder(args.profile, root)
+    whole: Counter[str] = Counter()  # paper -> tables with every row recorded
     print("tables")
     for name, table in tables().items():
         rows = [row for row in table.rows if row.experiments]
         results = recorded(table, root / "figures")
         seeds = [len(results.of(row.name)) if results else 0 for row in rows]
         done = sum(n > 0 for n in seeds)
+        whole[table.paper] += done == len(rows)
         status = f"recorded {done} of {len(rows)} rows"
         if done:
             status += f" at {results.profile}, {min(n for n in seeds if n)} to {max(seeds)} seeds"
         print(f"  {name:<16} {table.title}\n{'':18} {status}")
     print("figures")
     for name, figure in FIGURES.items():
-        path = output / f"{name}.png"
-        status = "drawn" if path.is_file() else "not drawn yet"
-        print(f"  {name:<16} {figure.title}: {status}")
+        found = [f"recorded at {profile}"] if (profile := drawn_at(root / "figures", name)) else []
+        if output != root / "figures" and (output / f"{name}.png").is_file():
+            found.append(f"drawn at {args.profile}")
+        print(f"  {name:<16} {figure.title}: {' and '.join(found) or 'not drawn yet'}")
+    print("papers")
+    for paper in dict.fromkeys(name.partition("/")[0] for name in FIGURES if "/fig" in name):
+        its = [name for name in FIGURES if name.startswith(f"{paper}/fig")]
+        drawn = sum(bool(drawn_at(root / "figures", name)) for name in its)
+        of = sum(table.paper == paper for table in tables().values())
+        print(
+            f"  {paper:<16} {whole[paper]} of {of} tables with every row recorded, "
+            f"{drawn} of {len(its)} figures recorded"
+        )
     print("notebooks")
     for path in sorted((root / "notebooks").glob("[0-9][0-9]*_*.py")):
         status = "built" if path.with_suffix(".ipynb").is_file() else "not built yet"
         print(f"  {path.stem:<16} {status}")
     return 0
+
+
+def drawn_at(figures: Path, name: str) -> str:
+    """The profile of a recorded figure; empty if there is none."""
+    try:
+        return json.loads((figures / f"{name}.json").read_text())["made_from"]["profile"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def run(args: argparse.Namespace) -> int:

@@ -214,6 +214,18 @@ def test_list_names_everything(here, capsys) -> None:
     assert status == 0
     for words in ("hitts/table1", "recorded 0 of 10 rows", "fig9", "00_tour", "not built yet"):
         assert words in out
+    assert "hitts            0 of 9 tables with every row recorded, 0 of 16 figures recorded" in out
+    (here / "figures/hitts").mkdir(parents=True)
+    (here / "runs/smoke/hitts").mkdir(parents=True)
+    facts = {"made_from": {"profile": "quick"}}
+    (here / "figures/hitts/fig9.json").write_text(json.dumps(facts))
+    (here / "figures/hitts/fig8.json").write_text("{}")
+    (here / "runs/smoke/hitts/fig9.png").touch()
+    status, out, _ = call(capsys, "list")
+    (fig8,), (fig9,) = ([s for s in out.splitlines() if f"/fig{n} " in s] for n in (8, 9))
+    assert fig9.endswith(": recorded at quick and drawn at smoke")
+    assert "hitts/fig8" in fig8 and fig8.endswith(": not drawn yet")
+    assert "hitts            0 of 9 tables with every row recorded, 1 of 16 figures recorded" in out
 
 
 def test_the_audit_passes(capsys) -> None:
