@@ -15,14 +15,15 @@ import torch
 from torch import Tensor
 
 from mtpsl.batch import Batch
-from mtpsl.data.loader import EvalLoader
+from mtpsl.data.loader import EvalLoader, TrainLoader
 from mtpsl.data.sample import Dataset
 from mtpsl.experiments.figure_arrays import Arrays
 from mtpsl.experiments.figures import FIGURES
 from mtpsl.experiments.render import COMPUTED, PAPER, RECORDED
 from mtpsl.experiments.results import Results, decide, decide_printed, load_recorded
 from mtpsl.experiments.run import run_table
-from mtpsl.experiments.spec import Table
+from mtpsl.experiments.spec import Experiment, Table
+from mtpsl.experiments.train import bind_data, build, label, open_split
 from mtpsl.methods import Method
 from mtpsl.metrics import COLUMNS
 from mtpsl.plots.files import footer, load_arrays
@@ -184,6 +185,23 @@ def _typical(task: Task, batches: Sequence[Batch]) -> Tensor:
 
 
 # ------------------------------------------------------------------ training
+
+
+def untrained(experiment: Experiment) -> tuple[Method, TrainLoader]:
+    """What an experiment on a stand-in begins with, for methods that need no ``prepare``."""
+    experiment = bind_data(experiment)
+    method = build(experiment)
+    partial, _ = label(experiment, open_split(experiment, "train"))
+    loader = TrainLoader(
+        partial,
+        batch_size=experiment.batch_size,
+        seed=experiment.seed,
+        views=method.views,
+        augment=experiment.augment,
+        augmentation=experiment.augmentation,
+        flip=experiment.flip,
+    )
+    return method, loader
 
 
 def pulls(method: Method, batches: Sequence[tuple[Batch, ...]]) -> dict[str, float]:

@@ -12,6 +12,7 @@ from mtpsl import files, lessons
 from mtpsl.data import open_dataset
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.loader import TrainLoader
+from mtpsl.experiments import train
 from mtpsl.experiments.figure_arrays import describe
 from mtpsl.experiments.hitts import TABLE8
 from mtpsl.experiments.profiles import smoke
@@ -215,3 +216,12 @@ def test_adam_steps_are_those_of_adam(rooms: tuple) -> None:
     assert found["gradient"] == pytest.approx(lengths, rel=1e-4)
     for mine, theirs in zip(watched.parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-6)
+
+
+def test_untrained_is_what_a_run_begins_with() -> None:
+    experiment = smoke(TABLE8.row("MTL baseline").experiments[0])
+    method, loader = lessons.untrained(experiment)
+    weights = train.build(experiment).state_dict()
+    assert all(torch.equal(weights[name], value) for name, value in method.state_dict().items())
+    assert loader.steps == math.ceil(len(loader.dataset) / experiment.batch_size)
+    assert {len(views) for views in loader.epoch(0)} == {method.views}
