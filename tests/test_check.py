@@ -118,7 +118,7 @@ def test_every_damage_is_listed(tmp_path):
     np.save(folder / "train/label/2.npy", np.full((H, W), 40))
     text, ok = check_folder(tmp_path)
     assert not ok and "problems: 3" in text and "test: cannot be read" in text
-    for words in ("image/1.npy", "label/2.npy: expected values in [-1, 12]", "'normal': 2"):
+    for words in ("image/1.npy", "label/2.npy: expected class ids in [-1, 12]", "'normal': 2"):
         assert words in text
     np.save(folder / "train/image/1.npy", np.zeros((H, W - 2, 3)))
     assert "image/1.npy" not in check_folder(tmp_path)[0]

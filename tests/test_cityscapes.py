@@ -373,7 +373,7 @@ def damage_png(path):
     [
         ("leftImg8bit", damage_png, "damaged file"),
         ("leftImg8bit", lambda p: p.write_bytes(b""), "damaged file"),
-        ("leftImg8bit", picture(np.zeros((H, W), np.uint8)), "8-bit color, found 8-bit gray"),
+        ("leftImg8bit", picture(np.zeros((H, W), np.uint8)), r"8-bit color\), found 8-bit gray"),
         ("leftImg8bit", picture(np.zeros((H, W + 2, 3), np.uint8)), r"32 x 66 pixels as its image"),
         ("gtFine", damage_png, "damaged file"),
         ("gtFine", picture(np.full((H, W), 34, np.uint8)), r"label ids in \[0, 33\], found 34"),

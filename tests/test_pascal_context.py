@@ -307,7 +307,7 @@ def with_part(name, mask=None, kind=15):
     ("folder", "content", "words"),
     [
         ("JPEGImages", shorten, "damaged file"),
-        ("JPEGImages", np.zeros((H, W), np.uint8), "8-bit color, found 8-bit gray"),
+        ("JPEGImages", np.zeros((H, W), np.uint8), r"8-bit color\), found 8-bit gray"),
         ("semseg/VOC12", shorten, "damaged file"),
         ("semseg/VOC12", np.full((H, W), 21, np.uint8), "0 to 20, or 255 for void, found 21"),
         ("semseg/VOC12", np.zeros((H, W + 1), np.uint8), "40 x 56 pixels .* found 40 x 57"),
@@ -318,7 +318,7 @@ def with_part(name, mask=None, kind=15):
         ("normals_distill", np.zeros((H, W), np.uint8), "found 8-bit gray"),
         ("normals_distill", np.zeros((W, H, 3), np.uint8), "40 x 56 pixels .* found 56 x 40"),
         ("sal_distill", shorten, "damaged file"),
-        ("sal_distill", np.zeros((H, W, 3), np.uint8), "8-bit gray, found 8-bit color"),
+        ("sal_distill", np.zeros((H, W, 3), np.uint8), r"8-bit gray\), found 8-bit color"),
         ("pascal-context/trainval", shorten, "damaged or another file"),
         ("pascal-context/trainval", lambda p: p.write_bytes(b""), "damaged or another file"),
         ("pascal-context/trainval", {"labels": np.ones((H, W))}, "'LabelMap' .* found labels"),
