@@ -23,7 +23,7 @@ from mtpsl.experiments.render import COMPUTED, PAPER, RECORDED
 from mtpsl.experiments.results import Results, decide, decide_printed, load_recorded
 from mtpsl.experiments.run import run_table
 from mtpsl.experiments.spec import Experiment, Table
-from mtpsl.experiments.train import bind_data, build, label, open_split
+from mtpsl.experiments.train import bind_data, build, label, open_split, training_batches
 from mtpsl.methods import Method
 from mtpsl.metrics import COLUMNS
 from mtpsl.plots.files import footer, load_arrays
@@ -192,16 +192,7 @@ def untrained(experiment: Experiment) -> tuple[Method, TrainLoader]:
     experiment = bind_data(experiment)
     method = build(experiment)
     partial, _ = label(experiment, open_split(experiment, "train"))
-    loader = TrainLoader(
-        partial,
-        batch_size=experiment.batch_size,
-        seed=experiment.seed,
-        views=method.views,
-        augment=experiment.augment,
-        augmentation=experiment.augmentation,
-        flip=experiment.flip,
-    )
-    return method, loader
+    return method, training_batches(experiment, method, partial)
 
 
 def pulls(method: Method, batches: Sequence[tuple[Batch, ...]]) -> dict[str, float]:

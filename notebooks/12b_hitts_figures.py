@@ -16,7 +16,7 @@
 #
 # `12_hitts_figures` has the figures that argue with rooms. Here are the others: the diagrams of the method (Figures 1 to 4 and 12), drawn around a traced forward pass, the comparisons with earlier work (6, 15), tokens and score maps on streets (13, 14), and the pseudo labels themselves beside the truth that they stand in for (10, 16).
 #
-# As there, a picture is **recorded** (profile `quick`, drawn again from committed arrays) or **computed now** at this notebook's profile; the small print says which. Of the diagrams the page shows one, the recorded one where there is one. At `smoke` a network has made four steps.
+# As there, a picture is **recorded** (profile `quick`, drawn again from committed arrays) or **computed now** at this notebook's profile; the small print says which. Of the diagrams the page shows one, the recorded one where there is one. At `smoke` a network has made four steps, so all other pictures are written and only the recorded ones shown, too.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -34,6 +34,8 @@ how = session.how | {"folder": session.output, "seed": session.seed}
 
 
 def show_all(made_by_source):
+    if profile == "smoke" and len(made_by_source) > 1:
+        return show_first(made_by_source)
     for source, made in made_by_source.items():
         show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
 

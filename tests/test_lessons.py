@@ -200,9 +200,7 @@ def test_adam_steps_are_those_of_adam(rooms: tuple) -> None:
     watched, plain = fresh(), fresh().train()
     found = lessons.adam_steps(watched, batches, lr=1e-3, total=100)
     assert {len(numbers) for numbers in found.values()} == {4}
-    assert (
-        0.8 < found["moved"][0] <= 1
-    )  # Adam's first step is the rate wherever there is a gradient
+    assert 0.8 < found["moved"][0] <= 1  # the rate, wherever there is a gradient
     assert found["remembered"][0] == pytest.approx(found["gradient"][0], rel=1e-5)
 
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)

@@ -230,6 +230,36 @@ def load_method(
     return method.to(device).eval()
 
 
+def training_batches(
+    experiment: Experiment,
+    method: Method,
+    labeled: Dataset,
+    *,
+    supervision: SupervisionStore | None = None,
+    device: torch.device | str = "cpu",
+) -> TrainLoader:
+    """The experiment's training batches, with as many views of an image as the method looks at.
+
+    Args:
+        experiment: Says size, seed and augmentation.
+        method: Gets the batches.
+        labeled: The images with the labels that the experiment keeps.
+        supervision: Pseudo labels that the batches bring along.
+        device: Where the batches go.
+    """
+    return TrainLoader(
+        labeled,
+        batch_size=experiment.batch_size,
+        seed=experiment.seed,
+        views=method.views,
+        augment=experiment.augment,
+        augmentation=experiment.augmentation,
+        flip=experiment.flip,
+        supervision=supervision,
+        device=device,
+    )
+
+
 def train(
     experiment: Experiment,
     store: RunStore,
@@ -260,17 +290,7 @@ def train(
     with seeded(torch.device("cpu"), experiment.seed, "prepare"):
         method.prepare(EvalLoader(partial, EVAL_BATCH))
     method.to(device)
-    loader = TrainLoader(
-        partial,
-        batch_size=experiment.batch_size,
-        seed=experiment.seed,
-        views=method.views,
-        augment=experiment.augment,
-        augmentation=experiment.augmentation,
-        flip=experiment.flip,
-        supervision=supervision,
-        device=device,
-    )
+    loader = training_batches(experiment, method, partial, supervision=supervision, device=device)
     seen = EvalLoader(partial, EVAL_BATCH, device)  # the curve looks at its first images
 
     def curve() -> dict[str, dict[str, float]]:
