@@ -121,7 +121,8 @@ class Checkpoints:
 
     def __init__(self, folder: Path, settings: Mapping[str, Any]) -> None:
         self.folder, self.settings = folder, _finite(settings)
-        self.cost, self.saved = 0.0, -math.inf  # seconds of the last save, and when it ended
+        # Seconds of the last save, one until the first is measured, and when it ended.
+        self.cost, self.saved = 1.0, time.perf_counter()
 
     def due(self) -> bool:
         """False while another save would take more than ``SAVING_SHARE`` of the time."""

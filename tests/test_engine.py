@@ -457,8 +457,16 @@ def test_two_checkpoints_are_kept(tmp_path, every_epoch) -> None:
 def test_checkpoints_are_skipped_where_they_would_cost_too_much(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(files, "SAVING_SHARE", 1e-9)
     run(make_method(), folder=tmp_path)
-    assert sorted(p.name for p in (tmp_path / "checkpoint").iterdir()) == [
-        "epoch-00001", "epoch-00004"]  # fmt: skip
+    assert [p.name for p in (tmp_path / "checkpoint").iterdir()] == ["epoch-00004"]
+
+
+def test_the_first_checkpoint_waits_until_seconds_are_at_stake(tmp_path, monkeypatch) -> None:
+    clock = iter(range(0, 1000, 4))  # four seconds an epoch, and a save takes as long
+    monkeypatch.setattr(files.time, "perf_counter", lambda: next(clock))
+    checkpoints = files.Checkpoints(tmp_path, {})
+    assert [checkpoints.due() for _ in range(4)] == [False, False, True, True]
+    checkpoints.save(4, {}, {}, {})
+    assert [checkpoints.due() for _ in range(12)] == [False] * 10 + [True] * 2
 
 
 def truncate(path: Path) -> None:

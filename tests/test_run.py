@@ -249,7 +249,9 @@ def test_a_killed_run_ends_with_the_same_bits(store, tmp_path) -> None:
     expected = go(experiment, RunStore(tmp_path / "whole")).weights_sha256
     folder = store.folder(experiment.key)
     train.write_experiment(experiment, tmp_path / "e.json")
-    command = [sys.executable, "-m", "mtpsl", "run", "--experiment", str(tmp_path / "e.json")]
+    code = "import sys; from mtpsl import files; from mtpsl.__main__ import main; "
+    code += "files.SAVING_SHARE = 1e6; sys.exit(main())"  # a checkpoint after every epoch
+    command = [sys.executable, "-c", code, "run", "--experiment", str(tmp_path / "e.json")]
     environment = os.environ | {"MTPSL_RUNS": str(store.root)}
     seed = random.randrange(10**6)
     chance = random.Random(seed)
