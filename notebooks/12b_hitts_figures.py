@@ -188,6 +188,22 @@ fig14 = both("hitts/fig14", session.recorded, **how)
 show_all(fig14)
 
 # %% [markdown]
+# As in `12_hitts_figures`: how many pixels truly are what the shown token stands for, its mean score there, and its mean score elsewhere.
+
+# %% tags=["nbval-ignore-output"]
+for source, made in fig14.items():
+    for key in (key for key in made.arrays if key.endswith("/own")):
+        names, own = made.arrays[key.replace("/own", "/token_name")], made.arrays[key]
+        told = [
+            f"{n} {100 * s:.0f} %: {i:.2f}, {o:.2f}"
+            for n, (s, i, o) in zip(names, own, strict=True)
+        ]
+        print(f"{source:<13} {key.removesuffix('/own'):<15}", "; ".join(told))
+
+# %% [markdown]
+# @VERDICT14@
+
+# %% [markdown]
 # ## Figures 10 and 16: pseudo labels, and whether they are right
 #
 # **The paper** shows pseudo labels of training images and calls their quality good. On real data that is for the eye to judge: the withheld label is not there, or not looked at. Here it is, so each picture also has what the paper does not: *how many* of the withheld pixels a mask accepts, and *how good* these are, as its threshold rises. A vertical line is the threshold in use.

@@ -756,7 +756,7 @@ show_table(rows.style.hide(axis="index").set_properties(**{"text-align": "left"}
 # 1. Five tasks, and an image with two labels. In how many pairs does it take part, and how many maps go through $m$? What about all five labels?
 # 2. In the toy of Section 6, make both codes equal (`torch.cat([far * 0 + 1] * 2, dim=1)`). Where do the curves end, and why?
 # 3. A depth prediction is right up to a factor of 2. What do L1 and $L_{ct}$ say about it? Which line of `prediction_input` decides that?
-# 4. Embeddings end in a ReLU. What is the largest $L_{ct}$ that two of them can have? Which value would two random ones have without it?
+# 4. Embeddings end in a ReLU and a max-pooling. What is the largest $L_{ct}$ that two of them can have? Which value would two random ones have without either, with the first, and with both?
 # 5. Why would a softmax in place of the Gumbel sample make it easy for $m$ to tell predictions from labels, and why is that bad?
 # 6. Perceptual-Map needs the label of *s*, Direct-Map the label of *t*. On which images does each of them teach a task that has no label there?
 #
@@ -768,7 +768,7 @@ show_table(rows.style.hide(axis="index").set_properties(**{"text-align": "left"}
 #
 # 3. L1 is as large as the error. $L_{ct}$ is unchanged, because `by_its_peak` divides each map by its largest value: consistency teaches the shape of depth, and the labels of other images teach its scale.
 #
-# 4. Without negative numbers no cosine is below 0, so $L_{ct} \le 1$. Without ReLU random vectors of many channels are nearly at right angles, with a distance near 1; behind a ReLU they are already alike (for half-normal values the cosine is $2/\pi$, a distance of 0.36).
+# 4. Without negative numbers no cosine is below 0, so $L_{ct} \le 1$. Without ReLU random vectors of many channels are nearly at right angles, with a distance near 1. Behind a ReLU they are alike already: rectified normal numbers have a cosine of $1/\pi$, a distance of 0.68. And behind the pooling that follows it here, which keeps the largest of four, 0.29 is left.
 #
 # 5. A pixel with 0.7, 0.2, 0.1 is not one-hot, and every label is. A mapping that can tell them apart could treat them differently, and agree in the joint space for reasons that have nothing to do with the scene.
 #

@@ -259,10 +259,28 @@ def test_tokens_are_named_by_what_they_stand_for() -> None:
     assert arrays.token_names(vectors, directions) == ["facing up", "facing us"]
 
 
+def test_a_token_is_held_against_the_pixels_of_its_own_class() -> None:
+    material = taught()
+    found = arrays.scores(material, images=2)
+    (method,) = material.methods.values()
+    batch = material.test.load(found["index"].tolist())
+    for t in material.test.tasks:
+        ids = method.quantizers[t.name].encode(batch.targets[t.name])
+        for i, (share, inside, elsewhere) in enumerate(found[f"{t.name}/own"]):
+            known = batch.mask(t.name)[i, 0].numpy()
+            own = ids[i, 0].numpy()[known] == found[f"{t.name}/token"][i]
+            scores = found[f"{t.name}/fine"][i].astype(float)[known]
+            assert share == pytest.approx(own.mean(), abs=1e-4)
+            if own.any():
+                assert inside == pytest.approx(scores[own].mean(), rel=2e-3)
+            assert np.isnan(inside) == (not own.any())
+            assert elsewhere == pytest.approx(scores[~own].mean(), rel=2e-3)
+
+
 # ------------------------------------------------------------------- figures
 
 
-MAY_LACK = ("truth", "quality", "/pseudo", "/examples")  # NaN without label or pixel
+MAY_LACK = ("truth", "quality", "/pseudo", "/examples", "/own")  # NaN without label or pixel
 
 
 def test_arrays_are_plain_and_finite(every: dict) -> None:

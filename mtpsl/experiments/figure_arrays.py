@@ -214,7 +214,9 @@ def scores(material: Material, images: int = EXAMPLES) -> Arrays:
     """Figures 11 and 14: (N, h, w) ``<task>/global``, M^f, and (N, H, W) ``<task>/fine``.
 
     There is one fine-grained score map a token; shown is that of the token whose map varies
-    most over the image, with its number (N,) ``/token`` and in words ``/token_name``.
+    most over the image, with its number (N,) ``/token`` and in words ``/token_name``. What the
+    truth says to it: ``/own`` (N, 3) is the share of labeled pixels that are of the token's class
+    or bin, in [0, 1], its mean score there and its mean score elsewhere, NaN where there is none.
     """
     indices = evenly_spaced(len(material.test), images)
     batch, trace = _trace(material, indices)
@@ -229,7 +231,17 @@ def scores(material: Material, images: int = EXAMPLES) -> Arrays:
         arrays[f"{t.name}/token"] = chosen.cpu().numpy()
         names = token_names(t, token_values(method, t))
         arrays[f"{t.name}/token_name"] = np.array([names[i] for i in chosen.tolist()])
+        ids = method.quantizers[t.name].encode(batch.targets[t.name])[:, 0]
+        picked = zip(masks, chosen, ids, batch.mask(t.name)[:, 0], strict=True)
+        own = [_own(maps[token], of == token, known) for maps, token, of, known in picked]
+        arrays[f"{t.name}/own"] = np.round(np.array(own), 4)
     return arrays
+
+
+def _own(scores: Tensor, own: Tensor, known: Tensor) -> tuple[float, float, float]:
+    """Share of the known pixels that are a token's own, its mean score there and elsewhere."""
+    inside, outside = scores[known & own], scores[known & ~own]
+    return len(inside) / int(known.sum()), float(inside.mean()), float(outside.mean())
 
 
 def token_values(method: HiTTs, task: Task) -> Tensor:

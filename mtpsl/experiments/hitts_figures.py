@@ -196,7 +196,8 @@ HITTS: tuple[Figure, ...] = (
         source="[HiTTs, Fig. 11]",
         caption=(
             "Where the pixels of test images respond to a task's global token (M^f), and to the "
-            "fine-grained token whose scores vary most over the image."
+            "fine-grained token whose scores vary most over the image; in brackets, how many "
+            "pixels truly are of that class or bin."
         ),
         alt=(
             "Room images, each followed by a coarse and a detailed heatmap of token scores for "
@@ -247,7 +248,7 @@ HITTS: tuple[Figure, ...] = (
         caption=(
             "Where the pixels of further test images, rooms above and streets below, respond to a "
             "task's global token (M^f), and to the fine-grained token whose scores vary most over "
-            "the image."
+            "the image; in brackets, how many pixels truly are of that class or bin."
         ),
         alt=(
             "Room and street images, each followed by a coarse and a detailed heatmap of token "

@@ -277,7 +277,10 @@ def score_show(arrays: Arrays) -> Callable[[str, int], Image]:
 def token_note(arrays: Arrays) -> Callable[[str, int], str]:
     def token(key: str, i: int) -> str:
         task, _, which = key.partition("/")
-        return f"token: {arrays[f'{task}/token_name'][i]}" if which == "fine" else ""
+        if which != "fine":
+            return ""
+        share = arrays[f"{task}/own"][i, 0]
+        return f"token: {arrays[f'{task}/token_name'][i]} ({100 * share:.0f} % of pixels)"
 
     return token
 
