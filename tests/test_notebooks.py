@@ -13,6 +13,7 @@ from mtpsl.experiments.build_notebooks import BATCH, build
 from mtpsl.experiments.reproduce import Options
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
+FIGURES = FOLDER.parent / "figures"
 SOURCES = sorted(FOLDER.glob("*.py"))
 NAMES = (
     "00_tour", "01_label_settings",
@@ -23,6 +24,7 @@ NAMES = (
 )  # fmt: skip
 PARAMETERS = Options().parameters()
 CODE_LINES, DEF_LINES = 12, 5
+ORIGINS = ("paper", "recorded", "computed now", "")  # of a table's numbers
 PRIVATE = re.compile(r"(?<![\w.])/(home|root|tmp|Users|var|private)/\w")  # paths of a machine
 
 every_notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -136,6 +138,51 @@ def test_carries_no_metadata_of_a_run(source: Path) -> None:
     notebook = read(source)
     assert set(notebook.metadata) <= {"kernelspec", "jupytext"}
     assert {key for cell in notebook.cells for key in cell.metadata} <= {"tags"}
+
+
+def tables(html: str) -> dict[str, str]:
+    """paper/name -> the HTML of that table alone, without its claims."""
+    found = re.findall(r'<table id="T_(\w+)-(\w+)"(.*?)</table>', html, re.S)
+    return {f"{paper}/{name}": inside for paper, name, inside in found}
+
+
+def recorded_rows(table: str) -> dict[tuple[str, str], tuple[str, ...] | None]:
+    """(block, label) -> the recorded numbers of that row of a rendered table, None without."""
+    found, block, label = {}, "", ""
+    for row in re.findall(r"<tr>(.*?)</tr>", table, re.S):
+        cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.S)
+        if not cells or cells[0] == "&nbsp;":  # the head
+            continue
+        source = next(i for i, cell in enumerate(cells) if cell in ORIGINS)
+        *above, label = cells[:source] or [label]
+        block = above[0] if above else block
+        numbers = tuple(cells[source + 1 : -1])  # without the status
+        found[block, label] = numbers if cells[source] == "recorded" else found.get((block, label))
+    return found
+
+
+@every_notebook
+def test_shows_what_is_recorded(source: Path) -> None:
+    for _, output in outputs(read(source)):
+        for name, table in tables(output.get("data", {}).get("text/html", "")).items():
+            committed = recorded_rows(tables((FIGURES / f"{name}.html").read_text())[name])
+            shown = recorded_rows(table)
+            assert shown == {row: committed[row] for row in shown}, (
+                f"{name} was recorded again; run `make notebooks ONLY={source.stem}`"
+            )
+
+
+def test_recorded_rows_are_found_below_printed_ones() -> None:
+    rows = (
+        ("&nbsp;", "", "mIoU"), ("One", "STL", "paper", "1", ""), ("recorded", "2", ""),
+        ("Ours", "paper", "3", ""), ("computed now", "4", ""), ("Full", "STL", "recorded", "5", ""),
+        ("Ours", "", "–", "not run"),
+    )  # fmt: skip
+    html = "".join(f"<tr>{''.join(f'<td class=x>{c}</td>' for c in row)}</tr>" for row in rows)
+    assert recorded_rows(html) == {
+        ("One", "STL"): ("2",), ("One", "Ours"): None, ("Full", "STL"): ("5",),
+        ("Full", "Ours"): None,
+    }  # fmt: skip
 
 
 def good() -> nbformat.NotebookNode:

@@ -137,7 +137,8 @@ LABEL_SHARE = Table(
         "Each task's label is kept on that share of the training images, drawn task by task; a "
         "larger share keeps every label of a smaller one. With full labels nothing is withheld, "
         "so there are no pseudo labels and Ours has L_f alone.",
-        "Thresholds of pseudo labels are those printed for one label an image.",
+        "At profile full, thresholds of pseudo labels are those printed for one label an image; "
+        "scaled profiles accept the surer half of the withheld pixels.",
         "Every row passes all images, so all trainings take as many steps; Ours is two trainings.",
     ),
 )

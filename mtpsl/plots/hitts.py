@@ -83,7 +83,7 @@ def draw_fig7(arrays: Arrays) -> Figure:
             )
             if column == 0:
                 axes.set_ylabel(str(arrays["titles"][row]), weight="bold", fontsize=10)
-                axes.yaxis.set_label_coords(-0.36, 0.5)
+                axes.yaxis.set_label_coords(-0.4, 0.5)
             axes = sheet.axes(right + column * (side + gap), y, side, side)
             _scatter(axes, arrays, task, variant, reach)
             axes.set_title(title, fontsize=8, pad=3)
@@ -115,7 +115,7 @@ def _affinity(axes: Axes, affinity: Image, names: list[str]) -> None:
     axes.imshow(affinity, cmap=AFFINITY_MAP, vmin=-1, vmax=1, interpolation="nearest")
     axes.grid(False)
     axes.spines[:].set_visible(False)
-    axes.tick_params(length=0, labelsize=5.5, pad=1)
+    axes.tick_params(length=0, labelsize=7.5, pad=1)
     axes.set_xticks([])
     axes.set_yticks(range(len(names)), names)
 
@@ -176,7 +176,7 @@ def _class_markers(sheet: Sheet, names: list[str], middle: float, top: float) ->
         loc="upper center",
         bbox_to_anchor=(middle / sheet.width, 1 - top / sheet.height),
         ncols=(len(handles) + 1) // 2,
-        fontsize=6.5,
+        fontsize=7.5,
         handletextpad=0.0,
         columnspacing=0.7,
         borderpad=0,

@@ -142,16 +142,10 @@ def draw_normal_centers(normals: Image, ids: Image, centers: Image) -> Figure:
     titles = "labeled normals", f"their classes: {len(centers)} K-means centers"
     for column, (colors, title) in enumerate(zip(rgb, titles, strict=True)):
         axes = sheet.axes(gap + column * (side + gap), 0.4, side, side)
-        axes.scatter(normals[:, 0], -normals[:, 1], s=5, c=colors, linewidths=0)
-        axes.scatter(
-            centers[:, 0],
-            -centers[:, 1],
-            s=60,
-            c=normals_to_rgb(centers) / 255,
-            marker="X",
-            edgecolors=INK,
-            linewidths=0.8,
-        )
+        axes.scatter(normals[:, 0], -normals[:, 1], s=9, c=colors, linewidths=0)
+        if column:
+            crosses = {"marker": "X", "edgecolors": INK, "linewidths": 0.8, "s": 60}
+            axes.scatter(centers[:, 0], -centers[:, 1], c=normals_to_rgb(centers) / 255, **crosses)
         angle = np.linspace(0, 2 * np.pi, 200)
         axes.plot(np.cos(angle), np.sin(angle), color=QUIET, linewidth=0.8)
         axes.set_title(title, fontsize=9, weight="bold")

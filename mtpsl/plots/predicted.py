@@ -115,7 +115,7 @@ def overview_arrays(
     columns: dict[str, list[np.ndarray]] = {"images": []}
     columns |= {f"{task.name}/truth": [] for task in tasks}
     for row, (entry, (h, w)) in enumerate(zip(entries, small, strict=True)):
-        inside[row, :h, :w] = True
+        inside[row, height - h :, :w] = True  # its name stands in the lower left corner
         maps = {f"{t.name}/truth": _read_map(t, folder / entry["folder"]) for t in tasks}
         maps["images"] = read_photo(pictures / entry["file"])
         for key, array in maps.items():
@@ -137,12 +137,15 @@ def _shrunk(height: int, width: int) -> tuple[int, int]:
 
 
 def _frame(array: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
-    """An array at another size, by the nearest pixel, in the upper left corner of a frame."""
+    """An array at another size, by the nearest pixel, in the lower left corner of a frame."""
+    (height, width), (tall, wide) = size, frame
+    rows = np.maximum(np.arange(tall) - (tall - height), 0)
+    columns = np.minimum(np.arange(wide), width - 1)
     rows, columns = (
-        (np.minimum(np.arange(whole), part - 1) + 0.5) * length // part
-        for whole, part, length in zip(frame, size, array.shape, strict=False)
+        ((at + 0.5) * length // part).astype(int)
+        for at, part, length in zip((rows, columns), size, array.shape, strict=False)
     )
-    return array[rows.astype(int)][:, columns.astype(int)]
+    return array[rows][:, columns]
 
 
 def _printable(name: str) -> str:
