@@ -23,7 +23,7 @@ from mtpsl import files
 from mtpsl.batch import Batch
 from mtpsl.data.loader import TrainLoader
 from mtpsl.methods.base import Method, Terms
-from mtpsl.metrics import delta_mtl
+from mtpsl.metrics import COLUMNS
 from mtpsl.precision import Precision, fast_products
 from mtpsl.tasks import TaskSet
 from mtpsl.weighting import Uniform, Weighting
@@ -156,7 +156,7 @@ def fit(
                         optimizer.zero_grad()
                         method.after_step()
                         weighting.after_step()
-                        if step >= averaged_from:
+                        if step >= averaged_from and turn == method.turns - 1:
                             mean.update(method)
                 if bar.update():  # the bar was just redrawn, so reading values slows nothing down
                     bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", **losses.latest(), refresh=False)
@@ -349,16 +349,20 @@ class Best:
         self.epoch, self.metrics, self.tensors = 0, dict[str, float](), dict[str, Tensor]()
 
     def consider(self, method: Method, epoch: int, metrics: dict[str, float]) -> None:
-        names = {t.name: t.headline for t in method.tasks}
-        metrics = {f"{task}/{name}": metrics[f"{task}/{name}"] for task, name in names.items()}
+        columns = [f"{t.name}/{t.headline}" for t in method.tasks]
+        metrics = {column: metrics[column] for column in columns}
         if not all(map(math.isfinite, metrics.values())):
             return
-        if self.epoch:
-            gain = delta_mtl(metrics, self.metrics, average="headline", headlines=names)
-            if not gain > 0:
-                return
+        if self.epoch and not sum(self._gain(column, metrics[column]) for column in columns) > 0:
+            return
         self.epoch, self.metrics = epoch, metrics
         self.tensors = {name: t.clone() for name, t in method.state_dict().items()}
+
+    def _gain(self, column: str, value: float) -> float:
+        """Relative to the larger of both values, because the first of a young network may be 0."""
+        known = self.metrics[column]
+        sign = 1 if COLUMNS[column.rpartition("/")[2]].higher_is_better else -1
+        return sign * (value - known) / (max(abs(value), abs(known)) or 1.0)
 
     def apply(self, method: nn.Module) -> None:
         if self.epoch:

@@ -174,7 +174,7 @@ def inverse_depth() -> Task:
         loss=losses.l1,
         metric=metrics.DepthErrors,
         headline="abs_err",
-        columns=("abs_err", "rel_err"),
+        columns=("abs_err", "rmse"),
         missing=float("nan"),
         resize="nearest",
         zoom_power=1,

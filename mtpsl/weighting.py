@@ -6,7 +6,8 @@ average 1 over the tasks in every rule but ``Uncertainty``, so that the balance 
 and other terms stays the method's.
 
 Partially labeled batches: an objective without a label in the batch is exactly 0 and has no
-gradient. It is left out of that step, so it neither pulls a rule's statistics nor its weights.
+gradient. It is left out of that step: a rule's statistics do not see it, and a learned weight has
+no gradient from it, though the optimizer's momentum from earlier steps may still move that one.
 """
 
 from abc import ABC, abstractmethod

@@ -102,7 +102,9 @@ for source, made in found.items():
         tau, coverage, quality = made.arrays[f"{task}/used"]
         everything, label = made.arrays[f"{task}/curve/quality"][0], made.arrays[f"{task}/label"]
         print(f"{source:<13} {task:<8} {label} {everything:6.2f} of all labels,", end=" ")
-        print(f"{quality:6.2f} of the {100 * coverage:.0f} % with a truth above {tau:.3f},", end=" ")
+        print(
+            f"{quality:6.2f} of the {100 * coverage:.0f} % with a truth above {tau:.3f},", end=" "
+        )
         print(f"{float(made.arrays[f'{task}/floor']):6.2f} of true bins")
 
 # %% [markdown]

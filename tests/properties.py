@@ -127,6 +127,14 @@ def rewrite_withheld(batch: Batch, tasks: TaskSet = TASKS, seed: int = 1) -> Bat
     return replace(batch, targets=targets, discovered=found)
 
 
+def relabeled(batch: Batch, tasks: TaskSet = TASKS) -> Batch:
+    """The same images with other labels, in the same pixels."""
+    generator, side = torch.Generator().manual_seed(9), batch.images.shape[-1]
+    other = {t.name: random_target(t, len(batch), side, generator) for t in tasks}
+    targets = {n: torch.where(batch.mask(n), other[n], m) for n, m in batch.targets.items()}
+    return replace(batch, targets=targets)
+
+
 def without_labels(batch: Batch, rows: Tensor, tasks: TaskSet = TASKS) -> Batch:
     """The same batch, but images where ``rows`` (B,) is set have no supervision of any kind."""
     keep = ~rows.view(-1, 1, 1, 1)
@@ -165,25 +173,25 @@ def permuted(batch: Batch, order: Tensor) -> Batch:
     )
 
 
-def take_turns(method: Method, batch: Batch) -> Terms:
-    """The terms of every turn, whose gradients add up; every view is the same batch."""
+def take_turns(method: Method, *views: Batch) -> Terms:
+    """The terms of every turn, whose gradients add up; one batch is every view."""
     terms = {}
     for turn in range(method.turns):
         method.turn = turn
-        mine = method.training_step(*[batch] * method.views, progress=0.0)
+        mine = method.training_step(*views * (method.views // len(views)), progress=0.0)
         torch.stack(list(mine.values())).sum().backward()
         terms |= mine
     return terms
 
 
-def step(method: Method, batch: Batch) -> tuple[Terms, Gradients]:
+def step(method: Method, *views: Batch) -> tuple[Terms, Gradients]:
     """Terms and gradients of one training step, taken by a copy of the method.
 
-    Every view is the same batch. A parameter without gradient is reported as zeros.
+    One batch is every view. A parameter without gradient is reported as zeros.
     """
     method = copy.deepcopy(method).train()
     torch.manual_seed(0)
-    terms = take_turns(method, batch)
+    terms = take_turns(method, *views)
     gradients = {
         name: torch.zeros_like(p) if p.grad is None else p.grad
         for name, p in method.named_parameters()
@@ -382,6 +390,54 @@ def assert_every_parameter_learns(method: Method, batch: Batch) -> None:
     take_turns(method, batch)
     idle = [n for n, p in method.named_parameters() if p.requires_grad and p.grad is None]
     assert not idle, f"parameters that no term reaches: {idle}"
+
+
+AUXILIARY = ("maps", "discriminator")  # terms that train other networks than the tasks'
+
+
+def assert_every_term_teaches_the_network(method: Method, batch: Batch) -> None:
+    """Each term alone, unless it is 0, reaches the parameters that all tasks share."""
+    method = copy.deepcopy(method).train()
+    for turn in range(method.turns):
+        method.turn = turn
+        terms = method.training_step(*[batch] * method.views, progress=0.0)
+        for name, term in terms.items():
+            if term == 0 or name in AUXILIARY:
+                continue
+            shared = method.shared_parameters()
+            found = torch.autograd.grad(term, shared, retain_graph=True, allow_unused=True)
+            assert any(g is not None and g.any() for g in found), f"{name} teaches nothing"
+
+
+def assert_views_teach_what_they_should(method: Method, batch: Batch) -> None:
+    """The tasks' own terms read the labels of the first view, all others those of the last."""
+    other = relabeled(batch, method.tasks)
+    terms, _ = step(method, batch, batch)
+    first, _ = step(method, other, batch)
+    last, _ = step(method, batch, other)
+    for name, term in terms.items():
+        own, reads = name in method.tasks.names, name != "consistency"  # which needs no label
+        assert torch.equal(first[name], term) != own, f"{name} and the labels of the first view"
+        changed = not torch.equal(last[name], term)
+        assert changed == (reads and not own), f"{name} and the labels of the last view"
+
+
+def assert_weight_scales_its_terms(method: Method, batch: Batch) -> None:
+    """``weight`` multiplies the terms that a method adds to the tasks' own."""
+    terms, _ = step(method, batch)
+    method = copy.deepcopy(method)
+    method.weight *= 2
+    doubled, _ = step(method, batch)
+    for name, term in terms.items():
+        factor = 1 if name in (*method.tasks.names, *AUXILIARY) else 2
+        torch.testing.assert_close(doubled[name], factor * term)
+
+
+def assert_terms_are_means_over_images(method: Method, batch: Batch) -> None:
+    """The same images twice in a batch are the same loss."""
+    terms, _ = step(method, batch)
+    twice, _ = step(method, permuted(batch, torch.arange(len(batch)).repeat(2)))
+    torch.testing.assert_close(twice, terms, rtol=1e-3, atol=1e-5)
 
 
 def assert_deterministic(build: Callable[[], Method], batch: Batch) -> None:

@@ -19,6 +19,8 @@ from mtpsl.methods.cross_task import (
 )
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import cost
+from mtpsl.models.mapping import prediction_input
+from mtpsl.models.multitask import MultiTaskNet
 from mtpsl.tasks import TaskSet, depth, edges, human_parts, normals, saliency, semseg
 
 ALL = {n: torch.ones(4, dtype=torch.bool) for n in TASKS.names}
@@ -182,6 +184,28 @@ def test_distance_by_hand():
     zero = torch.zeros(1, 2, 1, 2, requires_grad=True)  # ReLU can leave nothing at a position
     cosine_distance(zero, b).sum().backward()
     assert zero.grad.isfinite().all()
+
+
+def test_predicted_classes_are_sampled():
+    """Of equal logits every class is drawn, and not the same again in the next step."""
+    batch, task = random_batch(), TASKS["semseg"]
+    predictions = {t.name: torch.zeros(4, t.channels, 8, 8) for t in TASKS}
+    steps = [Inputs(predictions, batch) for _ in range(2)]
+    first, second = (inputs.prediction(task, (0, 2)) for inputs in steps)
+    assert (first.sum(1) == 1).all() and first.flatten(2).any(2).all()
+    assert not torch.equal(first, second)
+    noise = steps[0].noise(task, (0, 2))
+    torch.testing.assert_close(first, prediction_input(task, torch.zeros(2, 5, 8, 8), noise))
+
+
+def test_two_views_gives_predictions_of_both_and_the_features_of_the_last():
+    torch.manual_seed(0)
+    net = MultiTaskNet(build_backbone("segnet", 0.125), TASKS).eval()
+    a, b = random_batch(seed=1), random_batch(seed=2)
+    first, last, bottleneck = two_views(net, (a, b))
+    torch.testing.assert_close(first, net(a.images).predictions)
+    torch.testing.assert_close(last, net(b.images).predictions)
+    torch.testing.assert_close(bottleneck, net(b.images).bottleneck)
 
 
 def test_noise_belongs_to_the_image():

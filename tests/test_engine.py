@@ -106,6 +106,10 @@ def run(method: Method, loader: TinyLoader | None = None, **changes):
     return fit(method, loader, **settings)
 
 
+def floating(method: Method) -> dict[str, Tensor]:
+    return {n: t.clone() for n, t in method.state_dict().items() if t.is_floating_point()}
+
+
 def same(a: nn.Module, b: nn.Module) -> bool:
     pairs = zip(a.state_dict().items(), b.state_dict().items(), strict=True)
     return all(n == m and torch.equal(x, y) for (n, x), (m, y) in pairs)
@@ -122,7 +126,7 @@ def test_learns_and_says_what_it_did() -> None:
     assert done.history[-1]["terms"]["depth"] < 0.5 * done.history[0]["terms"]["depth"]
     assert done.epoch == 8
     assert method.steps == 24
-    assert method.seen[0] == 0 and method.seen == sorted(method.seen) and method.seen[-1] < 1
+    assert method.seen == [step / 24 for step in range(24)]
 
 
 def test_same_seed_same_bits_and_another_seed_others() -> None:
@@ -179,15 +183,17 @@ def test_average_of_the_last_steps(steps: int) -> None:
         def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
             for i, views in enumerate(super().epoch(epoch)):
                 if epoch == 3 and i:  # after the steps before this one
-                    states.append(method.heads["depth"].weight.detach().clone())
+                    states.append(floating(method))
                 yield views
 
     spy = Spy(batches=loader.batches)
     plain = make_method()
     run(plain, loader)
     run(method, spy, average_last=0.25)  # the last of four epochs
-    states.append(plain.heads["depth"].weight.detach())
-    torch.testing.assert_close(method.heads["depth"].weight, torch.stack(states).mean(0))
+    states.append(floating(plain))
+    means = {name: torch.stack([state[name] for state in states]).mean(0) for name in states[0]}
+    assert {"heads.depth.weight", "body.1.running_var"} <= means.keys()
+    torch.testing.assert_close(floating(method), means)
     assert not same(method, plain)
     assert method.steps == plain.steps  # counters are not averaged
 
@@ -293,6 +299,27 @@ def test_a_learning_curve_changes_nothing() -> None:
     assert same(with_curve, without)
     assert [e["epoch"] for e in done.history if "metrics" in e] == [3, 4]  # and always the last
     assert done.history[-1]["metrics"]["test"] == evaluate(with_curve, loader.batches)
+
+
+def test_the_average_counts_a_batch_once_whatever_the_turns() -> None:
+    method = make_method()
+    method.turns = 2
+    updates = []
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine.WeightMean, "update", lambda self, _: updates.append(1))
+        run(method, average_last=0.5)
+    assert len(method.seen) == 24 and len(updates) == 6
+
+
+def test_best_on_test_leaves_a_point_where_a_task_has_nothing() -> None:
+    method, best = make_method(), engine.Best()
+    points = ((0.0, 0.5), (0.3, 0.4), (0.2, 0.4), (0.3, 0.3))  # mIoU up, abs_err down
+    for epoch, (miou, error) in enumerate(points, start=1):
+        best.consider(method, epoch, {"semseg/miou": miou, "depth/abs_err": error})
+    assert best.epoch == 4
+    best.consider(method, 5, {"semseg/miou": 0.3, "depth/abs_err": 0.3})  # equal: the first stays
+    best.consider(method, 6, {"semseg/miou": 0.9, "depth/abs_err": math.nan})
+    assert best.epoch == 4
 
 
 def test_best_on_test_keeps_the_best_point() -> None:

@@ -85,10 +85,38 @@ def test_the_two_turns_train_different_parameters():
 
 def test_a_turn_without_pairs_is_a_step_of_zero():
     method = build(Discriminator)
-    method.turn = 1
-    terms, _ = gradients(method, random_batch(labeled=NONE))
+    gradients(method, random_batch(images=6))
+    for method.turn in (0, 1):
+        terms, _ = gradients(method, random_batch(labeled=NONE))
     assert terms["discriminator"] == 0
     assert not any(p.grad.any() for p in method.judge.parameters())
+
+
+def test_the_discriminator_learns_from_what_the_network_made():
+    method, batch = build(Discriminator), random_batch(images=6)
+    terms, _ = gradients(method, batch)
+    counts = {n: b.clone() for n, b in method.named_buffers()}
+    pairs = method.embedded
+    assert [len(m_s) for m_s, _ in pairs] == [2] * 6
+    assert not any(m.requires_grad for pair in pairs for m in pair)
+    verdict = sum(judged(method.judge, *pair).sum() for pair in pairs) / 6
+    torch.testing.assert_close(terms["mapping"], method.weight * verdict)
+    method.turn = 1
+    terms, _ = gradients(method, batch)
+    torch.testing.assert_close(terms["discriminator"], verdict)
+    assert all(torch.equal(b, counts[n]) for n, b in method.named_buffers())  # BatchNorm's, too
+    assert method.embedded == []
+
+
+def test_contrastive_by_hand():
+    method, batch = build(Contrastive), random_batch(images=6)
+    torch.manual_seed(1)  # of the Gumbel noise
+    term = method.training_step(batch, batch, progress=0.0)["contrastive"]
+    torch.manual_seed(1)
+    predictions = method.net(torch.cat([batch.images] * 2)).predictions
+    pairs = joint_pairs(method, {n: maps[6:] for n, maps in predictions.items()}, batch)
+    expected = sum(triplet_loss(*pair, method.margin).sum() for pair in pairs) / 6
+    torch.testing.assert_close(term, method.weight * expected, rtol=1e-3, atol=1e-5)
 
 
 def test_the_judge_can_tell_pairs_apart():

@@ -72,6 +72,18 @@ def test_embeddings_have_the_shape_of_the_bottleneck(backbone):
     assert embedding.shape == expected
 
 
+def test_the_residual_mapping_looks_as_far_as_its_backbone():
+    net = build_backbone("resnet18", 0.125)
+    mapping = build_mapping(TASKS, net)
+    layers = (net.layer1, net.layer2, net.layer3, net.layer4)
+    for stage, layer in zip(mapping.stages, layers, strict=True):
+        found = [m for m in layer.modules() if isinstance(m, nn.Conv2d)]
+        theirs = [m for m in found if m.kernel_size == (3, 3)]
+        assert [(c.stride, c.dilation, c.padding) for c in stage.convs] == [
+            (c.stride, c.dilation, c.padding) for c in theirs
+        ]
+
+
 def test_a_backbone_of_an_odd_resolution_is_refused():
     net = build_backbone("resnet18", 0.125)
     net.reduction = 12

@@ -15,12 +15,16 @@ from properties import (
     assert_empty_mask_gives_zero,
     assert_every_parameter_in_one_group,
     assert_every_parameter_learns,
+    assert_every_term_teaches_the_network,
     assert_images_are_predicted_alone,
     assert_predictions_suit_metrics,
     assert_prepare_sees_only_labels,
     assert_teacher_keeps_the_contract,
     assert_terms_are_finite_scalars,
+    assert_terms_are_means_over_images,
     assert_unlabeled_images_have_no_gradient,
+    assert_views_teach_what_they_should,
+    assert_weight_scales_its_terms,
     assert_weights_say_everything,
     assert_withheld_labels_never_reach_gradient,
     discovered_by,
@@ -104,6 +108,30 @@ def test_every_parameter_in_one_group(case: str) -> None:
 @EVERY_CASE
 def test_every_parameter_learns(case: str) -> None:
     assert_every_parameter_learns(prepared(case), batch_for(case, labeled=FULL))
+
+
+@EVERY_CASE
+def test_every_term_teaches_the_network(case: str) -> None:
+    assert_every_term_teaches_the_network(prepared(case), batch_for(case, images=6))
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if METHODS[CASES[c][0]].views > 1])
+def test_views_teach_what_they_should(case: str) -> None:
+    assert_views_teach_what_they_should(prepared(case), batch_for(case, images=6))
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if hasattr(prepared(c), "weight")])
+@pytest.mark.parametrize("labeled", [None, FULL], ids=["one label", "every label"])
+def test_weight_scales_its_terms(case: str, labeled: dict[str, Tensor] | None) -> None:
+    assert_weight_scales_its_terms(prepared(case), batch_for(case, labeled=labeled))
+
+
+COMPARE_IMAGES = ("contrastive", "discriminator")  # with each other, so a copy matters
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if c not in COMPARE_IMAGES])
+def test_terms_are_means_over_images(case: str) -> None:
+    assert_terms_are_means_over_images(prepared(case), batch_for(case))
 
 
 @EVERY_CASE

@@ -74,6 +74,18 @@ def test_the_perceptual_loss_trains_the_prediction_alone():
     assert all(torch.equal(b, before[n]) for n, b in maps.named_buffers())
 
 
+def test_perceptual_loss_by_hand():
+    """Through the map to classes, whose logits are compared as probabilities."""
+    maps, _, inputs, batch = material(labeled=ALL)
+    semseg, depth, _ = TASKS
+    found = perceptual_loss(maps, [Link(depth, semseg, (1, 3))], inputs, batch)
+    mask = batch.mask("depth")[[1, 3]]
+    both = [inputs.prediction(depth, (1, 3)) * mask, inputs.label(depth, (1, 3))]
+    of_prediction, of_label = maps["depth to semseg"](torch.cat(both)).softmax(1).chunk(2)
+    error = ((of_prediction - of_label).abs().mean(1, keepdim=True) * mask).sum((1, 2, 3))
+    torch.testing.assert_close(found, (error / mask.sum((1, 2, 3))).sum() / 4)
+
+
 def test_a_perfect_prediction_has_no_perceptual_loss():
     maps, predictions, _, batch = material(labeled=ALL)
     predictions = {**predictions, "depth": batch.targets["depth"].nan_to_num(0.0)}
@@ -87,6 +99,7 @@ def test_perceptual_map_keeps_its_two_losses_apart():
     method, batch = build(PerceptualMap).train(), random_batch()
     terms = method.training_step(batch, progress=0.0)
     assert tuple(terms) == (*TASKS.names, "perceptual", "maps")
+    assert terms["perceptual"] > 0 and terms["maps"] > 0
     net, maps = list(method.net.parameters()), list(method.maps.parameters())
     grads = torch.autograd.grad(terms["maps"], net, allow_unused=True, retain_graph=True)
     assert all(g is None for g in grads)

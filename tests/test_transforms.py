@@ -326,6 +326,18 @@ def test_beyond_the_image_there_is_no_label():
     assert ratio == pytest.approx(2.0, rel=0.1)  # twice as far away
 
 
+def test_cells_at_the_edge_of_a_turned_image_are_not_thinned():
+    """Features and confidence that are 1 everywhere stay 1, or are 0 mostly beyond the image."""
+    batch = a_batch(discovered=True)
+    ones = {t: torch.ones(B, 5, 3, 4) for t in TASKS.names}
+    found = Discovered(batch.targets, batch.valid, ones, {t: c[:, :1] for t, c in ones.items()})
+    view = warp_batch(replace(batch, discovered=found), turned(20, zoom=0.6), TASKS)
+    for maps in (view.discovered.features, view.discovered.confidence):
+        for cells in maps.values():
+            assert ((cells == 0) | torch.isclose(cells, torch.ones(()))).all()
+            assert 0 < (cells == 0).float().mean() < 0.9
+
+
 def test_a_turn_keeps_withheld_labels_withheld_and_normals_of_unit_length():
     batch = a_batch()
     for t in TASKS:

@@ -317,6 +317,12 @@ def test_trains_partially_labeled_methods_in_half_precision(name: str, method: s
     assert all(0 < w < 3 for w in weights.values()), weights
 
 
+def test_training_lets_a_rule_mend_its_weights_after_every_step() -> None:
+    rule = build_weighting("gradnorm", TASKS)
+    run(make("two views"), rule, accumulate=1, lr=0.1)
+    assert float(rule.w.detach().sum()) == pytest.approx(3) and (rule.w > 0).all()
+
+
 @EVERY_RULE
 def test_a_killed_run_resumes_exactly(name: str, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(files, "SAVING_SHARE", 1e6)  # a checkpoint after every epoch

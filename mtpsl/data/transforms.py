@@ -253,11 +253,15 @@ def _mirror_sign(target: Tensor, channel: int, flip: Tensor) -> Tensor:
 
 
 def _warp_cells(maps: Maps, sight: _Sight) -> Maps:
-    size = sight.height, sight.width
-    return {
-        name: sight.bilinear(cells, _places(sight.geometry, *size, *cells.shape[2:]))
-        for name, cells in maps.items()
-    }
+    """Cells that lie mostly beyond a turned image are 0, others a mean of what lies in it."""
+    warped, size = {}, (sight.height, sight.width)
+    for name, cells in maps.items():
+        places = _places(sight.geometry, *size, *cells.shape[2:])
+        warped[name] = sight.bilinear(cells, places)
+        if sight.padding == "zeros":
+            share = sight.bilinear(torch.ones_like(cells[:, :1]), places)
+            warped[name] = torch.where(share > 0.5, warped[name] / share, 0)
+    return warped
 
 
 def _places(geometry: Geometry, height: int, width: int, rows: int, columns: int) -> Tensor:

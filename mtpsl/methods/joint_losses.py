@@ -106,7 +106,8 @@ class Contrastive(Method):
 class Discriminator(Method):
     """A discriminator tells, from two embeddings, whether they are of one image.
 
-    Every batch is used in two turns: the network and its mapping learn, then the discriminator.
+    Every batch is used in two turns: the network and its mapping learn, then the discriminator,
+    from the embeddings of the first turn. So BatchNorm's statistics see a batch once.
 
     Args:
         tasks: The tasks.
@@ -136,31 +137,28 @@ class Discriminator(Method):
         self.mapping = build_mapping(tasks, backbone)
         self.judge = Judge(backbone.bottleneck_channels, channels)
         self.weight, self.film_lr, self.statistics = weight, film_lr, statistics
+        self.embedded: list[tuple[Tensor, Tensor]] = []  # from the first turn to the second
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         if self.turn == 0:
             predictions, others, _ = two_views(self.net, views)
             terms = supervised_terms(self.tasks, predictions, views[0])
+            pairs = joint_pairs(self, others, views[-1])
             self.judge.requires_grad_(False)  # gradients pass through it; they do not train it
-            verdict = self.verdict(others, views[-1])
+            terms["mapping"] = self.weight * self.verdict(pairs, views[-1])
             self.judge.requires_grad_(True)
-            terms["mapping"] = self.weight * verdict
+            self.embedded = [(m_s.detach(), m_t.detach()) for m_s, m_t in pairs]
             return terms
-        with torch.no_grad():
-            _, others, _ = two_views(self.net, views)
-        return {"discriminator": self.verdict(others, views[-1], detach=True)}
+        pairs, self.embedded = self.embedded, []
+        return {"discriminator": self.verdict(pairs, views[-1])}
 
-    def verdict(
-        self, predictions: dict[str, Tensor], batch: Batch, *, detach: bool = False
-    ) -> Tensor:
+    def verdict(self, pairs: list[tuple[Tensor, Tensor]], batch: Batch) -> Tensor:
         """Cross-entropy of the discriminator, summed over pairs and images, by the batch size.
 
         Without a pair it is 0 with a gradient of 0: an optimizer can take a step on it.
         """
         D = self.net.backbone.bottleneck_channels
         total = self.judge(batch.images.new_zeros(0, 2 * D, 1, 1)).sum()
-        with torch.set_grad_enabled(torch.is_grad_enabled() and not detach):
-            pairs = joint_pairs(self, predictions, batch)
         for m_s, m_t in pairs:
             total = total + judged(self.judge, m_s, m_t).sum()
         return total / len(batch)

@@ -260,6 +260,10 @@ def mixture_loss(
     L_cls of such a task, L_reg of the others. Eq. 12's cross-entropy over bins is none of the
     protocol's, and counts like that of semantic segmentation.
 
+    Under bfloat16 autocast the products with the centers are rounded like all others: of normals
+    in rooms, 0.4 % of the pixels get a class next to the nearest, and predictions in training have
+    lengths from 0.993 to 1.006. Float32, which is the papers', and evaluation are exact.
+
     Args:
         task: Gives L_reg (L1 or angle) or a binary task's L_cls through ``task.loss``.
         quantizer: The task's.
