@@ -170,7 +170,7 @@ _OPEN = (
 )
 AT_QUICK = (
     "At quick XTC's rows are about its first steps: before a network has learned anything, the "
-    "gradient of the consistency is some hundred times as long as that of the labels, and Adam, "
+    "gradient of the consistency is some eighty times as long as that of the labels, and Adam, "
     "which divides by the gradients it remembers, takes small steps for thousands of steps "
     "afterwards. quick has some 1,400, the released code about 79,000. Section 5 of "
     "`21_xtc_tables` takes it apart."
