@@ -42,7 +42,9 @@ def list_everything(args: argparse.Namespace) -> int:
         whole[table.paper] += done == len(rows)
         status = f"recorded {done} of {len(rows)} rows"
         if done:
-            status += f" at {results.profile}, {min(n for n in seeds if n)} to {max(seeds)} seeds"
+            least, most = min(n for n in seeds if n), max(seeds)
+            span = f"{most} seed{'s'[: most > 1]}" if least == most else f"{least} to {most} seeds"
+            status += f" at {results.profile}, {span}"
         print(f"  {name:<16} {table.title}\n{'':18} {status}")
     print("figures")
     for name, figure in FIGURES.items():

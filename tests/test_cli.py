@@ -202,7 +202,7 @@ def test_a_table_is_run_recorded_and_shown(here, tiny, capsys, monkeypatch) -> N
     status, out, _ = call(capsys, "show", "tiny/table1", "--format", "csv")
     assert status == 0 and out.startswith("setting,method,row")
     status, out, _ = call(capsys, "list")
-    assert "recorded 1 of 1 rows at smoke" in out
+    assert "recorded 1 of 1 rows at smoke, 1 seed\n" in out
     (here / "figures/tiny/table1.json").write_text("{}")
     status, out, err = call(capsys, "show", "tiny/table1")
     assert status == 0 and "damaged" in err
