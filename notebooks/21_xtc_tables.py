@@ -307,7 +307,6 @@ for epochs in (1, 10, 50, 200):
 # The package has both rules. The default is `select="last"`; the released code's is `select="best_on_test"`, for parity only. One run of SL, a little longer than smoke, evaluated after each epoch:
 
 # %% tags=["nbval-ignore-output"]
-
 scaled = get_profile(session.profile)(TABLE2.row("one/Supervised Learning").experiments[0])
 more = {"epochs": 12, "eval_every": 1, "average_last": 0.0, "seed": session.seed}
 where = {"device": session.device, "data_root": session.data_root}

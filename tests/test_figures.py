@@ -275,6 +275,9 @@ def test_a_token_is_held_against_the_pixels_of_its_own_class() -> None:
                 assert inside == pytest.approx(scores[own].mean(), rel=2e-3)
             assert np.isnan(inside) == (not own.any())
             assert elsewhere == pytest.approx(scores[~own].mean(), rel=2e-3)
+    nowhere = torch.zeros(4, 4, dtype=torch.bool)
+    share, inside, elsewhere = arrays._own(torch.ones(4, 4), ~nowhere, nowhere)
+    assert share == 0 and np.isnan([inside, elsewhere]).all()
 
 
 # ------------------------------------------------------------------- figures

@@ -239,9 +239,12 @@ def scores(material: Material, images: int = EXAMPLES) -> Arrays:
 
 
 def _own(scores: Tensor, own: Tensor, known: Tensor) -> tuple[float, float, float]:
-    """Share of the known pixels that are a token's own, its mean score there and elsewhere."""
+    """Share of the known pixels that are a token's own, its mean score there and elsewhere.
+
+    Without a known pixel, 0 and NaN twice: an image of a real set may lack a label altogether.
+    """
     inside, outside = scores[known & own], scores[known & ~own]
-    return len(inside) / int(known.sum()), float(inside.mean()), float(outside.mean())
+    return len(inside) / max(1, int(known.sum())), float(inside.mean()), float(outside.mean())
 
 
 def token_values(method: HiTTs, task: Task) -> Tensor:
