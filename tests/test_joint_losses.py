@@ -105,7 +105,8 @@ def test_the_discriminator_learns_from_what_the_network_made():
     terms, _ = gradients(method, batch)
     torch.testing.assert_close(terms["discriminator"], verdict)
     assert all(torch.equal(b, counts[n]) for n, b in method.named_buffers())  # BatchNorm's, too
-    assert method.embedded == []
+    with pytest.raises(RuntimeError, match="turn 0 of the same batch"):  # it is used up
+        method.training_step(batch, batch, progress=0.0)
 
 
 def test_contrastive_by_hand():

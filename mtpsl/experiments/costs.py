@@ -8,8 +8,8 @@ from typing import Any
 from mtpsl.experiments import hitts
 from mtpsl.experiments.hitts_printed import TABLE8
 from mtpsl.experiments.spec import Experiment
-from mtpsl.experiments.train import build, without_pretrained
-from mtpsl.methods.cross_task import XTC, TrainingPasses
+from mtpsl.experiments.train import build, network_cost, without_pretrained
+from mtpsl.methods.cross_task import TrainingPasses
 from mtpsl.models.cost import Cost, cost
 
 WIDTHS = (12, 10, 12, 12, 10)  # of the columns of ``cost_text``
@@ -22,9 +22,9 @@ def full_size_cost(experiment: Experiment) -> Cost:
     Of XTC as the papers count it: an image in training, its mapping network included, averaged
     over which task has the only label.
     """
+    if experiment.method != "xtc":
+        return network_cost(experiment)
     method = build(without_pretrained(experiment))
-    if not isinstance(method, XTC):
-        return cost(method, experiment.height, experiment.width)
     counted = [
         cost(TrainingPasses(method, target), experiment.height, experiment.width)
         for target in method.tasks.names

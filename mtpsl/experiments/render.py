@@ -102,6 +102,7 @@ def stamp(table: Table, recorded: Results | None, computed: Results | None) -> l
         pretrained = f"pretrained weights {names}; " if began else ""
         seeds = sorted({len(results.of(row.name)) for row in table.rows} - {0})
         n = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+        spread = ", mean ± sample standard deviation" if seeds[-1] > 1 else ""
         ran = [x for e in entries for x in e.experiments]
         select = _distinct(str(x.get("select", "?")) for x in ran)
         averaged = [f"{100 * x['average_last']:g} %" for x in ran if x.get("average_last")]
@@ -116,8 +117,8 @@ def stamp(table: Table, recorded: Results | None, computed: Results | None) -> l
         )
         sentences.append(
             f"{source.capitalize()}: profile {results.profile}; data {data}; {pretrained}"
-            f"n = {n} seeds a row, "
-            f"mean ± sample standard deviation; weights of the epoch selected by: {select}"
+            f"n = {n} seed{'s' * (seeds[-1] > 1)} a row{spread}; "
+            f"weights of the epoch selected by: {select}"
             f"{average}; {accepted}"
             f"commit {_distinct(e.commit for e in entries)}; "
             f"hardware {_distinct(e.hardware for e in entries)}; "

@@ -30,7 +30,7 @@ from mtpsl.engine import evaluate, fit, seeded
 from mtpsl.experiments import own
 from mtpsl.experiments.spec import Experiment
 from mtpsl.methods import Method, build_method
-from mtpsl.models.cost import cost
+from mtpsl.models.cost import Cost, cost
 from mtpsl.models.pretrained import describe_pretrained
 from mtpsl.records import RunRecord, RunStore, environment
 from mtpsl.tasks import TaskSet
@@ -41,6 +41,12 @@ REAL = {"rooms13": "nyud", "streets7": "cityscapes", "people21": "pascal_context
 
 COUNTS_STEPS = ("people21", "pascal_context")
 """Data sets on which the papers train for a number of steps and not of epochs [HiTTs, Sec. 4.1]."""
+
+NETWORK = (
+    "dataset", "data_args", "height", "width", "tasks",
+    "backbone", "width_factor", "backbone_args", "method", "method_args",
+)  # fmt: skip
+"""Fields of an experiment that decide what its network costs."""
 
 EVAL_BATCH = 16  # images; metrics do not depend on it
 
@@ -207,6 +213,17 @@ def without_pretrained(experiment: Experiment) -> Experiment:
     )
 
 
+def network_cost(experiment: Experiment) -> Cost:
+    """Of its network at its own size; counted once for all experiments that share it."""
+    fresh = without_pretrained(experiment)
+    return _counted(Experiment(**{name: getattr(fresh, name) for name in NETWORK}))
+
+
+@functools.cache
+def _counted(network: Experiment) -> Cost:
+    return cost(build(network), network.height, network.width)
+
+
 def load_method(
     experiment: Experiment,
     store: RunStore,
@@ -326,7 +343,7 @@ def train(
     metrics = {"test": evaluate(method, test)}
     testing = time.perf_counter() - began
     training = sum(entry["seconds"] for entry in done.history)
-    counted = cost(method, experiment.height, experiment.width)
+    counted = network_cost(experiment)
     record = RunRecord(
         experiment=experiment.to_dict(),
         key=experiment.key,

@@ -137,7 +137,7 @@ class Discriminator(Method):
         self.mapping = build_mapping(tasks, backbone)
         self.judge = Judge(backbone.bottleneck_channels, channels)
         self.weight, self.film_lr, self.statistics = weight, film_lr, statistics
-        self.embedded: list[tuple[Tensor, Tensor]] = []  # from the first turn to the second
+        self.embedded: list[tuple[Tensor, Tensor]] | None = None  # from first turn to second
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         if self.turn == 0:
@@ -149,7 +149,9 @@ class Discriminator(Method):
             self.judge.requires_grad_(True)
             self.embedded = [(m_s.detach(), m_t.detach()) for m_s, m_t in pairs]
             return terms
-        pairs, self.embedded = self.embedded, []
+        if self.embedded is None:
+            raise RuntimeError("turn 1: expected turn 0 of the same batch before it; take it first")
+        pairs, self.embedded = self.embedded, None
         return {"discriminator": self.verdict(pairs, views[-1])}
 
     def verdict(self, pairs: list[tuple[Tensor, Tensor]], batch: Batch) -> Tensor:
