@@ -26,6 +26,7 @@ from mtpsl.experiments.run import bind_data, load_method, run, run_table, train_
 from mtpsl.experiments.spec import Experiment, Row, Table
 from mtpsl.experiments.train import label, open_split
 from mtpsl.models import build_backbone
+from mtpsl.models.cost import cost
 from mtpsl.records import RunStore
 
 TINY = Experiment(
@@ -127,6 +128,15 @@ def test_where_a_protocol_counts_steps_single_tasks_take_as_many() -> None:
 
 
 # --- runs --------------------------------------------------------------------------------------
+
+
+def test_a_record_says_what_the_trained_network_costs(store) -> None:
+    """Also one whose method was prepared, after another run of the same shape, or of another."""
+    for experiment in (PLAIN, PLAIN.replace(seed=1), PLAIN.replace(width_factor=0.25), TINY):
+        record = go(experiment, store)
+        method = load_method(experiment, store)
+        counted = cost(method, experiment.height, experiment.width)
+        assert (record.params, record.macs, record.thop_flops) == dataclasses.astuple(counted)
 
 
 def test_a_run_is_recorded_and_not_trained_twice(store, trained) -> None:
