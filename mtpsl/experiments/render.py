@@ -120,7 +120,7 @@ def stamp(table: Table, recorded: Results | None, computed: Results | None) -> l
             f"n = {n} seed{'s' * (seeds[-1] > 1)} a row{spread}; "
             f"weights of the epoch selected by: {select}"
             f"{average}; {accepted}"
-            f"commit {_distinct(e.commit for e in entries)}; "
+            f"commit {_distinct(c for e in entries for c in e.commit.split(', '))}; "
             f"hardware {_distinct(e.hardware for e in entries)}; "
             f"{_distinct(e.date[:10] for e in entries)}."
         )
