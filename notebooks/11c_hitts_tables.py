@@ -122,7 +122,7 @@ for path in write_table(TABLE4, table4, now4, session.output / TABLE4.paper):
     print(session.where(path))
 
 # %% [markdown]
-# *The recorded rows, one seed.* At `quick` every network is near the floor of 21 classes (4 to 7 mIoU), so other columns decide. With random labels ssl and "Ours" are ahead of STL (+2.4 and +0.6 %), where the MTL baseline is behind (-3.2 %); with one label both are behind it (-5.6 and -6.1 against -0.1 %). CL and DL, which learn through the same untrained mapping network as XTC, are far behind in both (-8 to -21 %), as XTC is elsewhere (`21_xtc_tables` takes that apart). Discovery from a fifth of the labels seems to ask more of a first stage than this profile gives it.
+# *The recorded rows, one seed.* At `quick` every network is near the floor of 21 classes (4 to 7 mIoU), so other columns decide. With random labels ssl and "Ours" are ahead of STL (+2.4 and +0.6 %), where the MTL baseline is behind (-3.2 %); with one label both are behind it (-5.6 and -6.1 against -0.1 %). CL and DL, which learn in the same joint space as XTC, are far behind in both (-8 to -21 %); XTC is not (-4.7 and -1.6 %), other than on rooms (`21b_xtc_tables` says why). Discovery from a fifth of the labels seems to ask more of a first stage than this profile gives it.
 #
 # *Some of the printed rows are quotations.* ssl and XTC come from [XTC, Table 3], in both settings, and so does the MTL baseline of the lower block; the one of the upper block was trained again. (CL and DL are rows of that paper's supplement.)
 
