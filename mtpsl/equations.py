@@ -15,7 +15,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parent
 FILES: dict[str, tuple[str, ...]] = {
-    "xtc": ("methods/cross_task.py", "methods/consistency.py"),
+    "xtc": ("methods/base.py", "methods/cross_task.py", "methods/consistency.py"),
     "hitts": (
         "methods/hitts.py",
         "methods/hitts_scales.py",

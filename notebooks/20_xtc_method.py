@@ -136,7 +136,6 @@ from dataclasses import replace
 
 from mtpsl.batch import Batch
 from mtpsl.methods.base import supervised_terms
-from mtpsl.methods.cross_task import labeled_mean_terms
 from mtpsl.tasks import TaskSet, depth
 
 near, far = replace(depth(), name="near"), replace(depth(), name="far")
@@ -148,7 +147,7 @@ toy = Batch(pixels.expand(2, 3, 4, 4), {"near": pixels, "far": pixels}, valid, h
 # %%
 error = torch.tensor([1.0, 3.0]).view(2, 1, 1, 1)
 guesses = {"near": pixels + error, "far": pixels + 1}
-divided = sum(labeled_mean_terms(toys, guesses, toy).values())  # Eq. 1
+divided = sum(supervised_terms(toys, guesses, toy, per_image_mean=True).values())  # Eq. 1
 summed = sum(supervised_terms(toys, guesses, toy).values())
 torch.testing.assert_close(torch.stack([divided, summed]), torch.tensor([(1 + 3) / 2, (2 + 3) / 2]))
 print(f"paper {divided:.2f}, released code {summed:.2f}")

@@ -31,7 +31,7 @@ TASKS = TaskSet((semseg(tuple("abcd")), depth(), normals()))
 # Read in the papers and in the package, not generated: equation -> functions that compute it.
 EXPECTED = {
     "xtc": {
-        1: {"labeled_mean_terms"},
+        1: {"supervised_terms"},
         2: {"SemiSupervised.consistency"},
         3: {"find_links", "cosine_distance"},
         4: {"XTC.consistency"},

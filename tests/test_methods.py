@@ -44,6 +44,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
 CASES = {name: (name, {}) for name in METHODS}
 CASES |= {f"{name}, second stage": (name, args) for name, args in STUDENTS.items()}
 EVERY_CASE = pytest.mark.parametrize("case", CASES)
+ALL_SIX = torch.ones(6, dtype=torch.bool)
 FULL = {name: torch.ones(4, dtype=torch.bool) for name in TASKS.names}
 
 
@@ -124,6 +125,29 @@ def test_views_teach_what_they_should(case: str) -> None:
 @pytest.mark.parametrize("labeled", [None, FULL], ids=["one label", "every label"])
 def test_weight_scales_its_terms(case: str, labeled: dict[str, Tensor] | None) -> None:
     assert_weight_scales_its_terms(prepared(case), batch_for(case, labeled=labeled))
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if hasattr(prepared(c), "per_image_mean")])
+@pytest.mark.parametrize("labels", [1, 3])
+def test_per_image_mean_divides_as_printed(case: str, labels: int) -> None:
+    """[XTC, Eq. 1 to 4]: by |T_n| labels, and by |U_n| tasks without; all three where all have."""
+    batch = batch_for(case, images=6, labeled=None if labels == 1 else dict.fromkeys(FULL, ALL_SIX))
+    method = copy.deepcopy(prepared(case)).train()
+    found = []
+    for method.per_image_mean in (False, True):
+        terms = {}
+        for method.turn in range(method.turns):
+            torch.manual_seed(1)
+            terms |= method.training_step(*[batch] * method.views, progress=0.5)
+        found.append(terms)
+    plain, divided = found
+    assert plain.keys() == divided.keys()
+    for name, term in plain.items():
+        of_a_label = name in TASKS.names
+        by = labels if of_a_label else {1: 2, 3: 3}[labels]
+        if not name.endswith("_pseudo"):
+            torch.testing.assert_close(divided[name], term / by, rtol=2e-3, atol=1e-6)
+    assert sum(plain.values()) > 0
 
 
 COMPARE_IMAGES = ("contrastive", "discriminator")  # with each other, so a copy matters

@@ -88,16 +88,27 @@ class Teacher(Protocol):
         """
 
 
-def supervised_terms(tasks: TaskSet, predictions: dict[str, Tensor], batch: Batch) -> Terms:
+def supervised_terms(
+    tasks: TaskSet, predictions: dict[str, Tensor], batch: Batch, *, per_image_mean: bool = False
+) -> Terms:
     """One scalar per task: per-image losses summed over labeled images, over *all* B images.
 
     The denominator follows the authors' code [XTC]: an image without the label counts as 0.
     Each task's mean is multiplied by its ``Task.weight``.
+
+    Args:
+        tasks: The tasks.
+        predictions: task -> (B, C, H, W).
+        batch: Its labels.
+        per_image_mean: Divide each image's losses by how many labels it has, as [XTC, Eq. 1] is
+            printed.
     """
+    labels = sum(batch.labeled[n].float() for n in tasks.names).clamp(min=1)  # |T_n|, (B,)
     terms = {}
     for t in tasks:
         loss = t.loss(predictions[t.name], batch.targets[t.name], batch.mask(t.name))
-        terms[t.name] = t.weight * loss.mean()
+        loss = loss / labels if per_image_mean else loss
+        terms[t.name] = t.weight * loss.mean()  # Eq. (1)
     return terms
 
 

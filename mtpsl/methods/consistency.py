@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from mtpsl.batch import Batch
 from mtpsl.data.transforms import relative, warp_batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
-from mtpsl.methods.cross_task import labeled_mean_terms, ramp
+from mtpsl.methods.cross_task import ramp
 from mtpsl.models import MultiTaskNet
 from mtpsl.tasks import Task, TaskSet
 
@@ -68,10 +68,8 @@ class SemiSupervised(Method):
         predictions = self.net(images).predictions
         whole = {n: maps[: len(first)] for n, maps in predictions.items()}
         crop = {n: maps[len(first) :] for n, maps in predictions.items()}
-        if self.per_image_mean:
-            terms = labeled_mean_terms(self.tasks, whole, first)
-        else:
-            terms = supervised_terms(self.tasks, whole, first)
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, whole, first, per_image_mean=mean)
         weight = self.weight * ramp(progress, self.ramp_up)
         terms["consistency"] = weight * self.consistency(whole, crop, first, second)
         return terms

@@ -201,10 +201,8 @@ class XTC(Method):
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         predictions, others, features = two_views(self.net, views)
-        if self.per_image_mean:
-            terms = labeled_mean_terms(self.tasks, predictions, views[0])
-        else:
-            terms = supervised_terms(self.tasks, predictions, views[0])
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, views[0], per_image_mean=mean)
         consistency, regularizer = self.consistency(others, features, views[-1])
         weight = self.weight * ramp(progress, self.ramp_up)
         terms["cross_task"] = weight * consistency
@@ -236,10 +234,8 @@ class XTC(Method):
             f = features[list(link.rows)]
             pair = self.compare(m_s, m_t)  # (n,)
             anchor = self.compare(m_s, f) + self.compare(m_t, f)
-            if weights is not None:
-                pair, anchor = (d * weights[list(link.rows)].to(d) for d in (pair, anchor))
-            consistency.append(pair.sum())
-            regularizer.append(anchor.sum())
+            consistency.append(weighted(pair, link.rows, weights).sum())
+            regularizer.append(weighted(anchor, link.rows, weights).sum())
         total = torch.stack(consistency).sum() / len(batch)  # L_ct of Eq. (4)
         return total, torch.stack(regularizer).sum() / len(batch)  # R of Eq. (4)
 
@@ -281,16 +277,6 @@ def ramp(progress: float, share: float) -> float:
     return min(1.0, progress / share) if share else 1.0
 
 
-def labeled_mean_terms(tasks: TaskSet, predictions: dict[str, Tensor], batch: Batch) -> Terms:
-    """One scalar per task, each image's losses divided by how many labels it has [XTC, Eq. 1]."""
-    labels = sum(batch.labeled[n].float() for n in tasks.names).clamp(min=1)  # |T_n|, (B,)
-    terms = {}
-    for t in tasks:
-        loss = t.loss(predictions[t.name], batch.targets[t.name], batch.mask(t.name))
-        terms[t.name] = t.weight * (loss / labels).mean()  # Eq. (1)
-    return terms
-
-
 def source_weights(links: Sequence[Link], images: int) -> Tensor:
     """(B,) 1 / |U_n|; where every task has a label, 1 / K: the number of its sources."""
     sources = [set[str]() for _ in range(images)]
@@ -298,6 +284,11 @@ def source_weights(links: Sequence[Link], images: int) -> Tensor:
         for row in link.rows:
             sources[row].add(link.source.name)
     return torch.tensor([1 / max(1, len(names)) for names in sources])
+
+
+def weighted(losses: Tensor, rows: Sequence[int], weights: Tensor | None) -> Tensor:
+    """(n,) losses of some images of a batch, times what ``source_weights`` (B,) says of them."""
+    return losses if weights is None else losses * weights[list(rows)].to(losses)
 
 
 def film_groups(

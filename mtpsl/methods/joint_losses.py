@@ -16,7 +16,14 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
-from mtpsl.methods.cross_task import Inputs, film_groups, find_links, two_views
+from mtpsl.methods.cross_task import (
+    Inputs,
+    Link,
+    film_groups,
+    find_links,
+    source_weights,
+    two_views,
+)
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.mapping import Pass, Statistics, build_mapping
 from mtpsl.models.segnet import init_weights
@@ -33,6 +40,7 @@ CHOICES: dict[str, str] = {
     "whose side the networks are on": "the discriminator's: both minimize its cross-entropy, in "
     "alternating steps; only so is a constant mapping no solution",
     "balance": "positives and negatives weigh the same",
+    "|T_n|, |U_n|": "no division, like XTC here; per_image_mean=True divides as in Eq. 1 and 3",
     "weights": "2, and the learning rate of gamma and beta, as in XTC on NYUD-v2",
 }
 """What the paper leaves open -> what this file does."""
@@ -42,7 +50,7 @@ def joint_pairs(
     method: "Contrastive | Discriminator", predictions: dict[str, Tensor], batch: Batch
 ) -> list[tuple[Tensor, Tensor]]:
     """m(y^_s) and m(y_t), each (n, D, h, w), of the pairs that have at least two images."""
-    links = [link for link in find_links(method.tasks, batch) if len(link.rows) > 1]
+    links = comparable_links(method.tasks, batch)
     if not links:
         return []
     inputs, passes = Inputs(predictions, batch), []
@@ -52,6 +60,19 @@ def joint_pairs(
         passes.append(Pass(t.name, (s.name, t.name), inputs.label(t, link.rows)))
     maps = [m.float() for m in method.mapping(passes, method.statistics)]
     return list(zip(maps[::2], maps[1::2], strict=True))
+
+
+def comparable_links(tasks: TaskSet, batch: Batch) -> list[Link]:
+    return [link for link in find_links(tasks, batch) if len(link.rows) > 1]
+
+
+def pair_weights(method: "Contrastive | Discriminator", batch: Batch) -> list[Tensor | float]:
+    """What an image's loss counts, (n,) for each of ``joint_pairs``: 1, or else 1 / |U_n|."""
+    links = comparable_links(method.tasks, batch)
+    if not method.per_image_mean:
+        return [1.0] * len(links)
+    weights = source_weights(find_links(method.tasks, batch), len(batch)).to(batch.images.device)
+    return [weights[list(link.rows)] for link in links]
 
 
 @final
@@ -65,6 +86,7 @@ class Contrastive(Method):
         margin: By how much nearer.
         film_lr: See ``XTC``.
         statistics: See ``XTC``.
+        per_image_mean: Divide by |T_n| and |U_n|.
     """
 
     views = 2
@@ -78,20 +100,23 @@ class Contrastive(Method):
         margin: float = 0.2,
         film_lr: float = 10.0,
         statistics: Statistics = "pass",
+        per_image_mean: bool = False,
     ) -> None:
         super().__init__()
         self.tasks = tasks
         self.net = MultiTaskNet(backbone, tasks)
         self.mapping = build_mapping(tasks, backbone)
         self.weight, self.margin = weight, margin
-        self.film_lr, self.statistics = film_lr, statistics
+        self.film_lr, self.statistics, self.per_image_mean = film_lr, statistics, per_image_mean
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         predictions, others, _ = two_views(self.net, views)
-        terms = supervised_terms(self.tasks, predictions, views[0])
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, views[0], per_image_mean=mean)
         total = views[0].images.new_zeros(())
-        for m_s, m_t in joint_pairs(self, others, views[-1]):
-            total = total + triplet_loss(m_s, m_t, self.margin).sum()
+        weights = pair_weights(self, views[-1])
+        for pair, weight in zip(joint_pairs(self, others, views[-1]), weights, strict=True):
+            total = total + (weight * triplet_loss(*pair, self.margin)).sum()
         terms["contrastive"] = self.weight * total / len(views[0])
         return terms
 
@@ -116,6 +141,7 @@ class Discriminator(Method):
         channels: Of the discriminator's hidden layers.
         film_lr: See ``XTC``.
         statistics: See ``XTC``.
+        per_image_mean: Divide by |T_n| and |U_n|.
     """
 
     views = 2
@@ -130,6 +156,7 @@ class Discriminator(Method):
         channels: int = 64,
         film_lr: float = 10.0,
         statistics: Statistics = "pass",
+        per_image_mean: bool = False,
     ) -> None:
         super().__init__()
         self.tasks = tasks
@@ -137,12 +164,14 @@ class Discriminator(Method):
         self.mapping = build_mapping(tasks, backbone)
         self.judge = Judge(backbone.bottleneck_channels, channels)
         self.weight, self.film_lr, self.statistics = weight, film_lr, statistics
+        self.per_image_mean = per_image_mean
         self.embedded: list[tuple[Tensor, Tensor]] | None = None  # from first turn to second
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         if self.turn == 0:
             predictions, others, _ = two_views(self.net, views)
-            terms = supervised_terms(self.tasks, predictions, views[0])
+            mean = self.per_image_mean
+            terms = supervised_terms(self.tasks, predictions, views[0], per_image_mean=mean)
             pairs = joint_pairs(self, others, views[-1])
             self.judge.requires_grad_(False)  # gradients pass through it; they do not train it
             terms["mapping"] = self.weight * self.verdict(pairs, views[-1])
@@ -161,8 +190,8 @@ class Discriminator(Method):
         """
         D = self.net.backbone.bottleneck_channels
         total = self.judge(batch.images.new_zeros(0, 2 * D, 1, 1)).sum()
-        for m_s, m_t in pairs:
-            total = total + judged(self.judge, m_s, m_t).sum()
+        for pair, weight in zip(pairs, pair_weights(self, batch), strict=True):
+            total = total + (weight * judged(self.judge, *pair)).sum()
         return total / len(batch)
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:

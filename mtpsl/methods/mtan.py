@@ -23,16 +23,20 @@ class MTAN(Method):
     Args:
         tasks: The tasks.
         backbone: A ``SegNet``.
+        per_image_mean: Divide by |T_n|, as [XTC, Eq. 1] is printed.
     """
 
-    def __init__(self, tasks: TaskSet, backbone: nn.Module) -> None:
+    def __init__(
+        self, tasks: TaskSet, backbone: nn.Module, *, per_image_mean: bool = False
+    ) -> None:
         super().__init__()
-        self.tasks = tasks
+        self.tasks, self.per_image_mean = tasks, per_image_mean
         self.net = AttentionSegNet(backbone, tasks)
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
-        return supervised_terms(self.tasks, self.net(batch.images), batch)
+        predictions, mean = self.net(batch.images), self.per_image_mean
+        return supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
         return self.net(images)

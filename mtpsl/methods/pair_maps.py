@@ -20,7 +20,7 @@ from mtpsl.batch import Batch
 from mtpsl.losses import per_image_mean
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.methods.consistency import comparable
-from mtpsl.methods.cross_task import Inputs, Link, find_links
+from mtpsl.methods.cross_task import Inputs, Link, find_links, source_weights, weighted
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.segnet import WIDTHS, SegNet, init_weights
 from mtpsl.tasks import Task, TaskSet
@@ -38,6 +38,7 @@ CHOICES: dict[str, str] = {
     "both, from the first step to the last, while the perceptual loss starts after a share of "
     "training; [X-Task] trains them to the end beforehand",
     "statistics of a constant map": "BatchNorm uses the batch, its running statistics stay",
+    "|T_n|, |U_n|": "no division, like XTC here; per_image_mean=True divides as in Eq. 1 and 3",
     "weights": "1",
 }
 """What the papers leave open -> what this file does."""
@@ -110,6 +111,7 @@ class DirectMap(Method):
         backbone: Returns ``Features``.
         weight: Of the mapping term.
         map_width: Width factor of the maps; None: see ``width_for``.
+        per_image_mean: Divide by |T_n| and |U_n|.
     """
 
     def __init__(
@@ -119,19 +121,23 @@ class DirectMap(Method):
         *,
         weight: float = 1.0,
         map_width: float | None = None,
+        per_image_mean: bool = False,
     ) -> None:
         super().__init__()
         self.tasks, self.weight = tasks, weight
         self.net = MultiTaskNet(backbone, tasks)
         self.maps = PairMaps(tasks, width_for(backbone, map_width))
+        self.per_image_mean = per_image_mean
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
         predictions = self.net(batch.images).predictions
-        terms = supervised_terms(self.tasks, predictions, batch)
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
         inputs = Inputs(predictions, batch)
         links = find_links(self.tasks, batch)
-        terms["direct_map"] = self.weight * direct_loss(self.maps, links, inputs, batch)
+        weights = source_weights(links, len(batch)) if mean else None
+        terms["direct_map"] = self.weight * direct_loss(self.maps, links, inputs, batch, weights)
         return terms
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
@@ -147,6 +153,7 @@ class PerceptualMap(Method):
         backbone: Returns ``Features``.
         weight: Of the perceptual term.
         map_width: Width factor of the maps; None: see ``width_for``.
+        per_image_mean: Divide by |T_n| and |U_n|.
     """
 
     def __init__(
@@ -156,22 +163,26 @@ class PerceptualMap(Method):
         *,
         weight: float = 1.0,
         map_width: float | None = None,
+        per_image_mean: bool = False,
     ) -> None:
         super().__init__()
         self.tasks, self.weight = tasks, weight
         self.net = MultiTaskNet(backbone, tasks)
         self.maps = PairMaps(tasks, width_for(backbone, map_width))
+        self.per_image_mean = per_image_mean
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
         predictions = self.net(batch.images).predictions
-        terms = supervised_terms(self.tasks, predictions, batch)
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
         inputs = Inputs(predictions, batch)
         links = find_links(self.tasks, batch)
-        terms["perceptual"] = self.weight * perceptual_loss(
-            self.maps, [Link(link.target, link.source, link.rows) for link in links], inputs, batch
-        )
-        terms["maps"] = direct_loss(self.maps, links, inputs, batch, detach=True)
+        weights = source_weights(links, len(batch)) if mean else None
+        back = [Link(link.target, link.source, link.rows) for link in links]
+        loss = perceptual_loss(self.maps, back, inputs, batch, weights)
+        terms["perceptual"] = self.weight * loss
+        terms["maps"] = direct_loss(self.maps, links, inputs, batch, weights, detach=True)
         return terms
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
@@ -190,6 +201,7 @@ class XTask(Method):
         weight: Of the perceptual term.
         pretraining: Share of training before the perceptual term starts.
         map_width: Width factor of the maps; None: see ``width_for``.
+        per_image_mean: Divide by |T_n| and |U_n|.
 
     Raises:
         ValueError: If ``pretraining`` is no share.
@@ -203,6 +215,7 @@ class XTask(Method):
         weight: float = 1.0,
         pretraining: float = 0.2,
         map_width: float | None = None,
+        per_image_mean: bool = False,
     ) -> None:
         super().__init__()
         if not 0 <= pretraining < 1:
@@ -210,23 +223,26 @@ class XTask(Method):
         self.tasks, self.weight, self.pretraining = tasks, weight, pretraining
         self.net = MultiTaskNet(backbone, tasks)
         self.maps = PairMaps(tasks, width_for(backbone, map_width))
+        self.per_image_mean = per_image_mean
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
         predictions = self.net(batch.images).predictions
-        terms = supervised_terms(self.tasks, predictions, batch)
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
         inputs = Inputs(predictions, batch)
         links = common_links(self.tasks, batch)
+        weights = source_weights(links, len(batch)) if mean else None
         terms["perceptual"] = batch.images.new_zeros(())
         if progress >= self.pretraining:
-            loss = perceptual_loss(self.maps, links, inputs, batch)
+            loss = perceptual_loss(self.maps, links, inputs, batch, weights)
             terms["perceptual"] = self.weight * loss
         total = batch.images.new_zeros(())
         for link in links:
             mapped = self.maps.learning(link.source, link.target)(
                 inputs.label(link.source, link.rows)
             )
-            total = total + label_loss(link.target, mapped, batch, link.rows)
+            total = total + label_loss(link.target, mapped, batch, link.rows, weights)
         terms["maps"] = total
         return terms
 
@@ -238,25 +254,48 @@ class XTask(Method):
 
 
 def direct_loss(
-    maps: PairMaps, links: Sequence[Link], inputs: Inputs, batch: Batch, *, detach: bool = False
+    maps: PairMaps,
+    links: Sequence[Link],
+    inputs: Inputs,
+    batch: Batch,
+    weights: Tensor | None = None,
+    *,
+    detach: bool = False,
 ) -> Tensor:
-    """L_ct(m^{s->t}(y^_s), y_t), summed over pairs and images, divided by the batch size."""
+    """L_ct(m^{s->t}(y^_s), y_t), summed over pairs and images, divided by the batch size.
+
+    Args:
+        maps: The networks.
+        links: Pairs and their images.
+        inputs: What the maps read.
+        batch: The labels.
+        weights: (B,) of the images, ``source_weights``; None counts all alike.
+        detach: Let the maps learn, not the prediction.
+    """
     total = batch.images.new_zeros(())
     for link in links:
         read = inputs.prediction(link.source, link.rows)
         mapped = maps.learning(link.source, link.target)(read.detach() if detach else read)
-        total = total + label_loss(link.target, mapped, batch, link.rows)
+        total = total + label_loss(link.target, mapped, batch, link.rows, weights)
     return total
 
 
-def label_loss(task: Task, mapped: Tensor, batch: Batch, rows: Sequence[int]) -> Tensor:
+def label_loss(
+    task: Task, mapped: Tensor, batch: Batch, rows: Sequence[int], weights: Tensor | None = None
+) -> Tensor:
     """A task's loss on some images of a batch, as a mean over all of its images."""
     at = list(rows)
     loss = task.loss(mapped, batch.targets[task.name][at], batch.mask(task.name)[at])
-    return task.weight * loss.sum() / len(batch)
+    return task.weight * weighted(loss, rows, weights).sum() / len(batch)
 
 
-def perceptual_loss(maps: PairMaps, links: Sequence[Link], inputs: Inputs, batch: Batch) -> Tensor:
+def perceptual_loss(
+    maps: PairMaps,
+    links: Sequence[Link],
+    inputs: Inputs,
+    batch: Batch,
+    weights: Tensor | None = None,
+) -> Tensor:
     """L_ct(m^{s->t}(y^_s), m^{s->t}(y_s)) for sources with a label; reduced like ``direct_loss``.
 
     Prediction and label pass the map together, so that BatchNorm treats them alike.
@@ -270,7 +309,8 @@ def perceptual_loss(maps: PairMaps, links: Sequence[Link], inputs: Inputs, batch
         mapped = comparable(t, maps.constant(s, t)(torch.cat(both)))
         of_prediction, of_label = mapped.chunk(2)
         error = (of_prediction - of_label.detach()).abs()
-        total = total + per_image_mean(error, mask).sum() / len(batch)
+        loss = per_image_mean(error, mask)  # (n,)
+        total = total + weighted(loss, link.rows, weights).sum() / len(batch)
     return total
 
 

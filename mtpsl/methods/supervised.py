@@ -28,18 +28,27 @@ class Supervised(Method):
         backbone: Returns ``Features`` (``models.segnet``).
         pseudo_labels: Also learn from what a teacher found on unlabeled images, L_p*. The paper
             gives no recipe; here a pseudo label counts like a label where its mask allows it.
+        per_image_mean: Divide by |T_n|, as [XTC, Eq. 1] is printed; pseudo labels are not counted.
     """
 
-    def __init__(self, tasks: TaskSet, backbone: nn.Module, *, pseudo_labels: bool = False) -> None:
+    def __init__(
+        self,
+        tasks: TaskSet,
+        backbone: nn.Module,
+        *,
+        pseudo_labels: bool = False,
+        per_image_mean: bool = False,
+    ) -> None:
         super().__init__()
         self.tasks = tasks
         self.net = MultiTaskNet(backbone, tasks)
-        self.pseudo_labels = pseudo_labels
+        self.pseudo_labels, self.per_image_mean = pseudo_labels, per_image_mean
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
         predictions = self.net(batch.images).predictions
-        terms = supervised_terms(self.tasks, predictions, batch)
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
         if self.pseudo_labels:
             found = require_discoveries(batch)
             for t in self.tasks:
