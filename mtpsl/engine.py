@@ -109,6 +109,11 @@ def fit(
     base_lrs = [group["lr"] for group in optimizer.param_groups]
     rate = SCHEDULES[schedule]
     schedule_args = dict(schedule_args or {})
+    own = {"step_size"} if schedule == "step" else set()  # what a group may know better
+    rate_args = [
+        schedule_args | {name: group[name] for name in own & group.keys()}
+        for group in optimizer.param_groups
+    ]
     steps = loader.steps * epochs
     mixed = precision == "bf16"
     averaged_from = steps - round(average_last * steps)
@@ -149,9 +154,10 @@ def fit(
                         losses.add(i, terms, views[0].index)
                         (weighting(terms, shared) / size).backward()
                     if i == first + size - 1:
-                        factor = rate(epoch, epochs, step, steps, **schedule_args)
-                        for group, base in zip(optimizer.param_groups, base_lrs, strict=True):
-                            group["lr"] = base * factor
+                        for group, base, args in zip(
+                            optimizer.param_groups, base_lrs, rate_args, strict=True
+                        ):
+                            group["lr"] = base * rate(epoch, epochs, step, steps, **args)
                         optimizer.step()
                         optimizer.zero_grad()
                         method.after_step()
@@ -160,7 +166,7 @@ def fit(
                             mean.update(method)
                 if bar.update():  # the bar was just redrawn, so reading values slows nothing down
                     bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", **losses.latest(), refresh=False)
-        entry = {"epoch": epoch + 1, "lr": base_lrs[0] * factor, "terms": losses.means()}
+        entry = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], "terms": losses.means()}
         if weights := weighting.after_epoch(entry["terms"]):
             entry["weights"] = weights
         require_finite_weights(method, epoch)

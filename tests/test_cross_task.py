@@ -228,6 +228,8 @@ def test_gamma_and_beta_have_their_own_learning_rate():
     assert len(film["params"]) == 2 * 13
     assert build(film_lr=0.1).param_groups(1e-4)[1]["lr"] == pytest.approx(1e-5)
     assert len(build(condition=False).param_groups(1e-4)) == 1
+    assert film["step_size"] == 30 and "step_size" not in rest
+    assert "step_size" not in build(film_step=None).param_groups(1e-4)[1]
 
 
 def test_without_pairs_nothing_happens():

@@ -223,6 +223,28 @@ def test_the_schedule_reaches_every_group_of_parameters() -> None:
     assert torch.equal(method.heads["depth"].weight, frozen.heads["depth"].weight)
 
 
+class OftenHalved(TinyMethod):
+    """Its heads' rate falls every epoch, as that of XTC's gamma and beta every 30."""
+
+    def param_groups(self, lr: float) -> list[dict]:
+        body, heads = super().param_groups(lr)
+        return [body, heads | {"step_size": 1}]
+
+
+@pytest.mark.parametrize(("schedule", "stopped"), [("step", True), ("constant", False)])
+def test_a_group_may_have_steps_of_its_own(schedule: str, stopped: bool) -> None:
+    args = {"gamma": 0.0} if schedule == "step" else {}
+    methods = []
+    for epochs in (1, 3):
+        torch.manual_seed(0)
+        methods.append(OftenHalved())
+        done = run(methods[-1], epochs=epochs, schedule=schedule, schedule_args=args)
+    once, thrice = methods
+    assert same(once.heads, thrice.heads) is stopped
+    assert not same(once.body, thrice.body)
+    assert [entry["lr"] for entry in done.history] == [0.01] * 3  # of the first group
+
+
 def test_half_precision_and_channels_last_train() -> None:
     method = make_method()
     done = run(method, precision="bf16", channels_last=True, epochs=6)

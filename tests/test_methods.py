@@ -136,7 +136,8 @@ def test_per_image_mean_divides_as_printed(case: str, labels: int) -> None:
     found = []
     for method.per_image_mean in (False, True):
         terms = {}
-        for method.turn in range(method.turns):
+        for turn in range(method.turns):
+            method.turn = turn
             torch.manual_seed(1)
             terms |= method.training_step(*[batch] * method.views, progress=0.5)
         found.append(terms)

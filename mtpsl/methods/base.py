@@ -44,7 +44,10 @@ class Method(nn.Module, ABC):
         """
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Every parameter in exactly one group."""
+        """Every parameter in exactly one group.
+
+        A group may have a rate of its own and, under schedule "step", its own ``step_size``.
+        """
         return [{"params": list(self.parameters()), "lr": lr}]
 
     def shared_parameters(self) -> list[nn.Parameter]:

@@ -23,6 +23,8 @@ from mtpsl.models import MultiTaskNet
 from mtpsl.models.mapping import Pass, Statistics, build_mapping, label_input, prediction_input
 from mtpsl.tasks import Task, TaskSet
 
+FILM_STEP = 30  # epochs [XTC, released code]
+
 CHOICES: dict[str, str] = {
     "|T_n|, |U_n|": "no division, plain sums over tasks and pairs (code); per_image_mean=True "
     "divides as in Eq. 1 to 4",
@@ -35,7 +37,10 @@ CHOICES: dict[str, str] = {
     "two views": "the second crop is cut from the first, both go through the network at once; "
     "labels teach the first and consistency the second (code); two_views=False uses one",
     "learning rate": "gamma and beta have their own, 10 times the network's on NYUD-v2 and a tenth "
-    "on Cityscapes (code); there it is also halved every 30 epochs, here it follows the network's",
+    "on Cityscapes, and under schedule='step' it is halved every 30 epochs (code); film_step=None "
+    "lets it follow the network's, as under every other schedule",
+    "PASCAL-Context": "neither paper nor code has values for it: those of NYUD-v2; its mapping "
+    "network is a ResNet-18 with gamma and beta behind every BatchNorm of a stage, shortcuts too",
     "BatchNorm of m": "over the images of a pass, one task and one pair; the code maps images one "
     "by one, which statistics='image' computes",
     "Gumbel noise": "one sample an image, task and step, whatever the batch order; the code draws "
@@ -156,6 +161,7 @@ class XTC(Method):
         condition: Without it, one mapping serves all pairs: "w/o cond" [Table 6].
         film_lr: Learning rate of gamma and beta, as a multiple of the network's; 10 on NYUD-v2,
             0.1 on Cityscapes.
+        film_step: Epochs between halvings of that rate under schedule "step"; None: the network's.
         ramp_up: Share of training over which ``weight`` grows linearly from 0; 0: at once.
         statistics: What the mapping network's BatchNorm averages over; see ``CHOICES``.
         pair_of: ``"pair"`` or ``"input"``: which entry of A the label's mapping reads.
@@ -176,6 +182,7 @@ class XTC(Method):
         regularize: bool = True,
         condition: bool = True,
         film_lr: float = 10.0,
+        film_step: int | None = FILM_STEP,
         ramp_up: float = 0.0,
         statistics: Statistics = "pass",
         pair_of: Literal["pair", "input"] = "pair",
@@ -195,7 +202,8 @@ class XTC(Method):
         self.net = MultiTaskNet(backbone, tasks)
         self.mapping = build_mapping(tasks, backbone, condition=condition)
         self.weight, self.regularizer, self.regularize = weight, regularizer, regularize
-        self.film_lr, self.ramp_up, self.statistics = film_lr, ramp_up, statistics
+        self.film_lr, self.film_step = film_lr, film_step
+        self.ramp_up, self.statistics = ramp_up, statistics
         self.pair_of, self.distance, self.per_image_mean = pair_of, distance, per_image_mean
         self.views = 2 if two_views else 1
 
@@ -261,7 +269,8 @@ class XTC(Method):
         return self.net(images).predictions
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        return film_groups(self, self.mapping.film_parameters(), lr, self.film_lr)
+        film = self.mapping.film_parameters()
+        return film_groups(self, film, lr, self.film_lr, self.film_step)
 
 
 # ------------------------------------------------------------------- pieces
@@ -292,14 +301,19 @@ def weighted(losses: Tensor, rows: Sequence[int], weights: Tensor | None) -> Ten
 
 
 def film_groups(
-    method: nn.Module, film: Sequence[nn.Parameter], lr: float, multiple: float
+    method: nn.Module,
+    film: Sequence[nn.Parameter],
+    lr: float,
+    multiple: float,
+    step_size: int | None = FILM_STEP,
 ) -> list[dict[str, Any]]:
     """Optimizer groups: gamma and beta with their own learning rate, everything else."""
     apart = {id(p) for p in film}
     rest = [p for p in method.parameters() if id(p) not in apart]
     groups = [{"params": rest, "lr": lr}]
     if film:
-        groups.append({"params": list(film), "lr": multiple * lr})
+        own = {} if step_size is None else {"step_size": step_size}
+        groups.append({"params": list(film), "lr": multiple * lr, **own})
     return groups
 
 
