@@ -80,8 +80,9 @@ def fit(
         channels_last: Stores weights, hence all maps, with channels innermost: faster on GPUs.
         accumulate: Batches whose mean gradient makes one optimizer step.
         average_last: Share of the steps, at the end, whose weights are averaged.
-        select: "best_on_test" keeps the weights of the best point of the curve: what the released
-            codes do, for parity only, because it looks at the test set.
+        select: "best_on_test" keeps the weights of the best point of the curve, as the released
+            codes do, though it looks at the test set. Theirs gain over fixed single-task results,
+            here a point gains over the best before it (``Best``), which may choose another.
         eval_every: Epochs between points of the learning curve; 0 for none.
         curve: Measures such a point, split -> metrics; it cannot change the run.
         seed: Of everything random in the method.

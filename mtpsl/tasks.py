@@ -234,10 +234,14 @@ def saliency(metric: Literal["miou", "max_f"] = "miou", *, weight: float = 1.0) 
     )
 
 
-def edges(*, weight: float = 1.0) -> Task:
+def edges(*, weight: float = 1.0, nms: bool = False) -> Task:
     """Semantic boundaries, one pixel wide: 1 or 0, NaN where unknown.
 
     One pixel in twenty or fewer is an edge, hence the fixed weights of the loss.
+
+    Args:
+        weight: See ``Task``.
+        nms: Thin predictions across the edge before they are matched (``boundary.Boundary``).
     """
     return Task(
         name="edges",
@@ -245,7 +249,7 @@ def edges(*, weight: float = 1.0) -> Task:
         kind="binary",
         channels=1,
         loss=partial(losses.balanced_bce, positive_weight=0.95),
-        metric=boundary.Boundary,
+        metric=partial(boundary.Boundary, nms=nms),
         headline="ods_f",
         columns=("ods_f",),
         missing=float("nan"),

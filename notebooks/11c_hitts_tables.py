@@ -160,7 +160,7 @@ for path in write_table(TABLE9, table9, now9, session.output / TABLE9.paper):
     print(session.where(path))
 
 # %% [markdown]
-# Thin things: limbs and contours, which a map at 1/8 has no room for. In print several scales bring both back, and with random labels as well. Our recorded rows, one seed, do not settle it: several scales are ahead of one with one label (-3.9 against -5.9 %) and behind with random labels (-4.8 against -1.7 %); edges gain in the second block alone (28.0 against 25.7), human parts in neither.
+# Thin things: limbs and contours, which a map at 1/8 has no room for. (Normals lose, too, 16.2 against 16.0 degrees, and are not thin.) In print several scales bring both back, and with random labels as well. Our recorded rows, one seed, do not settle it: several scales are ahead of one with one label (-3.9 against -5.9 %) and behind with random labels (-4.8 against -1.7 %); edges gain in the second block alone (28.0 against 25.7), human parts in neither.
 #
 # What scales cost, counted on shapes alone at the paper's size:
 

@@ -260,3 +260,42 @@ for figures in (fig5, fig7, fig8, fig9, fig11):
     path = figures["computed now"].path
     others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
     print(session.where(path), "with arrays and words:", all(p.exists() for p in others))
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** At `quick` a token has 16 numbers. If tokens were drawn at random, which mean absolute cosine would the affinity maps of Figure 7 show? Compare with the recorded ones.
+#
+# <details><summary>Solution</summary>
+#
+# About $\sqrt{2/(16\,\pi)} = 0.20$:
+#
+# ```python
+# t = torch.nn.functional.normalize(torch.randn(1000, 16), dim=1)
+# print((t @ t.T)[~torch.eye(1000, dtype=torch.bool)].abs().mean())
+# ```
+#
+# So *without* orthogonal embeddings the recorded tokens, 0.20 to 0.21, are as alike as chance makes them, no more, and with them, 0.43 to 0.44, they have something in common. Note that the 20 and 30 tokens of normals and depth could not be orthogonal in 16 dimensions; at full width they have 64.
+# </details>
+#
+# **2.** Figure 7 draws tokens in the plane of their first two principal components. If the thirteen tokens of a task were exactly orthogonal and of equal length, which share of their variance would that plane hold? And the three dimensions of the paper's picture?
+#
+# <details><summary>Solution</summary>
+#
+# Centered, they are the corners of a regular simplex, whose 12 variances are equal: $2/12 = 17\,\%$ and $3/12 = 25\,\%$.
+#
+# ```python
+# corners = torch.eye(13) - torch.eye(13).mean(0)
+# variance = torch.linalg.svdvals(corners) ** 2
+# print(variance[:2].sum() / variance.sum())
+# ```
+#
+# So a plane that holds much of the variance speaks *against* orthogonality, and clear clusters in it do as well. The paper asks its picture to show both.
+# </details>
+#
+# **3.** The training curve of Figure 9 is measured on labeled pixels of training images, the test curve on all pixels of other images. The gap between them closes with pseudo supervision. Does that show that pseudo labels help against overfitting?
+#
+# <details><summary>Solution</summary>
+#
+# Not by itself: a gap also closes when the training curve gets *worse*, for instance because wrong pseudo labels compete with right labels. Only the test curve decides; the gap says by which of the two ways.
+# </details>

@@ -201,7 +201,7 @@ for source, made in fig14.items():
         print(f"{source:<13} {key.removesuffix('/own'):<15}", "; ".join(told))
 
 # %% [markdown]
-# *On streets* the recorded global map of segmentation is brightest on the road, as the paper says, and the depth token does what it should: 3.1 and 2.8 on its own distance, 1.5 elsewhere. But the segmentation token that varies most is that of sky, no vehicle's, and it scores sky *lowest*, 2.0 against 4.2. A score multiplies a logit (Eq. 4), so a high one on a negative logit rules sky out. *In rooms* one token of six clearly prefers its own pixels (wall, 1.7 against 1.0), and three have none to prefer.
+# *On streets* the recorded global map of segmentation is brightest on the road, as the paper says, and the depth token does what it should: 3.1 and 2.8 on its own distance, 1.5 elsewhere. But the segmentation token that varies most is that of sky, no vehicle's, and it scores sky *lowest*, 2.0 against 4.2. A score multiplies a logit (Eq. 4), so a high one on a negative logit rules sky out. *In rooms* one token of six clearly prefers its own pixels (wall, 1.7 against 1.0), another does on one pixel in a hundred, and three have none to prefer.
 
 # %% [markdown]
 # ## Figures 10 and 16: pseudo labels, and whether they are right
@@ -245,3 +245,27 @@ for figures in (fig1, fig2, fig3, fig4, fig6, fig10, fig12, fig13, fig14, fig15,
     path = figures["computed now"].path
     others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
     print(session.where(path), "with arrays and words:", all(p.exists() for p in others))
+
+# %% [markdown]
+# ## Exercises
+#
+# **1.** In Figure 14 the sky token scores sky lowest, and yet the network finds the sky. With two classes, give logits and scores at one pixel for which the class with the *lower* score wins.
+#
+# <details><summary>Solution</summary>
+#
+# Scores are positive and multiply logits (Eq. 4). Let both logits be −1 at a pixel of the sky, the score of sky 0.5 and that of road 4: the products are −0.5 and −4, and sky wins. Where logits are negative, a high score rules a class out.
+# </details>
+#
+# **2.** Raise the threshold, keep fewer labels, and expect better ones. Construct a teacher for which they get worse.
+#
+# <details><summary>Solution</summary>
+#
+# Half of the pixels with confidence 0.6, of which 80 % are right, and half with 0.9, of which 50 % are right. At τ = 0.5 the mask's labels are right in 65 % of all cases, at τ = 0.7 in 50 %. The curve of Figure 16 rises only as far as confidence *orders* pixels by quality; calibration is not needed for that, an order is.
+# </details>
+#
+# **3.** At `quick` the mask accepts the surer half of the pixels, whatever their confidence; the paper accepts those above a fixed τ. Which of the two curves of Figure 16, coverage and quality, loses its meaning for a comparison of two networks, and what is gained?
+#
+# <details><summary>Solution</summary>
+#
+# Coverage: it is 50 % by construction, where a fixed τ would say how sure a network is (under the printed thresholds our young teacher accepts 5 % of segmentation, nothing of depth and 4 % of normals; `13_hitts_beyond`). In return quality is compared at equal coverage, so a network cannot look better by being pickier.
+# </details>

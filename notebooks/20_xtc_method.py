@@ -745,8 +745,8 @@ from mtpsl.equations import find_equations
 
 places = find_equations("xtc")
 assert {place.equation for place in places} == {1, 2, 3, 4}
-rows = [(f"Eq. {p.equation}", f"{p.file}: {p.function}", p.code) for p in places]
-rows = pd.DataFrame(rows, columns=["equation", "file: function", "statement"])
+rows = [(f"Eq. {p.equation}", f"{p.file}:{p.line}", p.function, p.code) for p in places]
+rows = pd.DataFrame(rows, columns=["equation", "file:line", "function", "statement"])
 show_table(rows.style.hide(axis="index").set_properties(**{"text-align": "left"}))
 
 # %% [markdown]

@@ -13,6 +13,7 @@ from mtpsl.data.loader import TrainLoader
 from mtpsl.data.sample import Dataset, Sample
 from mtpsl.data.supervision import MANIFEST, SupervisionStore, discover_to_folder
 from mtpsl.losses import IGNORE_INDEX
+from mtpsl.methods import build_method
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 TASKS = TaskSet((semseg(tuple("abcde")), depth(), normals()))
@@ -283,3 +284,27 @@ def test_the_loader_warps_discoveries_like_targets(tmp_path):
                 a.discovered.targets[t][rows], b.targets[t][rows], equal_nan=True
             )
             assert not a.valid[t][rows].any()
+
+
+def test_a_network_says_the_same_whatever_the_batch_size(tmp_path):
+    """A processor sums in another order for one image than for ten: the last bit may differ."""
+    torch.manual_seed(0)
+    args = {"normal_centers_from": "uniform"}
+    teacher = build_method("hitts", TASKS, "resnet18", 0.25, args)
+    teacher.prepare([partial().load(list(range(10)))])
+    stores = {}
+    for size in (1, 7, 10):
+        folder, tau = tmp_path / str(size), dict.fromkeys(TASKS.names, "50%")
+        discover_to_folder(teacher, partial(), folder, thresholds=tau, batch_size=size)
+        stores[size] = SupervisionStore(folder, TASKS)
+    batch = partial().load(list(range(10)))
+    found = {size: store.lookup(batch.index, batch.labeled) for size, store in stores.items()}
+    for size in (1, 7):
+        for t in TASKS.names:
+            one, ten = found[size], found[10]
+            assert torch.equal(one.valid[t], ten.valid[t])
+            assert torch.equal(one.targets[t].nan_to_num(), ten.targets[t].nan_to_num())
+            for a, b in ((one.features, ten.features), (one.confidence, ten.confidence)):
+                torch.testing.assert_close(a[t], b[t], rtol=2**-10, atol=1e-6)  # of float16
+    shares = [float(ten.valid[t].float().mean()) for t in TASKS.names]
+    assert all(0.1 < share < 0.6 for share in shares), shares

@@ -7,7 +7,9 @@ pixel and a codebook, without loss. Other teachers' labels are rounded to float1
 
 ``manifest.json`` comes last and holds a checksum of every other file, so an interrupted discovery
 is never mistaken for a finished one. The bytes do not depend on the batch size as long as the
-teacher's answer for an image does not.
+teacher's answer for an image does not. A network's answer may, in the last bit: a processor sums in
+another order for one image than for many. Labels and masks were never seen to move, features did
+by the last of 16 bits.
 """
 
 import hashlib

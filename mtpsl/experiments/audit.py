@@ -294,6 +294,18 @@ _DOCUMENTED = (
     ),
     Erratum(
         paper="HiTTs",
+        where="Sec. 4.3",
+        what="cross-task interactions are credited to intra-task learning",
+        evidence="by Sec. 3.1 inter-task learning is what lets tasks interact",
+    ),
+    Erratum(
+        paper="HiTTs",
+        where="Fig. 16",
+        what='the caption takes pseudo labels from the "gloabl" tokens',
+        evidence="App. C.2 and Sec. 3.3 take them from the fine-grained ones",
+    ),
+    Erratum(
+        paper="HiTTs",
         where="Eq. 18",
         what="the sum over scales ends at 5",
         evidence="Eq. 14 has the scales j = 0, 1, 2, 3 (or a 3 was misread when extracted)",

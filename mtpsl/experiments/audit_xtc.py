@@ -245,7 +245,7 @@ _DOCUMENTED = tuple(
         ),
         (
             "Table 5",
-            "Ours + Uncertainty",
+            "Uncertainty, DWA and Ours + Uncertainty",
             "uncertainty weighting is not in the released code, and its DWA weights act on nothing",
         ),
     )

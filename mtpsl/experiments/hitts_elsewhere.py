@@ -7,6 +7,7 @@ from mtpsl.experiments.hitts_rows import (
     CITYSCAPES,
     PASCAL,
     SETTINGS,
+    STEPS,
     hitts,
     make_row,
     mtl,
@@ -16,6 +17,7 @@ from mtpsl.experiments.hitts_rows import (
 )
 from mtpsl.experiments.printed import Printed
 from mtpsl.experiments.spec import Claim, Experiment, LabelSetting, Row, Table
+from mtpsl.experiments.xtc import PASCAL_SIZE
 
 Runs = Mapping[str, tuple[Experiment, ...]]  # a row's label -> what it trains
 
@@ -81,6 +83,7 @@ TABLE3 = Table(
     notes=(
         "Depth is inverse depth, as stored by everyone who uses this benchmark. Its 100 bins are "
         "logarithmic over the labeled values.",
+        STEPS,
     ),
 )
 
@@ -125,6 +128,7 @@ TABLE4 = Table(
         "The paper takes the rows ssl and XTC of both settings, and the MTL baseline of "
         "random-labels, from [XTC, Table 3]. Here every row is trained alike.",
         _WEIGHTS,
+        PASCAL_SIZE,
     ),
 )
 
@@ -166,6 +170,7 @@ TABLE9 = Table(
         "Both rows of HiTTs are read as trained with L_s alone: their cells are below those of "
         "Ours in Table 4.",
         _WEIGHTS,
+        PASCAL_SIZE,
     ),
 )
 

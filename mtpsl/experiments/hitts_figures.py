@@ -160,8 +160,8 @@ HITTS: tuple[Figure, ...] = (
         title="Learning curves with and without pseudo supervision",
         source="[HiTTs, Fig. 9]",
         caption=(
-            "Each task's headline metric over the epochs on the training and the test images, for "
-            "HiTTs without and with pseudo supervision (P)."
+            "Each task's headline metric over the epochs, on the training images where they keep "
+            "its label and on the test images, for HiTTs without and with pseudo supervision (P)."
         ),
         alt=(
             "One line chart for each task with four curves: training and test performance, with "

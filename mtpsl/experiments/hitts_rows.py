@@ -60,6 +60,13 @@ XTC_ARGS = {  # (data set, method) -> arguments, as in the tables of that paper
     (dataset, xtc.METHODS[row]): args for (dataset, row), args in xtc.SETTINGS.items()
 }
 
+STEPS = (
+    "A single-task network leaves out the images without its label, as the released code of XTC "
+    "does, and takes fewer steps in as many epochs: with one label an image, one in as many as "
+    "there are tasks."
+)
+"""A note on rows of single-task networks."""
+
 
 def mtl(setting: LabelSetting, base: Experiment = NYUD, **args: Any) -> Experiment:
     """The MTL baseline: one shared network, labeled pixels only; ``args`` of the setting."""
