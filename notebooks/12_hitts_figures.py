@@ -47,7 +47,7 @@ for figure in FIGURES.values():
 # %% [markdown]
 # ## Figure 5: predictions
 #
-# **The paper:** "Ours shows both clear semantic boundaries and accurate geometry estimations", compared with XTC. Here the comparison is with the MTL baseline; both networks had one label an image. Rows are spread evenly over the test images; nobody has picked them.
+# **The paper:** "Ours shows both clear semantic boundaries and accurate geometry estimations", compared with XTC. Here the MTL baseline and MTAN stand beside it; every network had one label an image. Rows are spread evenly over the test images; nobody has picked them.
 #
 # > **Predict.** Where will a network that has seen few labels fail first: at boundaries, on small objects, or on whole walls?
 
@@ -65,7 +65,7 @@ import numpy
 for source, made in fig5.items():
     a = made.arrays
     known = a["semseg/truth"] != 255
-    for role in ("baseline", "ours"):
+    for role in a["roles"]:
         right = (a[f"semseg/{role}"] == a["semseg/truth"])[known].mean()
         off = numpy.nanmean(numpy.abs(a[f"depth/{role}"] - a["depth/truth"]), dtype=float)
         print(f"{source:<13} {role:<9} {100 * right:5.1f} % right, depth off by {off:.2f} m")
@@ -198,7 +198,7 @@ for source, made in fig9.items():
 # %% [markdown]
 # ## Figure 11: where the tokens look
 #
-# A task's *global* token asks every position how much it belongs to the task (the map M^f, which also weighs the feature loss L_f). Its *fine-grained* tokens ask for one class, depth or direction each.
+# (In rooms; the paper's lower half, streets, is in Figure 14, `12b_hitts_figures`.) A task's *global* token asks every position how much it belongs to the task (the map M^f, which also weighs the feature loss L_f). Its *fine-grained* tokens ask for one class, depth or direction each.
 #
 # **The paper:** maps of global tokens are "relatively rough and noisy" and "monotonous", those of fine-grained tokens "have finer granularity and less noise"; segmentation highlights distinguishing semantics, depth a range of depths, normals surfaces of one orientation.
 #

@@ -97,7 +97,12 @@ def all_arrays(names: Sequence[str] = tuple(FIGURES)) -> dict[str, dict[str, np.
     ours, baseline = method("xtc"), method("supervised")
     street = {role: method(role, Street) for role in ("supervised", "mtan", "xtc", "hitts")}
     methods = {
-        "hitts/fig5": {"baseline": baseline, "ours": tokens},
+        "hitts/fig5": {
+            "baseline": baseline,
+            "mtan": method("mtan"),
+            "xtc": ours,
+            "ours": tokens,
+        },
         "hitts/fig7": {"without": plain, "with": tokens},
         "hitts/fig8": {"plain": tokens},
         "hitts/fig9": {},
@@ -302,7 +307,7 @@ def test_arrays_are_plain_and_finite(every: dict) -> None:
 def test_qualitative_maps_have_the_size_of_the_images(every: dict) -> None:
     found = every["hitts/fig5"]
     assert found["images"].shape == (3, 32, 64, 3) and found["index"].tolist() == [1, 3, 5]
-    for role in ("truth", "baseline", "ours"):
+    for role in ("truth", "baseline", "mtan", "xtc", "ours"):
         assert found[f"semseg/{role}"].shape == found[f"depth/{role}"].shape == (3, 32, 64)
         assert found[f"normals/{role}"].shape == (3, 32, 64, 3)
     assert (found["semseg/truth"][:, :4] == 255).all() and (found["semseg/ours"] < 4).all()

@@ -90,15 +90,21 @@ HITTS: tuple[Figure, ...] = (
         title="Predictions from one label an image",
         source="[HiTTs, Fig. 5]",
         caption=(
-            "Test images from all over the split with the ground truth and the predictions of the "
-            "MTL baseline and of HiTTs, both trained with one label an image."
+            "Test images from all over the split with the truth and the predictions of the MTL "
+            "baseline, MTAN, XTC and HiTTs from one label an image; each score is of that image "
+            "alone."
         ),
         alt=(
-            "Grid of room images, each followed by its true and two predicted class maps, depth "
-            "maps and surface normal maps."
+            "Grid of room images, each followed by its true and four predicted class maps, depth "
+            "maps and surface normal maps, with a score in every prediction."
         ),
-        arrays=arrays.qualitative,
-        runs={"baseline": ("hitts/table1", "one-label/MTL baseline"), "ours": _OURS},
+        arrays=more.compared,
+        runs={
+            "baseline": ("hitts/table1", "one-label/MTL baseline"),
+            "mtan": ("hitts/table1", "one-label/MTAN"),
+            "xtc": ("hitts/table1", "one-label/XTC"),
+            "ours": _OURS,
+        },
     ),
     Figure(
         name="fig6",
@@ -197,7 +203,7 @@ HITTS: tuple[Figure, ...] = (
         caption=(
             "Where the pixels of test images respond to a task's global token (M^f), and to the "
             "fine-grained token whose scores vary most over the image; in brackets, how many "
-            "pixels truly are of that class or bin."
+            "pixels truly are of that class or bin. (The paper's lower half, streets: Figure 14.)"
         ),
         alt=(
             "Room images, each followed by a coarse and a detailed heatmap of token scores for "

@@ -11,11 +11,9 @@ from matplotlib.ticker import MaxNLocator
 from mtpsl.experiments.figure_arrays import Arrays
 from mtpsl.plots.maps import (
     FOOTER,
-    LEGEND,
     Group,
     image_grid,
     kind_of,
-    legends,
     map_to_rgb,
     unit_of,
 )
@@ -38,17 +36,6 @@ from mtpsl.plots.style import (
 EMBEDDINGS = (("without", "Without OE"), ("with", "With OE"))
 SCORES = (("global", "global: $M^f$"), ("fine", "fine-grained"))
 SUPERVISION = (("without", "without P"), ("with", "with P"))
-
-
-@styled
-def draw_fig5(arrays: Arrays) -> Figure:
-    """Rows are images; columns are the image and, task by task, truth, baseline and ours."""
-    columns = (("truth", "Ground truth"), ("baseline", "MTL baseline"), ("ours", "Ours"))
-    groups = task_groups(arrays, columns)
-    sheet, _ = image_grid(arrays, groups, lambda key, i: show_map(arrays, key, i), panel=1.4)
-    keys = [key for _, group in groups[1:] for key, _ in group]
-    legends(sheet, arrays, keys, sheet.height - FOOTER - LEGEND + 0.1)
-    return sheet.figure
 
 
 @styled

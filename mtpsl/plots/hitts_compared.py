@@ -24,9 +24,15 @@ WIDE = 16.0  # inches of a figure that compares many methods
 
 
 @styled
-def draw_fig6(arrays: Arrays) -> Figure:
-    """As Figure 5, with a score in every prediction, the best of an image in bold."""
+def draw_fig5(arrays: Arrays) -> Figure:
+    """Rows are images; columns are the image and, task by task, truth and predictions.
+
+    Every prediction has its score, the best of an image in bold.
+    """
     return _comparisons([arrays])
+
+
+draw_fig6 = draw_fig5  # of streets
 
 
 @styled

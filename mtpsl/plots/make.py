@@ -37,7 +37,7 @@ DRAW: dict[str, Callable[[Arrays], Figure]] = {
     "hitts/fig2": hitts_diagrams.draw_fig2,
     "hitts/fig3": hitts_global_diagram.draw_fig3,
     "hitts/fig4": hitts_fine_diagram.draw_fig4,
-    "hitts/fig5": hitts.draw_fig5,
+    "hitts/fig5": hitts_compared.draw_fig5,
     "hitts/fig6": hitts_compared.draw_fig6,
     "hitts/fig7": hitts.draw_fig7,
     "hitts/fig8": hitts.draw_fig8,

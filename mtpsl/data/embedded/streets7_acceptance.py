@@ -35,8 +35,8 @@ FACTOR = 1.6  # on the quartiles, which vary a lot between frames
 ROW_ERROR = (0.025, 0.035)
 FROM_NEAR_TO_FAR = ("flat", "vehicle", "nature", "construction", "sky")
 
-# Wider bounds than those of rooms13: road and sky stay where they are, so that color and place alone
-# say more of a street than of a room, and a network has less to gain over them.
+# Wider bounds than those of rooms13: road and sky stay where they are, so that color and place
+# alone say more of a street than of a room, and a network has less to gain over them.
 LADDER = probes.Ladder(
     tasks=streets7.TASKS,
     text="mIoU {:.1%}, inverse depth {:.4f}",
