@@ -203,7 +203,7 @@ HITTS: tuple[Figure, ...] = (
         caption=(
             "Where the pixels of test images respond to a task's global token (M^f), and to the "
             "fine-grained token whose scores vary most over the image; in brackets, how many "
-            "pixels truly are of that class or bin; the paper's lower half, streets, is in Figure 14."
+            "pixels truly are of that class or bin (the paper's streets are in Figure 14)."
         ),
         alt=(
             "Room images, each followed by a coarse and a detailed heatmap of token scores for "
