@@ -20,7 +20,7 @@ ROWS = (
     ("experiments",),
     ("plots",),
     ("benchmark", "benchmark_data", "benchmark_xtc", "lessons", "notebook"),
-    ("commands",),
+    ("commands", "first_steps"),
     ("__main__",),
 )
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}

@@ -1,0 +1,34 @@
+"""The recorded gradients of untrained networks: repeatable, and of the rows that are told of."""
+
+from pathlib import Path
+
+import pytest
+
+from mtpsl import files, first_steps
+
+RECORDED = Path(__file__).parents[1] / "figures" / "checks" / "first_steps.json"
+ONE = (("xtc/table2", "one/Ours"),)
+
+
+def test_the_same_lengths_every_time(tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("MTPSL_CACHE", str(tmp_path / "cache"))
+    (entry,) = first_steps.first_steps(ONE, "smoke", batches=2)
+    assert entry["terms"].keys() == {"labels", "cross_task", "regularizer"}
+    assert all(length > 0 for length in entry["terms"].values())
+    monkeypatch.setattr(first_steps, "ROWS", ONE)
+    args = ["--profile", "smoke", "--batches", "2", "--out", str(tmp_path / "a/b.json")]
+    assert first_steps.main(args) == 0
+    report = files.read_json(tmp_path / "a/b.json")
+    assert report["rows"] == [entry] and report["profile"] == "smoke" and report["commit"]
+    assert "one/Ours" in capsys.readouterr().out
+
+
+def test_what_is_recorded_is_of_these_rows() -> None:
+    report = files.read_json(RECORDED)
+    assert report["profile"] == "quick" and not report["commit"].endswith("-dirty")
+    assert tuple((r["table"], r["row"]) for r in report["rows"]) == first_steps.ROWS
+
+
+def test_an_unknown_profile_is_refused() -> None:
+    with pytest.raises((KeyError, ValueError)):
+        list(first_steps.first_steps(ONE, "quikc"))
