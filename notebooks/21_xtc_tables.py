@@ -261,7 +261,7 @@ for row in (printed.SSL, "Ours, one view", printed.OURS):
     print(f"{row:<26}", {name: round(value, 1) for name, value in lengths.items()})
 
 # %% [markdown]
-# The consistency pulls about a hundred times as hard as all labels together. It is no accident of small networks: with `quick` in place of `smoke` above it is 657 and 357 against 8, and with 288x384 images and the full width we measured 315 and 149 against 7, still 45 times. Two things make it long, and we have not told them apart: BatchNorm lengthens gradients from layer to layer while weights are random (Yang et al., *A Mean Field Theory of Batch Normalization*, ICLR 2019), and the mapping network has fourteen such layers; and a consistency is a mean over the six positions of a bottleneck, where a label's loss is one over 6,144 pixels.
+# The consistency pulls about a hundred times as hard as all labels together. It is no accident of small networks: with `quick` in place of `smoke` above it is 659 and 358 against 8 (listed below), and with 288x384 images and the full width we measured 315 and 149 against 7, still 45 times. Two things make it long, and we have not told them apart: BatchNorm lengthens gradients from layer to layer while weights are random (Yang et al., *A Mean Field Theory of Batch Normalization*, ICLR 2019), and the mapping network has fourteen such layers; and a consistency is a mean over the six positions of a bottleneck, where a label's loss is one over 6,144 pixels.
 #
 # That phase is short, as a constant mapping ends it (`22_xtc_figures`). **But Adam remembers it.** It divides each step by the root of a running mean of squared gradients, whose memory is a thousand steps long. So after the storm, when gradients are of ordinary length again, steps stay tiny:
 

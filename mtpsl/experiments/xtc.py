@@ -173,8 +173,7 @@ AT_QUICK = (
     "before a network has learned anything, the gradient of what ties two tasks is 60 to 120 "
     "times as long as that of the labels, and Adam, which divides by the gradients it remembers, "
     "takes small steps for thousands of steps afterwards. quick has some 1,400, the released code "
-    "about 79,000. Section 5 of "
-    "`21_xtc_tables` takes it apart."
+    "about 79,000. Section 5 of `21_xtc_tables` takes it apart."
 )
 PASCAL_SIZE = (
     "Predictions and labels are compared at the size the network sees; the protocol resizes "
