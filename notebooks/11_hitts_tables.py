@@ -187,8 +187,8 @@ def over_the_baseline(cells: dict[str, dict[str, float]]) -> dict[str, dict[str,
 by_source = {"paper": {name: printed.TABLE8.metrics(name) for name in printed.TABLE8.rows}}
 if table8:
     by_source["recorded"] = {entry.row: entry.metrics for entry in table8.current()}
-for source, cells in by_source.items():
-    for name, ratios in over_the_baseline(cells).items():
+for source, costs_of in by_source.items():
+    for name, ratios in over_the_baseline(costs_of).items():
         print(f"{source:<9} {name:<13} times the baseline: {ratios}")
 
 # %% [markdown]
