@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_experiment(args: argparse.Namespace) -> int:
     """What every worker process does; prints the key and the metrics as JSON."""
+    from mtpsl.data import find_class
     from mtpsl.experiments.notebooks import runs_folder
     from mtpsl.experiments.run import run
     from mtpsl.experiments.train import bind_data, read_experiment
@@ -92,7 +93,13 @@ def run_experiment(args: argparse.Namespace) -> int:
 
     if not Path(args.experiment).is_file():
         raise UsageError(f"--experiment: expected a file, got {args.experiment}")
-    experiment = bind_data(read_experiment(args.experiment), args.data)
+    asked = read_experiment(args.experiment)
+    experiment = bind_data(asked, args.data)
+    if args.data and not asked.data_version and find_class(experiment.dataset).stand_in:
+        raise UsageError(
+            f"--data: the experiment is on {asked.dataset}, which {args.data} is not; name the "
+            f'data set in {args.experiment}, "dataset": "own" for a folder of your own'
+        )
     store = RunStore(runs_folder(Path.cwd()))
     if args.force:
         store.forget(experiment.key)

@@ -93,6 +93,12 @@ def fit(
         NonFiniteLoss: At the first loss that is not a number.
         ValueError: If ``folder`` holds a run with other settings, or settings exclude each other.
     """
+    offered = getattr(loader, "views", method.views)
+    if offered != method.views:
+        raise ValueError(
+            f"loader: expected {method.views} views of each image for {type(method).__name__}, got "
+            f"{offered}; make it with views={method.views}"
+        )
     if method.turns > 1 and accumulate > 1:
         raise ValueError(
             f"accumulate: expected 1 for a method that takes turns, got {accumulate}; "

@@ -144,7 +144,13 @@ def test_what_fails_is_one_sentence_and_status_1(here, capsys, monkeypatch) -> N
     assert "got ['metod']" in call(capsys, "run", "--experiment", "e.json")[2]
     (here / "e.json").write_text(json.dumps({"dataset": "rooms14"}))
     assert "did you mean 'rooms13'?" in call(capsys, "run", "--experiment", "e.json")[2]
+    (here / "e.json").write_text("{}")  # rooms13 by default: not what is in the folder
+    (here / "own").mkdir()
+    (here / "own/mtpsl.toml").write_text("[depth]\n")
+    status, _, err = call(capsys, "run", "--experiment", "e.json", "--data", "own")
+    assert status == 2 and "the experiment is on rooms13, which" in err
     monkeypatch.setenv("MTPSL_TRACEBACK", "1")
+    (here / "e.json").write_text(json.dumps({"dataset": "rooms14"}))
     with pytest.raises(ValueError, match="rooms14"):
         cli.main(["run", "--experiment", "e.json"])
 

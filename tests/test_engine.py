@@ -555,3 +555,10 @@ def test_loading_executes_nothing(tmp_path, every_epoch) -> None:
     files.write_json(folder / "manifest.json", manifest)
     with pytest.raises(Exception, match="weights_only"):
         run(make_method(), **settings)
+
+
+def test_a_loader_with_other_views_is_refused() -> None:
+    loader = TinyLoader()
+    loader.views = 2
+    with pytest.raises(ValueError, match="1 views of each image for TinyMethod, got 2"):
+        run(make_method(), loader)

@@ -262,6 +262,10 @@ def test_wrong_lists_are_named(tmp_path):
     path.write_text("../0000\n")
     with pytest.raises(ValueError, match="names without folders"):
         nyud(root)
+    val = path.with_name("val.txt").read_text().split()[0]
+    path.write_text(f"{val}\n")
+    with pytest.raises(ValueError, match=f"expected no name of val.txt, found '{val}' in both"):
+        nyud(root)
     path.write_bytes(b"\xff\xfe\0")
     with pytest.raises(ValueError, match="train.txt: expected a list of names, found a damaged"):
         nyud(root)

@@ -94,3 +94,34 @@ def test_row_by_name():
     assert table.row("a") is row
     with pytest.raises(KeyError, match="'b'"):
         table.row("b")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("select", "best"),
+        ("precision", "fp16"),
+        ("augmentation", "rotate"),
+        ("schedule", "linear"),
+        ("label_setting", "some"),
+        ("epochs", 0),
+        ("epochs", "3"),
+        ("batch_size", 1.5),
+        ("accumulate", 0),
+        ("seed", "a"),
+        ("average_last", 3.0),
+        ("augment", "false"),
+        ("tasks", ["depth", "depth"]),
+        ("tasks", []),
+        ("method_args", None),
+        ("dataset", 5),
+    ],
+)
+def test_what_a_field_cannot_hold_is_refused(field: str, value: object) -> None:
+    with pytest.raises(ValueError, match=f"expected {field} to be .*, got"):
+        Experiment.from_dict({field: value})
+
+
+def test_a_list_is_no_experiment() -> None:
+    with pytest.raises(ValueError, match="an object of fields"):
+        Experiment.from_dict([])

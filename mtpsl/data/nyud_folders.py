@@ -180,6 +180,12 @@ class Archive(Folders):
         double = [name for name, times in Counter(names).items() if times > 1]
         if double:
             raise refusal(path, "every name once", f"{double[0]!r} twice", "remove one")
+        other = path.with_name(f"{SPLITS['test' if split == 'train' else 'train']}.txt")
+        known = other.read_text(encoding="utf-8").split() if other.is_file() else ()
+        if both := set(names) & set(known):
+            raise refusal(
+                path, f"no name of {other.name}", f"{min(both)!r} in both", "remove it from one"
+            )
         odd = [name for name in names if Path(name).name != name or "\0" in name]
         if odd:
             raise refusal(path, "names without folders", repr(odd[0]), "use the published list")

@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from mtpsl import NUMERICS
 from mtpsl.data.loader import Augmentation
@@ -82,8 +82,10 @@ class Experiment:
         """The inverse of ``to_dict``.
 
         Raises:
-            ValueError: If a field is unknown, naming it.
+            ValueError: If a field is unknown or holds what it cannot, naming it.
         """
+        if not isinstance(values, Mapping):
+            raise ValueError(f"experiment: expected an object of fields, got {values!r:.40}")
         known = {f.name for f in dataclasses.fields(cls)}
         unknown = sorted(set(values) - known)
         if unknown:
@@ -93,6 +95,8 @@ class Experiment:
             values["teacher"] = cls.from_dict(values["teacher"])
         if "tasks" in values:
             values["tasks"] = tuple(values["tasks"])
+        for name, value in values.items():
+            _require(name, value)
         return cls(**values)
 
     @property
@@ -125,6 +129,42 @@ class Experiment:
 
 
 _DEFAULTS = Experiment().to_dict()
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "label_setting": get_args(LabelSetting),
+    "augmentation": get_args(Augmentation),
+    "precision": get_args(Precision),
+    "schedule": ("step", "poly", "cosine", "constant"),
+    "select": ("last", "best_on_test"),
+}
+_AT_LEAST = {  # whole numbers
+    **dict.fromkeys(("height", "width", "train_images", "test_images"), 1),
+    **dict.fromkeys(("epochs", "batch_size", "accumulate"), 1),
+    **dict.fromkeys(("eval_every", "seed", "label_seed"), 0),
+}
+
+
+def _require(name: str, value: Any) -> None:
+    """A value that a field cannot hold is refused before it is trained on."""
+    default, expected = _DEFAULTS[name], ""
+    if name in _CHOICES:
+        expected = "" if value in _CHOICES[name] else f"one of {_CHOICES[name]}"
+    elif name in _AT_LEAST:
+        whole = type(value) is int and value >= _AT_LEAST[name]
+        expected = "" if whole else f"a whole number, at least {_AT_LEAST[name]}"
+    elif name == "tasks":
+        different = value and len(set(value)) == len(value)
+        expected = "" if different else "names of tasks, each once"
+    elif name == "average_last":
+        share = isinstance(value, int | float) and 0 <= value <= 1
+        expected = "" if share else "a share from 0 to 1"
+    elif isinstance(default, bool):
+        expected = "" if isinstance(value, bool) else "true or false"
+    elif isinstance(default, dict):
+        expected = "" if isinstance(value, Mapping) else "an object"
+    elif isinstance(default, str):
+        expected = "" if isinstance(value, str) else "text"
+    if expected:
+        raise ValueError(f"experiment: expected {name} to be {expected}, got {value!r:.40}")
 
 
 @dataclass(frozen=True, kw_only=True)
