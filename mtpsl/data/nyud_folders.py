@@ -181,8 +181,8 @@ class Archive(Folders):
         if double:
             raise refusal(path, "every name once", f"{double[0]!r} twice", "remove one")
         other = path.with_name(f"{SPLITS['test' if split == 'train' else 'train']}.txt")
-        known = other.read_text(encoding="utf-8").split() if other.is_file() else ()
-        if both := set(names) & set(known):
+        known = other.read_bytes().decode(errors="replace") if other.is_file() else ""
+        if both := set(names) & {line.strip() for line in known.splitlines()}:
             raise refusal(
                 path, f"no name of {other.name}", f"{min(both)!r} in both", "remove it from one"
             )
