@@ -176,6 +176,7 @@ def predict(args: argparse.Namespace) -> int:
     from mtpsl.records import RunStore
 
     run, pictures, out = (Path(path).expanduser() for path in (args.run, args.pictures, args.out))
+    run = run.resolve() if run.name in ("", "..") else run  # a run's folder from within
     is_key = len(run.parts) == 1 and not run.is_dir()
     store = RunStore(runs_folder(Path.cwd()) if is_key else run.absolute().parent)
     summary = predict_folder(run.name, store, pictures, out, device=args.device)

@@ -229,7 +229,7 @@ def test_settings_change_what_files_mean(tmp_path):
     x, y, z = raw["normals"][1:].transpose(2, 0, 1)[[2, 1, 0]]
     assert np.allclose(sample.targets["normals"][:, 1:], np.stack([x, -y, z]))
     assert dataset.tasks["depth"].unit == "" and dataset.tasks["depth"].weight == 3
-    toml = "[saliency]\nthreshold = 100\n[depth]"
+    toml = "\ufeff[saliency]\nthreshold = 100\n[depth]"  # as some editors begin a file
     root = write_own(tmp_path / "other", tasks=("saliency", "depth"), toml=toml)
     gray = np.arange(H * W).reshape(H, W).astype(np.uint8)
     Image.fromarray(gray).save(root / "train/saliency/g.png")

@@ -320,6 +320,10 @@ def test_a_wrong_run_or_target_is_refused(trained, pictures, tmp_path):
         FileNotFoundError, match="run nowhere: expected a finished run in .*, found"
     ):
         predict("nowhere", store, pictures, tmp_path / "out")
+    unfinished = RunStore(tmp_path / "others")
+    (unfinished.root / "halfway").mkdir(parents=True)
+    with pytest.raises(FileNotFoundError, match="found one that is not; finish it: .*halfway"):
+        predict("halfway", unfinished, pictures, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="run it first"):
         predict(bind_data(Experiment()), store, pictures, tmp_path / "out")
     (tmp_path / "full").mkdir()
@@ -346,5 +350,10 @@ def test_the_command_line(trained, pictures, tmp_path, monkeypatch, capsys):
     told = capsys.readouterr()
     assert told.err.startswith("mtpsl: my pictures/b.png: expected a picture of 8 bits")
     assert len(told.err.splitlines()) == 1 and (tmp_path / "third/overview.png").is_file()
+    monkeypatch.chdir(store.folder(experiment.key))  # from within the run's own folder
+    (pictures / "b.png").unlink()
+    assert cli.main(["predict", ".", str(pictures), str(tmp_path / "fifth")]) == 0
+    monkeypatch.chdir(tmp_path)
+    capsys.readouterr()
     assert cli.main(["predict", "nowhere", "my pictures", "fourth"]) == 1
     assert "expected a finished run" in capsys.readouterr().err

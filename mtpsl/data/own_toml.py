@@ -37,7 +37,7 @@ def read_description(path: Path) -> dict[str, dict[str, Any]]:
         ValueError: If it is damaged, or a task or setting is unknown or out of range.
     """
     try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"{path}: expected a file that names the tasks, with lines such as [depth], found no "

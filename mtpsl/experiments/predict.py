@@ -114,6 +114,11 @@ def find_run(run: Experiment | str, store: RunStore) -> Experiment:
     if isinstance(run, Experiment):
         return bind_data(run)
     record = store.load(run)
+    if record is None and run and (store.root / run).is_dir():
+        raise FileNotFoundError(
+            f"run {run}: expected a finished run in {store.root}, found one that is not; finish "
+            f"it: python -m mtpsl run --experiment {store.root / run / 'experiment.json'}"
+        )
     if record is None:
         raise FileNotFoundError(
             f"run {run}: expected a finished run in {store.root}, found "
