@@ -176,19 +176,13 @@ for path in write_table(TABLE8, table8, now8, session.output / TABLE8.paper):
 
 
 # %%
-def over_the_baseline(cells: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    base = cells["MTL baseline"]
-    return {
-        name: {c.removeprefix("cost/"): round(v / base[c], 2) for c, v in row.items()}
-        for name, row in cells.items()
-    }
-
-
 by_source = {"paper": {name: printed.TABLE8.metrics(name) for name in printed.TABLE8.rows}}
 if table8:
     by_source["recorded"] = {entry.row: entry.metrics for entry in table8.current()}
 for source, costs_of in by_source.items():
-    for name, ratios in over_the_baseline(costs_of).items():
+    baseline = costs_of["MTL baseline"]
+    for name, row in costs_of.items():
+        ratios = {c.removeprefix("cost/"): round(v / baseline[c], 2) for c, v in row.items()}
         print(f"{source:<9} {name:<13} times the baseline: {ratios}")
 
 # %% [markdown]

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 
 from mtpsl.batch import Discovered
+from mtpsl.data import supervision
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.loader import TrainLoader
 from mtpsl.data.sample import Dataset, Sample
@@ -91,7 +92,7 @@ def found_by(teacher, dataset, index):
 @pytest.mark.parametrize("bins", [True, False])
 def test_store_returns_what_the_teacher_found(tmp_path, bins):
     dataset, index = partial(), [7, 0, 3, 9, 1]
-    discover_to_folder(FakeTeacher(bins), dataset, tmp_path, thresholds=TAU, batch_size=4)
+    discover_to_folder(FakeTeacher(bins), dataset, tmp_path, thresholds=TAU)
     store = SupervisionStore(tmp_path, TASKS)
     batch = dataset.load(index)
     found = store.lookup(batch.index, batch.labeled)
@@ -129,11 +130,10 @@ def contents(folder):
 
 
 @pytest.mark.parametrize("bins", [True, False])
-def test_same_bytes_whatever_the_batch_size(tmp_path, bins):
+def test_same_bytes_however_many_images_pass_together(tmp_path, bins, monkeypatch):
     for size in (1, 3, 10):
-        discover_to_folder(
-            FakeTeacher(bins), partial(), tmp_path / str(size), thresholds=TAU, batch_size=size
-        )
+        monkeypatch.setattr(supervision, "TOGETHER", size)
+        discover_to_folder(FakeTeacher(bins), partial(), tmp_path / str(size), thresholds=TAU)
     assert contents(tmp_path / "1") == contents(tmp_path / "3") == contents(tmp_path / "10")
 
 
@@ -226,7 +226,9 @@ def test_damage_is_found_and_named(tmp_path):
         SupervisionStore(tmp_path, TASKS)
 
 
-def test_an_interrupted_discovery_is_unfinished_and_can_be_repeated(tmp_path):
+def test_an_interrupted_discovery_is_unfinished_and_can_be_repeated(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervision, "TOGETHER", 4)
+
     class Dies(FakeTeacher):
         def discover(self, images, thresholds):
             if self.calls:
@@ -234,15 +236,15 @@ def test_an_interrupted_discovery_is_unfinished_and_can_be_repeated(tmp_path):
             self.calls += 1
             return super().discover(images, thresholds)
 
-    discover_to_folder(FakeTeacher(), partial(), tmp_path, batch_size=4)
+    discover_to_folder(FakeTeacher(), partial(), tmp_path)
     first = contents(tmp_path)
     dies = Dies()
     dies.calls = 0
     with pytest.raises(KeyboardInterrupt):
-        discover_to_folder(dies, partial(), tmp_path, batch_size=4)
+        discover_to_folder(dies, partial(), tmp_path)
     with pytest.raises(FileNotFoundError):
         SupervisionStore(tmp_path, TASKS)
-    discover_to_folder(FakeTeacher(), partial(), tmp_path, batch_size=4)
+    discover_to_folder(FakeTeacher(), partial(), tmp_path)
     assert contents(tmp_path) == first
 
 
@@ -286,8 +288,8 @@ def test_the_loader_warps_discoveries_like_targets(tmp_path):
             assert not a.valid[t][rows].any()
 
 
-def test_a_network_says_the_same_whatever_the_batch_size(tmp_path):
-    """A processor sums in another order for one image than for ten: the last bit may differ."""
+def test_a_network_says_nearly_the_same_however_many_images_pass(tmp_path, monkeypatch):
+    """Features may differ in their last bit, which is why the program never changes the number."""
     torch.manual_seed(0)
     args = {"normal_centers_from": "uniform"}
     teacher = build_method("hitts", TASKS, "resnet18", 0.25, args)
@@ -295,7 +297,8 @@ def test_a_network_says_the_same_whatever_the_batch_size(tmp_path):
     stores = {}
     for size in (1, 7, 10):
         folder, tau = tmp_path / str(size), dict.fromkeys(TASKS.names, "50%")
-        discover_to_folder(teacher, partial(), folder, thresholds=tau, batch_size=size)
+        monkeypatch.setattr(supervision, "TOGETHER", size)
+        discover_to_folder(teacher, partial(), folder, thresholds=tau)
         stores[size] = SupervisionStore(folder, TASKS)
     batch = partial().load(list(range(10)))
     found = {size: store.lookup(batch.index, batch.labeled) for size, store in stores.items()}

@@ -6,10 +6,9 @@ images. A teacher that labels by bins or centers uses few distinct values: they 
 pixel and a codebook, without loss. Other teachers' labels are rounded to float16.
 
 ``manifest.json`` comes last and holds a checksum of every other file, so an interrupted discovery
-is never mistaken for a finished one. The bytes do not depend on the batch size as long as the
-teacher's answer for an image does not. A network's answer may, in the last bit: a processor sums in
-another order for one image than for many. Labels and masks were never seen to move, features did
-by the last of 16 bits.
+is never mistaken for a finished one. The bytes do not depend on any batch size: the
+same images always pass the teacher together, because a processor sums in another order for one
+image than for many, and the last of 16 bits may differ.
 """
 
 import hashlib
@@ -31,6 +30,7 @@ from mtpsl.data.thresholds import resolve_thresholds
 from mtpsl.tasks import Task, TaskSet
 
 FORMAT = 1
+TOGETHER = 16  # images that pass the teacher at a time
 REJECTED = 255  # the code of a pixel whose confidence did not pass
 MANIFEST = "manifest.json"
 
@@ -52,7 +52,6 @@ def discover_to_folder(
     *,
     thresholds: Mapping[str, float | str] | None = None,
     features: bool = True,
-    batch_size: int = 8,
     device: torch.device | str = "cpu",
 ) -> None:
     """Labels every training image with a frozen teacher.
@@ -64,7 +63,6 @@ def discover_to_folder(
         thresholds: task -> confidence that a pseudo label must exceed, or a share such as
             ``"50%"``: whatever threshold accepts that share of the withheld pixels.
         features: Whether to keep the teacher's features and their confidence.
-        batch_size: Images at a time.
         device: Where the teacher runs.
 
     Raises:
@@ -82,8 +80,8 @@ def discover_to_folder(
     }
     cells: dict[str, np.memmap] = {}
     teacher.eval()
-    taus = resolve_thresholds(teacher, dataset, thresholds or {}, batch_size, device)
-    for batch in EvalLoader(dataset, batch_size, device):
+    taus = resolve_thresholds(teacher, dataset, thresholds or {}, TOGETHER, device)
+    for batch in EvalLoader(dataset, TOGETHER, device):
         with torch.no_grad():
             found = teacher.discover(batch.images, taus).to("cpu")
         index = batch.index.tolist()

@@ -33,7 +33,7 @@ def resolve_thresholds(
         teacher: On ``device``, in evaluation mode.
         dataset: Clean training images; decides which task is withheld where.
         thresholds: task -> confidence in [0, 1], or a share such as ``"50%"``.
-        batch_size: Images at a time; without influence on the result.
+        batch_size: Images at a time; matters for the last bits of a confidence alone.
         device: Where the teacher runs.
 
     Returns:

@@ -131,12 +131,12 @@ def train_on_noise(experiment: Experiment, device: torch.device, steps: int = ST
 class OneBatch:
     """A loader that gives the same views at every step."""
 
-    views: tuple[Batch, ...]
+    each: tuple[Batch, ...]
     steps: int
 
     def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
         for _ in range(self.steps):
-            yield self.views
+            yield self.each
 
 
 def noise_batch(tasks: TaskSet, height: int, width: int, images: int) -> Batch:

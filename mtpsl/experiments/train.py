@@ -402,14 +402,7 @@ def discover(
         method = load_method(teacher, store, device)
         if teacher.channels_last:
             method.to(memory_format=torch.channels_last)
-        discover_to_folder(
-            method,
-            partial,
-            folder,
-            thresholds=experiment.thresholds,
-            batch_size=EVAL_BATCH,
-            device=device,
-        )
+        discover_to_folder(method, partial, folder, thresholds=experiment.thresholds, device=device)
         return SupervisionStore(folder, partial.tasks)
 
 
