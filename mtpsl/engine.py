@@ -8,14 +8,16 @@ optimizer state and nothing else, and a resumed run is the uninterrupted run, bi
 import hashlib
 import math
 import os
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
@@ -25,7 +27,7 @@ from mtpsl.data.loader import TrainLoader
 from mtpsl.methods.base import Method, Terms
 from mtpsl.metrics import COLUMNS
 from mtpsl.precision import Precision, fast_products
-from mtpsl.tasks import TaskSet
+from mtpsl.tasks import Task, TaskSet
 from mtpsl.weighting import Uniform, Weighting
 
 CHECK_EVERY = 32  # steps between looks at the loss on a GPU, where every look makes it wait
@@ -59,6 +61,7 @@ def fit(
     accumulate: int = 1,
     average_last: float = 0.0,
     select: Literal["last", "best_on_test"] = "last",
+    select_reference: Mapping[str, float] | None = None,
     eval_every: int = 0,
     curve: Callable[[], dict[str, dict[str, float]]] | None = None,
     seed: int = 0,
@@ -81,8 +84,11 @@ def fit(
         accumulate: Batches whose mean gradient makes one optimizer step.
         average_last: Share of the steps, at the end, whose weights are averaged.
         select: "best_on_test" keeps the weights of the best point of the curve, as the released
-            codes do, though it looks at the test set. Theirs gain over fixed single-task results,
-            here a point gains over the best before it (``Best``), which may choose another.
+            codes do, though it looks at the test set; the last weights, and a word on stderr,
+            where no point has all tasks' headline metrics.
+        select_reference: Headline metrics, ``"semseg/miou"`` and so on, that a point's gains are
+            relative to: fixed single-task results in the released codes. Without any a point
+            gains over the best before it, which may choose another.
         eval_every: Epochs between points of the learning curve; 0 for none.
         curve: Measures such a point, split -> metrics; it cannot change the run.
         seed: Of everything random in the method.
@@ -106,6 +112,8 @@ def fit(
         )
     if select == "best_on_test" and not (curve and eval_every):
         raise ValueError("select: best_on_test needs a learning curve; set eval_every")
+    if select_reference and select == "last":
+        raise ValueError("select_reference: expected none with select='last', which has no gains")
     device = next(method.parameters()).device
     if channels_last:
         method.to(memory_format=torch.channels_last)
@@ -126,7 +134,7 @@ def fit(
     averaged_from = steps - round(average_last * steps)
 
     history: list[dict[str, Any]] = []
-    mean, best = WeightMean(), Best()
+    mean, best = WeightMean(), Best(method.tasks, select_reference)
     checkpoints = None
     if folder:
         settings = {
@@ -137,6 +145,8 @@ def fit(
         }  # fmt: skip
         if not isinstance(weighting, Uniform):  # which the states of older runs do not name
             settings["weighting"] = repr(weighting)
+        if select_reference:
+            settings["select_reference"] = dict(select_reference)
         checkpoints = files.Checkpoints(folder / "checkpoint", settings)
         history = restore(checkpoints, method, weighting, optimizer, mean, best)
         files.write_lines(folder / "log.jsonl", history)
@@ -194,6 +204,8 @@ def fit(
 
     mean.apply(method)
     best.apply(method)
+    if select == "best_on_test" and not best.epoch:
+        print("no point of the curve has every task's metric: last weights kept", file=sys.stderr)
     return Fit(history, best.epoch or epochs)
 
 
@@ -205,7 +217,8 @@ def evaluate(
 
     Args:
         method: Any mode, any device; its mode is restored.
-        loader: Clean batches. Only what ``Batch.mask`` allows counts.
+        loader: Clean batches. Only what ``Batch.mask`` allows counts. Where labels have another
+            size than images, predictions are brought to theirs (``at_size``).
         tasks: Which to measure; by default all of the method's.
     """
     tasks = tasks or method.tasks
@@ -217,10 +230,35 @@ def evaluate(
             batch = batch.to(device)
             predictions = method.predict(batch.images)
             for t in tasks:
-                prediction = predictions[t.name].float()
-                metrics[t.name].update(prediction, batch.targets[t.name], batch.mask(t.name))
+                target = batch.targets[t.name]
+                prediction = at_size(t, predictions[t.name].float(), target.shape[2:])
+                metrics[t.name].update(prediction, target, batch.mask(t.name))
     method.train(training)
     return {f"{t.name}/{k}": v for t in tasks for k, v in metrics[t.name].compute().items()}
+
+
+def at_size(task: Task, prediction: Tensor, size: Sequence[int]) -> Tensor:
+    """A prediction at the size it is scored at, as the protocol of PASCAL-Context resizes it.
+
+    Classes go to the nearest pixel, all else bilinearly: probabilities, not logits, of binary
+    tasks. There is no rounding to 8 bits in between, which that protocol's files cause.
+
+    Args:
+        task: Whose prediction.
+        prediction: (B, C, h, w), as ``Method.predict`` gives it.
+        size: Height and width.
+
+    Returns:
+        (B, C, *size); the prediction itself where it has that size.
+    """
+    size = tuple(size)
+    if prediction.shape[2:] == size:
+        return prediction
+    if task.kind == "classes":
+        return F.interpolate(prediction, size, mode="nearest-exact")
+    maps = prediction.sigmoid() if task.kind == "binary" else prediction
+    maps = F.interpolate(maps, size, mode="bilinear", align_corners=False)
+    return maps.logit() if task.kind == "binary" else maps
 
 
 # ------------------------------------------------------------------ pieces of the loop
@@ -356,26 +394,45 @@ class WeightMean:
 
 
 class Best:
-    """The best point of a learning curve, by the mean gain over the tasks' headline metrics."""
+    """The best point of a learning curve, by the mean gain over the tasks' headline metrics.
 
-    def __init__(self) -> None:
+    Args:
+        tasks: Whose headline metrics.
+        reference: What gains are relative to; none: the best point before.
+
+    Raises:
+        ValueError: If the reference is not one positive number for each of these metrics.
+    """
+
+    def __init__(self, tasks: TaskSet, reference: Mapping[str, float] | None = None) -> None:
+        self.columns = [f"{t.name}/{t.headline}" for t in tasks]
+        self.reference = dict(reference or {})
+        fits = sorted(self.reference) == sorted(self.columns)
+        if reference and not (fits and all(v > 0 for v in self.reference.values())):
+            raise ValueError(
+                f"select_reference: expected a positive number for each of {self.columns}, got "
+                f"{self.reference}"
+            )
         self.epoch, self.metrics, self.tensors = 0, dict[str, float](), dict[str, Tensor]()
 
     def consider(self, method: Method, epoch: int, metrics: dict[str, float]) -> None:
-        columns = [f"{t.name}/{t.headline}" for t in method.tasks]
-        metrics = {column: metrics[column] for column in columns}
+        metrics = {column: metrics[column] for column in self.columns}
         if not all(map(math.isfinite, metrics.values())):
             return
-        if self.epoch and not sum(self._gain(column, metrics[column]) for column in columns) > 0:
+        if self.epoch and not sum(self._gain(c, value) for c, value in metrics.items()) > 0:
             return
         self.epoch, self.metrics = epoch, metrics
         self.tensors = {name: t.clone() for name, t in method.state_dict().items()}
 
     def _gain(self, column: str, value: float) -> float:
-        """Relative to the larger of both values, because the first of a young network may be 0."""
+        """Over the best point, relative to the reference.
+
+        Without one to the larger of both values, because the first of a young network may be 0.
+        """
         known = self.metrics[column]
         sign = 1 if COLUMNS[column.rpartition("/")[2]].higher_is_better else -1
-        return sign * (value - known) / (max(abs(value), abs(known)) or 1.0)
+        unit = self.reference.get(column) or max(abs(value), abs(known)) or 1.0
+        return sign * (value - known) / unit
 
     def apply(self, method: nn.Module) -> None:
         if self.epoch:

@@ -1,5 +1,6 @@
 """The loop: what it learns, what it writes, and that nothing can change a run unseen."""
 
+import dataclasses
 import itertools
 import json
 import math
@@ -14,13 +15,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl import engine, files
 from mtpsl.batch import Batch
-from mtpsl.engine import NonFiniteLoss, evaluate, fit
+from mtpsl.engine import NonFiniteLoss, at_size, evaluate, fit
 from mtpsl.methods.base import Method, Terms, supervised_terms
-from mtpsl.tasks import TaskSet, depth, semseg
+from mtpsl.tasks import TaskSet, depth, saliency, semseg
 
 TASKS = TaskSet((semseg(("a", "b", "c")), depth()))
 
@@ -304,6 +306,33 @@ def test_evaluation_is_the_metric_over_the_split() -> None:
     }
 
 
+def test_evaluation_at_the_size_of_the_labels() -> None:
+    method = make_method()
+    batch = make_batch(0, images=1)
+    larger = (27, 70)
+    targets = {"semseg": torch.randint(3, (1, 1, *larger)), "depth": torch.rand(1, 1, *larger) + 1}
+    valid = {name: torch.ones(1, 1, *larger, dtype=torch.bool) for name in targets}
+    found = evaluate(method, [dataclasses.replace(batch, targets=targets, valid=valid)])
+    predictions = method.eval().predict(batch.images)
+    smooth = F.interpolate(predictions["depth"], larger, mode="bilinear").clamp(min=1e-9)
+    error = (smooth - targets["depth"]).abs().mean().item()
+    assert found["depth/abs_err"] == pytest.approx(error, rel=1e-5)
+    ids = predictions["semseg"].argmax(dim=1, keepdim=True).float()
+    ids = F.interpolate(ids, larger, mode="nearest-exact")
+    hits = (ids == targets["semseg"]).float().mean().item()
+    assert found["semseg/pixel_acc"] == pytest.approx(hits)
+
+
+def test_probabilities_are_resized_not_logits() -> None:
+    logits = torch.tensor([[[[-100.0, 0.0, 2.0, 100.0]]]])
+    wide = at_size(saliency(), logits, (1, 8)).sigmoid()
+    expected = F.interpolate(logits.sigmoid(), (1, 8), mode="bilinear")
+    torch.testing.assert_close(wide, expected)
+    assert at_size(saliency(), logits, (1, 4)) is logits
+    broken = at_size(saliency(), torch.full((1, 1, 2, 2), math.nan), (4, 4))
+    assert broken.isnan().all()
+
+
 def test_evaluation_leaves_mode_weights_and_generator_alone() -> None:
     method = make_method().train()
     before, state = make_method(), torch.get_rng_state()
@@ -334,7 +363,8 @@ def test_the_average_counts_a_batch_once_whatever_the_turns() -> None:
 
 
 def test_best_on_test_leaves_a_point_where_a_task_has_nothing() -> None:
-    method, best = make_method(), engine.Best()
+    method = make_method()
+    best = engine.Best(method.tasks)
     points = ((0.0, 0.5), (0.3, 0.4), (0.2, 0.4), (0.3, 0.3))  # mIoU up, abs_err down
     for epoch, (miou, error) in enumerate(points, start=1):
         best.consider(method, epoch, {"semseg/miou": miou, "depth/abs_err": error})
@@ -342,6 +372,32 @@ def test_best_on_test_leaves_a_point_where_a_task_has_nothing() -> None:
     best.consider(method, 5, {"semseg/miou": 0.3, "depth/abs_err": 0.3})  # equal: the first stays
     best.consider(method, 6, {"semseg/miou": 0.9, "depth/abs_err": math.nan})
     assert best.epoch == 4
+
+
+def test_best_on_test_by_fixed_results_may_choose_another_point() -> None:
+    method = make_method()
+    # From 0.2 and 1.0 to 0.3 and 1.4: relative to themselves 1/3 - 0.4/1.4 > 0, a gain; relative
+    # to a strong reference 0.1/0.5 - 0.4/0.5 < 0, a loss.
+    points = ((0.2, 1.0), (0.3, 1.4))
+    chosen = []
+    for reference in (None, {"depth/abs_err": 0.5, "semseg/miou": 0.5}):
+        best = engine.Best(method.tasks, reference)
+        for epoch, (miou, error) in enumerate(points, start=1):
+            best.consider(method, epoch, {"semseg/miou": miou, "depth/abs_err": error})
+        chosen.append(best.epoch)
+    assert chosen == [2, 1]
+    for wrong in ({"semseg/miou": 0.5}, {"depth/abs_err": 0.5, "semseg/miou": 0.0}):
+        with pytest.raises(ValueError, match="select_reference: expected a positive number"):
+            engine.Best(method.tasks, wrong)
+    with pytest.raises(ValueError, match="select_reference: expected none"):
+        run(method, select_reference={"semseg/miou": 0.5, "depth/abs_err": 0.5})
+
+
+def test_a_curve_without_a_whole_point_keeps_the_last_weights_and_says_so(capsys) -> None:
+    method, loader = make_method(), TinyLoader()
+    nothing = lambda: {"test": {"semseg/miou": math.nan, "depth/abs_err": 1.0}}  # noqa: E731
+    done = run(method, loader, eval_every=1, curve=nothing, select="best_on_test")
+    assert done.epoch == 4 and "last weights kept" in capsys.readouterr().err
 
 
 def test_best_on_test_keeps_the_best_point() -> None:

@@ -15,10 +15,13 @@ from mtpsl.data.embedded.people21_acceptance import VOC
 from mtpsl.data.loader import EvalLoader
 from mtpsl.data.pascal_context import FOLDERS, PascalContext
 from mtpsl.data.pascal_files import PART_ID, PARTS_OF, WITH_NORMALS, edges_of, read_objects
+from mtpsl.engine import evaluate
 from mtpsl.experiments import train as training
 from mtpsl.experiments.run import bind_data, run
 from mtpsl.experiments.spec import Experiment
+from mtpsl.experiments.train import test_batches as scored_batches
 from mtpsl.losses import IGNORE_INDEX
+from mtpsl.methods.base import Method
 from mtpsl.records import RunStore
 from mtpsl.tasks import HUMAN_PARTS
 
@@ -462,6 +465,66 @@ def test_an_experiment_end_to_end(tree, tmp_path, monkeypatch):
     assert set(record.labels["counts"]) == set(PascalContext.tasks.names)
     assert record.labels["counts"]["human_parts"] <= 3
     assert all(np.isfinite(v) for v in record.metrics["test"].values())
+    assert bound.score_size == "file"
+    assert bind_data(experiment.replace(score_size="network"), tree).score_size == "network"
     assert bind_data(experiment.replace(dataset="streets7"), tree).dataset == "streets7"
     with pytest.raises(ValueError, match="folder of cityscapes, found that of pascal_context"):
         open_dataset("cityscapes", "train", height=32, width=32, root=tree)
+
+
+class Oracle(Method):
+    """Says at 32x32 what the files of two images say there, whatever it is shown."""
+
+    def __init__(self, dataset):
+        super().__init__()
+        self.tasks, self.dataset, self.asked = dataset.tasks, dataset, 0
+        self.weight = torch.nn.Parameter(torch.zeros(()))
+
+    def training_step(self, *views, progress):
+        raise NotImplementedError
+
+    def predict(self, images):
+        assert images.shape == (1, 3, 32, 32)
+        batch, said = self.dataset.load([self.asked]), {}
+        self.asked += 1
+        for task in self.tasks:
+            target = batch.targets[task.name]
+            if task.kind == "classes":
+                ids = torch.where(batch.valid[task.name], target, 0)
+                said[task.name] = torch.nn.functional.one_hot(ids[:, 0], task.channels).movedim(
+                    -1, 1
+                )
+            else:
+                said[task.name] = target.nan_to_num(0.5)
+                if task.kind == "binary":
+                    said[task.name] = (target - 0.5) * 20  # logits
+        return said
+
+
+def test_predictions_are_scored_at_the_size_of_the_files(tree):
+    experiment = Experiment(
+        dataset="people21", tasks=PascalContext.tasks.names, height=32, width=32, test_images=2
+    )
+    bound = bind_data(experiment, tree)
+    batches = list(scored_batches(bound, data_root=tree))
+    assert [len(batch) for batch in batches] == [1, 1]
+    files_of = pascal(tree, "test")  # at the size of its files
+    for index, batch in enumerate(batches):
+        assert batch.images.shape == (1, 3, 32, 32)
+        for name in files_of.tasks.names:
+            target, valid = files_of[index].targets[name], files_of[index].valid[name]
+            assert torch.equal(batch.targets[name][0].nan_to_num(), target.nan_to_num())
+            assert torch.equal(batch.valid[name][0], valid)
+    small = pascal(tree, "test", height=32, width=32)
+    there = evaluate(Oracle(small), scored_batches(bound, data_root=tree))
+    here = evaluate(Oracle(small), EvalLoader(small, 1))
+    assert here["semseg/pixel_acc"] == 1  # resized noise is not the noise
+    assert 1 / 21 < there["semseg/pixel_acc"] < 0.8
+    assert here["human_parts/miou"] == 1 > there["human_parts/miou"] > 0.5
+    assert here.keys() == there.keys() and np.isfinite(list(there.values())).all()
+
+
+def test_stand_ins_have_no_files_to_score_at():
+    experiment = Experiment(dataset="people21", test_images=1, score_size="file")
+    with pytest.raises(ValueError, match="score_size: expected 'network' on people21"):
+        scored_batches(experiment.replace(height=32, width=32))

@@ -31,6 +31,8 @@ def test_defaults_never_change():
         "backbone_args": {},
         "augmentation": "scale_crop",
         "data_args": {},
+        "score_size": None,
+        "select_reference": {},
     }
     assert {name: defaults.pop(name) for name in added} == added
     text = json.dumps(defaults, sort_keys=True)

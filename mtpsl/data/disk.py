@@ -3,7 +3,7 @@
 from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, final
 
 import numpy as np
 import torch
@@ -82,6 +82,38 @@ class FolderDataset(Dataset):
         Raises:
             ValueError: If a file is damaged or does not hold what it should.
         """
+
+
+@final
+class AtFileSize(Dataset):
+    """The same images with labels as their files have them, for scoring predictions at that size.
+
+    One image a batch, since files differ in size: ``EvalLoader(AtFileSize(dataset), 1)``.
+
+    Args:
+        dataset: Gives the images, at the size that a network sees.
+        reader: Of the same images; reads the labels.
+    """
+
+    def __init__(self, dataset: Dataset, reader: FolderDataset) -> None:
+        self.dataset, self.reader, self.tasks = dataset, reader, dataset.tasks
+        self.name, self.version, self.split = dataset.name, dataset.version, dataset.split
+        self.stand_in, self.height, self.width = False, dataset.height, dataset.width
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getitem__(self, index: int) -> Sample:
+        """The image at the network's size, the labels at the file's.
+
+        Raises:
+            ValueError: If a file is damaged, naming it.
+        """
+        image = self.dataset[index].image
+        return replace(self.reader.read(index), image=image)
+
+    def carries(self, task: str) -> Tensor:
+        return self.dataset.carries(task)
 
 
 def check_choice(split: str, images: int | None) -> None:

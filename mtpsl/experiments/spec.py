@@ -13,6 +13,12 @@ from mtpsl.precision import Precision
 
 LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio", "share"]
 
+# Test predictions are compared with labels at the size that the network sees; or at the size of
+# the labels' files, to which predictions are resized.
+ScoreSize = Literal["network", "file"]
+Schedule = Literal["step", "poly", "cosine", "constant"]
+Select = Literal["last", "best_on_test"]
+
 # The test split; or the training images, each task on those that show its label, or hide it.
 Part = Literal["test", "labeled", "unlabeled"]
 
@@ -59,15 +65,18 @@ class Experiment:
     accumulate: int = 1
     lr: float = 1e-4
     weight_decay: float = 0.0
-    schedule: Literal["step", "poly", "cosine", "constant"] = "step"
+    schedule: Schedule = "step"
     schedule_args: Mapping[str, Any] = field(default_factory=dict)
     average_last: float = 0.0  # share of the last epochs whose weights are averaged
     precision: Precision = "fp32"
     channels_last: bool = False
 
     # evaluation
-    select: Literal["last", "best_on_test"] = "last"  # papers differ; ours is "last"
+    select: Select = "last"  # papers differ; ours is "last"
+    select_reference: Mapping[str, float] = field(default_factory=dict)  # of "best_on_test", such
+    # as ``xtc_printed.SELECTION``; empty: each point gains over the best before it
     eval_every: int = 0  # epochs between points of the learning curve; 0: none
+    score_size: ScoreSize | None = None  # None: the data set's own choice, ``bind_data`` says which
     seed: int = 0
     numerics: int = NUMERICS  # version of the code that decides numbers
 
@@ -129,12 +138,13 @@ class Experiment:
 
 
 _DEFAULTS = Experiment().to_dict()
-_CHOICES: dict[str, tuple[str, ...]] = {
+_CHOICES: dict[str, tuple[str | None, ...]] = {
     "label_setting": get_args(LabelSetting),
     "augmentation": get_args(Augmentation),
     "precision": get_args(Precision),
-    "schedule": ("step", "poly", "cosine", "constant"),
-    "select": ("last", "best_on_test"),
+    "schedule": get_args(Schedule),
+    "score_size": (None, *get_args(ScoreSize)),
+    "select": get_args(Select),
 }
 _AT_LEAST = {  # whole numbers
     **dict.fromkeys(("height", "width", "train_images", "test_images"), 1),

@@ -15,6 +15,7 @@ import torch
 from mtpsl import files
 from mtpsl.data import find_class, open_dataset, recognize
 from mtpsl.data.cached import Cached
+from mtpsl.data.disk import AtFileSize
 from mtpsl.data.labels import (
     Assignment,
     PartialLabels,
@@ -42,6 +43,9 @@ REAL = {"rooms13": "nyud", "streets7": "cityscapes", "people21": "pascal_context
 COUNTS_STEPS = ("people21", "pascal_context")
 """Data sets on which the papers train for a number of steps and not of epochs [HiTTs, Sec. 4.1]."""
 
+FILE_SIZE = ("pascal_context",)
+"""Data sets whose protocol scores predictions at the size of each image's files."""
+
 NETWORK = (
     "dataset", "data_args", "height", "width", "tasks",
     "backbone", "width_factor", "backbone_args", "method", "method_args",
@@ -61,8 +65,9 @@ def bind_data(experiment: Experiment, data_root: Path | str | None = None) -> Ex
 
     Returns:
         With ``dataset`` and ``data_version`` filled in, so that its key is final. What is filled
-        in already stays. Where a label-split file lies beside data on disk (``find_label_file``),
-        ``label_args`` say so by the file's digest: it takes the place of the label seed.
+        in already stays. On ``FILE_SIZE`` an open ``score_size`` becomes "file". Where a
+        label-split file lies beside data on disk (``find_label_file``), ``label_args`` say so by
+        the file's digest: it takes the place of the label seed.
     """
     if experiment.data_version:
         return experiment
@@ -79,6 +84,7 @@ def bind_data(experiment: Experiment, data_root: Path | str | None = None) -> Ex
         dataset=name,
         data_version=data_version(name, data_root),
         label_args=label_args,
+        score_size=experiment.score_size or ("file" if name in FILE_SIZE else None),
         teacher=experiment.teacher and bind_data(experiment.teacher, data_root),
     )
 
@@ -277,6 +283,29 @@ def training_batches(
     )
 
 
+def test_batches(
+    experiment: Experiment,
+    device: torch.device | str = "cpu",
+    *,
+    data_root: Path | str | None = None,
+    cache_dir: Path | str | None = None,
+) -> EvalLoader:
+    """The experiment's test images, with labels of the size that predictions are scored at.
+
+    Raises:
+        ValueError: If that is the size of files, and the images are generated.
+    """
+    images = open_split(experiment, "test", data_root, cache_dir)
+    if experiment.score_size != "file":
+        return EvalLoader(images, EVAL_BATCH, device)
+    if not isinstance(images, Cached):
+        raise ValueError(
+            f"score_size: expected 'network' on {images.name}, whose images are generated at the "
+            "network's size and have no files, got 'file'"
+        )
+    return EvalLoader(AtFileSize(images, images.dataset), 1, device)
+
+
 def train(
     experiment: Experiment,
     store: RunStore,
@@ -294,7 +323,7 @@ def train(
     write_experiment(experiment, folder / "experiment.json")
     images = open_split(experiment, "train", data_root, cache_dir)
     partial, assignment = label(experiment, images, data_root)
-    test = EvalLoader(open_split(experiment, "test", data_root, cache_dir), EVAL_BATCH, device)
+    test = test_batches(experiment, device, data_root=data_root, cache_dir=cache_dir)
 
     began = time.perf_counter()
     supervision = None
@@ -331,6 +360,7 @@ def train(
         accumulate=experiment.accumulate,
         average_last=experiment.average_last,
         select=experiment.select,
+        select_reference=experiment.select_reference,
         eval_every=experiment.eval_every,
         curve=curve,
         seed=experiment.seed,

@@ -176,8 +176,9 @@ AT_QUICK = (
     "about 79,000. Section 5 of `21_xtc_tables` takes it apart."
 )
 PASCAL_SIZE = (
-    "Predictions and labels are compared at the size the network sees; the protocol resizes "
-    "predictions to each image's own size first, which matters most to thin edges."
+    "On the stand-in predictions and labels are compared at the size the network sees, at which "
+    "its images are made; on PASCAL-Context itself at the size of each image's files, as in the "
+    "protocol."
 )
 _FLIP = (
     "No row mirrors images: the released code does so for Ours and not for the supervised rows, "

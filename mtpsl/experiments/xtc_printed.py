@@ -20,6 +20,21 @@ PASCAL = (
     "edges/ods_f",
 )
 
+SELECTION: dict[tuple[str, str], dict[str, float]] = {
+    ("nyud", labels): dict(zip(NYUD, values, strict=True))
+    for labels, values in {
+        "full": (0.374474, 0.607902, 25.938105),
+        "one_label": (0.261113, 0.771502, 30.073763),
+        "random_labels": (0.287153, 0.754012, 28.946388),
+    }.items()
+} | {
+    ("cityscapes", labels): dict(zip(CITYSCAPES, values, strict=True))
+    for labels, values in {"full": (0.7407, 0.0124), "one_label": (0.7004, 0.0140)}.items()
+}
+"""Data set and label setting -> the single-task results over which the released code's gains are
+taken where it selects an epoch on the test set, as fractions, meters and degrees: they are typed
+into its scripts. ``Experiment(select="best_on_test", select_reference=SELECTION[...])``."""
+
 SL, SSL = "Supervised Learning", "Semi-supervised Learning"
 PERCEPTUAL, DIRECT = "Perceptual-Map", "Direct-Map"
 CONTRASTIVE, DISCRIMINATOR = "Contrastive-Loss", "Discriminator-Loss"
