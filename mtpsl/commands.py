@@ -85,6 +85,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_experiment(args: argparse.Namespace) -> int:
     """What every worker process does; prints the key and the metrics as JSON."""
+    from mtpsl import files
     from mtpsl.data import find_class
     from mtpsl.experiments.notebooks import runs_folder
     from mtpsl.experiments.run import run
@@ -93,6 +94,12 @@ def run_experiment(args: argparse.Namespace) -> int:
 
     if not Path(args.experiment).is_file():
         raise UsageError(f"--experiment: expected a file, got {args.experiment}")
+    for option, default in {"profile": "smoke", "seeds": 1, "jobs": 1}.items():
+        if getattr(args, option) != default:
+            raise UsageError(
+                f"--{option}: expected none with --experiment, which is one run and decides all "
+                f"its numbers itself; change {args.experiment}"
+            )
     asked = read_experiment(args.experiment)
     experiment = bind_data(asked, args.data)
     if args.data and not asked.data_version and find_class(experiment.dataset).stand_in:
@@ -104,7 +111,7 @@ def run_experiment(args: argparse.Namespace) -> int:
     if args.force:
         store.forget(experiment.key)
     record = run(experiment, store, device=args.device, data_root=args.data)
-    print(json.dumps({"key": record.key, "metrics": record.metrics}))
+    print(files.to_line({"key": record.key, "metrics": record.metrics}), end="")
     return 0
 
 

@@ -27,6 +27,7 @@ from mtpsl.data.loader import TrainLoader
 from mtpsl.methods.base import Method, Terms
 from mtpsl.metrics import COLUMNS
 from mtpsl.precision import Precision, fast_products
+from mtpsl.registry import look_up, require_known
 from mtpsl.tasks import Task, TaskSet
 from mtpsl.weighting import Uniform, Weighting
 
@@ -97,7 +98,8 @@ def fit(
 
     Raises:
         NonFiniteLoss: At the first loss that is not a number.
-        ValueError: If ``folder`` holds a run with other settings, or settings exclude each other.
+        ValueError: If ``folder`` holds a run with other settings, or settings exclude each other
+            or are unknown.
     """
     offered = getattr(loader, "views", method.views)
     if offered != method.views:
@@ -122,8 +124,9 @@ def fit(
     groups = [*method.param_groups(lr), *weighting.param_groups(lr)]
     optimizer = torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay, fused=True)
     base_lrs = [group["lr"] for group in optimizer.param_groups]
-    rate = SCHEDULES[schedule]
+    rate = look_up("schedule", schedule, SCHEDULES)
     schedule_args = dict(schedule_args or {})
+    require_known("schedule_args", rate, schedule_args)
     own = {"step_size"} if schedule == "step" else set()  # what a group may know better
     rate_args = [
         schedule_args | {name: group[name] for name in own & group.keys()}

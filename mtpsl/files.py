@@ -87,12 +87,12 @@ def check_sha256(path: Path, expected: str) -> None:
 
 def write_lines(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:
     """One JSON object a line; for logs, which people read and nothing depends on."""
-    write(path, lambda file: file.write("".join(map(_line, entries)).encode()))
+    write(path, lambda file: file.write("".join(map(to_line, entries)).encode()))
 
 
 def append_line(path: Path, entry: Mapping[str, Any]) -> None:
     with open(path, "a") as file:
-        file.write(_line(entry))
+        file.write(to_line(entry))
 
 
 def save_weights(module: nn.Module, path: Path) -> str:
@@ -200,7 +200,8 @@ def _pack(tensors: Mapping[str, Tensor]) -> bytes:
     return safetensors.torch.save(plain)
 
 
-def _line(entry: Mapping[str, Any]) -> str:
+def to_line(entry: Mapping[str, Any]) -> str:
+    """A line of JSON; NaN and infinity become null."""
     return json.dumps(_finite(entry), allow_nan=False) + "\n"
 
 

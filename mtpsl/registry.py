@@ -1,8 +1,9 @@
 """Registers are literal dicts; this is how every one of them is asked."""
 
 import difflib
-from collections.abc import Mapping
-from typing import TypeVar
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
 
 Entry = TypeVar("Entry")
 
@@ -23,3 +24,25 @@ def look_up(what: str, name: str, register: Mapping[str, Entry]) -> Entry:
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"{what}: expected one of {list(register)}, got {name!r}{hint}")
     return register[name]
+
+
+def require_known(what: str, function: Callable[..., Any], args: Mapping[str, Any]) -> None:
+    """Refuses keyword arguments that a function or class does not have.
+
+    Args:
+        what: The mapping's name, for the message: "method_args".
+        function: What will be called with them.
+        args: Name -> value; what must come by position is not known by name.
+
+    Raises:
+        ValueError: If one is unknown, suggesting the nearest.
+    """
+    parameters = inspect.signature(function).parameters.values()
+    if any(p.kind is p.VAR_KEYWORD for p in parameters):
+        return
+    known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
+    for name in args:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"{what}: expected some of {known}, got {name!r}{hint}")

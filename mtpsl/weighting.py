@@ -17,7 +17,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from mtpsl.registry import look_up
+from mtpsl.registry import look_up, require_known
 from mtpsl.tasks import TaskSet
 
 TINY = 1e-12  # keeps quotients finite where a task has no label
@@ -305,11 +305,12 @@ def build_weighting(name: str, tasks: TaskSet, args: Mapping[str, Any] | None = 
         args: Keyword arguments of its constructor.
 
     Raises:
-        ValueError: If there is none of that name, suggesting the nearest.
-        TypeError: If it does not know an argument.
+        ValueError: If the name or an argument is unknown, suggesting the nearest.
         ImportError: If it needs a package that is not installed.
     """
-    return look_up("weighting", name, WEIGHTINGS)(tasks, **dict(args or {}))
+    weighting = look_up("weighting", name, WEIGHTINGS)
+    require_known("weighting_args", weighting, args or {})
+    return weighting(tasks, **dict(args or {}))
 
 
 # ------------------------------------------------------------------- pieces

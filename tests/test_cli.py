@@ -109,6 +109,8 @@ def test_some_commands_are_passed_on(capsys, command) -> None:
         (["run", "hitts/table1", "--device", "gpu"], "--device: expected auto, cpu"),
         (["run", "hitts/table1", "--data", "nowhere"], "--data: expected a folder, got"),
         (["run", "--experiment", "nowhere.json"], "expected a file, got nowhere.json"),
+        (["run", "--experiment", __file__, "--seeds", "3"], "--seeds: expected none with"),
+        (["run", "--experiment", __file__, "--profile", "quick"], "--profile: expected none"),
         (["data", "check", "rooms"], "did you mean 'rooms13'?"),
         (["data"], "ACTION"),
         (["data", "convert", "nowhere", "out"], "SOURCE: expected a folder, got nowhere"),

@@ -521,6 +521,25 @@ def test_the_report_names_other_axes(tmp_path):
     assert "as they should" in check(tmp_path)[0]
 
 
+def test_the_report_advises_axes_only_where_the_depth_proves_them(tmp_path):
+    source = open_dataset("rooms13", "train", height=48, width=64, images=3)
+    write_split(source, tmp_path)
+    write_split(open_dataset("rooms13", "test", height=48, width=64, images=1), tmp_path)
+    rng = np.random.default_rng(0)
+    for path in tmp_path.rglob("normals/*.npy"):
+        noise = rng.normal(size=np.load(path).shape).astype(np.float32)
+        np.save(path, noise / np.linalg.norm(noise, axis=-1, keepdims=True))
+    text, _ = check(tmp_path)
+    assert "which proves nothing" in text and "under [normals]" not in text
+
+
+def test_pictures_without_a_description_are_not_taken_for_another_data_set(tmp_path):
+    root = write_own(tmp_path)
+    (root / "mtpsl.toml").unlink()
+    text, ok = check(root)
+    assert not ok and "mtpsl.toml: expected one beside train/image with pictures" in text
+
+
 def test_a_sheet_can_be_drawn(tmp_path):
     write_sheet(write_own(tmp_path / "own"), tmp_path / "sheet.png", width=32)
     with Image.open(tmp_path / "sheet.png") as sheet:

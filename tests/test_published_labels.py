@@ -124,4 +124,5 @@ def test_the_report_on_a_folder_counts_them(tree):
     assert fine
     write_split(tree / "label_splits/onelabel.pth", ROWS[:3])
     text, fine = check(tree)
-    assert "expected at least 5 rows" in text and not fine
+    assert "problems: 1\n- " in text and "expected at least 5 rows" in text and not fine
+    assert "problems: none" not in text

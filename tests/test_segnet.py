@@ -264,7 +264,7 @@ def test_every_backbone_makes_a_network(name: str) -> None:
 
 
 def test_segnet_takes_no_further_arguments() -> None:
-    with pytest.raises(TypeError, match="weights"):
+    with pytest.raises(ValueError, match=r"backbone_args: expected some of \[\], got 'weights'"):
         build_backbone("segnet", 0.125, weights="IMAGENET1K_V1")
 
 

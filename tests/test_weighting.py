@@ -240,7 +240,7 @@ def test_learned_weights_do_not_decay_and_may_have_their_own_rate() -> None:
 def test_names_are_checked() -> None:
     with pytest.raises(ValueError, match="did you mean 'gradnorm'"):
         build_weighting("grad_norm", PAIR)
-    with pytest.raises(TypeError, match="beta"):
+    with pytest.raises(ValueError, match="weighting_args: expected .*'temperature'.*got 'beta'"):
         build_weighting("dwa", PAIR, {"beta": 1})
 
 

@@ -16,9 +16,12 @@ from mtpsl.data import (
     recognize,
 )
 from mtpsl.data.check_sheet import draw_sheet
+from mtpsl.data.disk import problem_lines
 from mtpsl.data.embedded import people21_acceptance, rooms13_acceptance, streets7_acceptance
 from mtpsl.data.embedded.acceptance import Finding, format_report
 from mtpsl.data.labels import FILES, assignment_from_file, find_label_file
+from mtpsl.data.own import has_pictures
+from mtpsl.data.own_toml import DESCRIPTION
 
 REPORTS: dict[str, Callable[..., list[Finding]]] = {
     "rooms13": rooms13_acceptance.acceptance_report,
@@ -76,20 +79,27 @@ def check(
 def check_folder(path: Path, *, images: int = 32, read_all: bool = False) -> tuple[str, bool]:
     """The report on a folder; see ``check``. One that is not recognized is taken for NYUD-v2."""
     name = recognize(path) or "nyud"
+    if name != "own" and has_pictures(path):
+        missing = (
+            f"{path / DESCRIPTION}: expected one beside train/image with pictures, found none; "
+            "write which tasks your labels are of, as in notebooks/99_your_own_data"
+        )
+        return "\n".join([f"a folder of pictures: {path}", *problem_lines([missing])]), False
     text, fine = FOLDER_REPORTS[name](path, images=images, read_all=read_all)
     published = fine and name != "own"  # there, the files that are missing decide
-    lines, usable = check_label_files(path, name) if published else ([], True)
-    return "\n".join([text, *lines]), fine and usable
+    lines, wrong = check_label_files(path, name) if published else ([], [])
+    body = text.removesuffix("\n".join(problem_lines([]))) if wrong else text
+    return "\n".join([body, *lines, *(problem_lines(wrong) if wrong else ())]), fine and not wrong
 
 
-def check_label_files(root: Path, name: str) -> tuple[list[str], bool]:
-    """A line for each label-split file beside the data, and False if one cannot be used.
+def check_label_files(root: Path, name: str) -> tuple[list[str], list[str]]:
+    """A line for each label-split file beside the data, and a sentence for each that is wrong.
 
     Args:
         root: Of a data set on disk that is in order.
         name: Its key in ``DATASETS``.
     """
-    lines, usable = [], True
+    lines, wrong = [], []
     for setting in FILES:
         try:
             path = find_label_file(root, setting)
@@ -102,11 +112,11 @@ def check_label_files(root: Path, name: str) -> tuple[list[str], bool]:
                 path, tasks, len(dataset), ids=dataset.ids, carries=carries
             )
         except ValueError as error:
-            lines, usable = [*lines, f"wrong     {error}"], False
+            wrong.append(str(error))
         else:
             counts = ", ".join(f"{task} {count}" for task, count in labels.counts.items())
             lines.append(f"labels    {setting} as in {path.name}: {counts} of {len(labels)} images")
-    return lines, usable
+    return lines, wrong
 
 
 def write_sheet(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mtpsl.data import disk
-from mtpsl.data.nyud_axes import FIELD_OF_VIEW, OURS, axes_name, pairs, rank_axes
+from mtpsl.data.nyud_axes import CERTAIN, FIELD_OF_VIEW, OURS, axes_name, pairs, rank_axes
 from mtpsl.data.own import IMAGE, SPLITS, Own, find_root
 from mtpsl.data.own_toml import DESCRIPTION, to_axes
 from mtpsl.data.sample import Sample
@@ -189,13 +189,18 @@ def _describe_axes(dataset: Own, found: _Survey) -> Iterator[str]:
     if len(ours) < ENOUGH:
         return
     (best, angle), (_, second) = rank_axes(ours, others)[:2]
+    _, off, better = CERTAIN
+    certain = angle <= off and second - angle >= better
     verdict = "as they should" if best == OURS else "not as (x, y, z)"
-    yield f"  axes         the normals fit the depth best as {axes_name(best)}, {verdict}:"
+    yield (
+        f"  axes         the normals fit the depth best as {axes_name(best)}, "
+        f"{verdict if certain else 'which proves nothing'}:"
+    )
     yield (
         f"               {angle:.1f} degrees off on average, next best {second:.1f}, assuming a "
         f"field of view of {FIELD_OF_VIEW:g} degrees"
     )
-    if best != OURS:
+    if certain and best != OURS:
         (settings,) = (dataset.description[t.name] for t in dataset.tasks if t.kind == "direction")
         channels, signs = to_axes(settings["axes"])
         of_file = (

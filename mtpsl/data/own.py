@@ -144,6 +144,13 @@ def find_root(path: str | Path) -> Path:
     return root
 
 
+def has_pictures(path: str | Path) -> bool:
+    """Whether a folder has photographs where ``Own`` has them, and looks like no other layout."""
+    folder = Path(path) / "train" / IMAGE
+    found = {p.suffix.lower() for p in folder.iterdir()} if folder.is_dir() else set()
+    return bool(found & set(IMAGES)) and ".npy" not in found
+
+
 def tasks_from(description: Mapping[str, Mapping[str, Any]]) -> TaskSet:
     """The tasks that ``own_toml.read_description`` found, in their order."""
     return TaskSet(tuple(_task(name, settings) for name, settings in description.items()))

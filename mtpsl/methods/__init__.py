@@ -13,7 +13,7 @@ from mtpsl.methods.mtan import MTAN
 from mtpsl.methods.pair_maps import DirectMap, PerceptualMap, XTask
 from mtpsl.methods.supervised import Supervised
 from mtpsl.models import build_backbone
-from mtpsl.registry import look_up
+from mtpsl.registry import look_up, require_known
 from mtpsl.tasks import TaskSet
 
 __all__ = ["METHODS", "Method", "Teacher", "Terms", "build_method"]
@@ -52,9 +52,10 @@ def build_method(
         backbone_args: Further keyword arguments of the backbone's, such as ``weights``.
 
     Raises:
-        ValueError: If there is no method or backbone of that name, suggesting the nearest.
-        TypeError: If the method or the backbone does not know an argument.
+        ValueError: If there is no method or backbone of that name, or it does not know an
+            argument, suggesting the nearest.
     """
     method = look_up("method", name, METHODS)
+    require_known("method_args", method, method_args or {})
     net = build_backbone(backbone, width_factor, **dict(backbone_args or {}))
     return method(tasks, net, **dict(method_args or {}))

@@ -16,7 +16,7 @@ from mtpsl.models.multitask import MultiTaskNet
 from mtpsl.models.resnet import ResNet
 from mtpsl.models.segnet import SegNet
 from mtpsl.models.timm_backbone import HRNet, ViT
-from mtpsl.registry import look_up
+from mtpsl.registry import look_up, require_known
 from mtpsl.tasks import TaskSet
 
 BACKBONES: dict[str, Callable[..., nn.Module]] = {  # name -> builder(width_factor, **args)
@@ -39,11 +39,12 @@ def build_backbone(name: str, width_factor: float = 1.0, **args: Any) -> nn.Modu
         args: Further arguments of this backbone, such as ``weights`` of a ResNet.
 
     Raises:
-        ValueError: If the name is unknown.
-        TypeError: If the backbone does not know an argument.
+        ValueError: If the name or an argument is unknown, suggesting the nearest.
         ImportError: If it is one of timm's, and timm is not installed.
     """
-    return look_up("backbone", name, BACKBONES)(width_factor, **args)
+    backbone = look_up("backbone", name, BACKBONES)
+    require_known("backbone_args", backbone, args)
+    return backbone(width_factor, **args)
 
 
 def build_net(name: str, tasks: TaskSet, width_factor: float = 1.0, **args: Any) -> MultiTaskNet:
