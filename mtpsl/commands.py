@@ -251,6 +251,7 @@ def records(args: argparse.Namespace) -> int:
         jobs=args.jobs,
         device=args.device,
         data_root=args.data,
+        others=tables().values(),
     )
     if failed:
         print(f"{failed} runs failed; the same command tries them again", file=sys.stderr)

@@ -480,6 +480,24 @@ def test_recorded_results_are_those_that_tables_read(full_store, tmp_path, here)
     assert results.entries == computed.entries
 
 
+def test_runs_that_another_table_has_recorded_are_not_trained_again(
+    full_store, tmp_path, here
+) -> None:
+    options = {"profile": "full", "seeds": [0], "device": "cpu"}
+    fill_records([TABLE], tmp_path, full_store, **options)
+    plain = dataclasses.replace(TABLE.row("MTL"), name="Supervised")
+    apart = dataclasses.replace(plain, name="Hidden", part="unlabeled")
+    other = dataclasses.replace(TABLE, name="table2", rows=(plain, apart), reference={}, claims=())
+    order, _ = here
+    elsewhere = RunStore(tmp_path / "another machine")
+    fill_records([other], tmp_path, elsewhere, **options, others=[TABLE])
+    assert order == ["table2 Hidden seed 0"]  # the same run, measured on other images
+    taken, made = files.read_json(tmp_path / "tiny/table2.json")["entries"]
+    (known,) = [e for e in read(tmp_path)["entries"] if e["row"] == "MTL"]
+    assert taken == known | {"row": "Supervised"}
+    assert made["keys"] == taken["keys"] and made["metrics"] != taken["metrics"]
+
+
 @pytest.mark.parametrize("what", ["stale", "damaged", "another profile"])
 def test_what_no_longer_counts_is_replaced(full_store, tmp_path, here, capsys, what) -> None:
     options = {"profile": "full", "seeds": [0], "device": "cpu"}

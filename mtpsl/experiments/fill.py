@@ -158,6 +158,7 @@ def fill_records(
     jobs: int = 1,
     device: str = "auto",
     data_root: Path | str | None = None,
+    others: Iterable[Table] = (),
 ) -> int:
     """Trains what is not recorded yet and writes ``<folder>/<paper>/<table>.json``.
 
@@ -170,19 +171,26 @@ def fill_records(
         jobs: Worker processes, on a GPU all on the same one.
         device: As in ``run``.
         data_root: As in ``run``.
+        others: More tables whose records may be of the same runs.
 
     Returns:
         How many runs failed; what they said is printed.
     """
     folder, tables = Path(folder), tuple(tables)
-    recorded = [{_identity(e) for e in _read(folder, t, profile)["entries"]} for t in tables]
+    looked_at = {(t.paper, t.name): t for t in (*tables, *others)}
+    recorded = {name: _read(folder, t, profile)["entries"] for name, t in looked_at.items()}
     wanted = []
     for seed in seeds:
-        for table, known in zip(tables, recorded, strict=True):
+        for table in tables:
+            known = {_identity(e) for e in recorded[table.paper, table.name]}
             for row in table.rows:
                 item = Wanted(table, row, seed, row_experiments(row, profile, seed, data_root))
                 once = table.trains or not seed  # a cost has no spread over seeds
-                if item.experiments and once and item.identity not in known:
+                if not item.experiments or not once or item.identity in known:
+                    continue
+                if entry := entry_of_same_runs(item, looked_at.values(), recorded.values()):
+                    _record(folder, profile, table, entry, store)
+                else:
                     wanted.append(item)
     labeled = [(e, w.label(e)) for w in wanted if w.table.trains for e in w.experiments]
     todo = missing_runs(labeled, store)
@@ -211,6 +219,33 @@ def fill_records(
             del todo[job.experiment.key]
             record_what_is_complete()
     return failed
+
+
+def entry_of_same_runs(
+    item: Wanted, tables: Iterable[Table], recorded: Iterable[Sequence[Mapping[str, Any]]]
+) -> dict[str, Any] | None:
+    """The entry that another table has of the same runs, as one of this table; None without any.
+
+    Baselines are in the tables of several papers. Nothing else is taken over: an entry that is
+    measured on other images, counts otherwise or has costs is made from the runs themselves.
+
+    Args:
+        item: What is wanted.
+        tables: Where to look.
+        recorded: The entries of each of them.
+    """
+    keys = item.identity[2]
+    if any(column.startswith("cost/") for column in item.table.columns):
+        return None
+    for table, entries in zip(tables, recorded, strict=True):
+        rows = {row.name: row for row in table.rows}
+        for entry in entries:
+            row = rows.get(entry["row"])
+            alike = row and (row.part, row.takes) == (item.row.part, item.row.takes)
+            plain = not any(name.startswith("cost/") for name in entry["metrics"])
+            if alike and plain and tuple(entry["keys"]) == keys:
+                return {**entry, "row": item.row.name, "seed": item.seed}
+    return None
 
 
 def _read(folder: Path, table: Table, profile: str) -> dict[str, Any]:
