@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
 from mtpsl.batch import Batch
 from mtpsl.experiments.memory import noise_batch
@@ -83,6 +84,24 @@ def step(
     return CLOCKS[clock]() - start
 
 
+def product_flops(compute: Callable[[], Terms]) -> int:
+    """Multiplications and additions of a step's convolutions and matrix products, both ways."""
+    with FlopCounterMode(display=False) as counter:
+        torch.stack(list(compute().values())).sum().backward()
+    return counter.get_total_flops()
+
+
+def peak_flops(clock: str, size: int = 2048, repeats: int = 5) -> float:
+    """Of a large product of float32 matrices, per second: the most a convolution can reach."""
+    a, b = torch.rand(size, size), torch.rand(size, size)
+    seconds = []
+    for _ in range(repeats):
+        start = CLOCKS[clock]()
+        a @ b
+        seconds.append(CLOCKS[clock]() - start)
+    return 2 * size**3 / min(seconds)
+
+
 def step_times(
     tasks: TaskSet,
     *,
@@ -97,6 +116,8 @@ def step_times(
     """Median seconds of a step in the loop, in both modes of XTC, and without consistency.
 
     With ``loop`` also in ``SETTINGS``; everything else is in float32, channels outermost.
+    ``floor`` is what the products of a step would take at ``peak_flops``: nothing that computes
+    the same products in float32 can be faster.
     """
     batch = noise_batch(tasks, height, width, images)
     views = (batch, batch)
@@ -140,7 +161,10 @@ def step_times(
                 seconds[name].append(taken)
     report = {name: statistics.median(s) for name, s in seconds.items()}
     if loop:
-        for name in ("pass", "image", *SETTINGS):
+        peak = peak_flops(clock)
+        report["floor"] = product_flops(lambda: by("pass")) / peak
+        report["loop_floor"] = product_flops(lambda: plain_loop(method, *views)) / peak
+        for name in ("pass", "image", *SETTINGS, "supervised", "floor", "loop_floor"):
             report[f"{name}_over_loop"] = report[name] / report["loop"]
     return report
 

@@ -16,8 +16,9 @@ from mtpsl import files
 from mtpsl.engine import seeded
 from mtpsl.experiments.fill import row_experiments
 from mtpsl.experiments.register import TABLES
-from mtpsl.lessons import pulls, untrained
-from mtpsl.records import environment
+from mtpsl.experiments.train import load_method
+from mtpsl.lessons import agreement, pulls, untrained
+from mtpsl.records import RunStore, environment
 
 ROWS = (
     ("xtc/table2", "one/Semi-supervised Learning"),
@@ -31,8 +32,15 @@ ROWS = (
 )
 
 
+FULL_SIZE = (("xtc/table2", "one/Ours"),)  # at profile "full": a batch takes minutes
+TRAINED = (("xtc/table2", "one/Semi-supervised Learning"),)  # looked at when training is over
+
+
 def first_steps(
-    rows: Iterable[tuple[str, str]] = ROWS, profile: str = "quick", batches: int = 3
+    rows: Iterable[tuple[str, str]] = ROWS,
+    profile: str = "quick",
+    batches: int = 3,
+    store: RunStore | None = None,
 ) -> Iterator[dict[str, Any]]:
     """``table``, ``row``, ``data``, ``labels`` and ``terms``: lengths by ``lessons.pulls``.
 
@@ -40,19 +48,31 @@ def first_steps(
         rows: Name of a table and of its row, which has one experiment.
         profile: A key of ``PROFILES``.
         batches: Of the first epoch, whose mean is taken.
+        store: Has the rows' finished runs: the weights they ended with are looked at, and
+            ``agreement`` is added, by ``lessons.agreement``. None: untrained networks.
+
+    Raises:
+        FileNotFoundError: If the store lacks a run.
     """
     for table, row in rows:
         (experiment,) = row_experiments(TABLES[table].row(row), profile, 0)
         method, loader = untrained(experiment)
-        with seeded(torch.device("cpu"), experiment.seed, "first steps"):  # of the Gumbel noise
-            terms = pulls(method, list(islice(loader.epoch(0), batches)))
-        yield {
+        if store:
+            method = load_method(experiment, store)
+        entry = {
             "table": table,
             "row": row,
             "data": experiment.dataset,
             "label_setting": experiment.label_setting,
-            "terms": {name: round(length, 2) for name, length in terms.items()},
         }
+        for name, measure in {
+            "terms": pulls,
+            **({"agreement": agreement} if store else {}),
+        }.items():
+            with seeded(torch.device("cpu"), experiment.seed, "first steps"):  # of Gumbel noise
+                found = measure(method, list(islice(loader.epoch(0), batches)))
+            entry[name] = {term: round(value, 2) for term, value in found.items()}
+        yield entry
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,14 +80,23 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m mtpsl.first_steps", description=__doc__)
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--batches", type=int, default=3)
+    parser.add_argument("--full-size", action="store_true", help="the papers' size too; 16 GB")
+    parser.add_argument("--runs", type=Path, help="folder of finished runs: their last steps too")
     parser.add_argument("--out", type=Path, default=Path("figures/checks/first_steps.json"))
     args = parser.parse_args(argv)
-    found = []
-    for entry in first_steps(ROWS, args.profile, args.batches):
-        print(f"{entry['table']} {entry['row']}: {entry['terms']}", flush=True)
-        found.append(entry)
+    parts = {"rows": first_steps(ROWS, args.profile, args.batches)}
+    if args.full_size:
+        parts["full_size"] = first_steps(FULL_SIZE, "full", batches=1)
+    if args.runs:
+        parts["trained"] = first_steps(TRAINED, args.profile, args.batches, RunStore(args.runs))
+    report: dict[str, Any] = {"profile": args.profile, **environment(torch.device("cpu"))}
+    for part, entries in parts.items():
+        report[part] = []
+        for entry in entries:
+            told = {k: v for k, v in entry.items() if k in ("terms", "agreement")}
+            print(f"{part}: {entry['table']} {entry['row']}: {told}", flush=True)
+            report[part].append(entry)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    report = {"profile": args.profile, **environment(torch.device("cpu")), "rows": found}
     files.write_json(args.out, report)
     print(f"written to {args.out}")
     return 0

@@ -6,12 +6,13 @@ what the notebook has just computed.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mtpsl.batch import Batch
@@ -206,23 +207,49 @@ def pulls(method: Method, batches: Sequence[tuple[Batch, ...]]) -> dict[str, flo
         The length of the gradient of ``"labels"``, the tasks' own terms together, then of each
         other term, all with their weights.
     """
+    lengths = Counter[str]()
+    for gradients in _pulls(method, batches):
+        for name, gradient in gradients.items():
+            lengths[name] += float(gradient.norm()) / len(batches)
+    return dict(lengths)
+
+
+def agreement(method: Method, batches: Sequence[tuple[Batch, ...]]) -> dict[str, float]:
+    """Whether each further term of the loss pulls where the labels pull.
+
+    Args:
+        method: As in ``pulls``.
+        batches: As in ``pulls``.
+
+    Returns:
+        The mean cosine between its gradient and that of the labels.
+    """
+    cosines = Counter[str]()
+    for gradients in _pulls(method, batches):
+        labels = gradients.pop("labels")
+        for name, gradient in gradients.items():
+            cosines[name] += float(F.cosine_similarity(labels, gradient, dim=0)) / len(batches)
+    return dict(cosines)
+
+
+def _pulls(method: Method, batches: Iterable[tuple[Batch, ...]]) -> Iterator[dict[str, Tensor]]:
+    """Of each batch: name of a term -> its gradient at the shared backbone, one float64 vector."""
     shared = list(method.net.backbone.parameters())
-    training, lengths = method.training, Counter[str]()
+    training = method.training
     method.train()
     for views in batches:
         terms = method.training_step(*views, progress=1.0)
         own = [terms.pop(name) for name in method.tasks.names]
-        for name, term in {"labels": torch.stack(own).sum(), **terms}.items():
-            lengths[name] += _pull(term, shared) / len(batches)
+        named = {"labels": torch.stack(own).sum(), **terms}
+        yield {name: _gradient(term, shared) for name, term in named.items()}
     method.train(training)
-    return dict(lengths)
 
 
-def _pull(term: Tensor, shared: Sequence[Tensor]) -> float:
+def _gradient(term: Tensor, shared: Sequence[Tensor]) -> Tensor:
     if not term.requires_grad:  # nothing in this batch that it compares
-        return 0.0
-    found = torch.autograd.grad(term, shared, retain_graph=True, allow_unused=True)
-    return float(sum(g.double().square().sum() for g in found if g is not None)) ** 0.5
+        return torch.zeros(sum(p.numel() for p in shared), dtype=torch.float64)
+    found = torch.autograd.grad(term, shared, retain_graph=True, materialize_grads=True)
+    return torch.cat([gradient.double().flatten() for gradient in found])
 
 
 def adam_steps(

@@ -5,6 +5,10 @@ from pathlib import Path
 import pytest
 
 from mtpsl import files, first_steps
+from mtpsl.experiments.fill import row_experiments
+from mtpsl.experiments.register import TABLES
+from mtpsl.experiments.run import run
+from mtpsl.records import RunStore
 
 RECORDED = Path(__file__).parents[1] / "figures" / "checks" / "first_steps.json"
 ONE = (("xtc/table2", "one/Ours"),)
@@ -26,7 +30,26 @@ def test_the_same_lengths_every_time(tmp_path, monkeypatch, capsys) -> None:
 def test_what_is_recorded_is_of_these_rows() -> None:
     report = files.read_json(RECORDED)
     assert report["profile"] == "quick" and not report["commit"].endswith("-dirty")
-    assert tuple((r["table"], r["row"]) for r in report["rows"]) == first_steps.ROWS
+    for part, rows in {
+        "rows": first_steps.ROWS,
+        "full_size": first_steps.FULL_SIZE,
+        "trained": first_steps.TRAINED,
+    }.items():
+        assert tuple((r["table"], r["row"]) for r in report[part]) == rows
+
+
+def test_a_finished_run_is_looked_at(tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MTPSL_CACHE", str(tmp_path / "cache"))
+    store = RunStore(tmp_path / "runs")
+    with pytest.raises(FileNotFoundError, match="expected a finished run"):
+        list(first_steps.first_steps(ONE, "smoke", 1, store))
+    (experiment,) = row_experiments(TABLES["xtc/table2"].row("one/Ours"), "smoke", 0)
+    run(experiment, store, device="cpu", progress=False)
+    (entry,) = first_steps.first_steps(ONE, "smoke", 1, store)
+    (before,) = first_steps.first_steps(ONE, "smoke", 1)
+    assert entry["agreement"].keys() == {"cross_task", "regularizer"}
+    assert all(-1 <= cosine <= 1 for cosine in entry["agreement"].values())
+    assert entry["terms"] != before["terms"] and "agreement" not in before
 
 
 def test_an_unknown_profile_is_refused() -> None:
