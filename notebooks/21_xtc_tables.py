@@ -290,9 +290,11 @@ print("and moves less than with labels alone:", storm["moved"][-1] < 0.8 * calm[
 from mtpsl.files import read_json
 
 recorded = read_json(session.recorded / "checks" / "first_steps.json")
-for each in recorded["rows"]:
-    lengths = ", ".join(f"{name} {length:.0f}" for name, length in each["terms"].items())
-    print(f"{each['table']} {each['row']:<28} on {each['data']:<9} {lengths}")
+for part in ("rows", "full_size"):
+    print({"rows": "untrained, at quick:", "full_size": "untrained, 288x384, full width:"}[part])
+    for each in recorded[part]:
+        lengths = ", ".join(f"{name} {length:.0f}" for name, length in each["terms"].items())
+        print(f"  {each['table']} {each['row']:<28} on {each['data']:<9} {lengths}")
 
 # %% [markdown]
 # *And SSL, which has lost a quarter of its mIoU?* No storm there, 13 against 8 at `quick`. But its term does not fade: on the recorded network, trained, it still pulls with 0.8 against 1.1 of the labels, at nearly a right angle to them (a cosine of 0.06). A second aim as strong as the labels to the very end has its price in a training this short. That it is the whole price, we have not shown.

@@ -157,6 +157,16 @@ def test_a_run_is_recorded_and_not_trained_twice(store, trained) -> None:
     assert Experiment.from_dict(json.loads((folder / "experiment.json").read_text())).key in trained
 
 
+def test_a_task_without_a_training_label_is_said(store, capsys) -> None:
+    few = TINY.replace(train_images=2)  # with one label each, of three tasks
+    record = go(few, store)
+    (untaught,) = [task for task, count in record.labels["counts"].items() if not count]
+    said = f"run {record.key}: no training image keeps a label of {untaught};"
+    assert said in capsys.readouterr().err
+    go(TINY, store)
+    assert "no training image" not in capsys.readouterr().err
+
+
 def test_an_experiment_chooses_how_terms_are_weighted(store) -> None:
     weighted = TINY.replace(weighting="uncertainty", weighting_args={"initial": 0.0})
     record, plain = go(weighted, store), go(TINY, store)

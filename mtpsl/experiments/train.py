@@ -323,6 +323,12 @@ def train(
     write_experiment(experiment, folder / "experiment.json")
     images = open_split(experiment, "train", data_root, cache_dir)
     partial, assignment = label(experiment, images, data_root)
+    if untaught := [name for name in experiment.tasks if not assignment.counts[name]]:
+        print(
+            f"run {experiment.key}: no training image keeps a label of {', '.join(untaught)}; what "
+            "is measured there is what other tasks teach",
+            file=sys.stderr,
+        )
     test = test_batches(experiment, device, data_root=data_root, cache_dir=cache_dir)
 
     began = time.perf_counter()
