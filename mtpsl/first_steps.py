@@ -41,6 +41,7 @@ def first_steps(
     profile: str = "quick",
     batches: int = 3,
     store: RunStore | None = None,
+    images: int | None = None,
 ) -> Iterator[dict[str, Any]]:
     """``table``, ``row``, ``data``, ``labels`` and ``terms``: lengths by ``lessons.pulls``.
 
@@ -50,12 +51,14 @@ def first_steps(
         batches: Of the first epoch, whose mean is taken.
         store: Has the rows' finished runs: the weights they ended with are looked at, and
             ``agreement`` is added, by ``lessons.agreement``. None: untrained networks.
+        images: Of the training split, where not all of them are wanted.
 
     Raises:
         FileNotFoundError: If the store lacks a run.
     """
     for table, row in rows:
         (experiment,) = row_experiments(TABLES[table].row(row), profile, 0)
+        experiment = experiment.replace(train_images=images or experiment.train_images)
         method, loader = untrained(experiment)
         if store:
             method = load_method(experiment, store)
@@ -86,7 +89,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     parts = {"rows": first_steps(ROWS, args.profile, args.batches)}
     if args.full_size:
-        parts["full_size"] = first_steps(FULL_SIZE, "full", batches=1)
+        parts["full_size"] = first_steps(FULL_SIZE, "full", batches=1, images=24)
     if args.runs:
         parts["trained"] = first_steps(TRAINED, args.profile, args.batches, RunStore(args.runs))
     report: dict[str, Any] = {"profile": args.profile, **environment(torch.device("cpu"))}
