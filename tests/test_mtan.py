@@ -177,3 +177,8 @@ def test_only_segnet_has_the_stages_that_it_attends_to() -> None:
 
 def test_is_registered() -> None:
     assert METHODS["mtan"] is MTAN
+
+
+def test_a_size_that_cannot_be_halved_is_named() -> None:
+    with pytest.raises(ValueError, match=r"multiples of 32, got \(48, 64\); resize"):
+        net()(torch.rand(1, 3, 48, 64))

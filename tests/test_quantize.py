@@ -200,3 +200,10 @@ def test_mixture_loss_of_a_class_task_is_cross_entropy():
     quantizer = build_quantizer(task)
     loss = mixture_loss(task, quantizer, torch.zeros(1, 2, 1, 1), target, mask, 0.1)
     torch.testing.assert_close(loss, torch.tensor([math.log(2)]))
+
+
+def test_fewer_normals_than_centers_are_named() -> None:
+    with pytest.raises(
+        ValueError, match="at least 20 labeled pixels to find as many centers, got 7"
+    ):
+        UnitVectors(20).fit(F.normalize(torch.randn(7, 3), dim=1))

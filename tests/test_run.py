@@ -167,6 +167,20 @@ def test_a_task_without_a_training_label_is_said(store, capsys) -> None:
     assert "no training image" not in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"tasks": ("semseg", "depth")}, "expected all tasks of the student, got none of"),
+        ({"width_factor": 0.25}, "expected width_factor 0.125 as the student's, got 0.25"),
+        ({"height": 64}, "expected height 32 as the student's, got 64"),
+    ],
+)
+def test_a_teacher_that_cannot_teach_is_refused(store, trained, change, words) -> None:
+    with pytest.raises(ValueError, match=words):
+        go(STUDENT.replace(teacher=PLAIN.replace(**change)), store)
+    assert not trained
+
+
 def test_an_experiment_chooses_how_terms_are_weighted(store) -> None:
     weighted = TINY.replace(weighting="uncertainty", weighting_args={"initial": 0.0})
     record, plain = go(weighted, store), go(TINY, store)

@@ -70,11 +70,13 @@ def run(
         progress: Shows a bar.
 
     Raises:
-        ValueError: If the experiment asks for data or code of another version than are here.
+        ValueError: If the experiment asks for data or code of another version than are here, or
+            its teacher cannot teach it.
     """
     device = resolve_device(device)
     experiment = bind_data(experiment, data_root)
     _check_versions(experiment, data_root)
+    _check_teacher(experiment)
     with store.lock(experiment.key):
         record = store.load(experiment.key)
         if record is not None:
@@ -224,3 +226,19 @@ def _check_versions(experiment: Experiment, data_root: Path | str | None) -> Non
                 f"{name}: expected {here!r}, which is what is here, got {wanted!r} from "
                 f"experiment {experiment.key}; a number made with another one needs that version"
             )
+
+
+def _check_teacher(experiment: Experiment) -> None:
+    """What a teacher finds must be of the student's tasks and images, and features as wide."""
+    teacher = experiment.teacher
+    if teacher is None:
+        return
+    alike = ["dataset", "height", "width", "train_images"]
+    if experiment.method_args.get("pseudo_features"):
+        alike += ["backbone", "width_factor"]
+    for name in alike:
+        ours, its = getattr(experiment, name), getattr(teacher, name)
+        if ours != its:
+            raise ValueError(f"teacher: expected {name} {ours!r} as the student's, got {its!r}")
+    if missing := [name for name in experiment.tasks if name not in teacher.tasks]:
+        raise ValueError(f"teacher: expected all tasks of the student, got none of {missing}")

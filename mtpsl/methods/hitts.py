@@ -368,7 +368,7 @@ class HiTTs(Method):
         """Fits the depth bins and the normal centers on labeled training pixels.
 
         Raises:
-            ValueError: If a task that needs them has no labeled pixel at all.
+            ValueError: If a task that needs them has no labeled pixel, or fewer than centers.
         """
         samples = {n: [] for n, quantizer in self.quantizers.items() if quantizer.needs_labels}
         for batch in batches if samples else ():

@@ -215,6 +215,11 @@ class UnitVectors(Centers):
     def fit(self, values: Tensor) -> None:
         if not self.needs_labels:
             return
+        if len(values) < self.bins:
+            raise ValueError(
+                f"normals: expected at least {self.bins} labeled pixels to find as many centers, "
+                f"got {len(values)}; choose fewer, or uniform ones"
+            )
         kmeans = KMeans(self.bins, n_init=4, random_state=0).fit(values.double().cpu().numpy())
         centers = torch.from_numpy(kmeans.cluster_centers_).float()
         self.centers.copy_(F.normalize(centers, dim=1))

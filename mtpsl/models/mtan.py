@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.models.multitask import to_size
-from mtpsl.models.segnet import SegNet, conv_stage, init_weights
+from mtpsl.models.segnet import SegNet, conv_stage, init_weights, require_halves
 from mtpsl.tasks import TaskSet
 
 CONV = 3  # modules of a convolution in ``conv_stage``: Conv3x3, BatchNorm, ReLU
@@ -82,7 +82,12 @@ class AttentionSegNet(nn.Module):
         ]
 
     def forward(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) in [0, 1] -> task -> prediction (B, C, H, W); H and W multiples of 32."""
+        """(B, 3, H, W) in [0, 1] -> task -> prediction (B, C, H, W); H and W multiples of 32.
+
+        Raises:
+            ValueError: If they are not.
+        """
+        require_halves(images, self.backbone.reduction)
         encoder, decoder = self.shared(images)
         predictions = {}
         for task in self.tasks:

@@ -67,11 +67,7 @@ class SegNet(nn.Module):
         Raises:
             ValueError: If they are not.
         """
-        if images.shape[-2] % self.reduction or images.shape[-1] % self.reduction:
-            raise ValueError(
-                f"images: expected height and width in multiples of {self.reduction}, "
-                f"got {tuple(images.shape[-2:])}; resize or pad them"
-            )
+        require_halves(images, self.reduction)
         x, indices = images, []
         for stage in self.encoder:
             x, index = F.max_pool2d(stage(x), kernel_size=2, return_indices=True)
@@ -86,6 +82,15 @@ class SegNet(nn.Module):
         head = SegNetHead(self.channels, out)
         init_weights(head)
         return head
+
+
+def require_halves(images: Tensor, reduction: int) -> None:
+    """Raises ValueError unless height and width (the last two) can be halved all the way."""
+    if images.shape[-2] % reduction or images.shape[-1] % reduction:
+        raise ValueError(
+            f"images: expected height and width in multiples of {reduction}, "
+            f"got {tuple(images.shape[-2:])}; resize or pad them"
+        )
 
 
 def scale_channels(channels: int, factor: float) -> int:
