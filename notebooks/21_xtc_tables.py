@@ -261,7 +261,7 @@ for row in (printed.SSL, "Ours, one view", printed.OURS):
     print(f"{row:<26}", {name: round(value, 1) for name, value in lengths.items()})
 
 # %% [markdown]
-# The consistency pulls about a hundred times as hard as all labels together. It is no accident of small networks: with `quick` in place of `smoke` above it is 659 and 358 against 8 (listed below), and with 288x384 images and the full width we measured 315 and 149 against 7, still 45 times. Two things make it long, and we have not told them apart: BatchNorm lengthens gradients from layer to layer while weights are random (Yang et al., *A Mean Field Theory of Batch Normalization*, ICLR 2019), and the mapping network has fourteen such layers; and a consistency is a mean over the six positions of a bottleneck, where a label's loss is one over 6,144 pixels.
+# The consistency pulls about a hundred times as hard as all labels together. It is no accident of small networks: with `quick` in place of `smoke` above it is 659 and 358 against 8 (listed below), and with 288x384 images and the full width 319 and 147 against 5, still sixty times. Two things make it long, and we have not told them apart: BatchNorm lengthens gradients from layer to layer while weights are random (Yang et al., *A Mean Field Theory of Batch Normalization*, ICLR 2019), and the mapping network has fourteen such layers; and a consistency is a mean over the six positions of a bottleneck, where a label's loss is one over 6,144 pixels.
 #
 # That phase is short, as a constant mapping ends it (`22_xtc_figures`). **But Adam remembers it.** It divides each step by the root of a running mean of squared gradients, whose memory is a thousand steps long. So after the storm, when gradients are of ordinary length again, steps stay tiny:
 
@@ -297,7 +297,7 @@ for part in ("rows", "full_size"):
         print(f"  {each['table']} {each['row']:<28} on {each['data']:<9} {lengths}")
 
 # %% [markdown]
-# *And SSL, which has lost a quarter of its mIoU?* No storm there, 13 against 8 at `quick`. But its term does not fade: on the recorded network, trained, it still pulls with 0.8 against 1.1 of the labels, at nearly a right angle to them (a cosine of 0.06). A second aim as strong as the labels to the very end has its price in a training this short. That it is the whole price, we have not shown.
+# *And SSL, which has lost a quarter of its mIoU?* No storm there, 13 against 8 at `quick`. But its term does not fade: on the recorded network, trained, it still pulls with 0.7 against 1.1 of the labels, at nearly a right angle to them (a cosine of 0.07; `"trained"` in the same file). A second aim of such strength to the very end has its price in a training this short. That it is the whole price, we have not shown.
 
 # %% [markdown]
 # ## 6. A protocol trap: the best epoch on the test set
