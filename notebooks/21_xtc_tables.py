@@ -271,9 +271,9 @@ from mtpsl.lessons import adam_steps
 steps = {}
 for row in ("Two views, labels alone", printed.OURS):
     method, loader = untrained(first[row])
-    batches = (views for epoch in range(8) for views in loader.epoch(epoch))
+    batches = (views for epoch in range(6) for views in loader.epoch(epoch))
     steps[row] = adam_steps(method, batches, lr=1e-3, total=1380)
-    at = {i: {k: round(v[i - 1], 2) for k, v in steps[row].items()} for i in (1, 12, 24)}
+    at = {i: {k: round(v[i - 1], 2) for k, v in steps[row].items()} for i in (1, 9, 18)}
     print(row, *(f"    step {i:>2} {numbers}" for i, numbers in at.items()), sep="\n")
 
 # %%

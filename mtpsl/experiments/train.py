@@ -343,12 +343,13 @@ def train(
         method.prepare(EvalLoader(partial, EVAL_BATCH))
     method.to(device)
     loader = training_batches(experiment, method, partial, supervision=supervision, device=device)
-    seen = EvalLoader(partial, EVAL_BATCH, device)  # the curve looks at its first images
+    seen = EvalLoader(partial, EVAL_BATCH, device)  # the curve looks at as many as there are
+    as_many = -(-len(test.dataset) // EVAL_BATCH)  # test images
 
     def curve() -> dict[str, dict[str, float]]:
         return {
             "test": evaluate(method, test),
-            "train": evaluate(method, islice(seen, len(test))),
+            "train": evaluate(method, islice(seen, as_many)),
         }
 
     memory = _memory(device, start=True)
