@@ -18,7 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtpsl import engine, files
+from mtpsl import engine, files, kept_weights
 from mtpsl.batch import Batch
 from mtpsl.engine import NonFiniteLoss, at_size, evaluate, fit
 from mtpsl.methods.base import Method, Terms, supervised_terms
@@ -357,14 +357,14 @@ def test_the_average_counts_a_batch_once_whatever_the_turns() -> None:
     method.turns = 2
     updates = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine.WeightMean, "update", lambda self, _: updates.append(1))
+        patch.setattr(kept_weights.WeightMean, "update", lambda self, _: updates.append(1))
         run(method, average_last=0.5)
     assert len(method.seen) == 24 and len(updates) == 6
 
 
 def test_best_on_test_leaves_a_point_where_a_task_has_nothing() -> None:
     method = make_method()
-    best = engine.Best(method.tasks)
+    best = kept_weights.Best(method.tasks)
     points = ((0.0, 0.5), (0.3, 0.4), (0.2, 0.4), (0.3, 0.3))  # mIoU up, abs_err down
     for epoch, (miou, error) in enumerate(points, start=1):
         best.consider(method, epoch, {"semseg/miou": miou, "depth/abs_err": error})
@@ -381,14 +381,14 @@ def test_best_on_test_by_fixed_results_may_choose_another_point() -> None:
     points = ((0.2, 1.0), (0.3, 1.4))
     chosen = []
     for reference in (None, {"depth/abs_err": 0.5, "semseg/miou": 0.5}):
-        best = engine.Best(method.tasks, reference)
+        best = kept_weights.Best(method.tasks, reference)
         for epoch, (miou, error) in enumerate(points, start=1):
             best.consider(method, epoch, {"semseg/miou": miou, "depth/abs_err": error})
         chosen.append(best.epoch)
     assert chosen == [2, 1]
     for wrong in ({"semseg/miou": 0.5}, {"depth/abs_err": 0.5, "semseg/miou": 0.0}):
         with pytest.raises(ValueError, match="select_reference: expected a positive number"):
-            engine.Best(method.tasks, wrong)
+            kept_weights.Best(method.tasks, wrong)
     with pytest.raises(ValueError, match="select_reference: expected none"):
         run(method, select_reference={"semseg/miou": 0.5, "depth/abs_err": 0.5})
 

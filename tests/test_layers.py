@@ -15,7 +15,7 @@ ROWS = (
     ("tasks",),
     ("batch",),
     ("models", "data"),
-    ("methods", "weighting"),
+    ("kept_weights", "methods", "weighting"),
     ("engine", "records"),
     ("experiments",),
     ("plots",),

@@ -481,7 +481,7 @@ class Oracle(Method):
         self.weight = torch.nn.Parameter(torch.zeros(()))
 
     def training_step(self, *views, progress):
-        raise NotImplementedError
+        return {}
 
     def predict(self, images):
         assert images.shape == (1, 3, 32, 32)
