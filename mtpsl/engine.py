@@ -221,7 +221,7 @@ def evaluate(
     Args:
         method: Any mode, any device; its mode is restored.
         loader: Clean batches. Only what ``Batch.mask`` allows counts. Where labels have another
-            size than images, predictions are brought to theirs (``at_size``).
+            size than images, predictions are brought to theirs (``at_label_size``).
         tasks: Which to measure; by default all of the method's.
     """
     tasks = tasks or method.tasks
@@ -234,13 +234,13 @@ def evaluate(
             predictions = method.predict(batch.images)
             for t in tasks:
                 target = batch.targets[t.name]
-                prediction = at_size(t, predictions[t.name].float(), target.shape[2:])
+                prediction = at_label_size(t, predictions[t.name].float(), target.shape[2:])
                 metrics[t.name].update(prediction, target, batch.mask(t.name))
     method.train(training)
     return {f"{t.name}/{k}": v for t in tasks for k, v in metrics[t.name].compute().items()}
 
 
-def at_size(task: Task, prediction: Tensor, size: Sequence[int]) -> Tensor:
+def at_label_size(task: Task, prediction: Tensor, size: Sequence[int]) -> Tensor:
     """A prediction at the size it is scored at, as the protocol of PASCAL-Context resizes it.
 
     Classes go to the nearest pixel, all else bilinearly: probabilities, not logits, of binary

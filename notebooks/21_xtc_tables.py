@@ -82,7 +82,7 @@ for path in write_table(TABLE2, table2, now2, session.output / TABLE2.paper):
     print(session.where(path))
 
 # %% [markdown]
-# **The recorded rows decide against the paper, for trainings of this length.** Over three seeds "Ours" is behind SL in every column: with one label 7.0 ± 0.3 against 11.6 ± 0.6 mIoU, 1.02 against 0.85 m, 45.2 against 38.6 degrees, and with random labels 7.0 ± 0.2 against 12.5 ± 0.3 mIoU, so that SL makes something of the additional labels and "Ours" nothing. SSL is in between but for depth, Direct-Map and Perceptual-Map are where "Ours" is (6.1 to 6.6 mIoU, one seed). *What is decided is a statement about these runs*: 1,380 steps, of which the first few spoil Adam's memory. Section 5 takes that apart before anyone concludes something about consistency.
+# **The recorded rows decide against the paper, for trainings of this length.** Over three seeds "Ours" is behind SL in every column: with one label 7.0 ± 0.3 against 11.6 ± 0.6 mIoU, 1.02 against 0.85 m, 45.2 against 38.6 degrees, and with random labels 7.0 ± 0.2 against 12.5 ± 0.3 mIoU. (What random labels add to one label stays undecided for both.) SSL is in between but for depth, Direct-Map and Perceptual-Map are where "Ours" is (6.1 to 6.6 mIoU, one seed). *What is decided is a statement about these runs*: 1,380 steps, of which the first few spoil Adam's memory. Section 5 takes that apart before anyone concludes something about consistency.
 #
 # *The rows of a block see the same labels.* Each run keeps a hash of its assignment; a block has one.
 

@@ -78,7 +78,7 @@ for path in write_table(TABLE1, table1, now1, session.output / TABLE1.paper):
     print(session.where(path))
 
 # %% [markdown]
-# *The recorded rows, one seed.* SSL alone is ahead of SL in both columns (38.9 against 36.5 mIoU, 0.0314 against 0.0329), as in print. Perceptual-Map is beside SL (35.9 and 0.0324); Direct-Map and "Ours" are four to five points below it in segmentation (32.5 and 31.7), Discriminator-Loss and Contrastive-Loss far below (26.4 and 21.0), though in print only Discriminator-Loss is. So the strongest sentence does not show here: "Ours" is 8 points behind SL with all labels (40.1). Before anything is learned the consistency pulls with 146 and its regularizer with 73 against 10 of the labels, and a training of `quick` does not forget that (Section 5 of `21_xtc_tables`).
+# *The recorded rows, one seed.* SSL alone is ahead of SL in both columns (38.9 against 36.5 mIoU, 0.0314 against 0.0329), as in print. Perceptual-Map is beside SL (35.9 and 0.0324); Direct-Map and "Ours" are four to five points below it in segmentation (32.5 and 31.7), Discriminator-Loss and Contrastive-Loss far below (26.4 and 21.0), though in print only Discriminator-Loss is below SL, and by half a point. So the strongest sentence does not show here: "Ours" is 8 points behind SL with all labels (40.1). Before anything is learned the consistency pulls with 146 and its regularizer with 73 against 10 of the labels, which a training of `quick` may not forget (Section 5 of `21_xtc_tables`).
 #
 # *A row is left out:* the text that we type from has "Ours" under "full" as well, with the cells of "Ours" under "one". Were that row right, XTC would gain nothing at all from twice the labels, to the fourth digit.
 
@@ -190,7 +190,7 @@ print("in the text:", [(name, cells) for name, cells in printed.EXTRACTED["table
 #
 # A finding of the paper that is easy to overlook: SSL loses depth in *both* blocks, and loses most, .0250 to .0395, where depth has few labels. Asking two crops to agree is no information about depth; agreement is easiest on a blurred map.
 #
-# *The recorded rows, one seed, say nearly the opposite.* SSL gains depth in both blocks (0.0304 to 0.0280 and 0.0477 to 0.0390) and gains no segmentation (21.4 to 21.0 and 49.1 to 42.7 mIoU). "Ours" comes closest where a task has few labels: depth in the block 1:9 is a little better than SL's (0.0286), segmentation one point worse. And SL with segmentation labels on nine tenths of the images beats SL with *all* labels of both tasks by nine points (49.1 against 40.1): at `quick` a second task takes more from segmentation than a tenth of the labels gives. Company seems to be no gift in so short a training, whatever ties the tasks together.
+# *The recorded rows, one seed, say nearly the opposite.* SSL gains depth in both blocks (0.0304 to 0.0280 and 0.0477 to 0.0390) and gains no segmentation (21.4 to 21.0 and 49.1 to 42.7 mIoU). "Ours" is close to SL in the block 1:9 (20.4 against 21.4 mIoU, 0.0286 against 0.0304) and far behind in the other (34.5 against 49.1 mIoU, 0.0498 against 0.0477). And SL with segmentation labels on nine tenths of the images beats SL with *all* labels of both tasks by nine points (49.1 against 40.1). It looks as if a second task took more from segmentation, in so short a training, than a tenth of its labels gives; nothing here tells that apart from chance.
 
 # %% [markdown]
 # ## 6. Table 3: five tasks

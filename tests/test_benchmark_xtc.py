@@ -1,9 +1,10 @@
 import json
 
 import pytest
+import torch
 
 from mtpsl import benchmark_xtc
-from mtpsl.benchmark_xtc import TASKS, pair_growth, parity, step_times
+from mtpsl.benchmark_xtc import TASKS, pair_growth, parity, product_flops, step_times
 
 TINY = {"images": 5, "height": 32, "width": 32, "width_factor": 0.125, "steps": 1}
 
@@ -18,6 +19,12 @@ def test_times_and_ratios():
     report = step_times(TASKS[3], clock="cpu", **TINY)
     assert report["pass_over_loop"] == report["pass"] / report["loop"]
     assert set(report) > {"supervised", "pass", "image", "loop"}
+    assert report["loop_floor"] > report["floor"] > 0  # the loop repeats what pairs share
+
+
+def test_products_are_counted_both_ways():
+    a, w = torch.rand(3, 4), torch.rand(4, 5, requires_grad=True)
+    assert product_flops(lambda: {"term": (a @ w).sum()}) == 2 * (2 * 3 * 4 * 5)
 
 
 def test_passes_grow_with_the_pairs(monkeypatch):

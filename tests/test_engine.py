@@ -20,7 +20,9 @@ from torch import Tensor, nn
 
 from mtpsl import engine, files, kept_weights
 from mtpsl.batch import Batch
-from mtpsl.engine import NonFiniteLoss, at_size, evaluate, fit
+from mtpsl.data import find_class
+from mtpsl.engine import NonFiniteLoss, at_label_size, evaluate, fit
+from mtpsl.experiments.xtc_printed import SELECTION
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.tasks import TaskSet, depth, saliency, semseg
 
@@ -325,11 +327,11 @@ def test_evaluation_at_the_size_of_the_labels() -> None:
 
 def test_probabilities_are_resized_not_logits() -> None:
     logits = torch.tensor([[[[-100.0, 0.0, 2.0, 100.0]]]])
-    wide = at_size(saliency(), logits, (1, 8)).sigmoid()
+    wide = at_label_size(saliency(), logits, (1, 8)).sigmoid()
     expected = F.interpolate(logits.sigmoid(), (1, 8), mode="bilinear")
     torch.testing.assert_close(wide, expected)
-    assert at_size(saliency(), logits, (1, 4)) is logits
-    broken = at_size(saliency(), torch.full((1, 1, 2, 2), math.nan), (4, 4))
+    assert at_label_size(saliency(), logits, (1, 4)) is logits
+    broken = at_label_size(saliency(), torch.full((1, 1, 2, 2), math.nan), (4, 4))
     assert broken.isnan().all()
 
 
@@ -618,3 +620,8 @@ def test_a_loader_with_other_views_is_refused() -> None:
     loader.views = 2
     with pytest.raises(ValueError, match="1 views of each image for TinyMethod, got 2"):
         run(make_method(), loader)
+
+
+def test_the_released_references_are_of_the_tasks_headlines() -> None:
+    for (dataset, _), reference in SELECTION.items():
+        assert kept_weights.Best(find_class(dataset).tasks, reference).reference == reference

@@ -244,7 +244,7 @@ def entry_of_same_runs(
             alike = row and (row.part, row.takes) == (item.row.part, item.row.takes)
             plain = not any(name.startswith("cost/") for name in entry["metrics"])
             if alike and plain and tuple(entry["keys"]) == keys:
-                return {**entry, "row": item.row.name, "seed": item.seed}
+                return {**entry, "row": item.row.name}
     return None
 
 
