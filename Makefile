@@ -56,15 +56,15 @@ lab: $(READY) ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab --notebook-dir . --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb
 
 notebooks: $(READY) ## build the .ipynb from the .py and run them (ONLY=)
-	@$(PY) -m mtpsl.experiments.build_notebooks $(call option,--only,$(ONLY))
+	@$(PY) -m mtpsl.reproduction.build $(call option,--only,$(ONLY))
 
 records: PROFILE = quick
 records: $(READY) ## fill in missing recorded results at PROFILE=quick, resumable
 	@$(PY) -m mtpsl records $(COMMON) $(call option,--only,$(ONLY))
 
 bench: $(READY) ## time and memory of a training step, and how fast data is read, as JSON
-	@$(PY) -m mtpsl bench $(call option,--device,$(DEVICE))
-	@$(PY) -m mtpsl.benchmark_data $(call option,--data,$(DATA))
+	@$(PY) -m tests.benchmarks.steps $(call option,--device,$(DEVICE))
+	@$(PY) -m tests.benchmarks.data $(call option,--data,$(DATA))
 
 venv: $(READY) ## only make .venv
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpsl.experiments.build_notebooks import BATCH
+from mtpsl.reproduction.build import BATCH
 
 SCRATCH = pytest.StashKey[Path]()
 

@@ -38,7 +38,6 @@ exit status: 0 done, 1 something failed, 2 bad usage
 
 PASSED_ON = {  # commands with an argument parser of their own
     "reproduce": "run all notebooks: every table and figure (see reproduce --help)",
-    "bench": "time and memory of a training step (see bench --help)",
 }
 
 
@@ -166,7 +165,7 @@ def _add_device(command: argparse.ArgumentParser) -> None:
 def check_arguments(args: argparse.Namespace) -> None:
     """What argparse does not look at."""
     if "profile" in args:
-        from mtpsl.experiments.profiles import PROFILES
+        from mtpsl.runs.profiles import PROFILES
 
         if args.profile not in PROFILES:
             hint = nearest(args.profile, PROFILES)
@@ -182,7 +181,7 @@ def check_arguments(args: argparse.Namespace) -> None:
         if not Path(args.data).is_dir():
             raise UsageError(f"--data: expected a folder, got {args.data}")
     if "device" in args:
-        from mtpsl.experiments.run import resolve_device
+        from mtpsl.runs.run import resolve_device
 
         try:
             resolve_device(args.device)
@@ -199,10 +198,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = nearest(argv[0], known.choices)
         parser.error(f"expected one of {', '.join(known.choices)}, got {argv[0]!r}{hint}")
     if argv and argv[0] in PASSED_ON:
-        if argv[0] == "bench":
-            from mtpsl.benchmark import main as passed_on
-        else:
-            from mtpsl.experiments.reproduce import main as passed_on
+        from mtpsl.reproduction.reproduce import main as passed_on
+
         return passed_on(argv[1:])
     args = parser.parse_args(argv)
     try:

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mtpsl.experiments.results import Results
-    from mtpsl.experiments.spec import Table
+    from mtpsl.report.results import Results
+    from mtpsl.report.tables import Table
 
 
 class UsageError(Exception):
@@ -27,8 +27,8 @@ class UsageError(Exception):
 
 def list_everything(args: argparse.Namespace) -> int:
     """Tables with how many of their rows are recorded, figures, notebooks."""
-    from mtpsl.experiments.figures import FIGURES
-    from mtpsl.experiments.notebooks import output_folder
+    from mtpsl import papers
+    from mtpsl.reproduction.notebooks import output_folder
 
     root = checkout()
     output = output_folder(args.profile, root)
@@ -47,14 +47,16 @@ def list_everything(args: argparse.Namespace) -> int:
             status += f" at {results.profile}, {span}"
         print(f"  {name:<16} {table.title}\n{'':18} {status}")
     print("figures")
-    for name, figure in FIGURES.items():
+    for name, figure in papers.figures().items():
         found = [f"recorded at {profile}"] if (profile := drawn_at(root / "figures", name)) else []
         if output != root / "figures" and (output / f"{name}.png").is_file():
             found.append(f"drawn at {args.profile}")
         print(f"  {name:<16} {figure.title}: {' and '.join(found) or 'not drawn yet'}")
     print("papers")
-    for paper in dict.fromkeys(name.partition("/")[0] for name in FIGURES if "/fig" in name):
-        its = [name for name in FIGURES if name.startswith(f"{paper}/fig")]
+    for paper in dict.fromkeys(
+        name.partition("/")[0] for name in papers.figures() if "/fig" in name
+    ):
+        its = [name for name in papers.figures() if name.startswith(f"{paper}/fig")]
         drawn = sum(bool(drawn_at(root / "figures", name)) for name in its)
         of = sum(table.paper == paper for table in tables().values())
         print(
@@ -87,10 +89,10 @@ def run_experiment(args: argparse.Namespace) -> int:
     """What every worker process does; prints the key and the metrics as JSON."""
     from mtpsl import files
     from mtpsl.data import find_class
-    from mtpsl.experiments.notebooks import runs_folder
-    from mtpsl.experiments.run import run
-    from mtpsl.experiments.train import bind_data, read_experiment
-    from mtpsl.records import RunStore
+    from mtpsl.reproduction.notebooks import runs_folder
+    from mtpsl.runs.run import run
+    from mtpsl.runs.store import RunStore
+    from mtpsl.runs.train import bind_data, read_experiment
 
     if not Path(args.experiment).is_file():
         raise UsageError(f"--experiment: expected a file, got {args.experiment}")
@@ -116,10 +118,10 @@ def run_experiment(args: argparse.Namespace) -> int:
 
 
 def run_table(args: argparse.Namespace) -> int:
-    from mtpsl.experiments import run as runner
-    from mtpsl.experiments.notebooks import runs_folder
-    from mtpsl.experiments.render import render_markdown
-    from mtpsl.records import RunStore
+    from mtpsl.report.render import render_markdown
+    from mtpsl.reproduction.notebooks import runs_folder
+    from mtpsl.runs import run as runner
+    from mtpsl.runs.store import RunStore
 
     table = choose_table(args.table)
     if args.data:
@@ -139,7 +141,7 @@ def run_table(args: argparse.Namespace) -> int:
 def require_use(table: "Table", data: str) -> None:
     """Refuses a folder of data that no row of the table is about."""
     from mtpsl.data import find_class, recognize
-    from mtpsl.experiments.train import REAL, bind_data
+    from mtpsl.runs.train import REAL, bind_data
 
     wanted = {e.dataset for row in table.rows for e in row.experiments}
     bound = {bind_data(e, data).dataset for row in table.rows for e in row.experiments}
@@ -150,7 +152,7 @@ def require_use(table: "Table", data: str) -> None:
 
 def show(args: argparse.Namespace) -> int:
     """A table from what is recorded; trains nothing."""
-    from mtpsl.experiments import render
+    from mtpsl.report import render
 
     table = choose_table(args.table)
     formats = {
@@ -163,14 +165,14 @@ def show(args: argparse.Namespace) -> int:
 
 
 def audit(args: argparse.Namespace) -> int:
-    from mtpsl.experiments import audit
+    from mtpsl.papers.hitts import errata as audit
 
     return audit.main()
 
 
 def cost(args: argparse.Namespace) -> int:
     """Parameters and operations at the paper's size, beside [HiTTs, Table 8]."""
-    from mtpsl.experiments import costs
+    from mtpsl.report import costs
 
     print(json.dumps(list(costs.cost_rows()), indent=1) if args.json else costs.cost_text())
     return 0
@@ -178,9 +180,9 @@ def cost(args: argparse.Namespace) -> int:
 
 def predict(args: argparse.Namespace) -> int:
     """What a trained network says of a folder of pictures."""
-    from mtpsl.experiments.notebooks import runs_folder
-    from mtpsl.plots.predicted import predict_folder
-    from mtpsl.records import RunStore
+    from mtpsl.report.predicted import predict_folder
+    from mtpsl.reproduction.notebooks import runs_folder
+    from mtpsl.runs.store import RunStore
 
     run, pictures, out = (Path(path).expanduser() for path in (args.run, args.pictures, args.out))
     run = run.resolve() if run.name in ("", "..") else run  # a run's folder from within
@@ -197,7 +199,7 @@ def predict(args: argparse.Namespace) -> int:
 
 def data_check(args: argparse.Namespace) -> int:
     from mtpsl.data import DATASETS
-    from mtpsl.data.check import check, write_sheet
+    from mtpsl.data.readers.report import check, write_sheet
 
     if args.what not in DATASETS and not Path(args.what).expanduser().exists():
         known = [name for name, kind in DATASETS.items() if kind.stand_in]
@@ -216,7 +218,7 @@ def data_check(args: argparse.Namespace) -> int:
 
 def data_convert(args: argparse.Namespace) -> int:
     """A data set in any layout as its preprocessed ``.npy`` tree."""
-    from mtpsl.data.convert import convert
+    from mtpsl.data.readers.convert import convert
 
     source, target = (Path(path).expanduser() for path in (args.source, args.target))
     if not source.exists():
@@ -230,16 +232,16 @@ def data_convert(args: argparse.Namespace) -> int:
 
 def data_sources(args: argparse.Namespace) -> int:
     """Where the data sets come from, and under which terms."""
-    from mtpsl.data.sources import sources_text
+    from mtpsl.data.readers.sources import sources_text
 
     print(sources_text())
     return 0
 
 
 def records(args: argparse.Namespace) -> int:
-    from mtpsl.experiments.notebooks import output_folder, runs_folder
-    from mtpsl.experiments.run import fill_records
-    from mtpsl.records import RunStore
+    from mtpsl.reproduction.notebooks import output_folder, runs_folder
+    from mtpsl.runs.run import fill_records
+    from mtpsl.runs.store import RunStore
 
     root = checkout()
     failed = fill_records(
@@ -263,9 +265,9 @@ def records(args: argparse.Namespace) -> int:
 
 def tables() -> Mapping[str, "Table"]:
     """``paper/table`` -> table, for all papers."""
-    from mtpsl.experiments.register import TABLES
+    from mtpsl import papers
 
-    return TABLES
+    return papers.tables()
 
 
 def choose_table(name: str) -> "Table":
@@ -297,7 +299,7 @@ def choose_tables(only: str) -> list["Table"]:
 def recorded(table: "Table", folder: Path) -> "Results | None":
     """What the repository has; None, and a word on stderr, where that is damaged."""
     from mtpsl import files
-    from mtpsl.experiments.results import load_recorded
+    from mtpsl.report.results import load_recorded
 
     try:
         return load_recorded(folder / table.paper / f"{table.name}.json", table)
@@ -309,7 +311,7 @@ def recorded(table: "Table", folder: Path) -> "Results | None":
 
 
 def checkout() -> Path:
-    from mtpsl.experiments import notebooks
+    from mtpsl.reproduction import notebooks
 
     try:
         return notebooks.checkout()

@@ -24,11 +24,11 @@ from tqdm import tqdm
 from mtpsl import files
 from mtpsl.batch import Batch
 from mtpsl.data.loader import TrainLoader
-from mtpsl.kept_weights import Best, WeightMean
 from mtpsl.methods.base import Method, Terms
 from mtpsl.precision import Precision, fast_products
 from mtpsl.registry import look_up, require_known
 from mtpsl.tasks import Task, TaskSet
+from mtpsl.weight_selection import Best, WeightMean
 from mtpsl.weighting import Uniform, Weighting
 
 CHECK_EVERY = 32  # steps between looks at the loss on a GPU, where every look makes it wait

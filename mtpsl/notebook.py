@@ -12,11 +12,11 @@ from typing import Any
 
 from IPython.display import HTML, Image, display
 
-from mtpsl.experiments.notebooks import checkout, output_folder, runs_folder
-from mtpsl.experiments.profiles import get_profile
-from mtpsl.experiments.run import resolve_device
-from mtpsl.plots.files import png_bytes
-from mtpsl.records import RunStore
+from mtpsl.report.files import png_bytes
+from mtpsl.reproduction.notebooks import checkout, output_folder, runs_folder
+from mtpsl.runs.profiles import get_profile
+from mtpsl.runs.run import resolve_device
+from mtpsl.runs.store import RunStore
 
 SCREEN_DPI = 68  # of pictures inside notebooks, which travel with the repository
 
@@ -72,7 +72,7 @@ def setup(
     """Checks a notebook's parameters and says what they mean; the cell after them calls it.
 
     Args:
-        profile: A key of ``mtpsl.experiments.profiles.PROFILES``.
+        profile: A key of ``mtpsl.runs.profiles.PROFILES``.
         data_root: A folder, or empty for the embedded data.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
         seed: At least 0. ``MTPSL_SEEDS`` in the environment asks for more, counted from it.

@@ -50,10 +50,10 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # Six rooms with all their labels. Under the `one_label` setting a network sees the framed label of each room and never the two pale ones.
 
 # %%
-from mtpsl.lessons import both
+from mtpsl.report.lessons import both
 
 how = session.how | {"folder": session.output, "seed": session.seed}
-overview = both("overview", session.recorded, **how)["computed now"]
+overview = both("companion/overview", session.recorded, **how)["computed now"]
 show(overview.figure, alt=overview.alt, caption=overview.caption)
 
 # %% [markdown]
@@ -72,9 +72,9 @@ show(overview.figure, alt=overview.alt, caption=overview.caption)
 # NYUD-v2, the benchmark of these papers, cannot be downloaded automatically. The package therefore generates **rooms13**: rooms of boxes, spheres and cylinders, cast ray by ray, with the same tasks, the same 13 classes and about the same statistics, holes and unlabeled pixels included. It is a *stand-in*. It can show that code works and how methods compare on a problem of this kind; it cannot confirm a number printed for NYUD-v2, and every table says which data it was made from.
 
 # %%
-from mtpsl.experiments.hitts import mtl
-from mtpsl.experiments.profiles import get_profile
-from mtpsl.experiments.run import bind_data, open_split
+from mtpsl.papers.hitts.tables import mtl
+from mtpsl.runs.profiles import get_profile
+from mtpsl.runs.run import bind_data, open_split
 
 paper = mtl("one_label")  # the MTL baseline with the paper's settings
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
@@ -126,7 +126,7 @@ print(assign("one_label", 795, names).counts, "withheld:", 795 * 2)
 # The others: `random_labels` keeps one or two of three labels, `few_shot` keeps ten labels of one task and all of the others, and `ratio` shares one label an image unevenly among the tasks. A column is an image; colored squares are labels that stay.
 
 # %%
-settings = both("label_settings", session.recorded, **how)["computed now"]
+settings = both("companion/label_settings", session.recorded, **how)["computed now"]
 show(settings.figure, alt=settings.alt, caption=settings.caption)
 
 # %% [markdown]
@@ -183,7 +183,7 @@ print("labeled  ", batch.labeled[task.name].tolist())
 # > **Predict.** With 13 classes, one of them (wall) on roughly a third of the pixels: what mIoU does "everything is wall" get? Higher or lower than 1/13?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.lessons import constant_guess, headlines
+from mtpsl.report.lessons import constant_guess, headlines
 
 rows = {"closed eyes": constant_guess(partial, test)}
 headlines(rows["closed eyes"], train.tasks)
@@ -197,7 +197,7 @@ headlines(rows["closed eyes"], train.tasks)
 # An experiment is a *value*: it holds everything that decides a number and nothing else. Its key, a hash of that content, names the folder of the run. Asking again for what has been run costs nothing.
 
 # %%
-from mtpsl.experiments.run import run
+from mtpsl.runs.run import run
 
 changes = {"one label": {}, "all labels": {"label_setting": "full"}}
 experiments = {k: experiment.replace(seed=session.seed, **v) for k, v in changes.items()}
@@ -236,9 +236,9 @@ show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.pr
 # Rows are test images from all over the split, which nobody has picked.
 
 # %%
-from mtpsl.experiments.figure_arrays import Material, qualitative
-from mtpsl.experiments.run import load_method
-from mtpsl.lessons import draw_predictions
+from mtpsl.report.arrays import Material, qualitative
+from mtpsl.report.lessons import draw_predictions
+from mtpsl.runs.run import load_method
 
 methods = {k: load_method(e, session.store, session.device) for k, e in experiments.items()}
 arrays = qualitative(Material(methods=methods, test=test, device=session.device))
@@ -259,9 +259,9 @@ show(sheet.figure, alt=alt)
 # %% tags=["nbval-ignore-output"]
 from dataclasses import replace
 
-from mtpsl.experiments.hitts import TABLE1
-from mtpsl.experiments.render import render_html
-from mtpsl.lessons import measure
+from mtpsl.papers.hitts.tables import TABLE1
+from mtpsl.report.lessons import measure
+from mtpsl.report.render import render_html
 
 rows = tuple(row for row in TABLE1.rows if row.group == "One-Label" and row.experiments)
 known = {row.name for row in rows}

@@ -67,10 +67,10 @@ show_table(pandas.DataFrame(lines).T, caption="How many of 795 images keep each 
 # Each column of the picture is an image, each row a task. One-label has a single colored square in a column, random-labels has one or two; few-shot is full but for ten squares in one row, so few that you may have to look for them.
 
 # %%
-from mtpsl.lessons import both
+from mtpsl.report.lessons import both
 
 how = session.how | {"folder": session.output, "seed": session.seed}
-settings = both("label_settings", session.recorded, **how)["computed now"]
+settings = both("companion/label_settings", session.recorded, **how)["computed now"]
 show(settings.figure, alt=settings.alt, caption=settings.caption)
 
 # %% [markdown]
@@ -130,9 +130,9 @@ print(f"the same label on {100 * same:.0f} % of the images")
 
 # %%
 from mtpsl.data.labels import PartialLabels
-from mtpsl.experiments.profiles import get_profile
-from mtpsl.experiments.run import bind_data, open_split
-from mtpsl.experiments.xtc import TABLE2
+from mtpsl.papers.xtc.tables import TABLE2
+from mtpsl.runs.profiles import get_profile
+from mtpsl.runs.run import bind_data, open_split
 
 row = TABLE2.row("one/Supervised Learning").experiments[0]
 experiment = bind_data(get_profile(session.profile)(row), session.data_root)
@@ -149,8 +149,8 @@ for task in train.tasks.names:
 
 # %%
 from mtpsl.data import open_dataset
-from mtpsl.experiments.figure_arrays import describe, picture, shown
-from mtpsl.lessons import draw_predictions
+from mtpsl.report.arrays import describe, picture, shown
+from mtpsl.report.lessons import draw_predictions
 
 people = open_dataset("people21", "train", height=64, width=64, images=100)
 able = people.carries("human_parts")
@@ -198,7 +198,7 @@ for setting in ("one_label", "random_labels"):
 # [XTC, Sec. 4.1] says that one-label has "60% less labels" than random-labels on PASCAL-Context. That is the share of the *setting*, 1 against 2.5. The files that the authors released have fewer labels in the random setting, for the reason above. The audit keeps that as an erratum:
 
 # %%
-from mtpsl.experiments.audit_xtc import errata
+from mtpsl.papers.xtc.errata import errata
 
 (erratum,) = (e for e in errata() if e.where == "Sec. 4.1")
 print(erratum.what, erratum.evidence, sep="\n")
@@ -261,7 +261,7 @@ from dataclasses import replace
 
 from mtpsl import engine
 from mtpsl.data.loader import TrainLoader
-from mtpsl.methods import build_method
+from mtpsl.papers import build_method
 from mtpsl.tasks import TaskSet
 
 leaky = TaskSet((replace(train.tasks["depth"], loss=scaled_l1),))
@@ -312,8 +312,9 @@ print("the same three times:", all(torch.equal(v, values[0]) for v in values))
 # > **Predict.** On NYUD-v2 a table has nine metrics: two for segmentation, two for depth, five for normals. The MTL baseline is better than STL on the first two tasks and worse on normals. In which convention does it look worst?
 
 # %%
-from mtpsl.experiments import hitts_printed, xtc_printed
 from mtpsl.metrics import delta_mtl
+from mtpsl.papers.hitts import printed as hitts_printed
+from mtpsl.papers.xtc import printed as xtc_printed
 
 AVERAGES = ("metrics", "tasks", "headline")
 columns = (*hitts_printed.NYUD_HEADLINES[:3], *xtc_printed.PASCAL)

@@ -37,7 +37,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # A prime means "after interaction", a tilde "found by a teacher", a hat "predicted".
 
 # %%
-from mtpsl.equations import TERMS
+from mtpsl.report.equations import TERMS
 
 show_terms([term.row for term in TERMS["hitts"]])
 
@@ -51,10 +51,10 @@ show_terms([term.row for term in TERMS["hitts"]])
 import torch
 import torch.nn.functional as F
 
-from mtpsl.experiments.hitts import TABLES
-from mtpsl.experiments.profiles import get_profile
-from mtpsl.experiments.run import bind_data, open_split, tasks_of
-from mtpsl.methods import build_method
+from mtpsl.papers import build_method
+from mtpsl.papers.hitts.tables import TABLES
+from mtpsl.runs.profiles import get_profile
+from mtpsl.runs.run import bind_data, open_split, tasks_of
 
 (paper,) = TABLES["table1"].row("one-label/Ours").experiments
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
@@ -106,7 +106,7 @@ assert trace.affinity.shape == (B, len(tasks), len(tasks))
 # what we feed in.
 
 # %%
-from mtpsl.methods.hitts import HiTTs
+from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 torch.manual_seed(0)
@@ -149,7 +149,7 @@ by_hand = by_hand / by_hand.sum(1, keepdim=True)
 torch.testing.assert_close(A[0], by_hand)  # Eq. 1
 
 # %%
-from mtpsl.plots.method import draw_matrices
+from mtpsl.report.sketches import draw_matrices
 
 show(
     draw_matrices({"Θ": theta[0], "A": A[0], "Θ′ = A × Θ": new_theta[0]}),
@@ -208,7 +208,7 @@ torch.testing.assert_close(maps2, maps[:, :, shuffle])
 # 🤔 *Which value belongs to "at right angles"? Can $M^f$ reach 0 or 1?*
 
 # %%
-from mtpsl.methods.hitts import feature_confidence
+from mtpsl.papers.hitts.method import feature_confidence
 
 token = torch.tensor([[2.0, 0, 0, 0]])  # (B, C)
 F_i = torch.zeros(1, 4, 4, 4)
@@ -283,7 +283,7 @@ for length in (1, 4**0.5):
 # `12_hitts_figures` shows that as Figure 7.
 
 # %%
-from mtpsl.plots.method import draw_similarities
+from mtpsl.report.sketches import draw_similarities
 
 vectors = {"columns of $W^o$": embedded.embed["semseg"].weight.T}
 for name, net in (("φ with embeddings", embedded), ("φ without", wide)):
@@ -309,7 +309,7 @@ show(
 # 🤔 *Which pixels become more certain, and of what?*
 
 # %%
-from mtpsl.methods.hitts import score_mask
+from mtpsl.papers.hitts.method import score_mask
 
 U = torch.tensor([3.0, 1.0, -1.0, -3.0]).expand(1, 1, 4, 4)  # (B, C = 1, H, W)
 phi = torch.tensor([[[1.0], [-1.0]]])  # (B, C_p = 2, C = 1)
@@ -338,7 +338,7 @@ assert (after.max() > before.max()) and torch.equal((G * scores).sign(), G.sign(
 # once went silent could never come back.
 
 # %%
-from mtpsl.plots.method import draw_activations
+from mtpsl.report.sketches import draw_activations
 
 x = torch.linspace(-4, 4, 401, requires_grad=True)
 curves = {"softplus": F.softplus, "ReLU": F.relu, "sigmoid": torch.sigmoid, "exp": torch.exp}
@@ -370,7 +370,7 @@ print(f"softplus(0) = {F.softplus(torch.tensor(0.0)):.3f}: a fresh mask shrinks 
 # labels from 1.5 m to 8 m, zoom 1.5, three bins. The edges are 1, 2, 4, 8 m.
 
 # %%
-from mtpsl.methods.quantize import LogBins
+from mtpsl.papers.hitts.quantize import LogBins
 
 bins = LogBins(3)
 bins.fit(torch.tensor([[1.5], [3.0], [8.0]]))
@@ -382,7 +382,7 @@ print("0.1, 1.9, 2.1 and 5.0 m are in bins", ids.flatten().tolist())
 # %%
 from copy import deepcopy
 
-from mtpsl.plots.method import draw_depth_bins
+from mtpsl.report.sketches import draw_depth_bins
 
 log_bins = deepcopy(hitts.quantizers["depth"]).cpu()
 labeled = clean.targets["depth"][clean.valid["depth"]].cpu()
@@ -410,7 +410,7 @@ print("no labeled depth is off by more than half a bin")
 # 🤔 *Seen from the camera, where on the ball of directions are floors, where are ceilings, and which part stays empty?*
 
 # %%
-from mtpsl.plots.method import draw_normal_centers
+from mtpsl.report.sketches import draw_normal_centers
 
 vectors = deepcopy(hitts.quantizers["normals"]).cpu()
 usable = clean.valid["normals"][:, 0].cpu()
@@ -457,7 +457,7 @@ print(f"{bins.decode(logits)[0, 0, 0, 0]:.3f} m, between two centers")
 # 🤔 *What is the classification part of three equal logits?*
 
 # %%
-from mtpsl.methods.quantize import mixture_loss
+from mtpsl.papers.hitts.quantize import mixture_loss
 
 mask = torch.arange(16).view(1, 1, 4, 4) < 8
 truth = torch.where(mask, 3.0, torch.nan)  # withheld pixels hold nothing
@@ -569,7 +569,7 @@ geometry = draw_geometry(generator, 8, H, W, scales=(1.2, 1.5)).to(session.devic
 view = warp_batch(replace(clean, discovered=perfect), geometry, tasks)
 
 # %%
-from mtpsl.experiments.figure_arrays import describe, picture, shown
+from mtpsl.report.arrays import describe, picture, shown
 
 pair = lambda a, b: torch.stack([a[:2].cpu(), b[:2].cpu()], dim=1).flatten(0, 1)  # noqa: E731
 found, moved = perfect.targets, view.discovered.targets
@@ -579,7 +579,7 @@ arrays["confidence"] = pair(ramp, view.discovered.features["depth"])[:, 0].numpy
 arrays["box"] = geometry.box[:2].cpu().numpy()
 
 # %%
-from mtpsl.plots.method import draw_views
+from mtpsl.report.sketches import draw_views
 
 show(
     draw_views(arrays),
@@ -709,7 +709,7 @@ assert abs(mean - ours["delta_mtl"]) < 0.011
 # ## 7 What the paper leaves open, and what is done here
 
 # %%
-from mtpsl.methods.hitts import CHOICES
+from mtpsl.papers.hitts.method import CHOICES
 
 rows = pd.DataFrame(CHOICES.items(), columns=["what the paper leaves open", "what is done here"])
 show_table(rows.style.hide(axis="index").set_properties(**{"text-align": "left"}))
@@ -741,7 +741,7 @@ assert 2 * 512**2 / 1e6 > params - costs["MTL baseline"].params / 1e6  # the bot
 # that is the whole equation says so in its docstring. A test fails if one of the eighteen is missing; 14 to 18, tokens on several scales, belong to Appendix A.2 and are used on PASCAL-Context (`11c_hitts_tables`).
 
 # %%
-from mtpsl.equations import find_equations
+from mtpsl.report.equations import find_equations
 
 places = find_equations("hitts")
 assert {place.equation for place in places} == set(range(1, 19))

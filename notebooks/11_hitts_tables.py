@@ -50,8 +50,8 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # A row that this package cannot run says *printed only* and why. Below a table stand its **claims**: comparisons of two rows that the paper states in words. A claim *holds* or *does not hold* where the difference, paired by seed, is beyond chance; otherwise it is *undecided*, and with one seed it always is. Here is that rule in the package's words, and how it treats the paper's own cells, which have no spread:
 
 # %%
-from mtpsl.experiments.hitts import TABLE1, TABLE5, TABLE8
-from mtpsl.experiments.results import RULE, decide_printed
+from mtpsl.papers.hitts.tables import TABLE1, TABLE5, TABLE8
+from mtpsl.report.results import RULE, decide_printed
 
 print(RULE)
 for table in (TABLE1, TABLE5, TABLE8):
@@ -68,8 +68,8 @@ for table in (TABLE1, TABLE5, TABLE8):
 # Look for the answer in the lines "paper" first: the normals.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.render import render_html, write_table
-from mtpsl.lessons import measure
+from mtpsl.report.lessons import measure
+from mtpsl.report.render import render_html, write_table
 
 how = session.how | {"seeds": session.seeds}
 table1, now1 = measure(TABLE1, session.recorded, **how)
@@ -112,8 +112,8 @@ print(
 # The last column sums a row up in one number: the mean relative gain over all nine metrics against STL, each counted positive where better [HiTTs, Eq. 9]. *Counting each metric once means counting normals five times, segmentation and depth twice.* With the same printed cells, other averages give other numbers:
 
 # %%
-from mtpsl.experiments import hitts_printed as printed
 from mtpsl.metrics import delta_mtl
+from mtpsl.papers.hitts import printed
 
 one_each = {key.split("/")[0]: key.split("/")[1] for key in printed.NYUD_HEADLINES[:3]}
 stl = printed.TABLE1.metrics("one-label/STL")
@@ -193,8 +193,8 @@ for source, costs_of in by_source.items():
 # "FLOPs" has a catch. The printed 68.81 G are those of a counter that adds one per multiply-accumulate of a convolution and four per element of a BatchNorm, and does not see matrix products at all: attention is free of charge. The plain count of multiply-accumulates (MACs) stands beside it.
 
 # %%
-from mtpsl.experiments.costs import full_size_cost
 from mtpsl.models.cost import format_costs
+from mtpsl.report.costs import full_size_cost
 
 rows = {row.label: row.experiments[0] for row in TABLE8.rows if row.experiments}
 costs = {name: full_size_cost(e) for name, e in rows.items()}
@@ -209,9 +209,9 @@ print("parameters of the MTL baseline:", f"{costs['MTL baseline'].params:,}")
 # **At `smoke` nothing can be concluded at all.** A network has made four steps on 12 images, a single-task one two on four. How little that is shows against an answer that ignores the image:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.profiles import get_profile
-from mtpsl.experiments.run import bind_data, open_split
-from mtpsl.lessons import constant_guess, headlines
+from mtpsl.report.lessons import constant_guess, headlines
+from mtpsl.runs.profiles import get_profile
+from mtpsl.runs.run import bind_data, open_split
 
 scaled = bind_data(get_profile(session.profile)(ours), session.data_root)
 train, test = (open_split(scaled, split, session.data_root) for split in ("train", "test"))
@@ -236,7 +236,7 @@ for row in ("one-label/Ours", "random-labels/Ours"):
 # **A share takes the place of thresholds.** The paper accepts a pseudo label where its confidence exceeds a printed threshold. A threshold is as good as a network is calibrated, and the printed ones belong to 400 epochs at full size: a young network passes them almost nowhere, and L_p would add nothing. The scaled profiles therefore accept the more confident half of the withheld pixels. It is the one place where a profile changes more than sizes and times, so keep it in mind when reading the rows with L_p.
 
 # %%
-from mtpsl.experiments.profiles import PROFILES
+from mtpsl.runs.profiles import PROFILES
 
 for name, scale in PROFILES.items():
     print(f"{name:<6}", dict(scale(ours).thresholds))
@@ -247,8 +247,8 @@ for name, scale in PROFILES.items():
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.experiments.results import decide
-from mtpsl.lessons import ledger
+from mtpsl.report.lessons import ledger
+from mtpsl.report.results import decide
 
 measured = ((TABLE1, table1, now1), (TABLE5, table5, now5), (TABLE8, table8, now8))
 counts = {
@@ -275,7 +275,7 @@ print("decided now:", sorted(decided) if len(session.seeds) == 1 else "see the l
 # > **Predict.** Eq. 9 is printed as a *sum* of relative gains over N metrics. Of all the printed Δ_MTL, how many are that sum?
 
 # %%
-from mtpsl.experiments.audit import audit
+from mtpsl.papers.hitts.errata import audit
 
 report = audit()
 print(report.to_text())

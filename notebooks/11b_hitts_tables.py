@@ -43,9 +43,9 @@ how = session.how | {"seeds": session.seeds}
 # > **Predict.** Of L_s, L_p and L_f, which are left when α_i = 1 for every task and image?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.hitts import TABLE2, TABLE6, TABLE7
-from mtpsl.experiments.render import render_html, write_table
-from mtpsl.lessons import measure
+from mtpsl.papers.hitts.tables import TABLE2, TABLE6, TABLE7
+from mtpsl.report.lessons import measure
+from mtpsl.report.render import render_html, write_table
 
 table2, now2 = measure(TABLE2, session.recorded, **how)
 show_table(render_html(TABLE2, table2, now2))
@@ -62,8 +62,8 @@ for path in write_table(TABLE2, table2, now2, session.output / TABLE2.paper):
 # *In print two protocols stand side by side.* The rows above CCR carry the numbers of [XTC, Table 5], where networks train for 200 epochs with a batch of 2. "Ours" is a run of 400 epochs with a batch of 8. The cells are the same to the digit:
 
 # %%
-from mtpsl.experiments import hitts_printed as printed
-from mtpsl.experiments import xtc_printed
+from mtpsl.papers.hitts import printed
+from mtpsl.papers.xtc import printed as xtc_printed
 
 pairs = {"MTL baseline": "MTL", "MTAN": "MTAN", "GradNorm": "GradNorm", "XTC": "Ours"}
 for here, there in pairs.items():
@@ -125,7 +125,7 @@ for row in ("MTL baseline", "HiTTs", "HiTTs w. L_p + L_f"):
 # Nothing is trained for this table: its runs are those of Table 1 and Table 5, measured on other images.
 
 # %%
-from mtpsl.experiments.hitts import TABLES
+from mtpsl.papers.hitts.tables import TABLES
 
 known = {e.key for name in ("table1", "table5") for r in TABLES[name].rows for e in r.experiments}
 print(
@@ -185,8 +185,8 @@ for each in labels:
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.experiments.results import decide, decide_printed
-from mtpsl.lessons import ledger
+from mtpsl.report.lessons import ledger
+from mtpsl.report.results import decide, decide_printed
 
 measured = ((TABLE2, table2, now2), (TABLE6, table6, now6), (TABLE7, table7, now7))
 counts = {
@@ -244,7 +244,7 @@ print("decided now:", decided if len(session.seeds) == 1 else "see the ledger")
 #
 # ```python
 # from dataclasses import replace
-# from mtpsl.experiments.hitts import second_stage
+# from mtpsl.papers.hitts.tables import second_stage
 # plain = TABLE7.row("HiTTs")
 # runs = tuple(second_stage(e, pseudo_labels=True, pseudo_features=False) for e in plain.experiments)
 # row = replace(plain, name="HiTTs w. L_p", label="HiTTs w. L_p", experiments=runs)

@@ -42,8 +42,8 @@ how = session.how | {"seeds": session.seeds}
 # HiTTs treats every task as classification, so each data set needs classes for what is a number or a direction: 30 bins of depth and 20 K-means centers of normals on NYUD-v2, *100 bins* for the streets, *40 directions spread evenly* for PASCAL-Context. And thresholds are chosen by hand, per data set and setting [HiTTs, App. B]:
 
 # %%
-from mtpsl.experiments.hitts import TABLES
-from mtpsl.experiments.hitts_rows import ALL_THRESHOLDS, DATA_ARGS
+from mtpsl.papers.hitts.rows import ALL_THRESHOLDS, DATA_ARGS
+from mtpsl.papers.hitts.tables import TABLES
 
 for dataset, settings in ALL_THRESHOLDS.items():
     print(f"{dataset:<9} {DATA_ARGS.get(dataset, 'defaults')}")
@@ -59,7 +59,7 @@ for dataset, settings in ALL_THRESHOLDS.items():
 import torch
 
 from mtpsl.data import open_dataset
-from mtpsl.methods.quantize import build_quantizer
+from mtpsl.papers.hitts.quantize import build_quantizer
 
 people = open_dataset("people21", "train", height=64, width=64, images=40)
 batch = people.load(range(len(people)))
@@ -80,8 +80,8 @@ print(
 # > **Predict.** STL learns from half the images, MTL from all. Why can MTL still be worse at depth?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.render import render_html, write_table
-from mtpsl.lessons import measure
+from mtpsl.report.lessons import measure
+from mtpsl.report.render import render_html, write_table
 
 TABLE3, TABLE4, TABLE9 = (TABLES[name] for name in ("table3", "table4", "table9"))
 table3, now3 = measure(TABLE3, session.recorded, **how)
@@ -95,8 +95,8 @@ for path in write_table(TABLE3, table3, now3, session.output / TABLE3.paper):
 # Half the images have no depth label, and what they teach the shared encoder is segmentation: to answer alike over a whole road, where depth must not. The printed Δ_MTL of the MTL baseline is −4.9 %, almost all of it from the two columns of depth:
 
 # %%
-from mtpsl.experiments import hitts_printed as printed
 from mtpsl.metrics import delta_mtl
+from mtpsl.papers.hitts import printed
 
 single = printed.TABLE3.metrics("one-label/STL")
 for row in ("MTL baseline", "MTAN", "XTC", "Ours"):
@@ -127,7 +127,7 @@ for path in write_table(TABLE4, table4, now4, session.output / TABLE4.paper):
 # *Some of the printed rows are quotations.* ssl and XTC come from [XTC, Table 3], in both settings, and so does the MTL baseline of the lower block; the one of the upper block was trained again. (CL and DL are rows of that paper's supplement.)
 
 # %%
-from mtpsl.experiments import xtc_printed
+from mtpsl.papers.xtc import printed as xtc_printed
 
 for group, block in (("one-label", "one"), ("random-labels", "random")):
     rows = {"MTL baseline": "SL", "MTL ssl": "SSL", "XTC": "OURS"}
@@ -165,8 +165,8 @@ for path in write_table(TABLE9, table9, now9, session.output / TABLE9.paper):
 # What scales cost, counted on shapes alone at the paper's size:
 
 # %%
-from mtpsl.experiments.train import build, without_pretrained
 from mtpsl.models.cost import cost, format_costs
+from mtpsl.runs.train import build, without_pretrained
 
 rows = {row.label: row for row in TABLE9.rows if row.group == "One-Label" and row.label != "STL"}
 networks = {label: without_pretrained(row.experiments[0]) for label, row in rows.items()}
@@ -189,8 +189,8 @@ print("teacher of Ours is HiTTs (MS):", ours.teacher == several)
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.experiments.results import decide, decide_printed
-from mtpsl.lessons import ledger
+from mtpsl.report.lessons import ledger
+from mtpsl.report.results import decide, decide_printed
 
 measured = ((TABLE3, table3, now3), (TABLE4, table4, now4), (TABLE9, table9, now9))
 counts = {
@@ -237,7 +237,7 @@ print("decided now:", decided if len(session.seeds) == 1 else "see the ledger")
 # <details><summary>Solution</summary>
 #
 # ```python
-# from mtpsl.experiments.run import run
+# from mtpsl.runs.run import run
 # alone = several.replace(method_args=dict(several.method_args) | {"inter_task": False})
 # ```
 #

@@ -26,8 +26,8 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.lessons import both
 from mtpsl.notebook import setup, show
+from mtpsl.report.lessons import both
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 how = session.how | {"folder": session.output, "seed": session.seed}
@@ -36,9 +36,9 @@ how = session.how | {"folder": session.output, "seed": session.seed}
 # Which trainings a figure needs is written down beside its caption. *They are rows of the paper's tables*, so after `11_hitts_tables` nothing is trained here except for the learning curves, which are evaluated along the way.
 
 # %%
-from mtpsl.experiments.figures import FIGURES
+from mtpsl import papers
 
-for figure in FIGURES.values():
+for figure in papers.figures().values():
     if figure.paper == "hitts":
         rows = [": ".join(run) for run in figure.runs.values()]
         rows += [f"{role} (of its own)" for role in figure.own]
@@ -103,9 +103,9 @@ for source, made in fig7.items():
 # *At most C vectors of length C can be orthogonal.* The paper's network has room for 30 tokens; the narrow networks of the small profiles have not, so their affinities stay above zero whatever the embeddings do.
 
 # %%
-from mtpsl.experiments.hitts import hitts
-from mtpsl.experiments.profiles import PROFILES
 from mtpsl.models import build_backbone
+from mtpsl.papers.hitts.tables import hitts
+from mtpsl.runs.profiles import PROFILES
 
 tokens = {str(t): len(made.arrays[f"{t}/values"]) for t in made.arrays["tasks"]}
 for name, scale in PROFILES.items():

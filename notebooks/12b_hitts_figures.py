@@ -26,8 +26,8 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.lessons import both
 from mtpsl.notebook import setup, show
+from mtpsl.report.lessons import both
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 how = session.how | {"folder": session.output, "seed": session.seed}
@@ -86,7 +86,7 @@ show_first(fig3)
 import torch
 
 from mtpsl.data import open_dataset
-from mtpsl.methods import build_method
+from mtpsl.papers import build_method
 
 rooms = open_dataset("rooms13", "test", height=64, width=96, images=2)
 torch.manual_seed(session.seed)

@@ -81,8 +81,8 @@ print(f"ECE {error:.3f}; too sure by {confidence.mean() - right.float().mean():+
 # > **Predict.** Along the curve from right to left a threshold rises and accepts fewer labels. For which task will the accepted labels become better the fastest? Must they become better at all?
 
 # %%
-from mtpsl.lessons import both
-from mtpsl.plots.beyond import draw_acceptance
+from mtpsl.papers.hitts.draw_beyond import draw_acceptance
+from mtpsl.report.lessons import both
 
 how = session.how | {"folder": session.output, "seed": session.seed}
 found = both("hitts/discovery", session.recorded, **how)
@@ -130,7 +130,7 @@ for source, made in found.items():
 # > **Predict.** For which of the three tasks will a class boundary matter the least? And will the teacher *notice* that boundaries are harder, that is, does its confidence fall there as much as its accuracy does?
 
 # %%
-from mtpsl.plots.beyond import draw_places
+from mtpsl.papers.hitts.draw_beyond import draw_places
 
 alt = "For each task a line chart by distance to a class boundary, and a bar chart by class."
 for source, made in found.items():
@@ -189,7 +189,7 @@ show_table(pandas.DataFrame(lines).T.style.format("{:.3f}"), caption="Calibratio
 # Appendix B of the paper prints τ: 0.9, 0.45 and 0.6 for one label an image. They are confidences of networks after 400 epochs at full size. A shorter training passes them less often, so the scaled profiles accept a *share* of the pixels instead, the more confident half. Read off the curves, this is what the printed thresholds would have accepted of this teacher:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.hitts import THRESHOLDS
+from mtpsl.papers.hitts.tables import THRESHOLDS
 
 for source, made in found.items():
     for task, tau in THRESHOLDS["one_label"].items():
@@ -211,7 +211,7 @@ for source, made in found.items():
 
 # %%
 from mtpsl.data.labels import assign
-from mtpsl.experiments.checks import SHARES
+from mtpsl.papers.companion.tables import SHARES
 
 TASKS = ("semseg", "depth", "normals")
 drawn = {group: assign("share", 795, TASKS, share=share) for group, share in SHARES.items()}
@@ -232,10 +232,10 @@ for less, more in zip(groups, groups[1:], strict=False):
 # Images without any label teach the MTL baseline nothing, but HiTTs labels them in its second stage. Which images each row is shown:
 
 # %%
-from mtpsl.experiments.checks import LABEL_SHARE
-from mtpsl.experiments.profiles import get_profile
-from mtpsl.experiments.run import bind_data, open_split
-from mtpsl.experiments.train import label
+from mtpsl.papers.companion.tables import LABEL_SHARE
+from mtpsl.runs.profiles import get_profile
+from mtpsl.runs.run import bind_data, open_split
+from mtpsl.runs.train import label
 
 root = session.data_root
 for row in LABEL_SHARE.rows:
@@ -249,13 +249,13 @@ for row in LABEL_SHARE.rows:
 # %% [markdown]
 # ## 7. The gain by share of labels
 #
-# Table `checks/label_share`: the MTL baseline, plain HiTTs and "Ours" (L_p + L_f) at 1/8, 1/4, 1/2 and all of the labels. With all labels nothing is withheld, so "Ours" has no pseudo labels there and keeps L_f alone, which is a distillation of the first stage's features. Δ_MTL refers to *the MTL baseline of the same share* here, over the three columns.
+# Table `companion/label_share`: the MTL baseline, plain HiTTs and "Ours" (L_p + L_f) at 1/8, 1/4, 1/2 and all of the labels. With all labels nothing is withheld, so "Ours" has no pseudo labels there and keeps L_f alone, which is a distillation of the first stage's features. Δ_MTL refers to *the MTL baseline of the same share* here, over the three columns.
 #
 # > **Predict.** With fewer labels there is more to discover, but the teacher is worse. At which share will the gain be largest?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.render import render_html, write_table
-from mtpsl.lessons import measure
+from mtpsl.report.lessons import measure
+from mtpsl.report.render import render_html, write_table
 
 recorded, now = measure(LABEL_SHARE, session.recorded, **session.how | {"seeds": session.seeds})
 show_table(render_html(LABEL_SHARE, recorded, now))
@@ -268,8 +268,8 @@ for path in write_table(LABEL_SHARE, recorded, now, session.output / LABEL_SHARE
 # The same as curves, a dot a seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If "Ours" at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
 
 # %%
-from mtpsl.experiments.checks import share_gains
-from mtpsl.plots.beyond import draw_gains
+from mtpsl.papers.companion.tables import share_gains
+from mtpsl.papers.hitts.draw_beyond import draw_gains
 
 
 def has_shares(gains):  # a value at two shares at least
@@ -290,13 +290,13 @@ for source, results in (("recorded", recorded), ("computed now", now)):
 # What of it is decided, and what is not? Undecided is the honest word for most differences between two rows that only a few seeds have seen.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.lessons import ledger
+from mtpsl.report.lessons import ledger
 
 counts = ledger(LABEL_SHARE, recorded, now)
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.results import decide
+from mtpsl.report.results import decide
 
 for claim in LABEL_SHARE.claims:
     verdict = decide(claim, LABEL_SHARE, recorded)
@@ -349,9 +349,9 @@ print(f"recorded: {len(known)} of {len(LABEL_SHARE.rows)} rows")
 # <details><summary>Solution</summary>
 #
 # ```python
-# from mtpsl.experiments.pseudo_quality import calibration, count
-# from mtpsl.experiments.run import load_method
-# from mtpsl.experiments.hitts import hitts
+# from mtpsl.papers.hitts.pseudo_quality import calibration, count
+# from mtpsl.runs.run import load_method
+# from mtpsl.papers.hitts.tables import hitts
 #
 # teacher = bind_data(get_profile(session.profile)(hitts("one_label")), session.data_root)
 # train, _ = label(teacher, open_split(teacher, "train", session.data_root))

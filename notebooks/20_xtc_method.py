@@ -34,7 +34,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # *s* is a task without label, the **target** *t* one with a label.
 
 # %%
-from mtpsl.equations import TERMS
+from mtpsl.report.equations import TERMS
 
 show_terms([term.row for term in TERMS["xtc"]])
 
@@ -48,10 +48,10 @@ import torch
 import torch.nn.functional as F
 
 from mtpsl.data.labels import PartialLabels, assign
-from mtpsl.experiments.profiles import get_profile
-from mtpsl.experiments.run import bind_data, open_split, tasks_of
-from mtpsl.experiments.xtc import TABLES
-from mtpsl.methods import build_method
+from mtpsl.papers import build_method
+from mtpsl.papers.xtc.tables import TABLES
+from mtpsl.runs.profiles import get_profile
+from mtpsl.runs.run import bind_data, open_split, tasks_of
 
 (paper,) = TABLES["table2"].row("one/Ours").experiments
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
@@ -71,8 +71,8 @@ B, _, H, W = batch.images.shape
 # take part? And with two of three labels?*
 
 # %%
-from mtpsl.experiments.figure_arrays import describe, picture, shown
-from mtpsl.plots.method import draw_known
+from mtpsl.report.arrays import describe, picture, shown
+from mtpsl.report.sketches import draw_known
 
 labeled = torch.stack([batch.labeled[name] for name in tasks.names], dim=1).cpu()  # (B, K)
 rows = [int(labeled[:, k].nonzero()[0]) for k in range(len(tasks))]  # one image for each label
@@ -96,7 +96,7 @@ show(
 # %%
 import pandas as pd
 
-from mtpsl.methods.cross_task import find_links
+from mtpsl.papers.xtc.method import find_links
 
 links = find_links(tasks, batch)
 table = [(x.source.name, x.target.name, ", ".join(map(str, x.rows))) for x in links]
@@ -108,7 +108,7 @@ assert sum(len(x.rows) for x in links) == B * (len(tasks) - 1)
 # 🤔 *Which shapes below depend on the number of classes? Which two must be equal for Eq. 4 to make sense?*
 
 # %%
-from mtpsl.methods.cross_task import Inputs
+from mtpsl.papers.xtc.method import Inputs
 
 inputs = Inputs(output.predictions, batch)
 embedded = xtc.embed(links, inputs)
@@ -178,7 +178,7 @@ for t in tasks:
     both[f"{t.name}/truth"] = shown(t, pair(first.targets[t.name], second.targets[t.name]), seen)
 
 # %%
-from mtpsl.plots.method import draw_views
+from mtpsl.report.sketches import draw_views
 
 show(
     draw_views(both, title="Truth", names=("first view", "second view")),
@@ -191,7 +191,7 @@ show(
 # must $e_r$ do to the first prediction?*
 
 # %%
-from mtpsl.methods.consistency import crop_predictions
+from mtpsl.methods.semi_supervised import crop_predictions
 
 wall = {t.name: torch.zeros_like(output.predictions[t.name]) for t in tasks}
 wall["depth"] += 2
@@ -236,7 +236,7 @@ print(f"L_u = 0.25 x {withheld:.3f} = {L_u:.3f}")
 # the whole map as one vector?*
 
 # %%
-from mtpsl.methods.cross_task import cosine_distance
+from mtpsl.papers.xtc.method import cosine_distance
 
 a = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(1, 2, 1, 2)  # (1, 0) left, (0, 1) right
 b = torch.tensor([[1.0, 1.0], [0.0, 0.0]]).view(1, 2, 1, 2)  # (1, 0) at both
@@ -253,7 +253,7 @@ torch.testing.assert_close(whole(a * bright, b * bright), torch.tensor([1 - 100 
 # reading. The same on real rooms, with random weights:
 
 # %%
-from mtpsl.plots.method import draw_matrices
+from mtpsl.report.sketches import draw_matrices
 
 (m_s, m_t), link = embedded[0], links[0]
 similarity = F.cosine_similarity(m_s, m_t, dim=1)  # (n, h, w)
@@ -274,7 +274,7 @@ show(
 # 🤔 *Probabilities 0.7, 0.2, 0.1 at ten thousand pixels. How often does each class win, and how often by plain argmax?*
 
 # %%
-from mtpsl.models.mapping import prediction_input
+from mtpsl.papers.xtc.mapping import prediction_input
 from mtpsl.tasks import semseg
 
 three = semseg(("wall", "floor", "bed"))
@@ -309,7 +309,7 @@ print(
 # what does it read of a depth map that is twice as far everywhere? What of a hole in the label?*
 
 # %%
-from mtpsl.models.mapping import label_input
+from mtpsl.papers.xtc.mapping import label_input
 
 meters = torch.tensor([1.0, 2.0, 4.0, torch.nan]).view(1, 1, 1, 4)
 read = label_input(depth(), meters, meters > 0)
@@ -338,7 +338,7 @@ print("rows of the table:", {f"{s} → {t}": row for (s, t), row in xtc.mapping.
 # `PairNorm` does BatchNorm and this in one step. By hand, two channels of one image:
 
 # %%
-from mtpsl.models.mapping import PairNorm
+from mtpsl.papers.xtc.mapping import PairNorm
 
 norm, h_i = PairNorm(2, pairs=6), torch.randn(1, 2, 3, 3)
 with torch.no_grad():
@@ -374,7 +374,7 @@ for link, (old, _), (new, _) in zip(links, before, after, strict=True):
 # What that saves, at full width. Direct-Map and Perceptual-Map need a whole SegNet for each ordered pair:
 
 # %%
-from mtpsl.benchmark_xtc import TASKS
+from tests.benchmarks.xtc import TASKS
 
 count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
 lines = {}
@@ -453,8 +453,8 @@ hidden = {
 from types import SimpleNamespace
 
 from mtpsl.engine import fit
-from mtpsl.experiments.xtc_figure_arrays import pair_distances
-from mtpsl.methods.cross_task import XTC
+from mtpsl.papers.xtc.figure_arrays import pair_distances
+from mtpsl.papers.xtc.method import XTC
 
 forty = SimpleNamespace(
     steps=1, epoch=lambda epoch: [(replace(full, targets=hidden, valid=seen, labeled=half),)]
@@ -485,7 +485,7 @@ curves = {
 differ = (far != far.roll(1, dims=0)).float().mean().item()
 
 # %%
-from mtpsl.plots.method import draw_distances
+from mtpsl.report.sketches import draw_distances
 
 levels = {f"places that differ: {differ:.2f}": differ, "R of a constant: 0.29": 1 - 0.5**0.5}
 show(
@@ -568,7 +568,7 @@ print("L =", " + ".join(terms))
 # of the first FiLM?*
 
 # %%
-from mtpsl.benchmark_xtc import parity
+from tests.benchmarks.xtc import parity
 
 passes = [tuple((link.source.name, row, "ŷ") for row in link.rows) for link in links]
 passes += [tuple((link.target.name, row, "y") for row in link.rows) for link in links]
@@ -582,7 +582,7 @@ print("total loss of the loop and of all at once: the same within 1e-5")
 # Seconds of processor time for one step of a small network; they depend on the machine.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.benchmark_xtc import step_times
+from tests.benchmarks.xtc import step_times
 
 size = {"images": 4, "height": 32, "width": 64, "width_factor": 0.25, "steps": 1, "clock": "cpu"}
 times = step_times(TASKS[3], **size)
@@ -596,7 +596,7 @@ print(
 # ## 9 What the paper leaves open, and what is done here
 
 # %%
-from mtpsl.methods.cross_task import CHOICES
+from mtpsl.papers.xtc.method import CHOICES
 
 rows = pd.DataFrame(
     CHOICES.items(), columns=["what differs", "what the code does, what the paper says"]
@@ -664,8 +664,8 @@ print(f"{len(direct.maps)} mapping networks; terms {terms}")
 # through the eyes of another. A right prediction costs nothing, whatever the map:
 
 # %%
-from mtpsl.methods.cross_task import Link
-from mtpsl.methods.pair_maps import perceptual_loss
+from mtpsl.papers.xtc.method import Link
+from mtpsl.papers.xtc.pair_maps import perceptual_loss
 
 perceptual, terms = one_step("perceptual_map")
 link = Link(
@@ -694,7 +694,7 @@ print(f"{len(x_task.maps)} mapping networks; one label: {few}; all labels: {many
 # those of others. By hand, for a constant mapping, and for one that tells images apart:
 
 # %%
-from mtpsl.methods.joint_losses import triplet_loss
+from mtpsl.papers.xtc.joint_losses import triplet_loss
 
 apart = torch.eye(2).view(2, 2, 1, 1)
 constant = torch.ones(2, 2, 1, 1)
@@ -709,7 +709,7 @@ print("1 mapping network; terms", terms)
 # 🤔 *If all embeddings are equal, what is the best cross-entropy?*
 
 # %%
-from mtpsl.methods.joint_losses import judged
+from mtpsl.papers.xtc.joint_losses import judged
 
 judge = lambda pairs: torch.zeros(len(pairs))  # noqa: E731  it cannot tell
 torch.testing.assert_close(judged(judge, constant, constant), torch.full((2,), 2.0).log())
@@ -741,7 +741,7 @@ assert len(direct.maps) == cost["Direct-Map"]["networks for 3 tasks"]
 # whole equation says so in its docstring. A test fails if one is missing.
 
 # %%
-from mtpsl.equations import find_equations
+from mtpsl.report.equations import find_equations
 
 places = find_equations("xtc")
 assert {place.equation for place in places} == {1, 2, 3, 4}

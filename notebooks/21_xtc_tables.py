@@ -49,8 +49,8 @@ how = session.how | {"seeds": session.seeds}
 # > **Predict.** Its six tables stand behind 210 comparisons that the text makes or implies. How many of them do the printed cells contradict: none, about ten, about fifty?
 
 # %%
-from mtpsl.experiments.results import decide_printed
-from mtpsl.experiments.xtc import TABLES
+from mtpsl.papers.xtc.tables import TABLES
+from mtpsl.report.results import decide_printed
 
 for table in TABLES.values():
     said = [(claim, decide_printed(claim, table)) for claim in table.claims]
@@ -70,9 +70,9 @@ for table in TABLES.values():
 # > **Predict.** Direct-Map has six whole SegNets to learn, from a third of 795 labels each. Would you expect it to be better or worse than SL, with one label? And XTC, whose pairs share one mapping network?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.render import render_html, write_table
-from mtpsl.experiments.xtc import TABLE2, TABLE5, TABLE6
-from mtpsl.lessons import measure
+from mtpsl.papers.xtc.tables import TABLE2, TABLE5, TABLE6
+from mtpsl.report.lessons import measure
+from mtpsl.report.render import render_html, write_table
 
 table2, now2 = measure(TABLE2, session.recorded, **how)
 show_table(render_html(TABLE2, table2, now2))
@@ -109,7 +109,7 @@ for row in TABLE2.rows:
 # The text that we type from has three more rows "Ours" in this table. Each repeats another row to the last digit, and a fourth place (Table 5) prints what "Ours" really reaches with all labels. The package keeps them out of the table, and keeps them for the audit:
 
 # %%
-from mtpsl.experiments import xtc_printed as printed
+from mtpsl.papers.xtc import printed
 
 for name, cells in printed.EXTRACTED["table2"]:
     twins = [row for row, other in printed.TABLE2.rows.items() if other == cells]
@@ -175,8 +175,8 @@ for entry in now5.entries:
 # After the few steps of `smoke` two of them have changed nothing yet. *Uncertainty* starts from a log-variance of -0.5 for each task, so from ½ e^0.5 = 0.82, and learns it at the network's rate. *DWA* compares the losses of the last two epochs, so in its first two, which is all that `smoke` has, its weights are 1 by definition, and its row is that of MTL to the last digit. Two more epochs show it at work:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.profiles import get_profile
-from mtpsl.experiments.run import run
+from mtpsl.runs.profiles import get_profile
+from mtpsl.runs.run import run
 
 longer = get_profile(session.profile)(TABLE5.row("DWA").experiments[0])
 longer = longer.replace(epochs=max(4, longer.epochs), eval_every=0)
@@ -190,7 +190,7 @@ for entry in history[:4]:
 # **The column Δ_MTL is not in the paper.** [HiTTs, Table 2] prints it for these very rows; it is recomputed here from the cells, and the two agree:
 
 # %%
-from mtpsl.experiments.audit import audit
+from mtpsl.papers.hitts.errata import audit
 
 report = audit()
 for check in report.borrowed:
@@ -228,12 +228,12 @@ for row in TABLE6.rows:
 # %% [markdown]
 # ## 5. Taken apart
 #
-# **What it asks.** "Ours" differs from SL in more than its consistency. Each image goes through the network *twice*, whole and as a zoomed crop, and BatchNorm mixes the statistics of both. And the consistency acts from the first step, when predictions and mapping are still random; the released code can let its weight grow over the first 100 of 200 epochs, but does not by default. The table `checks/consistency` is not in the paper. It changes one thing at a time.
+# **What it asks.** "Ours" differs from SL in more than its consistency. Each image goes through the network *twice*, whole and as a zoomed crop, and BatchNorm mixes the statistics of both. And the consistency acts from the first step, when predictions and mapping are still random; the released code can let its weight grow over the first 100 of 200 epochs, but does not by default. The table `companion/consistency` is not in the paper. It changes one thing at a time.
 #
 # > **Predict.** "Two views, labels alone" learns from exactly the labels of SL. Should it be better than SL, equal, or worse?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.checks import CONSISTENCY
+from mtpsl.papers.companion.tables import CONSISTENCY
 
 parts, now_parts = measure(CONSISTENCY, session.recorded, **how)
 show_table(render_html(CONSISTENCY, parts, now_parts))
@@ -253,8 +253,8 @@ for row in CONSISTENCY.rows:
 # %% tags=["nbval-ignore-output"]
 from itertools import islice
 
-from mtpsl.experiments.profiles import smoke
-from mtpsl.lessons import pulls, untrained
+from mtpsl.report.lessons import pulls, untrained
+from mtpsl.runs.profiles import smoke
 
 first = {row.name: smoke(row.experiments[0]).replace(batch_size=4) for row in CONSISTENCY.rows}
 for row in (printed.SSL, "Ours, one view", printed.OURS):
@@ -268,7 +268,7 @@ for row in (printed.SSL, "Ours, one view", printed.OURS):
 # That phase is short, as a constant mapping ends it (`22_xtc_figures`). **But Adam remembers it.** It divides each step by the root of a running mean of squared gradients, whose memory is a thousand steps long. So after the storm, when gradients are of ordinary length again, steps stay tiny:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.lessons import adam_steps
+from mtpsl.report.lessons import adam_steps
 
 steps = {}
 for row in ("Two views, labels alone", printed.OURS):
@@ -286,12 +286,12 @@ print("and moves less than with labels alone:", storm["moved"][-1] < 0.8 * calm[
 # %% [markdown]
 # `moved` is how far weights go, in units of the learning rate. The released code takes about 79,000 steps, so it forgets the storm; `quick` has 1,380 and does not. *The recorded rows "Ours" say more about a short training with Adam than about consistency*, and "w/o cond" cannot be judged on it. The profile stays as it is: it was fixed before this was known, and a profile that is mended until a method wins proves nothing. An option of the released code, the ramp, avoids the storm; it has a row of its own.
 #
-# *Direct-Map and Perceptual-Map start in the same storm* (below, from untrained networks at `quick`, recorded by `python -m mtpsl.first_steps`). Their recorded rows with random labels (6.5 and 6.6 mIoU against 12.5 of SL) are no verdict on mapping to a task either, and "Ours" beside them compares three trainings that began alike.
+# *Direct-Map and Perceptual-Map start in the same storm* (below, from untrained networks at `quick`, recorded by `python -m mtpsl.papers.xtc.first_steps`). Their recorded rows with random labels (6.5 and 6.6 mIoU against 12.5 of SL) are no verdict on mapping to a task either, and "Ours" beside them compares three trainings that began alike.
 
 # %%
 from mtpsl.files import read_json
 
-recorded = read_json(session.recorded / "checks" / "first_steps.json")
+recorded = read_json(session.recorded / "companion" / "first_steps.json")
 for part in ("rows", "full_size"):
     print({"rows": "untrained, at quick:", "full_size": "untrained, 288x384, full width:"}[part])
     for each in recorded[part]:
@@ -359,7 +359,7 @@ print("problems:", list(report.problems))
 # Where paper and code differ, this package does what the code does and offers the paper's reading as an argument, but for slips of the code that it does not repeat: holes of a normal label that read as a direction, a label without one pixel mapped as zeros, noise that differs from pair to pair, a last batch that is dropped. (Nor what its data pipeline does to disparity, which it divides by the zoom, and to the border of a turned image, which becomes background.) Each such decision has a line in the module that makes it:
 
 # %%
-from mtpsl.methods import cross_task
+from mtpsl.papers.xtc import method as cross_task
 
 for question, answer in cross_task.CHOICES.items():
     print(f"{question}: {answer}")
@@ -372,7 +372,7 @@ for question, answer in cross_task.CHOICES.items():
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.lessons import ledger
+from mtpsl.report.lessons import ledger
 
 measured = ((TABLE2, table2, now2), (TABLE5, table5, now5), (TABLE6, table6, now6))
 counts = {
@@ -383,7 +383,7 @@ counts = {
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 
 # %%
-from mtpsl.experiments.results import decide
+from mtpsl.report.results import decide
 
 found = {decide(claim, t, now).status for t, _, now in measured for claim in t.claims}
 print(

@@ -45,8 +45,8 @@ how = session.how | {"seeds": session.seeds}
 
 # %%
 from mtpsl.data import find_class
-from mtpsl.experiments.profiles import get_profile
-from mtpsl.experiments.xtc import CITYSCAPES, PASCAL
+from mtpsl.papers.xtc.tables import CITYSCAPES, PASCAL
+from mtpsl.runs.profiles import get_profile
 
 for paper in (CITYSCAPES, PASCAL):
     here = get_profile(session.profile)(paper)
@@ -66,9 +66,9 @@ for paper in (CITYSCAPES, PASCAL):
 # > **Predict.** Consistency between a class map and a disparity map can only hand over what they share. What about a street is in both, and what is in one alone?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.render import render_html, write_table
-from mtpsl.experiments.xtc import TABLE1, TABLE3, TABLE4
-from mtpsl.lessons import measure
+from mtpsl.papers.xtc.tables import TABLE1, TABLE3, TABLE4
+from mtpsl.report.lessons import measure
+from mtpsl.report.render import render_html, write_table
 
 table1, now1 = measure(TABLE1, session.recorded, **how)
 show_table(render_html(TABLE1, table1, now1))
@@ -83,7 +83,7 @@ for path in write_table(TABLE1, table1, now1, session.output / TABLE1.paper):
 # *A row is left out:* the text that we type from has "Ours" under "full" as well, with the cells of "Ours" under "one". Were that row right, XTC would gain nothing at all from twice the labels, to the fourth digit.
 
 # %%
-from mtpsl.experiments import xtc_printed as printed
+from mtpsl.papers.xtc import printed
 
 for name, cells in printed.EXTRACTED["table1"]:
     twins = [row for row, other in printed.TABLE1.rows.items() if other == cells]
@@ -208,7 +208,7 @@ for path in write_table(TABLE3, table3, now3, session.output / TABLE3.paper):
     print(session.where(path))
 
 # %%
-from mtpsl.experiments.train import build
+from mtpsl.runs.train import build
 
 method = build(PASCAL.replace(method="xtc"))
 net, mapping = (sum(p.numel() for p in m.parameters()) for m in (method.net, method.mapping))
@@ -222,14 +222,14 @@ print(f"share {100 * mapping / net:.0f} %, in training only")
 # *Labels of blocks are shifted here as well.* The text has "random" beside the rows with 48.0 mIoU; [HiTTs, Table 4] prints the same cells as one-label, and fewer labels should not be better.
 
 # %%
-from mtpsl.experiments import hitts_printed
+from mtpsl.papers.hitts import printed as hitts_printed
 
 for row, name in ((printed.SSL, "MTL ssl"), (printed.OURS, "XTC")):
     there = tuple(hitts_printed.TABLE4.metrics(f"one-label/{name}").values())
     print(f"one/{row}: the same in [HiTTs, Table 4]: {there == printed.TABLE3.rows[f'one/{row}']}")
 
 # %% [markdown]
-# *The recorded rows, one seed: XTC is no loser here.* Between SL and "Ours" there is little, 6.0 and 6.3 mIoU with random labels, 5.4 and 4.6 with one, while on rooms it lost four tenths (`21_xtc_tables`). The explanation given there is borne out: before anything is learned, consistency pulls on the backbone with 21 and labels with 8 (17 and 25 with random labels; `figures/checks/first_steps.json`), where on rooms it is 659 against 8. No storm, little for Adam to remember. Why there is none is another question: the mapping network is residual here, and the losses of this protocol weigh up to 50.
+# *The recorded rows, one seed: XTC is no loser here.* Between SL and "Ours" there is little, 6.0 and 6.3 mIoU with random labels, 5.4 and 4.6 with one, while on rooms it lost four tenths (`21_xtc_tables`). The explanation given there is borne out: before anything is learned, consistency pulls on the backbone with 21 and labels with 8 (17 and 25 with random labels; `figures/companion/first_steps.json`), where on rooms it is 659 against 8. No storm, little for Adam to remember. Why there is none is another question: the mapping network is residual here, and the losses of this protocol weigh up to 50.
 #
 # **Three things to mind.** *Human parts* can be labeled only where there are people (`01_label_settings`); their metric skips the other images. *Saliency* has two metrics under similar names: this table's is an IoU at the best threshold, later papers print an F-measure, and rows have been copied from one column into the other. *Edges* are matched to the truth within a tolerance, which depends on the size of the image, so numbers at 64x64 and at 512x512 are different measurements.
 
@@ -255,8 +255,8 @@ for group in dict.fromkeys(row.group for row in TABLE3.rows):
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.experiments.results import decide
-from mtpsl.lessons import ledger
+from mtpsl.report.lessons import ledger
+from mtpsl.report.results import decide
 
 measured = ((TABLE1, table1, now1), (TABLE3, table3, now3), (TABLE4, table4, now4))
 counts = {

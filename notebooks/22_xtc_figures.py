@@ -26,8 +26,8 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.lessons import both
 from mtpsl.notebook import setup, show
+from mtpsl.report.lessons import both
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 how = session.how | {"folder": session.output, "seed": session.seed}
@@ -42,9 +42,9 @@ def show_first(figures):
 # The trainings behind a figure are rows of Tables 2 and 6, so after `21_xtc_tables` nothing is trained here.
 
 # %%
-from mtpsl.experiments.figures import FIGURES
+from mtpsl import papers
 
-for figure in FIGURES.values():
+for figure in papers.figures().values():
     if figure.paper == "xtc":
         print(f"{figure.source:<15} {'; '.join(': '.join(run) for run in figure.runs.values())}")
 
@@ -100,9 +100,9 @@ for source, made in fig2.items():
 # %%
 import torch
 
-from mtpsl.experiments.train import build, open_split
-from mtpsl.experiments.xtc import TABLE2
-from mtpsl.experiments.xtc_figure_arrays import trace_shapes
+from mtpsl.papers.xtc.figure_arrays import trace_shapes
+from mtpsl.papers.xtc.tables import TABLE2
+from mtpsl.runs.train import build, open_split
 
 paper = TABLE2.row("one/Ours").experiments[0]
 print(paper.backbone, f"{paper.height}x{paper.width}", f"width x {paper.width_factor:g}")

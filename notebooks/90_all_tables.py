@@ -34,9 +34,9 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # What exists, and how much of it runs. *A row that does not run says why.*
 
 # %%
-from mtpsl.experiments.register import TABLES
+from mtpsl import papers
 
-for table in TABLES.values():
+for table in papers.tables().values():
     runs = [row for row in table.rows if row.experiments]
     print(f"{table.source}: {len(table.rows)} rows, {len(runs)} run, {len(table.claims)} claims")
     for reason in dict.fromkeys(row.why_not_run for row in table.rows if not row.experiments):
@@ -48,20 +48,20 @@ for table in TABLES.values():
 # This page trains nothing that belongs to a paper: *computed now* is what the papers' notebooks have left in the folder of runs, and a row that none of them has trained has no such line. (Runs are looked up by their key, so it does not matter who trained them.) Only the check of the data's power, which no notebook has, is run here.
 
 # %%
-from mtpsl.experiments.render import write_table
-from mtpsl.lessons import ledger, measure
+from mtpsl.report.lessons import ledger, measure
+from mtpsl.report.render import write_table
 
 how = session.how | {"seeds": session.seeds}
 measured = {}
-for key, table in TABLES.items():
-    own = key == "checks/separation"
+for key, table in papers.tables().items():
+    own = key == "companion/separation"
     measured[key] = (table, *measure(table, session.recorded, train=own, **how))
     if own:
         paths = write_table(*measured[key], session.output / table.paper)
         print(table.source, "in", ", ".join(session.where(path) for path in paths))
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.render import render_html
+from mtpsl.report.render import render_html
 
 for table, recorded, computed in measured.values():
     show_table(render_html(table, recorded, computed))
@@ -85,7 +85,7 @@ show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by 
 # What does *not* hold in the recorded results is the most interesting list of this page. If it is empty, nothing recorded contradicts the paper, which is weaker than confirming it: look at how many claims are undecided.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.experiments.results import decide
+from mtpsl.report.results import decide
 
 for table, recorded, _ in measured.values():
     for claim in table.claims:
@@ -102,7 +102,7 @@ print(
 # *Exactly the known errata remain*; the full report is in `11_hitts_tables` and in `python -m mtpsl audit`.
 
 # %%
-from mtpsl.experiments.audit import audit
+from mtpsl.papers.hitts.errata import audit
 
 report = audit()
 print(report.to_text().splitlines()[0])
@@ -114,7 +114,7 @@ print("errata:", len(report.errata), "| problems:", list(report.problems))
 # A number is never alone. One line for each distinct origin: profile, data (generated or real), commit, version of torch, hardware, date, how many rows and seeds come from there, and why they are stale if they are.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.lessons import origins
+from mtpsl.report.lessons import origins
 
 lines = [line for each in measured.values() for line in origins(*each)]
 show_table(pandas.DataFrame(lines).set_index(["table", "source"]), caption="Origins of numbers.")

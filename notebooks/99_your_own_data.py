@@ -88,7 +88,7 @@ os.chdir(work.name)  # so that paths below are short
 # %%
 from mtpsl.data import open_dataset, recognize
 from mtpsl.data.labels import PartialLabels, assign
-from mtpsl.data.own_write import write_split
+from mtpsl.data.readers.own_write import write_split
 
 counts = {"train": 16, "test": 8} if session.profile == "smoke" else {"train": 160, "test": 80}
 for split, setting in (("train", "random_labels"), ("test", "full")):
@@ -116,7 +116,7 @@ for place in sorted(Path(folder).glob("*/*")):
 # Before training on data, look at them. The report counts labels and reads 32 images of each split: are all classes there? Is the depth in meters? Do normals and depth tell the same story? It ends with everything that is wrong.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.data.check import check
+from mtpsl.data.readers.report import check
 
 report, sound = check(folder)
 print(report)
@@ -128,9 +128,9 @@ print(report)
 import numpy as np
 from PIL import Image
 
-from mtpsl.data.check_sheet import draw_sheet
-from mtpsl.data.own import Own
-from mtpsl.plots.style import Sheet
+from mtpsl.data.readers.own import Own
+from mtpsl.data.readers.sheet import draw_sheet
+from mtpsl.report.style import Sheet
 
 draw_sheet(Own("train", height=96, width=128, root=folder), Path("sheet.png"), rows=3)
 pixels = np.asarray(Image.open("sheet.png"))
@@ -164,8 +164,8 @@ for task in train.tasks:
 # `experiment_on` takes tasks, classes and the numbers of images from the folder. All else are settings like those of any experiment in this repository; here they are tiny.
 
 # %%
-from mtpsl.experiments.own import experiment_on
-from mtpsl.experiments.run import run
+from mtpsl.runs.own import experiment_on
+from mtpsl.runs.run import run
 
 settings = {"height": 64, "width": 96, "width_factor": 0.125, "batch_size": 4, "lr": 3e-3}
 settings |= {"epochs": 8 if session.profile == "smoke" else 40, "seed": session.seed}
@@ -176,8 +176,8 @@ print("trained on", record.labels["images"], "images with labels", record.labels
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.experiments.run import tasks_of
-from mtpsl.lessons import headlines
+from mtpsl.report.lessons import headlines
+from mtpsl.runs.run import tasks_of
 
 line = headlines(record.metrics["test"], tasks_of(experiment))
 caption = f"{len(Own('test', root=folder))} test images, profile {session.profile}."
@@ -196,8 +196,8 @@ print("trained again:", again.environment["date"] != record.environment["date"])
 # Any pictures, of any size; nothing needs a label here, and the folder of training data may be gone. Here are three rooms that the network has not seen; with a folder of your own, your test images.
 
 # %%
-from mtpsl.data.embedded.rooms13 import render_image
-from mtpsl.data.own_write import write_picture
+from mtpsl.data.readers.own_write import write_picture
+from mtpsl.data.scenes.rooms13 import render_image
 
 shapes = {"a wide room": (90, 160), "a room": (96, 128), "ein hohes Zimmer": (150, 100)}
 for number, (name, (height, width)) in enumerate(shapes.items()):
@@ -206,7 +206,7 @@ for number, (name, (height, width)) in enumerate(shapes.items()):
 photos = Path(folder, "test/image") if mine else Path("photos")
 
 # %%
-from mtpsl.plots.predicted import draw_overview, predict_folder
+from mtpsl.report.predicted import draw_overview, predict_folder
 
 summary = predict_folder(experiment, session.store, photos, "found", device=session.device)
 first = Path("found", summary["pictures"][0]["folder"])
@@ -288,7 +288,7 @@ Path("experiment.json").write_text(json.dumps(short | settings, indent=1))
 print(Path("experiment.json").read_text())
 
 # %%
-from mtpsl.experiments.train import bind_data, read_experiment
+from mtpsl.runs.train import bind_data, read_experiment
 
 bound = bind_data(read_experiment("experiment.json"), folder)
 print("the run of section 5:", bound.key == experiment.key)

@@ -4,8 +4,11 @@ import dataclasses
 
 import pytest
 
-from mtpsl.experiments import audit, hitts_printed, xtc, xtc_printed
-from mtpsl.experiments.printed import Printed
+from mtpsl.papers.hitts import errata as audit
+from mtpsl.papers.hitts import printed as hitts_printed
+from mtpsl.papers.xtc import printed as xtc_printed
+from mtpsl.papers.xtc import tables as xtc
+from mtpsl.report.printed import Printed
 
 
 def change(monkeypatch, name: str, row: str, column: str, value: float) -> None:

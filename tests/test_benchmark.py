@@ -4,10 +4,10 @@ import math
 import pytest
 import torch
 
-from mtpsl import benchmark
-from mtpsl.experiments.memory import Memory
-from mtpsl.experiments.spec import Experiment
-from mtpsl.records import RunStore
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.memory import Memory
+from mtpsl.runs.store import RunStore
+from tests.benchmarks import steps as benchmark
 
 NAMES = tuple(benchmark.METHODS)
 TINY = Experiment(

@@ -4,10 +4,10 @@ from dataclasses import replace
 import nyud_trees
 import pytest
 
-from mtpsl import benchmark_data
-from mtpsl.benchmark_data import main, rates, size_of
 from mtpsl.data import open_dataset, recognize
-from mtpsl.data.cached import Cached
+from mtpsl.data.cache import Cached
+from tests.benchmarks import data as benchmark_data
+from tests.benchmarks.data import main, rates, size_of
 
 FEW = ["--images", "3", "--epochs", "1", "--steps", "1", "--workers", "0"]
 

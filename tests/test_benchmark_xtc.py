@@ -3,8 +3,8 @@ import json
 import pytest
 import torch
 
-from mtpsl import benchmark_xtc
-from mtpsl.benchmark_xtc import TASKS, pair_growth, parity, product_flops, step_times
+from tests.benchmarks import xtc as benchmark_xtc
+from tests.benchmarks.xtc import TASKS, pair_growth, parity, product_flops, step_times
 
 TINY = {"images": 5, "height": 32, "width": 32, "width_factor": 0.125, "steps": 1}
 

@@ -12,14 +12,15 @@ import torch
 from test_cityscapes import official_path, write_npy, write_official
 from test_pascal_context import FAINT, IDS, PEOPLE, path_of, write_tree
 
-from mtpsl.data import cached, open_dataset
-from mtpsl.data.cached import Cached, layout, pack, pack_image
-from mtpsl.data.convert import convert
-from mtpsl.data.embedded.rooms13 import Rooms13
+from mtpsl.data import cache as cached
+from mtpsl.data import open_dataset
+from mtpsl.data.cache import Cached, layout, pack, pack_image
+from mtpsl.data.dataset import Dataset, Sample
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.loader import TrainLoader
-from mtpsl.data.nyud import Nyud
-from mtpsl.data.sample import Dataset, Sample
+from mtpsl.data.readers.convert import convert
+from mtpsl.data.readers.nyud import Nyud
+from mtpsl.data.scenes.rooms13 import Rooms13
 from mtpsl.tasks import TaskSet, saliency, semseg
 
 SIZE = {"height": 20, "width": 28}

@@ -11,7 +11,10 @@ from properties import (
     without_labels,
 )
 
-from mtpsl.methods.ccr import (
+from mtpsl.methods.supervised import Supervised
+from mtpsl.models import build_backbone
+from mtpsl.models.cost import cost
+from mtpsl.papers.hitts.ccr import (
     ALIKE,
     CCR,
     DIFFERENT,
@@ -25,9 +28,6 @@ from mtpsl.methods.ccr import (
     task_features,
     triplet_loss,
 )
-from mtpsl.methods.supervised import Supervised
-from mtpsl.models import build_backbone
-from mtpsl.models.cost import cost
 
 ALL = {n: torch.ones(4, dtype=torch.bool) for n in TASKS.names}
 

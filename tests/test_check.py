@@ -9,12 +9,12 @@ import torch
 from PIL import Image
 
 from mtpsl.data import DATASETS
-from mtpsl.data.check import FOLDER_REPORTS, REPORTS, check, check_folder, write_sheet
-from mtpsl.data.check_sheet import class_colors, to_picture
-from mtpsl.data.embedded.acceptance import Finding
-from mtpsl.data.embedded.rooms13_acceptance import NYUD
-from mtpsl.data.nyud_axes import FIELD_OF_VIEW, OURS, axes_name, rank_axes
-from mtpsl.data.nyud_layout import CLASSES
+from mtpsl.data.readers.nyud_axes import FIELD_OF_VIEW, OURS, axes_name, rank_axes
+from mtpsl.data.readers.nyud_layout import CLASSES
+from mtpsl.data.readers.report import FOLDER_REPORTS, REPORTS, check, check_folder, write_sheet
+from mtpsl.data.readers.sheet import class_colors, to_picture
+from mtpsl.data.scenes.acceptance import Finding
+from mtpsl.data.scenes.rooms13_acceptance import NYUD
 from mtpsl.tasks import depth, semseg
 
 H, W = 48, 64

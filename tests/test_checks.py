@@ -6,12 +6,23 @@ import numpy as np
 import pytest
 
 from mtpsl.data.loader import TrainLoader
-from mtpsl.experiments import checks, train, xtc
-from mtpsl.experiments.checks import HITTS, LABEL_SHARE, MTL, OURS, SHARES, share_gains, share_row
-from mtpsl.experiments.hitts import THRESHOLDS
-from mtpsl.experiments.profiles import smoke
-from mtpsl.experiments.results import Results, column_of, decide, parse_results
-from mtpsl.experiments.spec import Experiment, Table
+from mtpsl.papers.companion import tables as checks
+from mtpsl.papers.companion.tables import (
+    HITTS,
+    LABEL_SHARE,
+    MTL,
+    OURS,
+    SHARES,
+    share_gains,
+    share_row,
+)
+from mtpsl.papers.hitts.tables import THRESHOLDS
+from mtpsl.papers.xtc import tables as xtc
+from mtpsl.report.results import Results, column_of, decide, parse_results
+from mtpsl.report.tables import Table
+from mtpsl.runs import train
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.profiles import smoke
 
 
 def experiment(group: str, label: str) -> Experiment:
@@ -116,7 +127,7 @@ def results(*, seeds: int = 2) -> Results:
                     "data": {"name": "rooms13", "version": "", "stand_in": True},
                 }
             )  # fmt: skip
-    values = {"table": "label_share", "paper": "checks", "profile": "full", "entries": entries}
+    values = {"table": "label_share", "paper": "companion", "profile": "full", "entries": entries}
     return parse_results(values, LABEL_SHARE)
 
 
@@ -148,6 +159,8 @@ def test_claims_can_be_decided() -> None:
 def test_gains_without_results_of_a_row_are_missing() -> None:
     full = results(seeds=1)
     kept = tuple(e for e in full.entries if not e.row.startswith("1/4"))
-    found = share_gains(Results(paper="checks", table="label_share", profile="full", entries=kept))
+    found = share_gains(
+        Results(paper="companion", table="label_share", profile="full", entries=kept)
+    )
     assert np.isnan(found["values"][:, :, 1]).all()
     assert np.isfinite(found["values"][:3, :, [0, 2, 3]]).all()

@@ -6,9 +6,10 @@ import torch
 from PIL import Image
 
 from mtpsl.data import DATASETS, open_dataset, recognize
-from mtpsl.data.check_cityscapes import report
-from mtpsl.data.cityscapes import Cityscapes
-from mtpsl.data.cityscapes_files import (
+from mtpsl.data.loader import EvalLoader
+from mtpsl.data.readers.check_cityscapes import report
+from mtpsl.data.readers.cityscapes import Cityscapes
+from mtpsl.data.readers.cityscapes_files import (
     GROUPS,
     NOT_EVALUATED,
     OF_19,
@@ -17,13 +18,12 @@ from mtpsl.data.cityscapes_files import (
     sniff_encoding,
     to_pixels,
 )
-from mtpsl.data.embedded.streets7 import Streets7
-from mtpsl.data.loader import EvalLoader
-from mtpsl.experiments import train as training
-from mtpsl.experiments.run import bind_data, open_split, run
-from mtpsl.experiments.spec import Experiment
+from mtpsl.data.scenes.streets7 import Streets7
 from mtpsl.losses import IGNORE_INDEX
-from mtpsl.records import RunStore
+from mtpsl.runs import train as training
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.run import bind_data, open_split, run
+from mtpsl.runs.store import RunStore
 
 H, W = 32, 64
 CITIES = {"train": ("zürich", "aachen"), "val": ("lindau",)}

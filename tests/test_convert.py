@@ -13,10 +13,10 @@ from test_pascal_context import IDS, PEOPLE, objects_of, path_of, write_tree
 from mtpsl import files
 from mtpsl.__main__ import main
 from mtpsl.data import open_dataset, recognize
-from mtpsl.data.check import check
-from mtpsl.data.convert import MANIFEST, TREES, TYPES, convert
-from mtpsl.data.nyud import Nyud
-from mtpsl.data.nyud_npy import NpyTree
+from mtpsl.data.readers.convert import MANIFEST, TREES, TYPES, convert
+from mtpsl.data.readers.nyud import Nyud
+from mtpsl.data.readers.nyud_npy import NpyTree
+from mtpsl.data.readers.report import check
 
 WRITERS = {
     "archive": nyud_trees.write_archive,

@@ -6,8 +6,11 @@ import torch
 import torch.nn.functional as F
 from properties import TASKS, random_batch, rewrite_withheld, step
 
-from mtpsl.benchmark_xtc import parity
-from mtpsl.methods.cross_task import (
+from mtpsl.models import build_backbone
+from mtpsl.models.cost import cost
+from mtpsl.models.multitask import MultiTaskNet
+from mtpsl.papers.xtc.mapping import prediction_input
+from mtpsl.papers.xtc.method import (
     XTC,
     Inputs,
     TrainingPasses,
@@ -17,11 +20,8 @@ from mtpsl.methods.cross_task import (
     source_weights,
     two_views,
 )
-from mtpsl.models import build_backbone
-from mtpsl.models.cost import cost
-from mtpsl.models.mapping import prediction_input
-from mtpsl.models.multitask import MultiTaskNet
 from mtpsl.tasks import TaskSet, depth, edges, human_parts, normals, saliency, semseg
+from tests.benchmarks.xtc import parity
 
 ALL = {n: torch.ones(4, dtype=torch.bool) for n in TASKS.names}
 PASCAL = TaskSet(

@@ -18,12 +18,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtpsl import engine, files, kept_weights
+from mtpsl import engine, files
+from mtpsl import weight_selection as kept_weights
 from mtpsl.batch import Batch
 from mtpsl.data import find_class
 from mtpsl.engine import NonFiniteLoss, at_label_size, evaluate, fit
-from mtpsl.experiments.xtc_printed import SELECTION
 from mtpsl.methods.base import Method, Terms, supervised_terms
+from mtpsl.papers.xtc.printed import SELECTION
 from mtpsl.tasks import TaskSet, depth, saliency, semseg
 
 TASKS = TaskSet((semseg(("a", "b", "c")), depth()))

@@ -10,17 +10,19 @@ import pytest
 import torch
 
 from mtpsl import batch, metrics
-from mtpsl.equations import FILES, PACKAGE, TERMS, find_equations, scan
-from mtpsl.experiments.spec import Experiment
-from mtpsl.methods import build_method, consistency, cross_task
-from mtpsl.methods.consistency import SemiSupervised
-from mtpsl.methods.cross_task import XTC, Inputs, Link, find_links
-from mtpsl.methods.hitts import HiTTs, Trace
-from mtpsl.methods.hitts_scales import MultiScaleTokens
-from mtpsl.methods.quantize import Centers
-from mtpsl.models.mapping import MappingNet, PairNorm
+from mtpsl.methods import semi_supervised as consistency
+from mtpsl.methods.semi_supervised import SemiSupervised
 from mtpsl.models.multitask import Output
 from mtpsl.models.segnet import Features
+from mtpsl.papers import PAPERS, build_method
+from mtpsl.papers.hitts.method import HiTTs, Trace
+from mtpsl.papers.hitts.quantize import Centers
+from mtpsl.papers.hitts.scales import MultiScaleTokens
+from mtpsl.papers.xtc import method as cross_task
+from mtpsl.papers.xtc.mapping import MappingNet, PairNorm
+from mtpsl.papers.xtc.method import XTC, Inputs, Link, find_links
+from mtpsl.report.equations import PACKAGE, find_equations, scan
+from mtpsl.runs.experiment import Experiment
 from mtpsl.tasks import Task, TaskSet, depth, normals, semseg
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
@@ -57,9 +59,9 @@ EXPECTED = {
         18: {"MultiScaleTokens.merge_tokens"},
     },
 }
-PLACES = [place for paper in FILES for place in find_equations(paper)]
+PLACES = [place for paper in PAPERS for place in find_equations(paper)]
 
-every_paper = pytest.mark.parametrize("paper", FILES)
+every_paper = pytest.mark.parametrize("paper", [name for name in PAPERS if PAPERS[name].terms])
 
 
 @every_paper
@@ -132,7 +134,7 @@ def test_scan_reads_comments_and_first_lines_of_functions() -> None:
 
 
 def test_an_unmarked_equation_is_missed() -> None:
-    file = FILES["hitts"][0]
+    file = PAPERS["hitts"].equation_files[0]
     source = (PACKAGE / file).read_text()
     numbers = {place.equation for place in scan(file, source.replace("  # Eq. (6)", ""))}
     assert 6 not in numbers and 7 in numbers
@@ -154,7 +156,7 @@ def test_every_symbol_has_the_name_it_is_said_to_have() -> None:
         owners[kind.__name__.split(".")[-1]] = dir(kind)
     for kind in (Trace, batch.Batch, batch.Discovered, Features, Output, Link, Task, Experiment):
         owners[kind.__name__] = [*vars(kind), *(field.name for field in dataclasses.fields(kind))]
-    for term in (term for terms in TERMS.values() for term in terms):
+    for term in (term for paper in PAPERS.values() for term in paper.terms):
         owner, name = term.code.split(".")
         assert name in owners[owner], term.code
 
@@ -166,7 +168,7 @@ def test_every_symbol_of_hitts_has_the_shape_it_is_said_to_have() -> None:
     trace, found = net.trace(images.images), net.discover(images.images, {})
     owners = {"HiTTs": net, "Trace": trace, "Discovered": found, "Batch": images}
     checked = set()
-    for term in TERMS["hitts"]:
+    for term in PAPERS["hitts"].terms:
         owner, name = term.code.split(".")
         value = getattr(owners.get(owner), name, None)
         if not term.shape or value is None:
@@ -189,7 +191,7 @@ def test_every_symbol_of_a_scale_has_the_shape_it_is_said_to_have() -> None:
     torch.manual_seed(0)
     net: HiTTs = build_method("hitts", TASKS, "resnet18", 0.125)
     scales, stages = net.scales, net.backbone(_batch().images).stages
-    shapes = {term.code: term.shape.split() for term in TERMS["hitts"]}
+    shapes = {term.code: term.shape.split() for term in PAPERS["hitts"].terms}
     tokens = scales.split_tokens(net.theta)
     for j, c in enumerate((8, 16, 32, 64)):
         rows, columns = (8, 16) if j == 0 else (4, 8)
@@ -221,14 +223,14 @@ def test_every_symbol_of_xtc_has_the_shape_it_is_said_to_have() -> None:
         "Task.loss": [
             (t.loss(maps[t.name], labels[t.name], images.mask(t.name)).shape, {}) for t in TASKS
         ],
-        "cross_task.source_weights": [(cross_task.source_weights(links, 2).shape, {})],
+        "method.source_weights": [(cross_task.source_weights(links, 2).shape, {})],
         "XTC.embed": [(m.shape, {}) for pair in embedded for m in pair],
-        "cross_task.cosine_distance": [(cross_task.cosine_distance(*embedded[0]).shape, {})],
+        "method.cosine_distance": [(cross_task.cosine_distance(*embedded[0]).shape, {})],
         "PairNorm.gamma": [(m.gamma.shape, {"M": m.num_features}) for m in norms],
         "PairNorm.beta": [(m.beta.shape, {"M": m.num_features}) for m in norms],
     }  # fmt: skip
-    assert set(values) == {term.code for term in TERMS["xtc"] if term.shape}
-    for term in TERMS["xtc"]:
+    assert set(values) == {term.code for term in PAPERS["xtc"].terms if term.shape}
+    for term in PAPERS["xtc"].terms:
         for shape, own in values.get(term.code, ()):
             known = sizes | own
             expected = [known[s] if s in known else int(s) for s in term.shape.split()]

@@ -6,16 +6,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mtpsl import papers
 from mtpsl.data import open_dataset
+from mtpsl.data.dataset import Dataset, Sample
 from mtpsl.data.labels import PartialLabels, assign
-from mtpsl.data.sample import Dataset, Sample
-from mtpsl.experiments import figure_arrays as arrays
-from mtpsl.experiments import xtc_figure_arrays as xtc
-from mtpsl.experiments.figure_arrays import Material
-from mtpsl.experiments.figures import FIGURES
-from mtpsl.experiments.profiles import PROFILES
-from mtpsl.experiments.register import TABLES
-from mtpsl.methods import Method, build_method
+from mtpsl.methods import Method
+from mtpsl.papers import build_method
+from mtpsl.papers.xtc import figure_arrays as xtc
+from mtpsl.report import arrays
+from mtpsl.report.arrays import Material
+from mtpsl.runs.profiles import PROFILES
 from mtpsl.tasks import TaskSet, depth, inverse_depth, normals, saliency, semseg
 
 CLASSES = ("floor", "wall", "chair", "sky")  # the last has no color of its own
@@ -92,7 +92,7 @@ def every() -> dict[str, dict[str, np.ndarray]]:
     return all_arrays()
 
 
-def all_arrays(names: Sequence[str] = tuple(FIGURES)) -> dict[str, dict[str, np.ndarray]]:
+def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict[str, np.ndarray]]:
     tokens, plain = method("hitts"), method("hitts", orthogonal_embeddings=False)
     ours, baseline = method("xtc"), method("supervised")
     street = {role: method(role, Street) for role in ("supervised", "mtan", "xtc", "hitts")}
@@ -150,15 +150,15 @@ def all_arrays(names: Sequence[str] = tuple(FIGURES)) -> dict[str, dict[str, np.
         "hitts/fig16": taught(),
         "hitts/discovery": taught(),
     }
-    return {name: FIGURES[name].arrays(materials.get(name, Material())) for name in names}
+    return {name: papers.figures()[name].arrays(materials.get(name, Material())) for name in names}
 
 
 # ------------------------------------------------------------------ register
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", papers.figures())
 def test_every_figure_says_what_it_shows(name: str) -> None:
-    figure = FIGURES[name]
+    figure = papers.figures()[name]
     assert figure.key == name and figure.title and figure.source
     for text in (figure.caption, figure.alt):
         assert text.endswith(".") and text.count(". ") == 0  # one sentence
@@ -169,11 +169,11 @@ def test_figures_share_the_runs_of_tables(profile: str) -> None:
     scale = PROFILES[profile]
     in_tables = {
         scale(e).with_seed(1).key
-        for table in TABLES.values()
+        for table in papers.tables().values()
         for row in table.rows
         for e in row.experiments
     }
-    for figure in FIGURES.values():
+    for figure in papers.figures().values():
         runs = figure.experiments(scale, seed=1)
         assert set(runs) == set(figure.runs) | set(figure.own)
         for role, run in runs.items():
@@ -184,10 +184,10 @@ def test_figures_share_the_runs_of_tables(profile: str) -> None:
 
 
 def test_a_figure_has_few_runs_of_its_own() -> None:
-    taught = FIGURES["hitts/fig10"].experiments(PROFILES["quick"])["ours"].teacher
+    taught = papers.figures()["hitts/fig10"].experiments(PROFILES["quick"])["ours"].teacher
     own = {
         f"{figure.key} {role}": PROFILES["quick"](e).key
-        for figure in FIGURES.values()
+        for figure in papers.figures().values()
         for role, e in figure.own.items()
     }
     assert sorted(own) == ["hitts/fig13 with", "hitts/fig13 without", "hitts/fig14 streets/plain"]
@@ -198,7 +198,7 @@ def test_a_figure_has_few_runs_of_its_own() -> None:
 
 def test_a_learning_curve_has_points_at_every_profile() -> None:
     for scale in PROFILES.values():
-        for run in FIGURES["hitts/fig9"].experiments(scale).values():
+        for run in papers.figures()["hitts/fig9"].experiments(scale).values():
             assert 1 <= run.eval_every <= run.epochs
 
 
@@ -292,7 +292,7 @@ MAY_LACK = ("truth", "quality", "/pseudo", "/examples", "/own")  # NaN without l
 
 
 def test_arrays_are_plain_and_finite(every: dict) -> None:
-    assert set(every) == set(FIGURES)
+    assert set(every) == set(papers.figures())
     for name, found in every.items():
         heads = [f"{part}/" for part in found.get("parts", ())] or [""]
         for head in heads:
@@ -365,7 +365,7 @@ def test_scores_are_of_the_token_that_varies_most(every: dict) -> None:
 
 
 def test_overview_withholds_two_of_three_labels(every: dict) -> None:
-    found = every["overview"]
+    found = every["companion/overview"]
     assert found["images"].shape == (6, 240, 320, 3) == found["normals/truth"].shape
     assert found["labeled"].tolist() == np.tile(np.eye(3, dtype=bool), (2, 1)).tolist()
     assert len(set(found["index"].tolist())) == 6
@@ -380,7 +380,7 @@ def test_variety_counts_classes_and_dislikes_void() -> None:
 
 
 def test_label_settings_count_their_labels(every: dict) -> None:
-    found = every["label_settings"]
+    found = every["companion/label_settings"]
     counts = {s: found[f"{s}/labeled"].sum(0).tolist() for s in found["settings"].tolist()}
     assert counts["full"] == [795, 795, 795]
     assert counts["one_label"] == [265, 265, 265]

@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from mtpsl import files, first_steps
-from mtpsl.experiments.fill import row_experiments
-from mtpsl.experiments.register import TABLES
-from mtpsl.experiments.run import run
-from mtpsl.records import RunStore
+from mtpsl import files, papers
+from mtpsl.papers.xtc import first_steps
+from mtpsl.runs.fill import row_experiments
+from mtpsl.runs.run import run
+from mtpsl.runs.store import RunStore
 
-RECORDED = Path(__file__).parents[1] / "figures" / "checks" / "first_steps.json"
+RECORDED = Path(__file__).parents[1] / "figures" / "companion" / "first_steps.json"
 ONE = (("xtc/table2", "one/Ours"),)
 
 
@@ -43,7 +43,7 @@ def test_a_finished_run_is_looked_at(tmp_path, monkeypatch) -> None:
     store = RunStore(tmp_path / "runs")
     with pytest.raises(FileNotFoundError, match="expected a finished run"):
         list(first_steps.first_steps(ONE, "smoke", 1, store))
-    (experiment,) = row_experiments(TABLES["xtc/table2"].row("one/Ours"), "smoke", 0)
+    (experiment,) = row_experiments(papers.tables()["xtc/table2"].row("one/Ours"), "smoke", 0)
     run(experiment, store, device="cpu", progress=False)
     (entry,) = first_steps.first_steps(ONE, "smoke", 1, store)
     (before,) = first_steps.first_steps(ONE, "smoke", 1)

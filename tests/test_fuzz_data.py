@@ -8,9 +8,9 @@ import pytest
 import torch
 from nyud_trees import H, W
 
-from mtpsl.data.check_nyud import report
-from mtpsl.data.convert import convert
-from mtpsl.data.nyud import Nyud
+from mtpsl.data.readers.check_nyud import report
+from mtpsl.data.readers.convert import convert
+from mtpsl.data.readers.nyud import Nyud
 
 FEW = {"train": 1, "val": 1}
 

@@ -5,10 +5,10 @@ import torch
 import torch.nn.functional as F
 
 from mtpsl.batch import Batch, Discovered
-from mtpsl.methods import build_method
-from mtpsl.methods.hitts import CHOICES, HiTTs, feature_confidence, score_mask
-from mtpsl.methods.quantize import mixture_loss
 from mtpsl.models.cost import cost
+from mtpsl.papers import build_method
+from mtpsl.papers.hitts.method import CHOICES, HiTTs, feature_confidence, score_mask
+from mtpsl.papers.hitts.quantize import mixture_loss
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 TASKS = TaskSet((semseg(tuple("abcd")), depth(), normals()))

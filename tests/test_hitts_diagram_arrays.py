@@ -10,12 +10,12 @@ from test_figures import Noise
 from torch import Tensor
 
 from mtpsl.batch import Batch
-from mtpsl.experiments import hitts_diagram_arrays as diagrams
-from mtpsl.experiments import hitts_scale_arrays as scales
-from mtpsl.experiments.figure_arrays import Arrays, Material, shown
-from mtpsl.experiments.train import build
-from mtpsl.methods import build_method
-from mtpsl.methods.hitts import HiTTs
+from mtpsl.papers import build_method
+from mtpsl.papers.hitts import diagram_arrays as diagrams
+from mtpsl.papers.hitts import scale_arrays as scales
+from mtpsl.papers.hitts.method import HiTTs
+from mtpsl.report.arrays import Arrays, Material, shown
+from mtpsl.runs.train import build
 
 FIGURES = {
     "fig1": diagrams.setting,

@@ -10,17 +10,19 @@ from matplotlib.colors import to_rgb
 from test_figures import CLASSES, Noise, Street, all_arrays, method, taught
 from test_plots_xtc import overlaps, texts
 
+from mtpsl import papers
 from mtpsl.data.labels import PartialLabels, assign
-from mtpsl.experiments import hitts_figure_arrays as more
-from mtpsl.experiments.figure_arrays import EXAMPLES, Material, evenly_spaced, in_parts
-from mtpsl.experiments.figures import FIGURES
-from mtpsl.experiments.profiles import PROFILES
-from mtpsl.experiments.run import bind_data, open_split
-from mtpsl.experiments.spec import Experiment
-from mtpsl.experiments.train import discover, label
 from mtpsl.metrics import COLUMNS
-from mtpsl.plots import DRAW, hitts_compared, hitts_labels, make, maps
-from mtpsl.records import RunStore
+from mtpsl.papers.hitts import draw_compared as hitts_compared
+from mtpsl.papers.hitts import draw_labels as hitts_labels
+from mtpsl.papers.hitts import figure_arrays as more
+from mtpsl.report import make, maps
+from mtpsl.report.arrays import EXAMPLES, Material, evenly_spaced, in_parts
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.profiles import PROFILES
+from mtpsl.runs.run import bind_data, open_split
+from mtpsl.runs.store import RunStore
+from mtpsl.runs.train import discover, label
 from mtpsl.tasks import Task, depth, edges, normals, semseg
 
 NAMES = ("hitts/fig6", "hitts/fig10", "hitts/fig13", "hitts/fig14", "hitts/fig15", "hitts/fig16")
@@ -51,7 +53,7 @@ def test_parts_are_computed_one_by_one_and_taken_apart_again() -> None:
 def test_the_appendix_shows_other_images_than_the_body(every: dict, profile: str) -> None:
     for part in hitts_compared.parts_of(every["hitts/fig15"]):
         assert len(part["index"]) == more.MORE_EXAMPLES
-    for run in FIGURES["hitts/fig15"].experiments(PROFILES[profile]).values():
+    for run in papers.figures()["hitts/fig15"].experiments(PROFILES[profile]).values():
         body = evenly_spaced(run.test_images, EXAMPLES)
         assert not set(body) & set(evenly_spaced(run.test_images, more.MORE_EXAMPLES))
 
@@ -81,7 +83,9 @@ def test_the_best_score_of_an_image_is_bold(every: dict) -> None:
             "ours": [0.75, 1.0, math.nan],
         }.items()
     }
-    notes = [t for t in texts(DRAW["hitts/fig6"](found)) if t.axes and t in t.axes.texts]
+    notes = [
+        t for t in texts(papers.figures()["hitts/fig6"].draw(found)) if t.axes and t in t.axes.texts
+    ]
     weights = {t.get_text(): t.get_weight() for t in notes}
     assert weights["0.250"] == weights["1.00"] == "bold"
     assert weights["0.500"] == weights["0.750"] == weights["2.00"] == "normal"
@@ -206,7 +210,7 @@ def test_quality_of_a_pixel(task: Task, value: list, truth: list, quality: float
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_lies_on_another_or_leaves_the_sheet(every: dict, name: str) -> None:
-    figure = DRAW[name](every[name])
+    figure = papers.figures()[name].draw(every[name])
     assert overlaps(figure) == []
     width, height = figure.canvas.get_width_height()
     for text in texts(figure):
@@ -217,7 +221,9 @@ def test_no_text_lies_on_another_or_leaves_the_sheet(every: dict, name: str) -> 
 
 def test_charts_show_the_arrays(every: dict) -> None:
     found = every["hitts/fig16"]
-    drawn = [line for axes in DRAW["hitts/fig16"](found).axes for line in axes.lines]
+    drawn = [
+        line for axes in papers.figures()["hitts/fig16"].draw(found).axes for line in axes.lines
+    ]
     for task in found["tasks"]:
         for key, scale in (("quality", 1), ("coverage", 100)):
             wanted = scale * found[f"{task}/{key}"]
@@ -233,7 +239,7 @@ def test_a_mask_has_two_colors() -> None:
 
 
 def test_every_part_has_its_data_its_methods_and_its_legend(every: dict) -> None:
-    said = [t.get_text() for t in texts(DRAW["hitts/fig15"](every["hitts/fig15"]))]
+    said = [t.get_text() for t in texts(papers.figures()["hitts/fig15"].draw(every["hitts/fig15"]))]
     assert "noise" in said and "street" in said
     assert said.count("MTAN") == 2 and said.count("XTC") == said.count("Ours") == 5
     assert said.count("floor") == 2 and said.count("void") == 2
@@ -242,7 +248,7 @@ def test_every_part_has_its_data_its_methods_and_its_legend(every: dict) -> None
 
 
 def test_colors_of_a_depth_without_a_unit_are_low_and_high(every: dict) -> None:
-    said = [t.get_text() for t in texts(DRAW["hitts/fig13"](every["hitts/fig13"]))]
+    said = [t.get_text() for t in texts(papers.figures()["hitts/fig13"].draw(every["hitts/fig13"]))]
     assert "depth: from low (purple) to high (yellow)" in said
 
 
@@ -252,7 +258,7 @@ def test_colors_of_a_depth_without_a_unit_are_low_and_high(every: dict) -> None:
 def test_trains_the_teacher_and_not_its_student(tmp_path) -> None:
     store = RunStore(tmp_path / "runs")
     made = make.make_figure("hitts/fig16", profile="smoke", store=store, folder=tmp_path)
-    student = FIGURES["hitts/fig16"].experiments(PROFILES["smoke"])["ours"]
+    student = papers.figures()["hitts/fig16"].experiments(PROFILES["smoke"])["ours"]
     student = bind_data(student)
     assert store.load(student.teacher.key) and store.load(student.key) is None
     origin = json.loads(made.path.with_suffix(".json").read_text())["made_from"]
@@ -267,7 +273,7 @@ def test_trains_the_teacher_and_not_its_student(tmp_path) -> None:
 
 
 def test_a_figure_of_two_data_sets_names_both_and_keeps_their_runs_apart() -> None:
-    figure = FIGURES["hitts/fig14"]
+    figure = papers.figures()["hitts/fig14"]
     wanted = {role: bind_data(e) for role, e in figure.experiments(PROFILES["smoke"]).items()}
     material = Material(
         parts={

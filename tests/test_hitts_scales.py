@@ -28,15 +28,15 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch
 from mtpsl.data import open_dataset
-from mtpsl.data.embedded import people21, streets7
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.loader import TrainLoader
+from mtpsl.data.scenes import people21, streets7
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder
-from mtpsl.methods import build_method
-from mtpsl.methods.hitts import HiTTs, feature_confidence, score_mask
-from mtpsl.methods.hitts_layers import to_size
-from mtpsl.methods.hitts_scales import MultiScaleTokens, Scale, to_grid, token_map
 from mtpsl.models import build_backbone
+from mtpsl.papers import build_method
+from mtpsl.papers.hitts.layers import to_size
+from mtpsl.papers.hitts.method import HiTTs, feature_confidence, score_mask
+from mtpsl.papers.hitts.scales import MultiScaleTokens, Scale, to_grid, token_map
 
 PEOPLE, STREETS = people21.TASKS, streets7.TASKS
 PASCAL = {"normal_centers": 40, "normal_centers_from": "uniform"}

@@ -5,10 +5,11 @@ import math
 
 import pytest
 
-from mtpsl.experiments import hitts, hitts_printed
-from mtpsl.experiments.hitts import TABLES
-from mtpsl.experiments.results import column_of, decide_printed
-from mtpsl.methods import METHODS
+from mtpsl import papers
+from mtpsl.papers.hitts import printed as hitts_printed
+from mtpsl.papers.hitts import tables as hitts
+from mtpsl.papers.hitts.tables import TABLES
+from mtpsl.report.results import column_of, decide_printed
 
 ALL = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 
@@ -48,7 +49,7 @@ def test_every_row_of_the_paper_is_there_in_its_order(table):
 def test_methods_know_their_arguments(table):
     for row in table.rows:
         for experiment in row.experiments:
-            known = inspect.signature(METHODS[experiment.method]).parameters
+            known = inspect.signature(papers.methods()[experiment.method]).parameters
             assert set(experiment.method_args) <= set(known)
             pseudo = {k for k, v in experiment.method_args.items() if v and k.startswith("pseudo")}
             assert bool(pseudo) == (experiment.teacher is not None)

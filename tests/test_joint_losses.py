@@ -2,7 +2,8 @@ import pytest
 import torch
 from properties import TASKS, random_batch
 
-from mtpsl.methods.joint_losses import (
+from mtpsl.models import build_backbone
+from mtpsl.papers.xtc.joint_losses import (
     Contrastive,
     Discriminator,
     Judge,
@@ -10,7 +11,6 @@ from mtpsl.methods.joint_losses import (
     judged,
     triplet_loss,
 )
-from mtpsl.models import build_backbone
 
 NONE = {n: torch.zeros(4, dtype=torch.bool) for n in TASKS.names}
 

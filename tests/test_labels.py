@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from mtpsl.data.dataset import Dataset, Sample
 from mtpsl.data.label_files import read_label_ids, read_label_split
 from mtpsl.data.labels import (
     Assignment,
@@ -15,7 +16,6 @@ from mtpsl.data.labels import (
     assign,
     assignment_from_file,
 )
-from mtpsl.data.sample import Dataset, Sample
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 

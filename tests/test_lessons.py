@@ -8,17 +8,19 @@ import numpy as np
 import pytest
 import torch
 
-from mtpsl import files, lessons
+from mtpsl import files
 from mtpsl.data import open_dataset
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.loader import TrainLoader
-from mtpsl.experiments import train
-from mtpsl.experiments.figure_arrays import describe
-from mtpsl.experiments.hitts import TABLE8
-from mtpsl.experiments.profiles import smoke
-from mtpsl.experiments.results import parse_results
-from mtpsl.methods import Method, build_method
-from mtpsl.plots.make import Made
+from mtpsl.methods import Method
+from mtpsl.papers import build_method
+from mtpsl.papers.hitts.tables import TABLE8
+from mtpsl.report import lessons
+from mtpsl.report.arrays import describe
+from mtpsl.report.make import Made
+from mtpsl.report.results import parse_results
+from mtpsl.runs import train
+from mtpsl.runs.profiles import smoke
 
 
 def values(*entries: dict) -> dict:

@@ -4,7 +4,7 @@ from properties import TASKS
 from torch import nn
 
 from mtpsl.models import build_backbone
-from mtpsl.models.mapping import (
+from mtpsl.papers.xtc.mapping import (
     PairNorm,
     Pass,
     build_mapping,

@@ -9,10 +9,13 @@ from dataclasses import replace
 import pytest
 import torch
 
-from mtpsl.experiments import fill, memory
-from mtpsl.experiments.fill import fill_records
-from mtpsl.experiments.hitts import TABLE8
-from mtpsl.experiments.memory import (
+from mtpsl.papers.hitts.tables import TABLE8
+from mtpsl.report.results import load_recorded
+from mtpsl.report.tables import Row, Table
+from mtpsl.runs import fill, memory
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.fill import fill_records
+from mtpsl.runs.memory import (
     Memory,
     at_size,
     discovered_by,
@@ -22,11 +25,9 @@ from mtpsl.experiments.memory import (
     train_on_noise,
     training_memory,
 )
-from mtpsl.experiments.results import load_recorded
-from mtpsl.experiments.run import run_table
-from mtpsl.experiments.spec import Experiment, Row, Table
-from mtpsl.experiments.train import build, tasks_of
-from mtpsl.records import RunStore
+from mtpsl.runs.run import run_table
+from mtpsl.runs.store import RunStore
+from mtpsl.runs.train import build, tasks_of
 
 TINY = Experiment(height=32, width=32, width_factor=0.125, batch_size=2)
 PLAIN = TINY.replace(method="hitts")

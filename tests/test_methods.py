@@ -32,8 +32,10 @@ from properties import (
 )
 from torch import Tensor, nn
 
+from mtpsl import papers
 from mtpsl.batch import Batch, Discovered
-from mtpsl.methods import METHODS, Method, Teacher, Terms, build_method
+from mtpsl.methods import Method, Teacher, Terms
+from mtpsl.papers import build_method
 from mtpsl.tasks import TaskSet, normals
 
 # Methods that learn from a teacher, with the arguments that make them do so.
@@ -41,7 +43,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
     "supervised": {"pseudo_labels": True},
     "hitts": {"pseudo_labels": True, "pseudo_features": True},
 }
-CASES = {name: (name, {}) for name in METHODS}
+CASES = {name: (name, {}) for name in papers.methods()}
 CASES |= {f"{name}, second stage": (name, args) for name, args in STUDENTS.items()}
 EVERY_CASE = pytest.mark.parametrize("case", CASES)
 ALL_SIX = torch.ones(6, dtype=torch.bool)
@@ -73,7 +75,7 @@ def batch_for(case: str, **args: Any) -> Batch:
 
 
 def test_students_exist() -> None:
-    assert STUDENTS.keys() <= METHODS.keys()
+    assert STUDENTS.keys() <= papers.methods().keys()
 
 
 @EVERY_CASE
@@ -116,7 +118,7 @@ def test_every_term_teaches_the_network(case: str) -> None:
     assert_every_term_teaches_the_network(prepared(case), batch_for(case, images=6))
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if METHODS[CASES[c][0]].views > 1])
+@pytest.mark.parametrize("case", [c for c in CASES if papers.methods()[CASES[c][0]].views > 1])
 def test_views_teach_what_they_should(case: str) -> None:
     assert_views_teach_what_they_should(prepared(case), batch_for(case, images=6))
 

@@ -6,11 +6,12 @@ import torch.nn.functional as F
 from properties import random_batch
 from torch import Tensor, nn
 
-from mtpsl.methods import METHODS, build_method
+from mtpsl import papers
 from mtpsl.methods.mtan import MTAN
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import Cost, cost
 from mtpsl.models.mtan import AttentionSegNet, attention
+from mtpsl.papers import build_method
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 TASKS = TaskSet((semseg(tuple(f"class {k}" for k in range(13))), depth(), normals()))
@@ -176,7 +177,7 @@ def test_only_segnet_has_the_stages_that_it_attends_to() -> None:
 
 
 def test_is_registered() -> None:
-    assert METHODS["mtan"] is MTAN
+    assert papers.methods()["mtan"] is MTAN
 
 
 def test_a_size_that_cannot_be_halved_is_named() -> None:

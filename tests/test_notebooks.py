@@ -9,8 +9,8 @@ import jupytext
 import nbformat
 import pytest
 
-from mtpsl.experiments.build_notebooks import BATCH, build
-from mtpsl.experiments.reproduce import Options
+from mtpsl.reproduction.build import BATCH, build
+from mtpsl.reproduction.reproduce import Options
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 FIGURES = FOLDER.parent / "figures"

@@ -6,7 +6,7 @@ import torch
 
 from mtpsl.data import DATASETS, open_dataset
 from mtpsl.data.loader import EvalLoader
-from mtpsl.data.nyud import CLASSES, Nyud
+from mtpsl.data.readers.nyud import CLASSES, Nyud
 from mtpsl.losses import IGNORE_INDEX
 
 H, W = 12, 16

@@ -18,10 +18,10 @@ from nyud_trees import (
 )
 from PIL import Image
 
-from mtpsl.data.nyud import Nyud, find_layout
-from mtpsl.data.nyud_axes import Camera, implied_normals, normals_from_depth
-from mtpsl.data.nyud_folders import Archive, PngTree
-from mtpsl.data.nyud_layout import FORTY_TO_13
+from mtpsl.data.readers.nyud import Nyud, find_layout
+from mtpsl.data.readers.nyud_axes import Camera, implied_normals, normals_from_depth
+from mtpsl.data.readers.nyud_folders import Archive, PngTree
+from mtpsl.data.readers.nyud_layout import FORTY_TO_13
 from mtpsl.losses import IGNORE_INDEX
 
 

@@ -11,8 +11,8 @@ import torch
 from nyud_trees import LADICKY, H, W, scene, write_mat
 from test_nyud_folders import degrees_off, same_labels
 
-from mtpsl.data.nyud import Nyud
-from mtpsl.data.nyud_mat import Labeled
+from mtpsl.data.readers.nyud import Nyud
+from mtpsl.data.readers.nyud_mat import Labeled
 
 FILE = "nyu_depth_v2_labeled.mat"
 
@@ -145,7 +145,7 @@ def test_without_h5py_one_sentence_says_what_to_install(tmp_path):
     program = f"""
 import sys
 sys.modules["h5py"] = None
-from mtpsl.data.nyud import Nyud
+from mtpsl.data.readers.nyud import Nyud
 try:
     Nyud("train", root={str(tmp_path)!r})
 except RuntimeError as error:

@@ -13,19 +13,19 @@ from PIL import Image
 
 import mtpsl.__main__ as cli
 from mtpsl.data import DATASETS, open_dataset, recognize
-from mtpsl.data.check import check, write_sheet
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.loader import EvalLoader
-from mtpsl.data.nyud_axes import OURS, axes_name
-from mtpsl.data.own import Own
-from mtpsl.data.own_files import read_photo
-from mtpsl.data.own_toml import OPTIONS, read_description, to_axes
-from mtpsl.data.own_write import describe, write_split
-from mtpsl.experiments.own import experiment_on
-from mtpsl.experiments.run import bind_data, open_split, run, tasks_of
-from mtpsl.experiments.spec import Experiment
-from mtpsl.experiments.train import label, write_experiment
-from mtpsl.records import RunStore
+from mtpsl.data.readers.nyud_axes import OURS, axes_name
+from mtpsl.data.readers.own import Own
+from mtpsl.data.readers.own_files import read_photo
+from mtpsl.data.readers.own_toml import OPTIONS, read_description, to_axes
+from mtpsl.data.readers.own_write import describe, write_split
+from mtpsl.data.readers.report import check, write_sheet
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.own import experiment_on
+from mtpsl.runs.run import bind_data, open_split, run, tasks_of
+from mtpsl.runs.store import RunStore
+from mtpsl.runs.train import label, write_experiment
 from mtpsl.tasks import HUMAN_PARTS
 
 SMALL = {"height": 32, "width": 32, "width_factor": 0.125, "epochs": 1, "batch_size": 4, "lr": 1e-3}

@@ -128,7 +128,7 @@ for module in pkgutil.walk_packages(mtpsl.__path__, "mtpsl."):
 
 
 def test_the_runner_starts_without_torch() -> None:
-    program = "import sys, mtpsl.experiments.reproduce; sys.exit('torch' in sys.modules)"
+    program = "import sys, mtpsl.reproduction.reproduce; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 

@@ -2,8 +2,9 @@ import pytest
 import torch
 from properties import TASKS, random_batch, step
 
-from mtpsl.methods.cross_task import Inputs, Link
-from mtpsl.methods.pair_maps import (
+from mtpsl.models import build_backbone
+from mtpsl.papers.xtc.method import Inputs, Link
+from mtpsl.papers.xtc.pair_maps import (
     DirectMap,
     PairMaps,
     PerceptualMap,
@@ -13,7 +14,6 @@ from mtpsl.methods.pair_maps import (
     perceptual_loss,
     width_for,
 )
-from mtpsl.models import build_backbone
 
 ALL = {n: torch.ones(4, dtype=torch.bool) for n in TASKS.names}
 

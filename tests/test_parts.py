@@ -6,13 +6,14 @@ import torch
 from mtpsl import files
 from mtpsl.data.loader import EvalLoader
 from mtpsl.engine import evaluate
-from mtpsl.experiments import fill, parts
-from mtpsl.experiments.hitts import TABLES
-from mtpsl.experiments.parts import metrics_on
-from mtpsl.experiments.run import bind_data, run
-from mtpsl.experiments.spec import Experiment, Row, Table
-from mtpsl.experiments.train import label, load_method, open_split
-from mtpsl.records import RunStore
+from mtpsl.papers.hitts.tables import TABLES
+from mtpsl.report.tables import Row, Table
+from mtpsl.runs import fill, parts
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.parts import metrics_on
+from mtpsl.runs.run import bind_data, run
+from mtpsl.runs.store import RunStore
+from mtpsl.runs.train import label, load_method, open_split
 
 TINY = Experiment(
     height=32, width=32, width_factor=0.125, train_images=9, test_images=3, epochs=1, batch_size=4

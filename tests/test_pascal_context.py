@@ -9,20 +9,20 @@ import torch
 from PIL import Image
 
 from mtpsl.data import DATASETS, open_dataset, recognize
-from mtpsl.data.check_pascal import report
-from mtpsl.data.embedded.people21 import People21
-from mtpsl.data.embedded.people21_acceptance import VOC
 from mtpsl.data.loader import EvalLoader
-from mtpsl.data.pascal_context import FOLDERS, PascalContext
-from mtpsl.data.pascal_files import PART_ID, PARTS_OF, WITH_NORMALS, edges_of, read_objects
+from mtpsl.data.readers.check_pascal import report
+from mtpsl.data.readers.pascal import FOLDERS, PascalContext
+from mtpsl.data.readers.pascal_files import PART_ID, PARTS_OF, WITH_NORMALS, edges_of, read_objects
+from mtpsl.data.scenes.people21 import People21
+from mtpsl.data.scenes.people21_acceptance import VOC
 from mtpsl.engine import evaluate
-from mtpsl.experiments import train as training
-from mtpsl.experiments.run import bind_data, run
-from mtpsl.experiments.spec import Experiment
-from mtpsl.experiments.train import test_batches as scored_batches
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.methods.base import Method
-from mtpsl.records import RunStore
+from mtpsl.runs import train as training
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.run import bind_data, run
+from mtpsl.runs.store import RunStore
+from mtpsl.runs.train import test_batches as scored_batches
 from mtpsl.tasks import HUMAN_PARTS
 
 H, W = 40, 56

@@ -6,10 +6,10 @@ import torch
 from test_pascal_context import IDS, PEOPLE, H, W, pascal, write_tree
 
 from mtpsl.data import open_dataset, recognize
-from mtpsl.data.check import check
-from mtpsl.data.convert import convert
 from mtpsl.data.label_files import read_label_split
-from mtpsl.data.pascal_npy import TYPES, NpyTree
+from mtpsl.data.readers.convert import convert
+from mtpsl.data.readers.pascal_npy import TYPES, NpyTree
+from mtpsl.data.readers.report import check
 from mtpsl.losses import IGNORE_INDEX
 
 WITH_PERSON = 1  # index of a training image that shows one

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 import torch
 
-from mtpsl.data.embedded import acceptance, people21_acceptance, rendered
-from mtpsl.data.embedded import people21_labels as labels
-from mtpsl.data.embedded import people21_layout as layout
-from mtpsl.data.embedded import people21_scene as stage
-from mtpsl.data.embedded.people21 import CLASSES, TASKS, People21, render_image, scene
-from mtpsl.data.embedded.people21_person import person
-from mtpsl.data.embedded.people21_render import surface
 from mtpsl.data.labels import assign
+from mtpsl.data.scenes import acceptance, people21_acceptance, rendered
+from mtpsl.data.scenes import people21_labels as labels
+from mtpsl.data.scenes import people21_layout as layout
+from mtpsl.data.scenes import people21_scene as stage
+from mtpsl.data.scenes.people21 import CLASSES, TASKS, People21, render_image, scene
+from mtpsl.data.scenes.people21_person import person
+from mtpsl.data.scenes.people21_render import surface
 from mtpsl.losses import IGNORE_INDEX
 
 SIZE = {"height": 32, "width": 32}
@@ -105,7 +105,7 @@ def test_splits_and_indices_differ():
 
 def test_version_is_part_of_the_seed(monkeypatch):
     before = digest(render_image("test", 0, 24, 24))
-    monkeypatch.setattr("mtpsl.data.embedded.people21.VERSION", 99)
+    monkeypatch.setattr("mtpsl.data.scenes.people21.VERSION", 99)
     assert digest(render_image("test", 0, 24, 24)) != before
 
 
@@ -279,7 +279,7 @@ def test_distilled_masks_keep_the_body_and_lose_the_thin():
 
 def test_second_opening_renders_nothing(dataset, cache, monkeypatch):
     monkeypatch.setattr(
-        "mtpsl.data.embedded.people21.render_image", lambda *_: pytest.fail("rendered again")
+        "mtpsl.data.scenes.people21.render_image", lambda *_: pytest.fail("rendered again")
     )
     again = People21("train", **SIZE, images=12, cache_dir=cache)
     assert torch.equal(again[0].image, dataset[0].image)

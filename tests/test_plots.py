@@ -8,13 +8,14 @@ import numpy as np
 import pytest
 from test_figures import all_arrays
 
-from mtpsl import plots
-from mtpsl.data.embedded import people21, rooms13, streets7
-from mtpsl.experiments.figures import FIGURES
-from mtpsl.experiments.profiles import PROFILES
+from mtpsl import papers
+from mtpsl.data.scenes import people21, rooms13, streets7
 from mtpsl.losses import IGNORE_INDEX
-from mtpsl.plots import maps, scenes, style
-from mtpsl.records import RunStore
+from mtpsl.papers.companion import scenes
+from mtpsl.papers.hitts.draw import draw_fig7, draw_fig8, draw_fig9
+from mtpsl.report import files, make, maps, style
+from mtpsl.runs.profiles import PROFILES
+from mtpsl.runs.store import RunStore
 from mtpsl.tasks import HUMAN_PARTS
 
 
@@ -83,35 +84,35 @@ def test_binary_maps_run_from_pale_to_dark_and_nan_is_a_hole() -> None:
 
 
 def test_every_figure_has_a_drawing() -> None:
-    assert set(plots.DRAW) == set(FIGURES)
+    assert all(figure.draw for figure in papers.figures().values())
 
 
-@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("name", papers.figures())
 def test_draws_every_figure_from_its_saved_arrays(name: str, every: dict, tmp_path) -> None:
-    figure = plots.DRAW[name](every[name])
-    picture = plots.save(name, figure, every[name], tmp_path)
+    figure = papers.figures()[name].draw(every[name])
+    picture = files.save(name, figure, every[name], tmp_path)
     image = pixels(picture.read_bytes())
     assert image.shape[1] > 900 and image.std() > 10
     assert (image[:3] == 255).all() and (image[:, :3] == 255).all()  # a margin: nothing cut off
-    again = plots.DRAW[name](plots.load_arrays(tmp_path / f"{name}.npz"))
-    assert plots.png_bytes(again) == picture.read_bytes()
+    again = papers.figures()[name].draw(files.load_arrays(tmp_path / f"{name}.npz"))
+    assert files.png_bytes(again) == picture.read_bytes()
 
 
 def test_drawing_leaves_no_trace(every: dict) -> None:
     before = dict(matplotlib.rcParams)
     matplotlib.rcParams["lines.linewidth"] = 7.0
     try:
-        odd = plots.png_bytes(plots.draw_fig9(every["hitts/fig9"]))
+        odd = files.png_bytes(draw_fig9(every["hitts/fig9"]))
         assert matplotlib.rcParams["lines.linewidth"] == 7.0
     finally:
         matplotlib.rcParams.update(before)
-    assert odd == plots.png_bytes(plots.draw_fig9(every["hitts/fig9"]))
+    assert odd == files.png_bytes(draw_fig9(every["hitts/fig9"]))
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
 
 
 def test_affinity_panels_show_the_arrays(every: dict) -> None:
-    figure = plots.draw_fig7(every["hitts/fig7"])
+    figure = draw_fig7(every["hitts/fig7"])
     shown = [image.get_array() for axes in figure.axes for image in axes.images]
     for task in ("semseg", "depth", "normals"):
         for variant in ("without", "with"):
@@ -120,7 +121,7 @@ def test_affinity_panels_show_the_arrays(every: dict) -> None:
 
 
 def test_curves_panels_show_the_arrays(every: dict) -> None:
-    figure = plots.draw_fig9(every["hitts/fig9"])
+    figure = draw_fig9(every["hitts/fig9"])
     assert [axes.get_ylabel() for axes in figure.axes] == ["mIoU ↑", "AbS ↓", "mErr ↓"]
     for axes, task in zip(figure.axes, ("semseg", "depth", "normals"), strict=True):
         drawn = [line.get_ydata().tolist() for line in axes.lines]
@@ -131,9 +132,9 @@ def test_curves_panels_show_the_arrays(every: dict) -> None:
 
 def test_withheld_labels_are_pale(every: dict) -> None:
     assert scenes.bleach(np.array([[[0, 100, 255]]], dtype=np.uint8)).min() > 150
-    figure = plots.draw_overview(every["overview"])
+    figure = scenes.draw_overview(every["companion/overview"])
     words = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert words.count("withheld") == (~every["overview"]["labeled"]).sum()
+    assert words.count("withheld") == (~every["companion/overview"]["labeled"]).sum()
 
 
 # --------------------------------------------------------------------- files
@@ -141,23 +142,23 @@ def test_withheld_labels_are_pale(every: dict) -> None:
 
 def test_files_say_what_the_figure_shows_and_where_it_comes_from(every: dict, tmp_path) -> None:
     stamp = {"profile": "smoke", "data": "stand-in: rooms13", "runs": {"plain": "abc"}}
-    figure = plots.draw_fig9(every["hitts/fig9"])
-    plots.save("hitts/fig9", figure, every["hitts/fig9"], tmp_path, stamp=stamp)
+    figure = draw_fig9(every["hitts/fig9"])
+    files.save("hitts/fig9", figure, every["hitts/fig9"], tmp_path, stamp=stamp)
     words = json.loads((tmp_path / "hitts" / "fig9.json").read_text())
-    known = FIGURES["hitts/fig9"]
+    known = papers.figures()["hitts/fig9"]
     assert words["caption"] == known.caption and words["alt"] == known.alt
     assert words["made_from"] == stamp
     assert words["arrays"]["depth/test/with"] == "float64 [2]"
-    loaded = plots.load_arrays(tmp_path / "hitts" / "fig9.npz")
+    loaded = files.load_arrays(tmp_path / "hitts" / "fig9.npz")
     assert set(loaded) == set(every["hitts/fig9"])
     assert all(np.array_equal(loaded[key], every["hitts/fig9"][key]) for key in loaded)
 
 
 def test_files_have_the_same_bytes_on_any_day(every: dict, tmp_path) -> None:
-    figure = plots.draw_fig8(every["hitts/fig8"])
-    plots.save("hitts/fig8", figure, every["hitts/fig8"], tmp_path / "one")
+    figure = draw_fig8(every["hitts/fig8"])
+    files.save("hitts/fig8", figure, every["hitts/fig8"], tmp_path / "one")
     reordered = dict(reversed(every["hitts/fig8"].items()))
-    plots.save("hitts/fig8", plots.draw_fig8(reordered), reordered, tmp_path / "two")
+    files.save("hitts/fig8", draw_fig8(reordered), reordered, tmp_path / "two")
     for suffix in ("png", "npz", "json"):
         one, two = (tmp_path / day / "hitts" / f"fig8.{suffix}" for day in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
@@ -170,21 +171,19 @@ def test_files_have_the_same_bytes_on_any_day(every: dict, tmp_path) -> None:
 
 def test_an_unknown_figure_is_refused(every: dict, tmp_path) -> None:
     with pytest.raises(KeyError, match="fig99"):
-        plots.save("fig99", plots.draw_fig9(every["hitts/fig9"]), every["hitts/fig9"], tmp_path)
+        files.save("fig99", draw_fig9(every["hitts/fig9"]), every["hitts/fig9"], tmp_path)
 
 
 def test_an_unknown_name_suggests_the_nearest(tmp_path) -> None:
     with pytest.raises(ValueError, match="did you mean 'hitts/fig11'"):
-        plots.make_figure(
-            "hitts/fig_11", profile="smoke", store=RunStore(tmp_path), folder=tmp_path
-        )
+        make.make_figure("hitts/fig_11", profile="smoke", store=RunStore(tmp_path), folder=tmp_path)
 
 
 def test_makes_a_figure_from_its_name(tmp_path) -> None:
     store, folder = RunStore(tmp_path / "runs"), tmp_path / "figures"
-    made = plots.make_figure("hitts/fig9", profile="smoke", store=store, folder=folder)
+    made = make.make_figure("hitts/fig9", profile="smoke", store=store, folder=folder)
     assert made.path == folder / "hitts" / "fig9.png" and made.path.is_file()
-    runs = FIGURES["hitts/fig9"].experiments(PROFILES["smoke"])
+    runs = papers.figures()["hitts/fig9"].experiments(PROFILES["smoke"])
     epochs = made.arrays["epochs/with"]
     assert epochs[-1] == runs["with"].epochs and len(made.arrays["depth/test/with"]) == len(epochs)
     origin = json.loads(made.path.with_suffix(".json").read_text())["made_from"]
@@ -195,6 +194,7 @@ def test_makes_a_figure_from_its_name(tmp_path) -> None:
 
 def test_makes_pictures_that_need_no_run(tmp_path) -> None:
     store = RunStore(tmp_path / "runs")
-    made = plots.make_figure("label_settings", profile="smoke", store=store, folder=tmp_path)
-    assert made.path == tmp_path / "label_settings.png" and made.alt and made.caption
+    name = "companion/label_settings"
+    made = make.make_figure(name, profile="smoke", store=store, folder=tmp_path)
+    assert made.path == tmp_path / "companion" / "label_settings.png" and made.alt and made.caption
     assert not (tmp_path / "runs").exists()

@@ -3,9 +3,14 @@
 import numpy as np
 import pytest
 
-from mtpsl.experiments.figure_arrays import Arrays, describe
-from mtpsl.plots.beyond import draw_acceptance, draw_gains, draw_places, draw_reliability
-from mtpsl.plots.files import png_bytes
+from mtpsl.papers.hitts.draw_beyond import (
+    draw_acceptance,
+    draw_gains,
+    draw_places,
+    draw_reliability,
+)
+from mtpsl.report.arrays import Arrays, describe
+from mtpsl.report.files import png_bytes
 from mtpsl.tasks import TaskSet, depth, semseg
 
 TASKS = TaskSet((semseg(("bed", "wall")), depth()))

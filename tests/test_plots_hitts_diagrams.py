@@ -6,17 +6,16 @@ from matplotlib.figure import Figure
 from test_hitts_diagram_arrays import FIGURES, NAMES, material
 from test_plots_xtc import overlaps, texts
 
-from mtpsl.experiments import hitts_scale_arrays as scales
-from mtpsl.experiments.figure_arrays import Arrays, Material
+from mtpsl import papers
 from mtpsl.losses import IGNORE_INDEX
-from mtpsl.plots import (
-    hitts_diagrams,
-    hitts_fine_diagram,
-    hitts_global_diagram,
-    hitts_parts,
-    hitts_scale_diagram,
-)
-from mtpsl.plots.diagram import Box, Canvas, count_text, shape_text
+from mtpsl.papers.hitts import diagrams as hitts_diagrams
+from mtpsl.papers.hitts import fine_diagram as hitts_fine_diagram
+from mtpsl.papers.hitts import global_diagram as hitts_global_diagram
+from mtpsl.papers.hitts import parts as hitts_parts
+from mtpsl.papers.hitts import scale_arrays as scales
+from mtpsl.papers.hitts import scale_diagram as hitts_scale_diagram
+from mtpsl.report.arrays import Arrays, Material
+from mtpsl.report.diagram import Box, Canvas, count_text, shape_text
 
 DRAW = {
     "fig1": hitts_diagrams.draw_fig1,
@@ -42,7 +41,7 @@ def said(figure: Figure) -> str:
 
 @EVERY
 def test_no_text_lies_on_another_or_leaves_the_sheet(every: dict[str, Arrays], name: str) -> None:
-    figure = DRAW[name](every[name])
+    figure = papers.figures()[f"hitts/{name}"].draw(every[name])
     assert overlaps(figure) == []
     width, height = figure.canvas.get_width_height()
     for text in texts(figure):
@@ -53,7 +52,7 @@ def test_no_text_lies_on_another_or_leaves_the_sheet(every: dict[str, Arrays], n
 
 @EVERY
 def test_letters_can_be_read_on_a_slide(every: dict[str, Arrays], name: str) -> None:
-    figure = DRAW[name](every[name])
+    figure = papers.figures()[f"hitts/{name}"].draw(every[name])
     pixels = 1200 / figure.get_size_inches()[0]  # an inch of a picture 1200 pixels wide
     assert min(t.get_fontsize() / 72 * pixels for t in texts(figure)) > 10
 
@@ -74,22 +73,26 @@ def test_shapes_come_from_the_arrays(
     for i, key in enumerate(keys):
         arrays[key] = np.array([7771 + i, *arrays[key][1:]])
         drawn.append(shape_text(arrays[key]))
-    words = said(DRAW[name](arrays))
+    words = said(papers.figures()[f"hitts/{name}"].draw(arrays))
     assert all(shape in words for shape in drawn)
-    assert not any(shape in said(DRAW[name](every[name])) for shape in drawn)
+    assert not any(
+        shape in said(papers.figures()[f"hitts/{name}"].draw(every[name])) for shape in drawn
+    )
 
 
 @pytest.mark.parametrize("name", ["fig2", "fig3", "fig4"])
 def test_counts_come_from_the_arrays(every: dict[str, Arrays], name: str) -> None:
     part = {"fig2": "backbone", "fig3": "attention/semseg", "fig4": "embed/semseg"}[name]
     arrays = every[name] | {f"parameters/{part}": np.array(123_456_789)}
-    assert count_text(123_456_789) in said(DRAW[name](arrays))
-    assert count_text(int(every[name][f"parameters/{part}"])) in said(DRAW[name](every[name]))
+    assert count_text(123_456_789) in said(papers.figures()[f"hitts/{name}"].draw(arrays))
+    assert count_text(int(every[name][f"parameters/{part}"])) in said(
+        papers.figures()[f"hitts/{name}"].draw(every[name])
+    )
 
 
 def test_figure_1_says_who_has_how_many_labels(every: dict[str, Arrays]) -> None:
     labeled = every["fig1"]["examples/labeled"]
-    words = [t.get_text() for t in texts(DRAW["fig1"](every["fig1"]))]
+    words = [t.get_text() for t in texts(papers.figures()["hitts/fig1"].draw(every["fig1"]))]
     assert words.count("no label") == (~labeled).sum()
     for count in labeled.sum(0):
         assert f"{count} of {len(labeled)}" in words
@@ -100,7 +103,7 @@ def test_figure_1_says_who_has_how_many_labels(every: dict[str, Arrays]) -> None
 def test_a_task_has_the_loss_of_its_label(every: dict[str, Arrays], name: str) -> None:
     for known in ([False, True, False], [False, True, True]):
         arrays = every[name] | {"known": np.array(known)}
-        words = [t.get_text() for t in texts(DRAW[name](arrays))]
+        words = [t.get_text() for t in texts(papers.figures()[f"hitts/{name}"].draw(arrays))]
         assert words.count(r"$\mathcal{L}_s$") == sum(known)
         assert words.count(r"$\mathcal{L}_p$") == len(known) - sum(known)
         assert words.count(r"$\mathcal{L}_f$") == len(known)
@@ -109,34 +112,34 @@ def test_a_task_has_the_loss_of_its_label(every: dict[str, Arrays], name: str) -
 def test_figure_2_writes_the_losses_of_its_image(every: dict[str, Arrays]) -> None:
     losses = {"loss/L_s": 1.25, "loss/L_p": 0.5, "loss/L_f": 0.0625}
     arrays = every["fig2"] | {name: np.array(value) for name, value in losses.items()}
-    assert "1.25 + 0.5 + 0.0625" in said(DRAW["fig2"](arrays))
+    assert "1.25 + 0.5 + 0.0625" in said(papers.figures()["hitts/fig2"].draw(arrays))
 
 
 def test_figure_3_writes_the_affinity(every: dict[str, Arrays]) -> None:
     A = np.array([[0.91, 0.05, 0.04], [0.21, 0.62, 0.17], [0.33, 0.34, 0.33]])
     arrays = every["fig3"] | {"values/affinity": A}
-    words = [t.get_text() for t in texts(DRAW["fig3"](arrays))]
+    words = [t.get_text() for t in texts(papers.figures()["hitts/fig3"].draw(arrays))]
     for value in A.ravel():
         assert f"{value:.2f}" in words
 
 
 def test_figure_3_without_attention_says_so(every: dict[str, Arrays]) -> None:
     arrays = {k: v for k, v in every["fig3"].items() if "attention" not in k}
-    words = [t.get_text() for t in texts(DRAW["fig3"](arrays))]
+    words = [t.get_text() for t in texts(papers.figures()["hitts/fig3"].draw(arrays))]
     assert words.count("none") == len(NAMES) and "attention" not in words
 
 
 def test_figure_4_names_its_threshold(every: dict[str, Arrays]) -> None:
     arrays = every["fig4"] | {"tau/semseg": np.array(0.1234)}
-    assert "= 0.12" in said(DRAW["fig4"](arrays))
+    assert "= 0.12" in said(papers.figures()["hitts/fig4"].draw(arrays))
 
 
 def test_figure_12_has_a_row_for_every_scale(every: dict[str, Arrays]) -> None:
     arrays = every["fig12"]
-    words = said(DRAW["fig12"](arrays))
+    words = said(papers.figures()["hitts/fig12"].draw(arrays))
     assert all(rf"W^{{s\to m({j})}}" in words for j in range(4))
     fewer = {k: v for k, v in arrays.items() if not k.startswith("multi/") or not k.endswith("/3")}
-    words = said(DRAW["fig12"](fewer))
+    words = said(papers.figures()["hitts/fig12"].draw(fewer))
     assert rf"W^{{m\to s({2})}}" in words and rf"W^{{m\to s({3})}}" not in words
     assert "3 scales" in words
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from mtpsl.experiments.figure_arrays import describe
-from mtpsl.plots.files import png_bytes
-from mtpsl.plots.method import (
+from mtpsl.report.arrays import describe
+from mtpsl.report.files import png_bytes
+from mtpsl.report.sketches import (
     draw_activations,
     draw_depth_bins,
     draw_matrices,

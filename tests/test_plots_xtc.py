@@ -8,10 +8,12 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 from test_figures import Noise, all_arrays
 
-from mtpsl.data.embedded import people21, streets7
-from mtpsl.experiments.figure_arrays import describe
-from mtpsl.plots import DRAW, diagram, maps, xtc
-from mtpsl.plots.style import Sheet, styled
+from mtpsl import papers
+from mtpsl.data.scenes import people21, streets7
+from mtpsl.papers.xtc import draw as xtc
+from mtpsl.report import diagram, maps
+from mtpsl.report.arrays import describe
+from mtpsl.report.style import Sheet, styled
 from mtpsl.tasks import TaskSet
 
 NAMES = ("xtc/fig1", "xtc/fig2", "xtc/fig3", "xtc/fig4", "xtc/consistency")
@@ -48,7 +50,7 @@ def overlaps(figure: Figure) -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_text_lies_on_another_or_leaves_the_sheet(every: dict, name: str) -> None:
-    figure = DRAW[name](every[name])
+    figure = papers.figures()[name].draw(every[name])
     assert overlaps(figure) == []
     width, height = figure.canvas.get_width_height()
     for text in texts(figure):
@@ -68,14 +70,16 @@ def test_sees_texts_that_overlap() -> None:
 @pytest.mark.parametrize("name", ["xtc/fig1", "xtc/fig2"])
 def test_shapes_in_a_diagram_come_from_the_arrays(every: dict, name: str) -> None:
     arrays = dict(every[name])
-    said = " ".join(t.get_text() for t in texts(DRAW[name](arrays)))
+    said = " ".join(t.get_text() for t in texts(papers.figures()[name].draw(arrays)))
     assert "4 × 32 × 64" in said and "64 × 1 × 2" in said
     arrays["shape/semseg"] = np.array([777, 32, 64])
-    assert "777 × 32 × 64" in " ".join(t.get_text() for t in texts(DRAW[name](arrays)))
+    assert "777 × 32 × 64" in " ".join(
+        t.get_text() for t in texts(papers.figures()[name].draw(arrays))
+    )
 
 
 def test_figure_1_says_who_has_how_many_labels(every: dict) -> None:
-    said = [t.get_text() for t in texts(DRAW["xtc/fig1"](every["xtc/fig1"]))]
+    said = [t.get_text() for t in texts(papers.figures()["xtc/fig1"].draw(every["xtc/fig1"]))]
     assert said.count("no label") == (~every["xtc/fig1"]["labeled"]).sum() == 8
     assert said.count("4 of 4") == 3
     for count in every["xtc/fig1"]["labeled"].sum(0):
@@ -87,7 +91,9 @@ def test_the_best_score_is_bold(every: dict) -> None:
         f"depth/{role}/score": np.array(scores)
         for role, scores in {"sl": [0.5, 2.0], "ssl": [0.25, np.nan], "ours": [0.75, 1.0]}.items()
     }
-    notes = [t for t in texts(DRAW["xtc/fig4"](arrays)) if t.axes and t in t.axes.texts]
+    notes = [
+        t for t in texts(papers.figures()["xtc/fig4"].draw(arrays)) if t.axes and t in t.axes.texts
+    ]
     weights = {t.get_text(): t.get_weight() for t in notes}
     assert weights["0.250"] == weights["1.00"] == "bold"
     assert weights["0.500"] == weights["0.750"] == weights["2.00"] == "normal"
@@ -96,11 +102,11 @@ def test_the_best_score_is_bold(every: dict) -> None:
 
 def test_consistency_shows_the_arrays_and_survives_a_collapse(every: dict) -> None:
     arrays = every["xtc/consistency"]
-    figure = DRAW["xtc/consistency"](arrays)
+    figure = papers.figures()["xtc/consistency"].draw(arrays)
     drawn = [line.get_ydata().tolist() for line in figure.axes[0].lines]
     assert drawn[:2] == [arrays["with/consistency"].tolist(), arrays["with/regularizer"].tolist()]
     flat = arrays | {f"without/{name}": np.zeros(6) for name in ("same", "other")}
-    marks = DRAW["xtc/consistency"](flat).axes[2].collections
+    marks = papers.figures()["xtc/consistency"].draw(flat).axes[2].collections
     assert min(float(m.get_offsets()[:, 0].min()) for m in marks[1:]) == xtc.SMALLEST
 
 

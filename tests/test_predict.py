@@ -13,16 +13,16 @@ from PIL import Image
 
 import mtpsl.__main__ as cli
 from mtpsl import files
-from mtpsl.data.own import Own
-from mtpsl.experiments import predict as predicting
-from mtpsl.experiments.own import experiment_on
-from mtpsl.experiments.predict import at_size, predict, to_steps
-from mtpsl.experiments.run import bind_data, load_method, run
-from mtpsl.experiments.spec import Experiment
+from mtpsl.data.readers.own import Own
 from mtpsl.metrics import ConfusionMatrix
-from mtpsl.plots.predicted import PAPER, _printable, predict_folder
-from mtpsl.plots.style import classes_to_rgb
-from mtpsl.records import RunStore
+from mtpsl.report import predict as predicting
+from mtpsl.report.predict import at_size, predict, to_steps
+from mtpsl.report.predicted import PAPER, _printable, predict_folder
+from mtpsl.report.style import classes_to_rgb
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.own import experiment_on
+from mtpsl.runs.run import bind_data, load_method, run
+from mtpsl.runs.store import RunStore
 from mtpsl.tasks import depth, normals, semseg
 
 SMALL = {"height": 32, "width": 32, "width_factor": 0.125, "epochs": 1, "batch_size": 4, "lr": 1e-3}

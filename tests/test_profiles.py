@@ -4,10 +4,11 @@ import dataclasses
 
 import pytest
 
-from mtpsl.experiments import hitts as hitts_tables
-from mtpsl.experiments import xtc
-from mtpsl.experiments.hitts import hitts, ours
-from mtpsl.experiments.profiles import (
+from mtpsl.papers.hitts import tables as hitts_tables
+from mtpsl.papers.hitts.tables import hitts, ours
+from mtpsl.papers.xtc import tables as xtc
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.profiles import (
     PROFILES,
     QUICK,
     QUICK_SHAPES,
@@ -15,7 +16,6 @@ from mtpsl.experiments.profiles import (
     SMOKE_SHAPES,
     get_profile,
 )
-from mtpsl.experiments.spec import Experiment
 
 COMPARED = (
     "dataset", "data_version", "tasks", "label_setting", "label_args", "label_seed", "backbone",

@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
+from mtpsl.data.dataset import Dataset, Sample
 from mtpsl.data.labels import Assignment, PartialLabels
-from mtpsl.data.sample import Dataset, Sample
-from mtpsl.experiments import pseudo_quality as quality
-from mtpsl.experiments.beyond_figures import discoveries
-from mtpsl.experiments.figure_arrays import Material
-from mtpsl.experiments.pseudo_quality import LEVELS, Counts
-from mtpsl.methods import build_method
-from mtpsl.methods.quantize import ClassIds, LogBins, UnitVectors, YesNo
+from mtpsl.papers import build_method
+from mtpsl.papers.hitts import pseudo_quality as quality
+from mtpsl.papers.hitts.beyond_figures import discoveries
+from mtpsl.papers.hitts.pseudo_quality import LEVELS, Counts
+from mtpsl.papers.hitts.quantize import ClassIds, LogBins, UnitVectors, YesNo
+from mtpsl.report.arrays import Material
 from mtpsl.tasks import TaskSet, depth, normals, saliency, semseg
 
 EDGES = np.arange(LEVELS) / LEVELS

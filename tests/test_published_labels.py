@@ -6,12 +6,12 @@ import torch
 from test_labels import write_ids
 from test_nyud import write_tree
 
-from mtpsl.data.check import check
 from mtpsl.data.labels import assignment_from_file, find_label_file
-from mtpsl.experiments.run import run
-from mtpsl.experiments.spec import Experiment
-from mtpsl.experiments.train import bind_data, label, open_split
-from mtpsl.records import RunStore
+from mtpsl.data.readers.report import check
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.run import run
+from mtpsl.runs.store import RunStore
+from mtpsl.runs.train import bind_data, label, open_split
 
 TINY = Experiment(
     height=32, width=32, width_factor=0.125, train_images=4, test_images=2, epochs=1, batch_size=2

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mtpsl.methods.quantize import (
+from mtpsl.papers.hitts.quantize import (
     LARGEST_ZOOM,
     LogBins,
     UnitVectors,

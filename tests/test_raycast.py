@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from mtpsl.data.embedded import acceptance
-from mtpsl.data.embedded.raycast import (
+from mtpsl.data.scenes import acceptance
+from mtpsl.data.scenes.raycast import (
     BOX,
     CYLINDER,
     FAR,

@@ -14,8 +14,9 @@ import pytest
 import torch
 from torch import nn
 
-from mtpsl import files, records
-from mtpsl.records import RunRecord, RunStore, environment
+from mtpsl import files
+from mtpsl.runs import store as records
+from mtpsl.runs.store import RunRecord, RunStore, environment
 
 
 def make_record(**changes) -> RunRecord:
@@ -137,7 +138,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path) -> None:
 
 HOLD = """
 import sys, time
-from mtpsl.records import RunStore
+from mtpsl.runs.store import RunStore
 with RunStore(sys.argv[1]).lock("abc"):
     print("held", flush=True)
     time.sleep(60)

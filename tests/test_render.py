@@ -10,9 +10,8 @@ from dataclasses import replace
 import pytest
 
 from mtpsl import files
-from mtpsl.experiments.hitts import TABLES
-from mtpsl.experiments.profiles import get_profile
-from mtpsl.experiments.render import (
+from mtpsl.papers.hitts.tables import TABLES
+from mtpsl.report.render import (
     render_csv,
     render_html,
     render_markdown,
@@ -20,8 +19,10 @@ from mtpsl.experiments.render import (
     table_lines,
     write_table,
 )
-from mtpsl.experiments.results import column_of, decide, load_recorded, parse_results
-from mtpsl.experiments.spec import Claim, Experiment, Row, Table
+from mtpsl.report.results import column_of, decide, load_recorded, parse_results
+from mtpsl.report.tables import Claim, Row, Table
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.profiles import get_profile
 
 STL, MTL = Experiment(tasks=("depth",)), Experiment(lr=2e-4)
 NAN = float("nan")

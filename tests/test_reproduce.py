@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from mtpsl.experiments import notebooks, reproduce
-from mtpsl.experiments.notebooks import Notebook, UsageError, last_error, select
-from mtpsl.experiments.reproduce import Options
+from mtpsl.reproduction import notebooks, reproduce
+from mtpsl.reproduction.notebooks import Notebook, UsageError, last_error, select
+from mtpsl.reproduction.reproduce import Options
 
 PYTHON = sys.executable  # before a test puts something else there
 
@@ -208,7 +208,7 @@ def test_two_at_once_do_not_mix(stand_in) -> None:
 def test_ctrl_c_leaves_what_is_done(stand_in, capsys) -> None:
     stand_in.write(_00_tour="'table'", _10_slow="'sleep'")
     program = (
-        "import sys; from pathlib import Path; from mtpsl.experiments import notebooks, reproduce;"
+        "import sys; from pathlib import Path; from mtpsl.reproduction import notebooks, reproduce;"
         f"notebooks.sys.executable = {notebooks.sys.executable!r};"
         f"root = Path({str(stand_in.root)!r});"
         f"sys.exit(reproduce.reproduce(reproduce.Options(), root, [Path({str(stand_in.table)!r})]))"

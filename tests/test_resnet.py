@@ -12,12 +12,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl import files
-from mtpsl.methods import build_method
 from mtpsl.models import build_backbone, build_net
 from mtpsl.models._torchvision import import_torchvision
 from mtpsl.models.heads import AsppHead, PooledNorm
 from mtpsl.models.pretrained import Pretrained, describe_pretrained, load_pretrained
 from mtpsl.models.resnet import MEAN, STD, ResNet
+from mtpsl.papers import build_method
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 TASKS = TaskSet((semseg(tuple(f"class {k}" for k in range(13))), depth(), normals()))

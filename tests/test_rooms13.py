@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from mtpsl.data.embedded import acceptance, rendered, rooms13, rooms13_acceptance
-from mtpsl.data.embedded.cache import cache_root, cached_arrays
-from mtpsl.data.embedded.rooms13 import CLASSES, Rooms13, render_image
-from mtpsl.data.embedded.rooms13_render import surface
+from mtpsl.data.scenes import acceptance, rendered, rooms13, rooms13_acceptance
+from mtpsl.data.scenes.cache import cache_root, cached_arrays
+from mtpsl.data.scenes.rooms13 import CLASSES, Rooms13, render_image
+from mtpsl.data.scenes.rooms13_render import surface
 
 SIZE = {"height": 24, "width": 32}
 
@@ -240,7 +240,7 @@ def test_a_helper_process_fills_its_part(dataset, tmp_path):
     for name, dtype in names.items():
         shape = (6, 3, 24, 32) if name in ("images", "normals") else (6, 24, 32)
         np.save(tmp_path / f"{name}.npy", np.zeros(shape, dtype))
-    kind = "mtpsl.data.embedded.rooms13:Rooms13"
+    kind = "mtpsl.data.scenes.rooms13:Rooms13"
     rendered.work(["-c", kind, str(tmp_path), "train", "4", "2"])
     images = np.load(tmp_path / "images.npy")
     assert not images[:4].any() and not images[5].any()

@@ -19,15 +19,16 @@ import torch
 from mtpsl import files
 from mtpsl.data.loader import EvalLoader
 from mtpsl.engine import evaluate
-from mtpsl.experiments import fill, train
-from mtpsl.experiments import run as runner
-from mtpsl.experiments.fill import fill_records, missing_runs, train_all
-from mtpsl.experiments.run import bind_data, load_method, run, run_table, train_missing
-from mtpsl.experiments.spec import Experiment, Row, Table
-from mtpsl.experiments.train import label, open_split
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import cost
-from mtpsl.records import RunStore
+from mtpsl.report.tables import Row, Table
+from mtpsl.runs import fill, train
+from mtpsl.runs import run as runner
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.fill import fill_records, missing_runs, train_all
+from mtpsl.runs.run import bind_data, load_method, run, run_table, train_missing
+from mtpsl.runs.store import RunStore
+from mtpsl.runs.train import label, open_split
 
 TINY = Experiment(
     height=32,
@@ -495,7 +496,7 @@ def test_records_are_filled_seed_by_seed_and_go_on_where_they_stopped(
 
 
 def test_recorded_results_are_those_that_tables_read(full_store, tmp_path, here) -> None:
-    from mtpsl.experiments.results import load_recorded
+    from mtpsl.report.results import load_recorded
 
     fill_records([TABLE], tmp_path, full_store, profile="full", seeds=[0], device="cpu")
     results = load_recorded(tmp_path / "tiny/table1.json", TABLE)

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from mtpsl.experiments.spec import Claim, Experiment, Row, Table
+from mtpsl.report.tables import Claim, Row, Table
+from mtpsl.runs.experiment import Experiment
 
 PLAIN = Experiment(numerics=1)
 STUDENT = PLAIN.replace(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from mtpsl.data.embedded import (
+from mtpsl.data.scenes import (
     acceptance,
     raycast,
     rendered,
@@ -15,12 +15,12 @@ from mtpsl.data.embedded import (
     streets7_layout,
     streets7_pieces,
 )
-from mtpsl.data.embedded.rooms13_scene import Draw, Paint
-from mtpsl.data.embedded.streets7 import CLASSES, Streets7, render_image
-from mtpsl.data.embedded.streets7_patterns import PATTERNS
-from mtpsl.data.embedded.streets7_render import BASELINE, disparity, matched, surface
-from mtpsl.data.embedded.streets7_scene import ID, VOID, Street
-from mtpsl.data.embedded.textures import PERIOD, hashed, noise
+from mtpsl.data.scenes.rooms13_scene import Draw, Paint
+from mtpsl.data.scenes.streets7 import CLASSES, Streets7, render_image
+from mtpsl.data.scenes.streets7_patterns import PATTERNS
+from mtpsl.data.scenes.streets7_render import BASELINE, disparity, matched, surface
+from mtpsl.data.scenes.streets7_scene import ID, VOID, Street
+from mtpsl.data.scenes.textures import PERIOD, hashed, noise
 
 SIZE = {"height": 24, "width": 48}
 
@@ -243,7 +243,7 @@ def test_noise_is_smooth_repeatable_and_fills_its_range():
 def test_a_helper_process_fills_its_part(dataset, tmp_path):
     for name, (shape, dtype) in Streets7.layout(24, 48).items():
         np.save(tmp_path / f"{name}.npy", np.zeros((6, *shape), dtype))
-    kind = "mtpsl.data.embedded.streets7:Streets7"
+    kind = "mtpsl.data.scenes.streets7:Streets7"
     rendered.work(["-c", kind, str(tmp_path), "train", "4", "2"])
     images = np.load(tmp_path / "images.npy")
     assert not images[:4].any() and not images[5].any()

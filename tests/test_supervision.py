@@ -9,12 +9,12 @@ import torch.nn.functional as F
 
 from mtpsl.batch import Discovered
 from mtpsl.data import supervision
+from mtpsl.data.dataset import Dataset, Sample
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.loader import TrainLoader
-from mtpsl.data.sample import Dataset, Sample
 from mtpsl.data.supervision import MANIFEST, SupervisionStore, discover_to_folder
 from mtpsl.losses import IGNORE_INDEX
-from mtpsl.methods import build_method
+from mtpsl.papers import build_method
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 TASKS = TaskSet((semseg(tuple("abcde")), depth(), normals()))

@@ -6,17 +6,17 @@ import pytest
 import torch
 from properties import TASKS, assert_terms_are_finite_scalars, discovered_by, random_batch
 
-from mtpsl import NUMERICS
+from mtpsl import NUMERICS, papers
 from mtpsl.data import find_class
-from mtpsl.experiments.profiles import PROFILES
-from mtpsl.experiments.register import TABLES
-from mtpsl.experiments.spec import Experiment
-from mtpsl.methods import Method, build_method
+from mtpsl.methods import Method
+from mtpsl.papers import build_method
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.profiles import PROFILES
 from mtpsl.tasks import TaskSet
 
 EXPERIMENTS = {
     (e.dataset, e.method, str(dict(e.method_args)), e.weighting, e.tasks, e.teacher is not None): e
-    for table in TABLES.values()
+    for table in papers.tables().values()
     for row in table.rows
     for e in row.experiments
 }  # seeds and label settings do not change what is built
@@ -48,11 +48,11 @@ def test_every_experiment_takes_a_step(experiment):
     assert_terms_are_finite_scalars(method, batch)
 
 
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize("name", papers.tables())
 def test_a_row_runs_or_says_why_not(name):
-    for row in TABLES[name].rows:
+    for row in papers.tables()[name].rows:
         assert bool(row.experiments) != bool(row.why_not_run), row.name
-        assert len(row.printed) == len(TABLES[name].columns), row.name
+        assert len(row.printed) == len(papers.tables()[name].columns), row.name
 
 
 @pytest.mark.parametrize("profile", PROFILES)
@@ -62,7 +62,7 @@ def test_rows_of_a_table_differ_only_in_what_they_compare(profile):
         "tasks", "label_setting", "label_args", "method", "method_args", "teacher", "thresholds",
         "weighting",
     }  # fmt: skip
-    for table in TABLES.values():
+    for table in papers.tables().values():
         settings = {
             str({k: v for k, v in PROFILES[profile](e).to_dict().items() if k not in varies})
             for row in table.rows

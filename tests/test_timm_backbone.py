@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl import files
-from mtpsl.methods import build_method
 from mtpsl.models import build_backbone, build_net
 from mtpsl.models._torchvision import import_hub, import_timm
 from mtpsl.models.cost import cost
@@ -27,6 +26,7 @@ from mtpsl.models.heads import PointwiseHead
 from mtpsl.models.pretrained import Pretrained, describe_pretrained
 from mtpsl.models.resnet import MEAN, STD
 from mtpsl.models.timm_backbone import HRNet, ViT, published_weights
+from mtpsl.papers import build_method
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 TASKS = TaskSet((semseg(tuple(f"class {k}" for k in range(13))), depth(), normals()))

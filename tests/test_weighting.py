@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from mtpsl import files
 from mtpsl.batch import Batch
 from mtpsl.engine import fit
-from mtpsl.methods import build_method
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.models import MultiTaskNet, build_backbone
+from mtpsl.papers import build_method
 from mtpsl.weighting import (
     DWA,
     MGDA,

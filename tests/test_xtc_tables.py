@@ -5,15 +5,17 @@ import math
 
 import pytest
 
+from mtpsl import papers
 from mtpsl.data import find_class
 from mtpsl.data.labels import assign
-from mtpsl.experiments import audit_xtc, hitts_printed, xtc, xtc_printed
-from mtpsl.experiments.costs import cost_rows
-from mtpsl.experiments.register import TABLES as REGISTERED
-from mtpsl.experiments.results import column_of, decide_printed
-from mtpsl.experiments.xtc import TABLES
-from mtpsl.methods import METHODS
 from mtpsl.models import BACKBONES
+from mtpsl.papers.hitts import printed as hitts_printed
+from mtpsl.papers.xtc import errata as audit_xtc
+from mtpsl.papers.xtc import printed as xtc_printed
+from mtpsl.papers.xtc import tables as xtc
+from mtpsl.papers.xtc.tables import TABLES
+from mtpsl.report.costs import cost_rows
+from mtpsl.report.results import column_of, decide_printed
 from mtpsl.weighting import WEIGHTINGS
 
 ALL = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
@@ -25,7 +27,7 @@ def runs(table):
 
 @ALL
 def test_a_table_is_complete(table):
-    assert REGISTERED[f"xtc/{table.name}"] is table
+    assert papers.tables()[f"xtc/{table.name}"] is table
     assert len({row.name for row in table.rows}) == len(table.rows)
     for row in table.rows:
         assert len(row.printed) == len(table.columns)
@@ -78,7 +80,7 @@ def test_most_claims_hold_for_the_printed_cells():
 @ALL
 def test_methods_know_their_arguments(table):
     for experiment in runs(table):
-        known = inspect.signature(METHODS[experiment.method]).parameters
+        known = inspect.signature(papers.methods()[experiment.method]).parameters
         assert set(experiment.method_args) <= set(known)
         assert experiment.weighting in WEIGHTINGS
         assert experiment.backbone in BACKBONES

@@ -2,15 +2,16 @@
 
 from pathlib import Path
 
-from mtpsl.data import cityscapes, nyud, own, pascal_context
-from mtpsl.data.cityscapes import Cityscapes
-from mtpsl.data.embedded.people21 import People21
-from mtpsl.data.embedded.rooms13 import Rooms13
-from mtpsl.data.embedded.streets7 import Streets7
-from mtpsl.data.nyud import Nyud
-from mtpsl.data.own import Own
-from mtpsl.data.pascal_context import PascalContext
-from mtpsl.data.sample import Dataset
+from mtpsl.data.dataset import Dataset
+from mtpsl.data.readers import cityscapes, nyud, own
+from mtpsl.data.readers import pascal as pascal_context
+from mtpsl.data.readers.cityscapes import Cityscapes
+from mtpsl.data.readers.nyud import Nyud
+from mtpsl.data.readers.own import Own
+from mtpsl.data.readers.pascal import PascalContext
+from mtpsl.data.scenes.people21 import People21
+from mtpsl.data.scenes.rooms13 import Rooms13
+from mtpsl.data.scenes.streets7 import Streets7
 from mtpsl.registry import look_up
 
 DATASETS: dict[str, type[Dataset]] = {

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from mtpsl.batch import Batch
+from mtpsl.data.dataset import Dataset, Sample
 from mtpsl.data.label_files import read_label_split
-from mtpsl.data.sample import Dataset, Sample
 
 
 @dataclass(frozen=True, eq=False)

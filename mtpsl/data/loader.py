@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mtpsl.batch import Batch, Discovered, Geometry
-from mtpsl.data.sample import Dataset
+from mtpsl.data.dataset import Dataset
 from mtpsl.data.transforms import SCALES, draw_geometry, draw_turned, warp_batch
 
 Augmentation = Literal["scale_crop", "turned"]  # of ``data.transforms``

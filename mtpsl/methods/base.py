@@ -68,6 +68,14 @@ class Method(nn.Module, ABC):
             )
         return shared
 
+    def counted(self) -> list[nn.Module]:
+        """What a table of costs counts, as a mean over these modules; each maps one image.
+
+        By default the network as it predicts; a method whose training is what its paper counts
+        returns that instead.
+        """
+        return [self]
+
     def after_step(self) -> None:
         """Runs after the optimizer step (moving-average teachers, schedules)."""
 
@@ -89,6 +97,11 @@ class Teacher(Protocol):
 
         What ``discover`` compares with its thresholds.
         """
+
+
+def ramp(progress: float, share: float) -> float:
+    """From 0 to 1 over the first ``share`` of training, linearly; 1 if there is no ramp."""
+    return min(1.0, progress / share) if share else 1.0
 
 
 def supervised_terms(

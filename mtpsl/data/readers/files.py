@@ -1,0 +1,262 @@
+"""Reading single files; every refusal is one sentence that names the file.
+
+It says what was expected, what was found and what to do. Nothing here knows a data set.
+"""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+from mtpsl.data.readers.matfile import read_variables
+
+TOLERANCE = 1e-3  # of ranges, for files written in half precision
+MOST_PIXELS = 1 << 26  # of a picture; more is a damaged header
+LOOKED_INTO = 64  # files of a data set, for its fingerprint
+KINDS = {
+    "1": "black and white",
+    "L": "8-bit gray",
+    "LA": "8-bit gray with transparency",
+    "P": "8-bit palette",
+    "PA": "8-bit palette with transparency",
+    "RGB": "8-bit color",
+    "RGBA": "8-bit color with transparency",
+    "I;16": "16-bit gray",
+    "I;16B": "16-bit gray",
+    "I": "32-bit gray",
+}
+"""Pillow's name of what a pixel of a picture holds -> words for it."""
+
+COLOR = ("RGB", "RGBA", "L", "P")
+CLASS_IDS = ("L", "P")
+SIXTEEN_BITS = ("I;16", "I;16B", "I")
+
+
+def refusal(path: Path, expected: str, found: str, remedy: str = "copy it again") -> ValueError:
+    """The error for a file that does not hold what it should."""
+    return ValueError(f"{path}: expected {expected}, found {found}; {remedy}")
+
+
+def missing(path: Path, expected: str, remedy: str = "copy it from the source") -> OSError:
+    return FileNotFoundError(f"{path}: expected {expected}, found no such file; {remedy}")
+
+
+def read_npy(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
+    """A ``.npy`` array of that shape, None for any length; objects are never loaded.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, an archive, empty or of another shape.
+    """
+    wanted = " x ".join("any" if n is None else str(n) for n in shape)
+    try:
+        array = np.load(path, allow_pickle=False)
+    except FileNotFoundError as error:
+        raise missing(path, "an array") from error
+    except Exception as error:  # what a damaged header makes NumPy raise is no fixed set
+        found = f"a damaged file or objects ({reason(error)})"
+        raise refusal(path, f"a .npy array of {wanted}", found) from error
+    if not isinstance(array, np.ndarray):
+        array.close()
+        raise refusal(path, f"a .npy array of {wanted}", "an archive of arrays", "unpack it")
+    check_shape(path, array, shape)
+    return array
+
+
+def read_mat(path: Path, key: str) -> np.ndarray:
+    """The numbers of the variable ``key`` of a MATLAB file of version 5 to 7.
+
+    Of a single struct these are the ones of its first numeric field.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or has no such variable.
+    """
+    try:
+        content = read_variables(path.read_bytes())
+    except FileNotFoundError as error:
+        raise missing(path, f"a MATLAB file with {key!r}") from error
+    except (OSError, ValueError, MemoryError) as error:
+        found = f"a damaged file ({reason(error)})"
+        raise refusal(path, f"a MATLAB file with {key!r}", found) from error
+    if key not in content:
+        raise refusal(
+            path, f"a variable {key!r}", f"{sorted(content)[:5]}", "use the published file"
+        )
+    value = content[key]
+    if isinstance(value, list):
+        fields = value[0].values() if len(value) == 1 else ()
+        value = next((v for v in fields if isinstance(v, np.ndarray)), None)
+    if not isinstance(value, np.ndarray):
+        raise refusal(path, f"numbers in {key!r}", "none", "use the published file")
+    return value
+
+
+def open_picture(
+    path: Path,
+    modes: Sequence[str],
+    expected: str,
+    *,
+    remedy: str = "use the original file",
+    upright: bool = False,
+) -> Image.Image:
+    """A PNG or JPEG file in memory.
+
+    Args:
+        path: Of the file.
+        modes: Keys of ``KINDS`` that are accepted.
+        expected: What it shows and of which kind it is, for the error.
+        remedy: What to do about one of another kind.
+        upright: Turn it as its camera noted.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, of another kind or enormous.
+    """
+    try:
+        with Image.open(path) as picture:
+            mode, pixels = picture.mode, picture.width * picture.height
+            if mode in modes and pixels <= MOST_PIXELS:
+                return (ImageOps.exif_transpose(picture) if upright else picture).copy()
+    except FileNotFoundError as error:
+        raise missing(path, expected) from error
+    except Exception as error:  # what damaged bytes make Pillow raise is no fixed set
+        raise refusal(path, expected, f"a damaged file ({reason(error)})") from error
+    if mode in modes:
+        raise refusal(path, expected, f"{pixels} pixels", "make it smaller")
+    raise refusal(path, expected, KINDS.get(mode, f"the kind {mode}"), remedy)
+
+
+def read_picture(
+    path: Path,
+    modes: Sequence[str],
+    expected: str = "a picture",
+    size: tuple[int, int] | None = None,
+) -> np.ndarray:
+    """Pixels: (H, W, 3) uint8 where ``modes`` have ``"RGB"``, otherwise (H, W) as stored.
+
+    Args:
+        path: PNG or JPEG.
+        modes: Keys of ``KINDS`` that are accepted.
+        expected: What the picture shows, for the error.
+        size: The (height, width) that it must have; None for any.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or of another kind or size.
+    """
+    kinds = " or ".join(dict.fromkeys(KINDS[mode] for mode in modes))
+    picture = open_picture(path, modes, f"{expected} ({kinds})")
+    pixels = np.array(picture.convert("RGB") if "RGB" in modes else picture)
+    if size:
+        check_size(path, pixels, size)
+    return pixels
+
+
+def check_size(
+    path: Path,
+    pixels: np.ndarray,
+    size: tuple[int, int],
+    remedy: str = "use the files of one download",
+) -> None:
+    """Raises ValueError unless a picture, (H, W) or (H, W, 3), is of its image's size."""
+    if pixels.shape[:2] != size:
+        found = f"{pixels.shape[0]} x {pixels.shape[1]}"
+        raise refusal(path, f"{size[0]} x {size[1]} pixels as its image", found, remedy)
+
+
+def check_shape(path: Path, array: np.ndarray, shape: Sequence[int | None]) -> None:
+    """Raises ValueError unless ``array`` has that shape (None: any length) and is not empty."""
+    wanted = " x ".join("any" if n is None else str(n) for n in shape)
+    fits = len(array.shape) == len(shape) and all(
+        n is None or n == m for n, m in zip(shape, array.shape, strict=True)
+    )
+    if not fits or 0 in array.shape:
+        found = " x ".join(map(str, array.shape)) or "a single number"
+        raise refusal(path, f"the shape {wanted}", found, "use files made together")
+
+
+def check_range(
+    path: Path,
+    array: np.ndarray,
+    low: float,
+    high: float,
+    what: str = "values",
+    kinds: str = "fiu",
+) -> None:
+    """Raises ValueError unless all values are in [low, high], so finite, and of such a type.
+
+    Args:
+        path: For the error.
+        array: Not empty.
+        low: Least allowed value.
+        high: Largest allowed value.
+        what: What the values are, for the error.
+        kinds: NumPy's letters of the types allowed: ``"f"`` floats, ``"iu"`` integers.
+    """
+    words = {"f": "a float type", "iu": "an integer type", "fiu": "an integer or float type"}
+    if array.dtype.kind not in kinds:
+        raise refusal(path, f"{what} of {words[kinds]}", str(array.dtype), "convert it")
+    least, most = float(array.min()), float(array.max())  # NaN if any value is
+    if not (low - TOLERANCE <= least and most <= high + TOLERANCE):
+        found = f"{least:g} to {most:g}"
+        remedy = "use the original file, or convert its unit or classes"
+        raise refusal(path, f"{what} in [{low:g}, {high:g}]", found, remedy)
+
+
+def whole_ids(path: Path, array: np.ndarray, low: int, high: int) -> np.ndarray:
+    """Class ids in [low, high] as int64.
+
+    Raises:
+        ValueError: If one is outside or a fraction.
+    """
+    check_range(path, array, low, high, "class ids")
+    if (array != np.round(array)).any():
+        raise refusal(path, "whole class ids", "fractions", "resize to the nearest pixel")
+    return array.astype(np.int64)
+
+
+def fingerprint(kind: str, root: Path, groups: Iterable[Sequence[Path]]) -> str:
+    """Names and sizes of all files and parts of a few: the same for the same data anywhere.
+
+    Args:
+        kind: Goes before the 12 hex digits.
+        root: What the files lie under; its own place does not count.
+        groups: Files of a kind each, in a fixed order.
+
+    Raises:
+        ValueError: If one is no file.
+    """
+    digest, groups = hashlib.sha256(), [list(paths) for paths in groups]
+    for paths in groups:
+        for path in paths:
+            name = path.relative_to(root).as_posix()
+            digest.update(f"{name} {_size(path)}\n".encode())
+        for path in paths[:: max(1, len(groups) * len(paths) // LOOKED_INTO)]:
+            with path.open("rb") as file:
+                digest.update(file.read(4096))
+                file.seek(_size(path) // 2)
+                digest.update(file.read(4096))
+    return f"{kind}-{digest.hexdigest()[:12]}"
+
+
+def _size(path: Path) -> int:
+    if not path.is_file():
+        found = "a folder" if path.is_dir() else "no such file, or a link to none"
+        raise refusal(path, "a file", found)
+    return path.stat().st_size
+
+
+def listing(path: Path) -> str:
+    """What a folder holds, for errors."""
+    if not path.is_dir():
+        return "no such folder" if not path.exists() else "a file"
+    names = sorted(p.name for p in path.iterdir())
+    return f"{', '.join(names[:6]) or 'an empty folder'}{', ...' if len(names) > 6 else ''}"
+
+
+def reason(error: Exception) -> str:
+    """Another library's error on one line."""
+    return " ".join(str(error).split())[:120] or type(error).__name__

@@ -1,0 +1,233 @@
+"""What a paper's tables cannot say: whether data and profile can decide anything, and for whom.
+
+``separation`` runs before methods are compared, on supervised MTL alone. The spread over seeds says
+how large a difference the tables can see; full labels against one label an image says whether
+labels matter. ``label_share`` asks for which share of the labels a method is worth its cost.
+``consistency`` takes XTC apart: its second view, its consistency, and when that sets in.
+"""
+
+import math
+
+import numpy as np
+
+from mtpsl.papers.hitts.tables import HEADLINES, hitts, mtl, second_stage
+from mtpsl.papers.xtc.printed import OURS as XTC
+from mtpsl.papers.xtc.printed import SL, SSL
+from mtpsl.papers.xtc.tables import AT_QUICK, NYUD, row_experiment
+from mtpsl.report.arrays import Arrays
+from mtpsl.report.results import DELTA, Results, column_of
+from mtpsl.report.tables import Claim, Row, Table
+from mtpsl.runs.experiment import Experiment, LabelSetting
+
+FULL, ONE = "full labels", "one label an image"
+
+SEPARATION = Table(
+    name="separation",
+    paper="companion",
+    title="Supervised MTL with every label and with one label an image",
+    source="[check of data and profile]",
+    columns=tuple(HEADLINES),
+    rows=(
+        Row(name=FULL, label=FULL, experiments=(mtl("full"),), printed=(math.nan,) * 3),
+        Row(name=ONE, label=ONE, experiments=(mtl("one_label"),), printed=(math.nan,) * 3),
+    ),
+    claims=tuple(
+        Claim(
+            text=f"full labels beat one label an image on {title}",
+            better=FULL,
+            worse=ONE,
+            column=column,
+        )
+        for column, title in HEADLINES.items()
+    ),
+    notes=(
+        "Three seeds see a difference between two rows of the same spread once it is larger than "
+        "about 3.5 standard deviations of one row: Student's 4.3 times the square root of 2/3.",
+    ),
+)
+
+# --- the share of labels -------------------------------------------------------------------------
+
+SHARES: dict[str, float] = {"1/8": 1 / 8, "1/4": 1 / 4, "1/2": 1 / 2, "full": 1.0}
+"""Group of ``LABEL_SHARE`` -> the share of the training images that keep a task's label."""
+
+MTL, HITTS, OURS, OURS_FULL = "MTL baseline", "HiTTs", "Ours", "Ours, L_f alone"
+
+
+def _setting(share: float) -> tuple[LabelSetting, dict[str, float]]:
+    """Every label has its own setting already, whose runs other tables share."""
+    return ("full", {}) if share == 1 else ("share", {"share": share})
+
+
+def _share_experiments(share: float) -> dict[str, Experiment]:
+    setting, args = _setting(share)
+    plain = hitts(setting, label_args=args)
+    withheld = share < 1
+    return {
+        MTL: mtl(setting, **args),
+        HITTS: plain,
+        OURS if withheld else OURS_FULL: second_stage(
+            plain, pseudo_labels=withheld, pseudo_features=True
+        ),
+    }
+
+
+def share_row(group: str, label: str) -> str:
+    """The name of a row of ``LABEL_SHARE``; at full labels, "Ours" is the row with L_f alone."""
+    return f"{group} {OURS_FULL if (group, label) == ('full', OURS) else label}"
+
+
+def _share_claims() -> tuple[Claim, ...]:
+    def claims(better: tuple[str, str], worse: tuple[str, str], text: str) -> list[Claim]:
+        rows = {"better": share_row(*better), "worse": share_row(*worse)}
+        return [
+            Claim(text=f"{text} on {title}", column=column, **rows)
+            for column, title in HEADLINES.items()
+        ]
+
+    def on_delta(better: tuple[str, str], worse: tuple[str, str], text: str) -> Claim:
+        return Claim(text=text, better=share_row(*better), worse=share_row(*worse))
+
+    groups = tuple(SHARES)
+    return (
+        *(
+            claim
+            for group in groups
+            for claim in claims((group, OURS), (group, MTL), f"{group}: Ours beats {MTL}")
+        ),
+        *(
+            on_delta((group, OURS), (group, HITTS), f"{group}: the second stage adds to HiTTs")
+            for group in groups
+        ),
+        *(
+            on_delta((less, OURS), (more, OURS), f"Ours gains more at {less} than at {more}")
+            for less, more in zip(groups, groups[1:], strict=False)
+        ),
+        *(
+            claim
+            for less, more in zip(groups, groups[1:], strict=False)
+            for claim in claims(
+                (less, OURS),
+                (more, MTL),
+                f"Ours at {less} beats {MTL} at {more}, twice the labels,",
+            )
+        ),
+    )
+
+
+LABEL_SHARE = Table(
+    name="label_share",
+    paper="companion",
+    title="What HiTTs gains over the MTL baseline, by the share of labels that are kept",
+    source="[beyond HiTTs: share of labels]",
+    columns=(*HEADLINES, DELTA),
+    rows=tuple(
+        Row(
+            name=share_row(group, label),
+            label=label,
+            group=group,
+            experiments=(experiment,),
+            printed=(math.nan,) * (len(HEADLINES) + 1),
+        )
+        for group, share in SHARES.items()
+        for label, experiment in _share_experiments(share).items()
+    ),
+    reference={group: share_row(group, MTL) for group in SHARES},
+    claims=_share_claims(),
+    notes=(
+        "Each task's label is kept on that share of the training images, drawn task by task; a "
+        "larger share keeps every label of a smaller one. With full labels nothing is withheld, "
+        "so there are no pseudo labels and Ours has L_f alone.",
+        "At profile full, thresholds of pseudo labels are those printed for one label an image; "
+        "scaled profiles accept the surer half of the withheld pixels.",
+        "Every row passes all images, so all trainings take as many steps; Ours is two trainings.",
+    ),
+)
+
+
+def share_gains(results: Results) -> Arrays:
+    """What ``LABEL_SHARE`` found, to be drawn over the share of labels.
+
+    Returns:
+        ``groups`` and ``shares`` (S,), ``methods`` (M,), ``columns`` and ``labels`` (C,) and
+        ``values`` (C, M, S, n) in the units of the table, NaN where not measured; n seeds.
+    """
+    methods = (MTL, HITTS, OURS)
+    seeds = sorted({entry.seed for entry in results.current()})
+    values = np.full((len(LABEL_SHARE.columns), len(methods), len(SHARES), len(seeds)), np.nan)
+    for c, column in enumerate(LABEL_SHARE.columns):
+        for m, label in enumerate(methods):
+            for s, group in enumerate(SHARES):
+                found = results.values(LABEL_SHARE, share_row(group, label), column)
+                for n, seed in enumerate(seeds):
+                    values[c, m, s, n] = column_of(column).scale * found.get(seed, math.nan)
+    return {
+        "groups": np.array(tuple(SHARES)),
+        "shares": np.array(tuple(SHARES.values())),
+        "methods": np.array(methods),
+        "columns": np.array(LABEL_SHARE.columns),
+        "labels": np.array([column_of(column).label for column in LABEL_SHARE.columns]),
+        "values": values,
+    }
+
+
+# --- XTC taken apart -----------------------------------------------------------------------------
+
+TWO_VIEWS, ONE_VIEW, RAMPED = "Two views, labels alone", "Ours, one view", "Ours, ramped up"
+
+
+def _consistency_experiments() -> dict[str, Experiment]:
+    sl, ssl, ours = (row_experiment(NYUD, "one", label) for label in (SL, SSL, XTC))
+    return {
+        SL: sl,
+        TWO_VIEWS: ssl.replace(method_args={"weight": 0.0}),
+        SSL: ssl,
+        ONE_VIEW: ours.replace(method_args={"two_views": False}),
+        RAMPED: ours.replace(method_args={"ramp_up": 0.5}),
+        XTC: ours,
+    }
+
+
+def _consistency_claims() -> tuple[Claim, ...]:
+    comparisons = (
+        ("The second view helps without consistency", TWO_VIEWS, SL),
+        ("Consistency helps with two views", XTC, TWO_VIEWS),
+        ("Consistency helps with one view", ONE_VIEW, SL),
+        ("Labels first helps", RAMPED, XTC),
+    )
+    return tuple(
+        Claim(text=f"{text}: {better} beats {worse} on {title}", better=better, worse=worse,
+              column=column)
+        for text, better, worse in comparisons
+        for column, title in HEADLINES.items()
+    )  # fmt: skip
+
+
+CONSISTENCY = Table(
+    name="consistency",
+    paper="companion",
+    title="What of XTC's difference to SL is the second view, and what the consistency",
+    source="[beyond XTC: its parts]",
+    columns=(*HEADLINES, DELTA),
+    rows=tuple(
+        Row(
+            name=label,
+            label=label,
+            experiments=(experiment,),
+            printed=(math.nan,) * (len(HEADLINES) + 1),
+        )
+        for label, experiment in _consistency_experiments().items()
+    ),
+    reference={"": SL},
+    claims=_consistency_claims(),
+    notes=(
+        "NYUD-v2 with one label an image, as in [XTC, Table 2], whose rows SL, SSL and Ours are.",
+        f'"{TWO_VIEWS}" passes a second, zoomed view of each image through the network, where only '
+        "BatchNorm takes notice of it: SSL with weight 0.",
+        f'"{RAMPED}": the weight of the consistency grows over the first half of the training, '
+        "an option of the released code that is off by default.",
+        AT_QUICK,
+    ),
+)
+
+TABLES = {table.name: table for table in (SEPARATION, LABEL_SHARE, CONSISTENCY)}

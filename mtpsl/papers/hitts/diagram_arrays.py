@@ -1,0 +1,356 @@
+"""The arrays of HiTTs' diagrams: one test image's maps, and the shape of all that it becomes.
+
+Figures 1 to 4 follow an image through the trained network step by step. Roles are ``teacher``,
+which was trained with L_s alone, and ``ours``, which learned again with L_s + L_p + L_f from what
+the teacher found. Figure 12 is in ``hitts_scale_arrays``.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from mtpsl.batch import Batch, Discovered
+from mtpsl.data.labels import assign
+from mtpsl.papers.hitts.method import HiTTs
+from mtpsl.papers.hitts.scales import query_gate
+from mtpsl.report.arrays import (
+    SCENES,
+    Arrays,
+    Material,
+    compact,
+    describe,
+    picture,
+    principal_components,
+    shown,
+    variety,
+)
+from mtpsl.runs.experiment import LabelSetting
+from mtpsl.runs.profiles import PSEUDO_SHARE
+from mtpsl.tasks import TaskSet
+
+EXAMPLES = 4  # images in Figure 1
+OUTER = 0.02  # share of a component's values that lie beyond its color at either end
+SUPERVISION = {"pseudo": "L_p", "feature": "L_f"}  # ends of the names of terms; others are L_s
+
+
+# -------------------------------------------------------------------- scenes
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One test image as a label setting leaves it, and what both networks make of it."""
+
+    ours: HiTTs
+    batch: Batch  # one image, with what the teacher discovered
+    labeled: tuple[bool, ...]  # one a task
+    steps: dict[str, Tensor]  # ``follow`` of ours
+    taus: dict[str, float]  # thresholds of M^p
+
+    @property
+    def example(self) -> int:
+        """The column of the first task that has no label."""
+        return self.labeled.index(False)
+
+
+def _candidates(
+    material: Material, setting: LabelSetting
+) -> tuple[Batch, Tensor, Arrays, list[int]]:
+    """The first test images, who is labeled (N, T), their maps, and an order to choose in.
+
+    First come images without the first task's label, so that a pseudo label shows; among equals
+    those that show many classes.
+    """
+    tasks, count = material.test.tasks, min(len(material.test), SCENES)
+    (batch,) = material.batches(range(count), size=count)
+    labeled = assign(setting, count, tasks.names).labeled
+    truth = {f"{t.name}/truth": shown(t, batch.targets[t.name], batch.valid[t.name]) for t in tasks}
+    classes = [truth[f"{t.name}/truth"] for t in tasks if t.kind == "classes"]
+    score = [sum(variety(ids[i]) for ids in classes) for i in range(count)]
+    order = sorted(range(count), key=lambda i: (bool(labeled[i, 0]), -score[i]))
+    return batch, labeled, truth, order
+
+
+def _scene(material: Material, batch: Batch, labeled: Tensor, chosen: int) -> Scene:
+    """The image at ``chosen``; thresholds accept a share of the pixels of all candidates."""
+    teacher, ours = (material.methods[role] for role in ("teacher", "ours"))
+    share = float(PSEUDO_SHARE.removesuffix("%")) / 100
+    taus = {
+        name: round(float(maps.float().quantile(1 - share)), 4)
+        for name, maps in teacher.label_confidence(batch.images).items()
+    }
+    rows, names = slice(chosen, chosen + 1), ours.tasks.names
+    one = Batch(
+        images=batch.images[rows],
+        targets={n: maps[rows] for n, maps in batch.targets.items()},
+        valid={n: maps[rows] for n, maps in batch.valid.items()},
+        labeled={n: labeled[rows, i].to(batch.images.device) for i, n in enumerate(names)},
+        index=batch.index[rows],
+    )
+    found = _as_discovered(ours.tasks, one, teacher.discover(one.images, taus))
+    known = tuple(bool(value) for value in labeled[chosen])
+    return Scene(ours, replace(one, discovered=found), known, follow(ours, one.images), taus)
+
+
+def _as_discovered(tasks: TaskSet, batch: Batch, found: Discovered) -> Discovered:
+    """Of what a teacher finds, what a student may see: no pseudo label where there is a label."""
+    targets, valid = {}, {}
+    for t in tasks:
+        hidden = ~batch.labeled[t.name].view(-1, 1, 1, 1)
+        valid[t.name] = found.valid[t.name] & hidden
+        targets[t.name] = found.targets[t.name].masked_fill(~hidden, t.missing)
+    return replace(found, targets=targets, valid=valid)
+
+
+@torch.no_grad()
+def follow(method: HiTTs, images: Tensor) -> dict[str, Tensor]:
+    """Every tensor of the paper's Figures 2 to 4, by name; all keep the batch.
+
+    Args:
+        method: In evaluation mode, with all its components and one scale.
+        images: (B, 3, H, W).
+
+    Returns:
+        ``image``; ``shared`` F_s; ``cells`` (B, n, C) of it; ``theta`` Theta; ``affinity`` A;
+        ``theta_mixed`` Theta'. For every task ``gate/<task>`` (B, 1, h, w), how much each cell
+        answers the token, ``queried/<task>`` F_i, ``mixed/<task>`` F'_i after inter-task learning,
+        ``token/<task>`` theta'_i and ``feature/<task>`` F'_i after intra-task learning,
+        ``joint/<task>`` both as one sequence, ``mask/<task>`` M^f, ``basis/<task>`` o,
+        ``embedded/<task>`` W^o o, ``phi/<task>``, ``projected/<task>`` U_i, ``fine/<task>`` G_i,
+        ``score/<task>`` Softplus(phi_i x U_i), ``masked/<task>`` its product with G_i,
+        ``refined/<task>`` G'_i, ``prediction/<task>``.
+
+    Raises:
+        ValueError: If the method has several scales, or lacks a component.
+    """
+    if method.scales is not None or method.Q is None or method.embed is None:
+        raise ValueError(
+            "method: expected HiTTs with one scale and all its components, got another one; "
+            "Figure 12 shows several scales"
+        )
+    trace, shared = method.trace(images), method.backbone(images).decoder
+    cells = F.avg_pool2d(shared, method.block).flatten(2).transpose(1, 2)
+    theta, queried = method.query_shared(shared)
+    mixed_theta, mixed, A = method.learn_inter_task(theta, queried)
+    gate = query_gate(method.query(method.theta), method.key(cells))
+    found = {"image": images, "shared": shared, "cells": cells, "theta": theta}
+    found |= {"affinity": A, "theta_mixed": mixed_theta}
+    for i, t in enumerate(method.tasks):
+        feature, token = trace.task_features[t.name], trace.global_tokens[t.name]
+        size, G, S = feature.shape[2:], trace.fine_features[t.name], trace.scores[t.name]
+        embed = method.embed[t.name]
+        steps = {
+            "gate": gate[:, i, None].unflatten(2, size),
+            "queried": queried[:, i].transpose(1, 2).unflatten(2, size),
+            "mixed": mixed[:, i].transpose(1, 2).unflatten(2, size),
+            "token": token,
+            "feature": feature,
+            "joint": torch.cat([token.unsqueeze(1), feature.flatten(2).transpose(1, 2)], dim=1),
+            "mask": trace.feature_confidence[t.name],
+            "basis": torch.eye(embed.in_features, device=images.device)[None],
+            "embedded": embed.weight.T[None],
+            "phi": trace.fine_tokens[t.name],
+            "projected": method.project[t.name](shared, feature),
+            "fine": G,
+            "score": S,
+            "masked": G * S,
+            "refined": trace.refined[t.name],
+            "prediction": trace.predictions[t.name],
+        }
+        found |= {f"{name}/{t.name}": tensor for name, tensor in steps.items()}
+    return found
+
+
+def learned(method: HiTTs) -> dict[str, int]:
+    """How many numbers every part learns: together, all that the method learns."""
+    parts: dict[str, nn.Module | Sequence[Tensor]] = {
+        "backbone": method.backbone,
+        "theta": [method.theta],
+        "query": nn.ModuleList([method.query, method.key, method.value]),
+        "inter": nn.ModuleList([method.Q, method.K]),
+    }
+    by_task = ("attention", "project", "fine", "embed", "token_mlp", "refine")
+    for name in by_task:
+        modules = getattr(method, name)
+        parts |= {f"{name}/{t.name}": modules[t.name] for t in method.tasks if modules is not None}
+    return {name: count(part) for name, part in parts.items()}
+
+
+def count(part: nn.Module | Sequence[Tensor]) -> int:
+    """Numbers that a part learns."""
+    parameters = part.parameters() if isinstance(part, nn.Module) else part
+    return sum(p.numel() for p in parameters)
+
+
+def shapes(steps: Mapping[str, Tensor]) -> Arrays:
+    """``shape/<name>`` of every tensor, without the batch."""
+    return {f"shape/{name}": np.array(tensor.shape[1:]) for name, tensor in steps.items()}
+
+
+def feature_pictures(maps: Mapping[str, Tensor]) -> Arrays:
+    """(1, C, h, w) features -> (h, w, 3) uint8: three principal components as red, green, blue.
+
+    All maps have one set of components, so that a color says the same in each; every component
+    spans nearly all of its values.
+    """
+    flat = [m[0].movedim(0, -1).flatten(0, 1).double().cpu() for m in maps.values()]
+    points, _ = principal_components(torch.cat(flat))
+    low, high = (points.quantile(q, dim=0) for q in (OUTER, 1 - OUTER))
+    rgb = ((points - low) / (high - low).clamp(min=1e-9)).clamp(0, 1) * 255
+    parts = rgb.round().byte().split([len(part) for part in flat])
+    return {
+        name: part.view(*m.shape[2:], 3).numpy()
+        for (name, m), part in zip(maps.items(), parts, strict=True)
+    }
+
+
+def rounded(values: Tensor) -> NDArray[np.float32]:
+    """Values that are drawn as colors, the same on any machine."""
+    return np.round(values.double().cpu().numpy(), 4).astype(np.float32)
+
+
+# ------------------------------------------------------------------- figures
+
+
+def _common(scene: Scene) -> Arrays:
+    """What Figures 1 to 4 say of their image.
+
+    ``images`` (1, H, W, 3), ``known`` (T,) who has a label, ``example`` the name of the first task
+    without one; ``<task>/truth``, ``/ours`` and ``/pseudo`` (1, H, W, ...), the last where M^p is
+    1; ``tau/<task>`` and ``accepted/<task>``, the share of pixels that exceed it; the shapes of
+    ``follow``; ``parameters/<part>`` of ``learned``.
+    """
+    tasks, batch = scene.ours.tasks, scene.batch
+    arrays = describe(tasks) | {"images": picture(batch.images), "known": np.array(scene.labeled)}
+    arrays |= {"example": np.array(tasks.names[scene.example]), "index": batch.index.cpu().numpy()}
+    for t in tasks:
+        name, found = t.name, batch.discovered
+        arrays[f"{name}/truth"] = shown(t, batch.targets[name], batch.valid[name])
+        arrays[f"{name}/ours"] = shown(t, scene.steps[f"prediction/{name}"])
+        arrays[f"{name}/pseudo"] = shown(t, found.targets[name], found.valid[name])
+        arrays[f"tau/{name}"] = np.array(scene.taus[name])
+        accepted = found.valid[name].double().mean()
+        arrays[f"accepted/{name}"] = np.round(np.array(float(accepted)), 4)
+    arrays |= shapes(scene.steps)
+    return arrays | {f"parameters/{n}": np.array(c) for n, c in learned(scene.ours).items()}
+
+
+def _one_image(material: Material) -> Scene:
+    batch, labeled, _, order = _candidates(material, "one_label")
+    return _scene(material, batch, labeled, order[0])
+
+
+def _features_and_teachers(scene: Scene) -> Arrays:
+    """``feature/<task>`` and ``teacher/<task>`` F~ as pictures; ``mask/<task>``, the teacher's."""
+    arrays, found = {}, scene.batch.discovered
+    for n in scene.ours.tasks.names:
+        maps = {f"feature/{n}": scene.steps[f"feature/{n}"], f"teacher/{n}": found.features[n]}
+        arrays |= feature_pictures(maps)
+        arrays[f"mask/{n}"] = compact(found.confidence[n][0, 0])
+    return arrays
+
+
+def _tokens(scene: Scene, *names: str) -> Arrays:
+    """Token vectors as ``values/<name>``."""
+    return {f"values/{name}": rounded(scene.steps[name][0]) for name in names}
+
+
+def _telling_token(scene: Scene, task: str) -> int:
+    """The token whose scores vary most over the image."""
+    return int(scene.steps[f"score/{task}"][0].flatten(1).std(1).argmax())
+
+
+@torch.no_grad()
+def setting(material: Material) -> Arrays:
+    """Figure 1: images of which each has some labels, and what tokens discover for one of them.
+
+    Under ``random_labels``: ``examples/images`` (N, H, W, 3), ``examples/labeled`` (N, T) and
+    ``<task>/examples``; the first image is the one of ``_common``. Tokens are ``values/...``.
+    """
+    batch, labeled, truth, order = _candidates(material, "random_labels")
+    scene = _scene(material, batch, labeled, order[0])
+    first_of: dict[tuple[bool, ...], int] = {}  # who is labeled -> the first image in order
+    for i in order:
+        first_of.setdefault(tuple(labeled[i].tolist()), i)
+    chosen = list(first_of.values())[:EXAMPLES]
+    arrays = _common(scene) | _features_and_teachers(scene)
+    arrays["examples/images"] = picture(batch.images)[chosen]
+    arrays["examples/labeled"] = labeled[chosen].numpy()
+    names = scene.ours.tasks.names
+    arrays |= {f"{n}/examples": truth[f"{n}/truth"][chosen] for n in names}
+    return arrays | _tokens(scene, *(f"{kind}/{n}" for kind in ("token", "phi") for n in names))
+
+
+@torch.no_grad()
+def overview(material: Material) -> Arrays:
+    """Figure 2: the whole method on one image, and its three losses on it.
+
+    ``shared`` and features as pictures; ``score/<task>`` (H, W) of the token whose scores vary
+    most; ``confidence/<task>`` (H, W), the largest probability of G'. ``loss/L_s``, ``/L_p`` and
+    ``/L_f`` are the method's own terms in evaluation mode.
+    """
+    scene = _one_image(material)
+    names, steps = scene.ours.tasks.names, scene.steps
+    arrays = _common(scene) | _features_and_teachers(scene)
+    arrays |= feature_pictures({"shared": steps["shared"]})
+    for n in names:
+        arrays[f"score/{n}"] = compact(steps[f"score/{n}"][0, _telling_token(scene, n)])
+        arrays[f"confidence/{n}"] = compact(steps[f"refined/{n}"][0].softmax(0).amax(0))
+    losses = dict.fromkeys(("L_s", *SUPERVISION.values()), 0.0)
+    for name, term in scene.ours.training_step(scene.batch, progress=0.0).items():
+        task = next(n for n in sorted(names, key=len, reverse=True) if name.startswith(n))
+        losses[SUPERVISION.get(name[len(task) + 1 :], "L_s")] += float(term)
+    arrays |= {f"loss/{name}": np.round(np.array(value), 4) for name, value in losses.items()}
+    kinds = ("token", "phi")
+    return arrays | _tokens(scene, "theta", *(f"{kind}/{n}" for kind in kinds for n in names))
+
+
+@torch.no_grad()
+def global_tokens(material: Material) -> Arrays:
+    """Figure 3: global task token learning, step by step.
+
+    ``shared``, ``queried/<task>``, ``mixed/<task>``, ``feature/<task>`` and ``teacher/<task>`` as
+    pictures, ``gate/<task>`` and ``mask/<task>`` (h, w) in [0, 1]; ``values/theta``,
+    ``/theta_mixed``, ``/token/<task>`` and ``/affinity`` (T, T); ``block``, the side of a block of
+    F_s that makes one cell.
+    """
+    scene = _one_image(material)
+    names, steps = scene.ours.tasks.names, scene.steps
+    arrays = _common(scene) | _features_and_teachers(scene)
+    arrays |= feature_pictures({"shared": steps["shared"]})
+    for n in names:
+        stages = (f"queried/{n}", f"mixed/{n}")
+        arrays |= feature_pictures({stage: steps[stage] for stage in stages})
+    arrays |= {f"gate/{n}": compact(steps[f"gate/{n}"][0, 0]) for n in names}
+    arrays["block"] = np.array(scene.ours.block)
+    tokens = (f"token/{n}" for n in names)
+    return arrays | _tokens(scene, "theta", "theta_mixed", "affinity", *tokens)
+
+
+@torch.no_grad()
+def fine_tokens(material: Material) -> Arrays:
+    """Figure 4: projection and fine-grained token learning of one task, ``example``.
+
+    ``feature/<task>``, ``shared`` and ``projected`` as pictures; ``values/token/<task>``,
+    ``/basis``, ``/embedded`` and ``/phi``; of the ``channel`` whose scores vary most, ``fine``,
+    ``score``, ``masked`` and ``refined`` (H, W); ``confidence`` (H, W) of the teacher and
+    ``accept`` (H, W), M^p.
+    """
+    scene = _one_image(material)
+    task, steps = scene.ours.tasks.names[scene.example], scene.steps
+    channel = _telling_token(scene, task)
+    arrays = _common(scene) | feature_pictures({"feature": steps[f"feature/{task}"]})
+    arrays |= feature_pictures({"shared": steps["shared"]})
+    arrays |= feature_pictures({"projected": steps[f"projected/{task}"]})
+    for name in ("token", "basis", "embedded", "phi"):
+        arrays |= {f"values/{name}": rounded(steps[f"{name}/{task}"][0])}
+    for name in ("fine", "score", "masked", "refined"):
+        arrays[name] = compact(steps[f"{name}/{task}"][0, channel])
+    teacher = material.methods["teacher"]
+    arrays["confidence"] = compact(teacher.label_confidence(scene.batch.images)[task][0, 0])
+    arrays["accept"] = scene.batch.discovered.valid[task][0, 0].cpu().numpy()
+    return arrays | {"channel": np.array(channel)}

@@ -1,0 +1,203 @@
+"""Global task tokens on several scales of a backbone [HiTTs, App. A.2, Eq. 14 to 18].
+
+Every scale asks its own map with its own tokens and mixes its tasks by its own affinities; then
+features and tokens of all scales become one feature and one token a task. What is asked and mixed
+at one scale is the same as without scales, so ``methods.hitts`` shares these functions.
+"""
+
+from collections.abc import Sequence
+from typing import final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtpsl.papers.hitts.layers import per_task
+from mtpsl.tasks import TaskSet
+
+
+def query_gate(q: Tensor, k: Tensor) -> Tensor:
+    """How much each cell answers each task: q (T, C), k (B, n, C) -> (B, T, n) in [0, 1]."""
+    return (q @ k.transpose(1, 2) / q.shape[1] ** 0.5).sigmoid()
+
+
+def affinity(q: Tensor, k: Tensor) -> Tensor:
+    """A = Softmax(Q x K^T) [HiTTs, Eq. 1]: two (B, T, C) -> (B, T, T), rows sum to 1."""
+    return (q @ k.transpose(1, 2)).softmax(-1)
+
+
+def combine(A: Tensor, theta: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
+    """Theta' = A x Theta, F' = A x F [HiTTs, Eq. 2].
+
+    Args:
+        A: (B, T, T).
+        theta: (B, T, C).
+        features: (B, T, n, C).
+
+    Returns:
+        Like theta and features.
+    """
+    features = torch.einsum("bst,btnc->bsnc", A, features)
+    return A @ theta, features
+
+
+def no_affinity(features: Tensor) -> Tensor:
+    """A where tasks do not mix, the identity: (B, T, n, C) -> (B, T, T)."""
+    B, T = features.shape[:2]
+    return torch.eye(T, device=features.device).expand(B, T, T)
+
+
+@final
+class Scale(nn.Module):
+    """Query and inter-task learning on one map of the backbone [HiTTs, Sec. 3.1, App. A.2].
+
+    Args:
+        tasks: The tasks, in the order of the affinity matrix.
+        channels: C_j, of the map and of the tokens at this scale.
+        global_tokens: Otherwise nothing asks, and features are linear maps alone.
+        inter_task: Eq. 1 and 2; otherwise A is the identity.
+    """
+
+    def __init__(
+        self, tasks: TaskSet, channels: int, *, global_tokens: bool, inter_task: bool
+    ) -> None:
+        super().__init__()
+        C = channels
+        self.query = nn.Linear(C, C) if global_tokens else None
+        self.key = nn.Linear(C, C) if global_tokens else None
+        self.value = per_task(tasks, lambda t: nn.Linear(C, C))
+        self.Q = nn.Linear(C, C, bias=False) if global_tokens and inter_task else None
+        self.K = nn.Linear(C, C, bias=False) if global_tokens and inter_task else None
+
+    def forward(self, theta: Tensor | None, stage: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
+        """Tokens (T, C_j) and the map F_s^(j) (B, C_j, H_j, W_j) of one scale.
+
+        Returns:
+            Theta'^(j) (B, T, C_j) or None, F'^(j) (B, T, H_j W_j, C_j) and A^(j) (B, T, T).
+        """
+        cells = stage.flatten(2).transpose(1, 2)  # (B, n, C_j)
+        features = torch.stack([value(cells) for value in self.value.values()], dim=1)  # Eq. (15)
+        if theta is None:
+            return None, features, no_affinity(features)
+        gate = query_gate(self.query(theta), self.key(cells))
+        theta, features = theta.expand(len(stage), -1, -1), features * gate.unsqueeze(-1)
+        if self.Q is None:
+            return theta, features, no_affinity(features)
+        A = affinity(self.Q(theta), self.K(theta))
+        return *combine(A, theta, features), A
+
+
+@final
+class MultiScaleTokens(nn.Module):
+    """From one token a task to four and back, with inter-task learning between [HiTTs, App. A.2].
+
+    The sum of Eq. 18 is printed to 5; there are as many scales as in Eq. 14 and 17.
+
+    Args:
+        tasks: The tasks, in the order of the affinity matrices.
+        channels: C, of the tokens and of the fused features.
+        stage_channels: C_j of the backbone's maps, from fine to coarse.
+        global_tokens: Otherwise there are no tokens, and features are fused alone.
+        inter_task: Eq. 1 and 2 on every scale.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        channels: int,
+        stage_channels: Sequence[int],
+        *,
+        global_tokens: bool = True,
+        inter_task: bool = True,
+    ) -> None:
+        super().__init__()
+        self.tasks = tasks
+        self.scales = nn.ModuleList(
+            Scale(tasks, c, global_tokens=global_tokens, inter_task=inter_task)
+            for c in stage_channels
+        )
+        self.fuse = per_task(tasks, lambda t: nn.Conv2d(sum(stage_channels), channels, 1))
+        self.split = self.merge = None  # W_i^{s->m(j)} and W_i^{m->s(j)}
+        if global_tokens:
+            parts = len(stage_channels)
+            self.split = nn.ModuleList(
+                per_task(tasks, lambda t, c=c: token_map(channels, c)) for c in stage_channels
+            )
+            self.merge = nn.ModuleList(
+                per_task(tasks, lambda t, c=c: token_map(c, channels, parts))
+                for c in stage_channels
+            )
+
+    def forward(
+        self, theta: Tensor | None, stages: Sequence[Tensor], grid: tuple[int, int]
+    ) -> tuple[Tensor | None, Tensor, tuple[Tensor, ...]]:
+        """Everything before intra-task learning.
+
+        Args:
+            theta: (T, C), or None without global tokens.
+            stages: F_s^(j), (B, C_j, H_j, W_j) each.
+            grid: (h, w) of the fused features.
+
+        Returns:
+            Theta' (B, T, C) or None, F' (B, T, hw, C), and A^(j) (B, T, T) of every scale.
+        """
+        tokens = self.split_tokens(theta)
+        found = [scale(*own) for scale, *own in zip(self.scales, tokens, stages, strict=True)]
+        tokens, features, affinities = zip(*found, strict=True)
+        maps = [as_maps(f, s.shape[2:]) for f, s in zip(features, stages, strict=True)]
+        return self.merge_tokens(tokens), self.fuse_features(maps, grid), affinities
+
+    def split_tokens(self, theta: Tensor | None) -> list[Tensor | None]:
+        """theta_i^(j) = W_i^{s->m(j)} x theta_i [Eq. 14]: (T, C) -> a (T, C_j) for each scale."""
+        if self.split is None:
+            return [None] * len(self.scales)
+        return [
+            torch.stack([W[t.name](theta[i]) for i, t in enumerate(self.tasks)])  # Eq. (16)
+            for W in self.split
+        ]
+
+    def fuse_features(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+        """F'_i = Conv_i([F'_i^(0); ...; F'_i^(3)]) [Eq. 17], on one grid.
+
+        Args:
+            maps: F'^(j), (B, T, C_j, H_j, W_j) each.
+            grid: (h, w); a finer map is averaged over the cells of the grid.
+
+        Returns:
+            (B, T, hw, C).
+        """
+        joined = torch.cat([to_grid(m, grid) for m in maps], dim=2)  # (B, T, C_0 + ... , h, w)
+        fused = [self.fuse[t.name](joined[:, i]) for i, t in enumerate(self.tasks)]
+        return torch.stack(fused, dim=1).flatten(3).transpose(2, 3)
+
+    def merge_tokens(self, tokens: Sequence[Tensor | None]) -> Tensor | None:
+        """theta'_i = Sum_j W_i^{m->s(j)} x theta'_i^(j) [Eq. 18]: (B, T, C_j) each -> (B, T, C)."""
+        if self.merge is None:
+            return None
+        merged = []
+        for i, t in enumerate(self.tasks):
+            parts = [W[t.name](own[:, i]) for W, own in zip(self.merge, tokens, strict=True)]
+            merged.append(torch.stack(parts).sum(0))
+        return torch.stack(merged, dim=1)
+
+
+def token_map(enters: int, leaves: int, parts: int = 1) -> nn.Linear:
+    """A linear map of tokens that starts by keeping their length, as one of ``parts`` summands.
+
+    Tokens start with length 1 and are asked at every scale what they are asked without scales.
+    """
+    linear = nn.Linear(enters, leaves, bias=False)
+    nn.init.normal_(linear.weight, std=(leaves * parts) ** -0.5)
+    return linear
+
+
+def as_maps(features: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, T, HW, C) -> (B, T, C, H, W)."""
+    return features.transpose(2, 3).unflatten(3, size)
+
+
+def to_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(B, T, C, H, W) -> (B, T, C, h, w), the mean over each cell; unchanged where it fits."""
+    if tuple(maps.shape[3:]) == tuple(grid):
+        return maps
+    return F.interpolate(maps.flatten(0, 1), grid, mode="area").unflatten(0, maps.shape[:2])

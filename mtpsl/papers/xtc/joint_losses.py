@@ -1,0 +1,260 @@
+"""XTC with other losses in its joint space: contrastive and discriminator [XTC, Sec. 3.2].
+
+Wei-Hong Li, Xialei Liu, Hakan Bilen. Learning Multiple Dense Prediction Tasks from Partially
+Annotated Data. CVPR 2022. arXiv:2111.14893
+
+Both replace consistency and regularizer by a loss that a constant mapping does not minimize. The
+prediction and the label of one image are a positive pair, those of different images a negative
+one. There is no released code; what the paper leaves open is decided in ``CHOICES``.
+"""
+
+from typing import Any, final
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mtpsl.batch import Batch
+from mtpsl.methods.base import Method, Terms, supervised_terms
+from mtpsl.models import MultiTaskNet
+from mtpsl.models.segnet import init_weights
+from mtpsl.papers.xtc.mapping import Pass, Statistics, build_mapping
+from mtpsl.papers.xtc.method import (
+    Inputs,
+    Link,
+    film_groups,
+    find_links,
+    source_weights,
+    two_views,
+)
+from mtpsl.tasks import TaskSet
+
+CHOICES: dict[str, str] = {
+    "negatives": "the predictions of all other images that the batch has for the same pair; a pair "
+    "with one image contributes nothing",
+    "distance": "one minus the cosine over channels, averaged over positions, as in XTC",
+    "contrastive loss": "max(0, margin + d(positive) - d(negative)), a mean over negatives; margin "
+    "0.2",
+    "discriminator": "three 3x3 convolutions on the two embeddings, one above the other in "
+    "channels, a mean over positions, one logit; no normalization that would mix pairs",
+    "whose side the networks are on": "the discriminator's: both minimize its cross-entropy, in "
+    "alternating steps; only so is a constant mapping no solution",
+    "balance": "positives and negatives weigh the same",
+    "|T_n|, |U_n|": "no division, like XTC here; per_image_mean=True divides as in Eq. 1 and 3",
+    "weights": "2, and the learning rate of gamma and beta, as in XTC on NYUD-v2",
+}
+"""What the paper leaves open -> what this file does."""
+
+
+def joint_pairs(
+    method: "Contrastive | Discriminator", predictions: dict[str, Tensor], batch: Batch
+) -> list[tuple[Tensor, Tensor]]:
+    """m(y^_s) and m(y_t), each (n, D, h, w), of the pairs that have at least two images."""
+    links = comparable_links(method.tasks, batch)
+    if not links:
+        return []
+    inputs, passes = Inputs(predictions, batch), []
+    for link in links:
+        s, t = link.source, link.target
+        passes.append(Pass(s.name, (s.name, t.name), inputs.prediction(s, link.rows)))
+        passes.append(Pass(t.name, (s.name, t.name), inputs.label(t, link.rows)))
+    maps = [m.float() for m in method.mapping(passes, method.statistics)]
+    return list(zip(maps[::2], maps[1::2], strict=True))
+
+
+def comparable_links(tasks: TaskSet, batch: Batch) -> list[Link]:
+    return [link for link in find_links(tasks, batch) if len(link.rows) > 1]
+
+
+def pair_weights(method: "Contrastive | Discriminator", batch: Batch) -> list[Tensor | float]:
+    """What an image's loss counts, (n,) for each of ``joint_pairs``: 1, or else 1 / |U_n|."""
+    links = comparable_links(method.tasks, batch)
+    if not method.per_image_mean:
+        return [1.0] * len(links)
+    weights = source_weights(find_links(method.tasks, batch), len(batch)).to(batch.images.device)
+    return [weights[list(link.rows)] for link in links]
+
+
+@final
+class Contrastive(Method):
+    """A label is nearer to the prediction of its own image than to those of others.
+
+    Args:
+        tasks: The tasks.
+        backbone: Returns ``Features`` with a bottleneck.
+        weight: Of the contrastive term.
+        margin: By how much nearer.
+        film_lr: See ``XTC``.
+        statistics: See ``XTC``.
+        per_image_mean: Divide by |T_n| and |U_n|.
+    """
+
+    views = 2
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        backbone: nn.Module,
+        *,
+        weight: float = 2.0,
+        margin: float = 0.2,
+        film_lr: float = 10.0,
+        statistics: Statistics = "pass",
+        per_image_mean: bool = False,
+    ) -> None:
+        super().__init__()
+        self.tasks = tasks
+        self.net = MultiTaskNet(backbone, tasks)
+        self.mapping = build_mapping(tasks, backbone)
+        self.weight, self.margin = weight, margin
+        self.film_lr, self.statistics, self.per_image_mean = film_lr, statistics, per_image_mean
+
+    def training_step(self, *views: Batch, progress: float) -> Terms:
+        predictions, others, _ = two_views(self.net, views)
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, views[0], per_image_mean=mean)
+        total = views[0].images.new_zeros(())
+        weights = pair_weights(self, views[-1])
+        for pair, weight in zip(joint_pairs(self, others, views[-1]), weights, strict=True):
+            total = total + (weight * triplet_loss(*pair, self.margin)).sum()
+        terms["contrastive"] = self.weight * total / len(views[0])
+        return terms
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        return self.net(images).predictions
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        return film_groups(self, self.mapping.film_parameters(), lr, self.film_lr)
+
+
+@final
+class Discriminator(Method):
+    """A discriminator tells, from two embeddings, whether they are of one image.
+
+    Every batch is used in two turns: the network and its mapping learn, then the discriminator,
+    from the embeddings of the first turn. So BatchNorm's statistics see a batch once.
+
+    Args:
+        tasks: The tasks.
+        backbone: Returns ``Features`` with a bottleneck.
+        weight: Of the discriminator's verdict in the network's turn.
+        channels: Of the discriminator's hidden layers.
+        film_lr: See ``XTC``.
+        statistics: See ``XTC``.
+        per_image_mean: Divide by |T_n| and |U_n|.
+    """
+
+    views = 2
+    turns = 2
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        backbone: nn.Module,
+        *,
+        weight: float = 2.0,
+        channels: int = 64,
+        film_lr: float = 10.0,
+        statistics: Statistics = "pass",
+        per_image_mean: bool = False,
+    ) -> None:
+        super().__init__()
+        self.tasks = tasks
+        self.net = MultiTaskNet(backbone, tasks)
+        self.mapping = build_mapping(tasks, backbone)
+        self.judge = Judge(backbone.bottleneck_channels, channels)
+        self.weight, self.film_lr, self.statistics = weight, film_lr, statistics
+        self.per_image_mean = per_image_mean
+        self.embedded: list[tuple[Tensor, Tensor]] | None = None  # from first turn to second
+
+    def training_step(self, *views: Batch, progress: float) -> Terms:
+        if self.turn == 0:
+            predictions, others, _ = two_views(self.net, views)
+            mean = self.per_image_mean
+            terms = supervised_terms(self.tasks, predictions, views[0], per_image_mean=mean)
+            pairs = joint_pairs(self, others, views[-1])
+            self.judge.requires_grad_(False)  # gradients pass through it; they do not train it
+            terms["mapping"] = self.weight * self.verdict(pairs, views[-1])
+            self.judge.requires_grad_(True)
+            self.embedded = [(m_s.detach(), m_t.detach()) for m_s, m_t in pairs]
+            return terms
+        if self.embedded is None:
+            raise RuntimeError("turn 1: expected turn 0 of the same batch before it; take it first")
+        pairs, self.embedded = self.embedded, None
+        return {"discriminator": self.verdict(pairs, views[-1])}
+
+    def verdict(self, pairs: list[tuple[Tensor, Tensor]], batch: Batch) -> Tensor:
+        """Cross-entropy of the discriminator, summed over pairs and images, by the batch size.
+
+        Without a pair it is 0 with a gradient of 0: an optimizer can take a step on it.
+        """
+        D = self.net.backbone.bottleneck_channels
+        total = self.judge(batch.images.new_zeros(0, 2 * D, 1, 1)).sum()
+        for pair, weight in zip(pairs, pair_weights(self, batch), strict=True):
+            total = total + (weight * judged(self.judge, *pair)).sum()
+        return total / len(batch)
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        return self.net(images).predictions
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        return film_groups(self, self.mapping.film_parameters(), lr, self.film_lr)
+
+
+# ------------------------------------------------------------------- pieces
+
+
+@final
+class Judge(nn.Module):
+    """Two embeddings -> a logit, positive where they seem to be of one image.
+
+    Args:
+        embedding: D, channels of an embedding.
+        channels: Of the hidden layers.
+    """
+
+    def __init__(self, embedding: int, channels: int) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(2 * embedding, channels, kernel_size=3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels, channels, kernel_size=3, padding=1),
+            nn.LeakyReLU(0.2),
+            nn.Conv2d(channels, 1, kernel_size=3, padding=1),
+        )
+        init_weights(self)
+
+    def forward(self, pairs: Tensor) -> Tensor:
+        """(n, 2 D, h, w) -> (n,)."""
+        return self.layers(pairs).mean(dim=(1, 2, 3))
+
+
+def triplet_loss(m_s: Tensor, m_t: Tensor, margin: float) -> Tensor:
+    """Hinge of a label's distances to its own prediction and to the others.
+
+    Args:
+        m_s: (n, D, h, w), embedded predictions, n > 1.
+        m_t: (n, D, h, w), embedded labels of the same images.
+        margin: Of the hinge.
+
+    Returns:
+        (n,), a mean over the n - 1 negatives of each label.
+    """
+    n, positions = len(m_s), m_s.shape[2] * m_s.shape[3]
+    s, t = (F.normalize(m, dim=1).flatten(1) for m in (m_s, m_t))
+    with torch.autocast(t.device.type, enabled=False):  # sums that differ little
+        distance = 1 - t @ s.T / positions  # (n, n), label by prediction
+    hinge = (margin + distance.diagonal()[:, None] - distance).relu()
+    return hinge.masked_fill(torch.eye(n, dtype=torch.bool, device=s.device), 0).sum(1) / (n - 1)
+
+
+def judged(judge: nn.Module, m_s: Tensor, m_t: Tensor) -> Tensor:
+    """Cross-entropy of the positive pair of each label and of its n - 1 negatives -> (n,)."""
+    n = len(m_s)
+    size = (n, n, *m_s.shape[1:])
+    every = torch.cat([m_s.unsqueeze(0).expand(size), m_t.unsqueeze(1).expand(size)], dim=2)
+    logits = judge(every.flatten(0, 1)).view(n, n)  # label by prediction
+    same = torch.eye(n, device=logits.device)
+    error = F.binary_cross_entropy_with_logits(logits, same, reduction="none")
+    weight = torch.where(same.bool(), 0.5, 0.5 / (n - 1))
+    return (weight * error).sum(1)

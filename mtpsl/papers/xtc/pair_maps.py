@@ -1,0 +1,327 @@
+"""Baselines that map one task to another, a whole network for every ordered pair [XTC, Sec. 3.2].
+
+Wei-Hong Li, Xialei Liu, Hakan Bilen. Learning Multiple Dense Prediction Tasks from Partially
+Annotated Data. CVPR 2022. arXiv:2111.14893
+Amir Zamir, Alexander Sax, Teresa Yeo, Oguzhan Kar, Nikhil Cheerla, Rohan Suri, Zhangjie Cao,
+Jitendra Malik, Leonidas Guibas. Robust Learning Through Cross-Task Consistency. CVPR 2020.
+arXiv:2006.04096 [X-Task]
+
+There is no released code for their use here. What the papers leave open is decided in ``CHOICES``.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import final
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+from mtpsl.batch import Batch
+from mtpsl.losses import per_image_mean
+from mtpsl.methods.base import Method, Terms, supervised_terms
+from mtpsl.methods.semi_supervised import comparable
+from mtpsl.models import MultiTaskNet
+from mtpsl.models.segnet import WIDTHS, SegNet, init_weights
+from mtpsl.papers.xtc.method import Inputs, Link, find_links, source_weights, weighted
+from mtpsl.tasks import Task, TaskSet
+
+CHOICES: dict[str, str] = {
+    "input of a map": "as in XTC: sampled classes, depth by its largest value, normals in [0, 1]",
+    "L_ct of Direct-Map": "the target task's own supervised loss on its labeled pixels",
+    "L_ct of Perceptual-Map, X-Task": "mean absolute difference in the target task's space, "
+    "probabilities for classes; where the source's label has a hole, nothing is compared",
+    "how Perceptual-Map's maps learn": "as those of Direct-Map, from predictions to labels, but "
+    "without a gradient to the prediction; the perceptual loss passes through constant maps, "
+    "because a map that it may change becomes constant",
+    "pairs of Perceptual-Map": "from a task with a label to one without; all with every label",
+    "pretraining of X-Task": "inside the run: maps learn from label to label on images that have "
+    "both, from the first step to the last, while the perceptual loss starts after a share of "
+    "training; [X-Task] trains them to the end beforehand",
+    "statistics of a constant map": "BatchNorm uses the batch, its running statistics stay",
+    "|T_n|, |U_n|": "no division, like XTC here; per_image_mean=True divides as in Eq. 1 and 3",
+    "weights": "1",
+}
+"""What the papers leave open -> what this file does."""
+
+
+@final
+class TaskMap(nn.Module):
+    """m^{s->t}: a whole SegNet that reads one task and predicts another.
+
+    Args:
+        source: The task that it reads.
+        target: The task that it predicts.
+        width_factor: Of the SegNet.
+    """
+
+    def __init__(self, source: Task, target: Task, width_factor: float) -> None:
+        super().__init__()
+        self.target = target
+        self.net = SegNet(width_factor)
+        first = self.net.encoder[0]
+        first[0] = nn.Conv2d(source.channels, first[0].out_channels, kernel_size=3, padding=1)
+        init_weights(first)
+        self.head = self.net.build_head(target.channels)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """(n, source.channels, H, W) -> (n, target.channels, H, W), a prediction of the target."""
+        return self.target.activate(self.head(self.net(maps).decoder).float())
+
+
+@final
+class PairMaps(nn.ModuleDict):
+    """A ``TaskMap`` for every ordered pair."""
+
+    def __init__(self, tasks: TaskSet, width_factor: float) -> None:
+        super().__init__({key(s, t): TaskMap(s, t, width_factor) for s, t in tasks.pairs()})
+
+    def learning(self, source: Task, target: Task) -> Callable[[Tensor], Tensor]:
+        """The map of a pair, which gradients train."""
+        return self[key(source, target)]
+
+    def constant(self, source: Task, target: Task) -> Callable[[Tensor], Tensor]:
+        """The same map as a function through which gradients pass and which they do not train."""
+        network = self[key(source, target)]
+
+        def apply(maps: Tensor) -> Tensor:
+            state = {name: p.detach() for name, p in network.named_parameters()}
+            state |= {name: b.clone() for name, b in network.named_buffers()}
+            return functional_call(network, state, (maps,))
+
+        return apply
+
+
+def key(source: Task, target: Task) -> str:
+    return f"{source.name} to {target.name}"
+
+
+def width_for(backbone: nn.Module, width_factor: float | None) -> float:
+    """A SegNet's width factor; by default one as wide as the backbone, and never wider than 1."""
+    if width_factor is not None:
+        return width_factor
+    return min(1.0, backbone.bottleneck_channels / WIDTHS[-1])
+
+
+@final
+class DirectMap(Method):
+    """The prediction of an unlabeled task, mapped to a labeled one, must match the label.
+
+    Args:
+        tasks: The tasks.
+        backbone: Returns ``Features``.
+        weight: Of the mapping term.
+        map_width: Width factor of the maps; None: see ``width_for``.
+        per_image_mean: Divide by |T_n| and |U_n|.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        backbone: nn.Module,
+        *,
+        weight: float = 1.0,
+        map_width: float | None = None,
+        per_image_mean: bool = False,
+    ) -> None:
+        super().__init__()
+        self.tasks, self.weight = tasks, weight
+        self.net = MultiTaskNet(backbone, tasks)
+        self.maps = PairMaps(tasks, width_for(backbone, map_width))
+        self.per_image_mean = per_image_mean
+
+    def training_step(self, *views: Batch, progress: float) -> Terms:
+        (batch,) = views
+        predictions = self.net(batch.images).predictions
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
+        inputs = Inputs(predictions, batch)
+        links = find_links(self.tasks, batch)
+        weights = source_weights(links, len(batch)) if mean else None
+        terms["direct_map"] = self.weight * direct_loss(self.maps, links, inputs, batch, weights)
+        return terms
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        return self.net(images).predictions
+
+
+@final
+class PerceptualMap(Method):
+    """A labeled task's prediction and label must agree after both are mapped to another task.
+
+    Args:
+        tasks: The tasks.
+        backbone: Returns ``Features``.
+        weight: Of the perceptual term.
+        map_width: Width factor of the maps; None: see ``width_for``.
+        per_image_mean: Divide by |T_n| and |U_n|.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        backbone: nn.Module,
+        *,
+        weight: float = 1.0,
+        map_width: float | None = None,
+        per_image_mean: bool = False,
+    ) -> None:
+        super().__init__()
+        self.tasks, self.weight = tasks, weight
+        self.net = MultiTaskNet(backbone, tasks)
+        self.maps = PairMaps(tasks, width_for(backbone, map_width))
+        self.per_image_mean = per_image_mean
+
+    def training_step(self, *views: Batch, progress: float) -> Terms:
+        (batch,) = views
+        predictions = self.net(batch.images).predictions
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
+        inputs = Inputs(predictions, batch)
+        links = find_links(self.tasks, batch)
+        weights = source_weights(links, len(batch)) if mean else None
+        back = [Link(link.target, link.source, link.rows) for link in links]
+        loss = perceptual_loss(self.maps, back, inputs, batch, weights)
+        terms["perceptual"] = self.weight * loss
+        terms["maps"] = direct_loss(self.maps, links, inputs, batch, weights, detach=True)
+        return terms
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        return self.net(images).predictions
+
+
+@final
+class XTask(Method):
+    """Perceptual consistency through maps that learn from labels alone [X-Task].
+
+    For images with several labels: a pair without a common image contributes nothing.
+
+    Args:
+        tasks: The tasks.
+        backbone: Returns ``Features``.
+        weight: Of the perceptual term.
+        pretraining: Share of training before the perceptual term starts.
+        map_width: Width factor of the maps; None: see ``width_for``.
+        per_image_mean: Divide by |T_n| and |U_n|.
+
+    Raises:
+        ValueError: If ``pretraining`` is no share.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        backbone: nn.Module,
+        *,
+        weight: float = 1.0,
+        pretraining: float = 0.2,
+        map_width: float | None = None,
+        per_image_mean: bool = False,
+    ) -> None:
+        super().__init__()
+        if not 0 <= pretraining < 1:
+            raise ValueError(f"pretraining: expected a share in [0, 1), got {pretraining}")
+        self.tasks, self.weight, self.pretraining = tasks, weight, pretraining
+        self.net = MultiTaskNet(backbone, tasks)
+        self.maps = PairMaps(tasks, width_for(backbone, map_width))
+        self.per_image_mean = per_image_mean
+
+    def training_step(self, *views: Batch, progress: float) -> Terms:
+        (batch,) = views
+        predictions = self.net(batch.images).predictions
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
+        inputs = Inputs(predictions, batch)
+        links = common_links(self.tasks, batch)
+        weights = source_weights(links, len(batch)) if mean else None
+        terms["perceptual"] = batch.images.new_zeros(())
+        if progress >= self.pretraining:
+            loss = perceptual_loss(self.maps, links, inputs, batch, weights)
+            terms["perceptual"] = self.weight * loss
+        total = batch.images.new_zeros(())
+        for link in links:
+            mapped = self.maps.learning(link.source, link.target)(
+                inputs.label(link.source, link.rows)
+            )
+            total = total + label_loss(link.target, mapped, batch, link.rows, weights)
+        terms["maps"] = total
+        return terms
+
+    def predict(self, images: Tensor) -> dict[str, Tensor]:
+        return self.net(images).predictions
+
+
+# ------------------------------------------------------------------- pieces
+
+
+def direct_loss(
+    maps: PairMaps,
+    links: Sequence[Link],
+    inputs: Inputs,
+    batch: Batch,
+    weights: Tensor | None = None,
+    *,
+    detach: bool = False,
+) -> Tensor:
+    """L_ct(m^{s->t}(y^_s), y_t), summed over pairs and images, divided by the batch size.
+
+    Args:
+        maps: The networks.
+        links: Pairs and their images.
+        inputs: What the maps read.
+        batch: The labels.
+        weights: (B,) of the images, ``source_weights``; None counts all alike.
+        detach: Let the maps learn, not the prediction.
+    """
+    total = batch.images.new_zeros(())
+    for link in links:
+        read = inputs.prediction(link.source, link.rows)
+        mapped = maps.learning(link.source, link.target)(read.detach() if detach else read)
+        total = total + label_loss(link.target, mapped, batch, link.rows, weights)
+    return total
+
+
+def label_loss(
+    task: Task, mapped: Tensor, batch: Batch, rows: Sequence[int], weights: Tensor | None = None
+) -> Tensor:
+    """A task's loss on some images of a batch, as a mean over all of its images."""
+    at = list(rows)
+    loss = task.loss(mapped, batch.targets[task.name][at], batch.mask(task.name)[at])
+    return task.weight * weighted(loss, rows, weights).sum() / len(batch)
+
+
+def perceptual_loss(
+    maps: PairMaps,
+    links: Sequence[Link],
+    inputs: Inputs,
+    batch: Batch,
+    weights: Tensor | None = None,
+) -> Tensor:
+    """L_ct(m^{s->t}(y^_s), m^{s->t}(y_s)) for sources with a label; reduced like ``direct_loss``.
+
+    Prediction and label pass the map together, so that BatchNorm treats them alike.
+    """
+    total = batch.images.new_zeros(())
+    for link in links:
+        s, t, at = link.source, link.target, list(link.rows)
+        mask = batch.mask(s.name)[at]
+        # A hole of the label is zero in its input; what was predicted there must not differ.
+        both = [inputs.prediction(s, link.rows) * mask, inputs.label(s, link.rows)]
+        mapped = comparable(t, maps.constant(s, t)(torch.cat(both)))
+        of_prediction, of_label = mapped.chunk(2)
+        error = (of_prediction - of_label.detach()).abs()
+        loss = per_image_mean(error, mask)  # (n,)
+        total = total + weighted(loss, link.rows, weights).sum() / len(batch)
+    return total
+
+
+def common_links(tasks: TaskSet, batch: Batch) -> list[Link]:
+    """Every ordered pair with the images that have a usable label of both tasks."""
+    usable = torch.stack([batch.mask(n).flatten(1).any(dim=1) for n in tasks.names]).tolist()
+    known = dict(zip(tasks.names, usable, strict=True))
+    links = []
+    for s, t in tasks.pairs():
+        pairs = enumerate(zip(known[s.name], known[t.name], strict=True))
+        rows = tuple(row for row, (a, b) in pairs if a and b)
+        if rows:
+            links.append(Link(s, t, rows))
+    return links

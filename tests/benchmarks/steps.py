@@ -1,0 +1,225 @@
+"""What a training step costs: methods side by side on one machine, as JSON.
+
+Times are taken alternately (one step of each method in turn) in one process, because machines
+are shared and noisy: trust the ratios. Memory is measured as for [HiTTs, Table 8]
+(``experiments.memory``): each method in a process of its own, on a CPU the growth of the resident
+set, on CUDA the allocator's peak. ``--stages`` measures the two stages of HiTTs at profile quick
+instead.
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtpsl.batch import Batch
+from mtpsl.data import open_dataset
+from mtpsl.methods import Method
+from mtpsl.papers.hitts import tables as hitts
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.memory import noise_batch, training_memory
+from mtpsl.runs.profiles import quick
+from mtpsl.runs.run import run
+from mtpsl.runs.store import RunStore, environment
+from mtpsl.runs.train import bind_data, build, discover, label, open_split, tasks_of
+
+METHODS = {"mtl": "supervised", "mtan": "mtan", "xtc": "xtc", "hitts": "hitts"}  # name -> method
+SIZES = {  # name -> height, width, batch, width factor of the backbone
+    "quarter_width": (96, 128, 8, 0.25),
+    "full_width": (96, 128, 8, 1.0),
+    "table8": (288, 384, 2, 1.0),
+}
+TRAINING_SET = 795  # images of NYUD-v2
+STAGE_LIMIT = 1.5  # the second stage, discovery included, over the first
+DISCOVERY_LIMIT = 20.0  # seconds for TRAINING_SET images at profile quick on two cores
+RENDERED = (  # data set, height, width, images
+    ("rooms13", 96, 128, 800),
+    ("rooms13", 288, 384, 160),
+    ("streets7", 128, 256, 400),
+    ("people21", 128, 128, 600),
+)
+
+
+def experiment(name: str, size: str) -> Experiment:
+    """A method of ``METHODS`` on the three tasks of NYUD-v2, one label an image."""
+    height, width, images, factor = SIZES[size]
+    return Experiment(
+        method=METHODS[name], height=height, width=width, batch_size=images, width_factor=factor
+    )
+
+
+def prepared(name: str, size: str, device: str) -> tuple[Method, torch.optim.Adam, Batch]:
+    chosen = experiment(name, size)
+    tasks, images = tasks_of(chosen), chosen.batch_size
+    method = build(chosen).to(device)
+    batch = noise_batch(tasks, chosen.height, chosen.width, images).to(device)
+    method.prepare([noise_batch(tasks, chosen.height, chosen.width, max(images, 3)).to(device)])
+    return method.train(), torch.optim.Adam(method.param_groups(1e-4), lr=1e-4), batch
+
+
+def step(method: Method, optimizer: torch.optim.Adam, batch: Batch) -> float:
+    """One optimizer step -> seconds."""
+    start = time.perf_counter()
+    terms = method.training_step(*[batch] * method.views, progress=0.0)
+    optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(terms.values())).sum().backward()
+    optimizer.step()
+    if batch.images.is_cuda:
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def step_times(names: Sequence[str], size: str, device: str, steps: int) -> dict[str, Any]:
+    """Median seconds a step of each method, interleaved, and the ratios to the first."""
+    ready = {name: prepared(name, size, device) for name in names}
+    for parts in ready.values():
+        step(*parts)  # warm up
+    seconds = {name: [] for name in ready}
+    for _ in range(steps):
+        for name, parts in ready.items():
+            seconds[name].append(step(*parts))
+    images, first = SIZES[size][2], names[0]
+    report: dict[str, Any] = {"steps": steps}
+    for name, taken in seconds.items():
+        middle = statistics.median(taken)
+        report[name] = {"seconds": middle, "images_per_s": images / middle}
+        if name != first:
+            pairs = zip(taken, seconds[first], strict=True)
+            report[f"{name}_over_{first}"] = statistics.median(a / b for a, b in pairs)
+    return report
+
+
+def memory(names: Sequence[str], size: str, device: str) -> dict[str, float]:
+    """Peak MiB of a training step of each method, and the ratios to the first."""
+    peaks = {n: training_memory(experiment(n, size), device).bytes / 2**20 for n in names}
+    first = names[0]
+    return peaks | {f"{n}_over_{first}": peaks[n] / peaks[first] for n in names if n != first}
+
+
+def stage_times(
+    second: Experiment, device: str, cache_dir: Path | str | None = None
+) -> dict[str, float]:
+    """Seconds of both stages of a two-stage method, trained from nothing as ``run`` does it.
+
+    Args:
+        second: Its teacher is the first stage and takes as many steps.
+        device: "cpu", "cuda" or "cuda:N".
+        cache_dir: Of rendered scenes; None for the default.
+    """
+    second = bind_data(second)
+    with tempfile.TemporaryDirectory() as folder:
+        store = RunStore(folder)
+        record = run(second, store, device=device, cache_dir=cache_dir, progress=False)
+        first = store.load(second.teacher.key).seconds["train"]
+    train, found = record.seconds["train"], record.seconds["discover"]
+    steps = second.epochs * -(-second.train_images // second.batch_size)
+    ratio = (found + train) / first
+    return {"steps": steps, "first": first, "discover": found, "second": train, "ratio": ratio}
+
+
+def discovery_time(
+    second: Experiment, images: int, device: str, cache_dir: Path | str | None = None
+) -> dict[str, float]:
+    """Seconds in which a teacher labels so many images, thresholds and files included.
+
+    Args:
+        second: Its teacher is trained for one epoch on a few images: what it says takes as long.
+        images: Of the training split.
+        device: "cpu", "cuda" or "cuda:N".
+        cache_dir: Of rendered scenes; None for the default.
+    """
+    few = {"train_images": 4 * len(second.tasks), "test_images": 1, "epochs": 1}
+    teacher = second.teacher.replace(**few)
+    second = bind_data(second.replace(train_images=images, teacher=teacher))
+    partial, _ = label(second, open_split(second, "train", cache_dir=cache_dir))
+    with tempfile.TemporaryDirectory() as folder:
+        store = RunStore(folder)
+        run(second.teacher, store, device=device, cache_dir=cache_dir, progress=False)
+        start = time.perf_counter()
+        discover(second, second.teacher, partial, store, torch.device(device))
+        return {"images": images, "seconds": time.perf_counter() - start}
+
+
+def rendering(name: str, height: int, width: int, images: int) -> float:
+    """Images a second of a generator: a cache built from nothing, on all cores, checksums included.
+
+    This is what a user waits for; starting the helper processes counts.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        start = time.perf_counter()
+        open_dataset(name, "train", height=height, width=width, images=images, cache_dir=folder)
+        return images / (time.perf_counter() - start)
+
+
+def report_sizes(names: Sequence[str], sizes: Sequence[str], device: str, steps: int) -> dict:
+    """Prints and returns what steps cost, size by size."""
+    report = {}
+    for size in sizes:
+        times, peaks = step_times(names, size, device, steps), memory(names, size, device)
+        report[size] = {"size": SIZES[size], "time": times, "peak_mib": peaks}
+        first = names[0]
+        for name in names:
+            compared = ""
+            if name != first:
+                ratios = (part[f"{name}_over_{first}"] for part in (times, peaks))
+                compared = "; step time x{:.2f}, peak memory x{:.2f}".format(*ratios)
+            rate = times[name]["images_per_s"]
+            line = f"{name:<6} {rate:7.1f} images/s, {peaks[name]:6.0f} MiB{compared}"
+            print(f"{size:<14} {line}", flush=True)
+    return report
+
+
+def report_stages(second: Experiment, images: int, device: str) -> dict[str, Any]:
+    """Prints and returns what the second stage of HiTTs costs beside the first."""
+    found = discovery_time(second, images, device)
+    print(
+        f"discovery on {images} images of {second.height}x{second.width}: "
+        f"{found['seconds']:.1f} s (at most {DISCOVERY_LIMIT:.0f} s on two cores)",
+        flush=True,
+    )
+    stages = stage_times(second, device)
+    print(
+        f"{stages['steps']} steps: first stage {stages['first']:.1f} s; second stage "
+        f"{stages['discover']:.1f} s of discovery and {stages['second']:.1f} s of training, "
+        f"x{stages['ratio']:.2f} (at most x{STAGE_LIMIT})",
+        flush=True,
+    )
+    return {"stages": stages, "discovery": found}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Prints a report and writes it as JSON."""
+    parser = argparse.ArgumentParser(prog="python -m mtpsl bench", description=__doc__)
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--methods", nargs="+", choices=METHODS, default=["mtl", "hitts"])
+    default = ["quarter_width", "full_width"]
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=default)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--stages", action="store_true")
+    parser.add_argument("--epochs", type=int, help="of each stage; by default those of quick")
+    parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
+    args = parser.parse_args(argv)
+    report: dict[str, Any] = {"environment": environment()}
+    if args.stages:
+        second = quick(hitts.ours("one_label"))
+        if args.epochs:
+            teacher = second.teacher.replace(epochs=args.epochs)
+            second = second.replace(epochs=args.epochs, teacher=teacher)
+        report |= report_stages(second, TRAINING_SET, args.device)
+    else:
+        report["sizes"] = report_sizes(args.methods, args.sizes, args.device, args.steps)
+        report["rendered_images_per_s"] = {}
+        for name, height, width, images in RENDERED:
+            rate = rendering(name, height, width, images)
+            report["rendered_images_per_s"][f"{name} {height}x{width}"] = rate
+            print(f"{name} {height}x{width}: {rate:.1f} images/s rendered and cached", flush=True)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    args.out.write_text(json.dumps(report, indent=1))
+    print(f"written to {args.out}")
+    return 0
