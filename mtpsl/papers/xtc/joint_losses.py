@@ -18,15 +18,10 @@ from mtpsl.batch import Batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.segnet import init_weights
+from mtpsl.papers.xtc.links import Inputs, Link, find_links, source_weights
+from mtpsl.papers.xtc.loss import film_groups
 from mtpsl.papers.xtc.mapping import Pass, Statistics, build_mapping
-from mtpsl.papers.xtc.method import (
-    Inputs,
-    Link,
-    film_groups,
-    find_links,
-    source_weights,
-    two_views,
-)
+from mtpsl.papers.xtc.method import two_views
 from mtpsl.tasks import TaskSet
 
 CHOICES: dict[str, str] = {
@@ -124,7 +119,7 @@ class Contrastive(Method):
         return self.net(images).predictions
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        return film_groups(self, self.mapping.film_parameters(), lr, self.film_lr)
+        return film_groups(self, self.mapping, lr, self.film_lr)
 
 
 @final
@@ -198,7 +193,7 @@ class Discriminator(Method):
         return self.net(images).predictions
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        return film_groups(self, self.mapping.film_parameters(), lr, self.film_lr)
+        return film_groups(self, self.mapping, lr, self.film_lr)
 
 
 # ------------------------------------------------------------------- pieces

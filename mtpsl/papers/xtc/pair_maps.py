@@ -22,7 +22,7 @@ from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.methods.semi_supervised import comparable
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.segnet import WIDTHS, SegNet, init_weights
-from mtpsl.papers.xtc.method import Inputs, Link, find_links, source_weights, weighted
+from mtpsl.papers.xtc.links import Inputs, Link, find_links, source_weights, weighted
 from mtpsl.tasks import Task, TaskSet
 
 CHOICES: dict[str, str] = {
