@@ -89,7 +89,9 @@ def make_parser() -> argparse.ArgumentParser:
         "recompute the printed numbers that can be recomputed; list the errata",
     )
     command = add(
-        "cost", commands.cost, "parameters and FLOPs beside the printed ones of HiTTs Table 8"
+        "cost",
+        commands.cost,
+        "parameters and FLOPs of the papers' networks, beside the printed ones",
     )
     command.add_argument("--json", action="store_true", help="exact numbers, for programs")
     summary = "check a data set, convert it, or say where it comes from"

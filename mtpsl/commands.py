@@ -54,15 +54,11 @@ def list_everything(args: argparse.Namespace) -> int:
             found.append(f"drawn at {args.profile}")
         print(f"  {name:<16} {figure.title}: {' and '.join(found) or 'not drawn yet'}")
     print("papers")
-    for paper in dict.fromkeys(
-        name.partition("/")[0] for name in papers.figures() if "/fig" in name
-    ):
-        its = [name for name in papers.figures() if name.startswith(f"{paper}/fig")]
-        drawn = sum(bool(drawn_at(root / "figures", name)) for name in its)
-        of = sum(table.paper == paper for table in tables().values())
+    for paper in papers.PAPERS.values():
+        drawn = sum(bool(drawn_at(root / "figures", figure.key)) for figure in paper.figures)
         print(
-            f"  {paper:<16} {whole[paper]} of {of} tables with every row recorded, "
-            f"{drawn} of {len(its)} figures recorded"
+            f"  {paper.name:<16} {whole[paper.name]} of {len(paper.tables)} tables with every row "
+            f"recorded, {drawn} of {len(paper.figures)} figures recorded"
         )
     print("notebooks")
     for path in sorted((root / "notebooks").glob("[0-9][0-9]*_*.py")):
@@ -90,8 +86,9 @@ def run_experiment(args: argparse.Namespace) -> int:
     """What every worker process does; prints the key and the metrics as JSON."""
     from mtpsl import files
     from mtpsl.data import find_class
+    from mtpsl.runs.data import bind_data
+    from mtpsl.runs.experiment import read_experiment
     from mtpsl.runs.run import run
-    from mtpsl.runs.train import bind_data, read_experiment
 
     if not Path(args.experiment).is_file():
         raise UsageError(f"--experiment: expected a file, got {args.experiment}")
@@ -117,8 +114,8 @@ def run_experiment(args: argparse.Namespace) -> int:
 
 
 def run_table(args: argparse.Namespace) -> int:
+    from mtpsl.report import records
     from mtpsl.report.render import render_markdown
-    from mtpsl.runs import run as runner
 
     table = choose_table(args.table)
     if args.data:
@@ -126,10 +123,10 @@ def run_table(args: argparse.Namespace) -> int:
     root = checkout()
     session = make_session(args, root)
     what = {"profile": args.profile, "seeds": range(args.seeds)}
-    if runner.train_missing([table], session, jobs=args.jobs, force=args.force, **what):
+    if records.train_missing([table], session, jobs=args.jobs, force=args.force, **what):
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
-    computed = runner.run_table(table, session, **what)
+    computed = records.run_table(table, session, **what)
     print(render_markdown(table, recorded(table, root / "figures"), computed), end="")
     return 0
 
@@ -137,12 +134,12 @@ def run_table(args: argparse.Namespace) -> int:
 def require_use(table: "Table", data: str) -> None:
     """Refuses a folder of data that no row of the table is about."""
     from mtpsl.data import find_class, recognize
-    from mtpsl.runs.train import REAL, bind_data
+    from mtpsl.runs.data import bind_data
 
-    wanted = {e.dataset for row in table.rows for e in row.experiments}
-    bound = {bind_data(e, data).dataset for row in table.rows for e in row.experiments}
+    experiments = [e for row in table.rows for e in row.experiments]
+    bound = {bind_data(e, data).dataset for e in experiments}
     if bound and all(find_class(name).stand_in for name in bound):
-        real = ", ".join(sorted(REAL.get(name, name) for name in wanted))
+        real = ", ".join(sorted({find_class(e.dataset).stands_for for e in experiments}))
         raise UsageError(f"--data: expected a folder of {real}, got {data}, of {recognize(data)}")
 
 
@@ -167,7 +164,7 @@ def audit(args: argparse.Namespace) -> int:
 
 
 def cost(args: argparse.Namespace) -> int:
-    """Parameters and operations at the paper's size, beside [HiTTs, Table 8]."""
+    """Parameters and operations at the papers' size, beside the printed ones."""
     from mtpsl.report import costs
 
     print(json.dumps(list(costs.cost_rows()), indent=1) if args.json else costs.cost_text())
@@ -236,8 +233,8 @@ def data_sources(args: argparse.Namespace) -> int:
 
 
 def records(args: argparse.Namespace) -> int:
+    from mtpsl.report.records import fill_records
     from mtpsl.reproduction.notebooks import output_folder
-    from mtpsl.runs.run import fill_records
 
     root = checkout()
     failed = fill_records(
@@ -304,7 +301,7 @@ def recorded(table: "Table", folder: Path) -> "Results | None":
     from mtpsl.report.results import load_recorded
 
     try:
-        return load_recorded(folder / table.paper / f"{table.name}.json", table)
+        return load_recorded(folder / f"{table.key}.json", table)
     except FileNotFoundError:
         return None
     except files.Damaged as error:

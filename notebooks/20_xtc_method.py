@@ -50,8 +50,8 @@ import torch.nn.functional as F
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.papers import build_method
 from mtpsl.papers.xtc.tables import TABLES
+from mtpsl.runs.data import bind_data, open_split, tasks_of
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import bind_data, open_split, tasks_of
 
 (paper,) = TABLES["table2"].row("one/Ours").experiments
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
