@@ -101,9 +101,6 @@ class SemiSupervised(Method):
             total = total + (error / count if self.per_image_mean else error).mean()
         return total  # L_u of Eq. (2)
 
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        return self.net(images).predictions
-
 
 def comparable(task: Task, prediction: Tensor) -> Tensor:
     """A prediction in the space where errors are squared: probabilities in place of logits."""

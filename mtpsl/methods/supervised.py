@@ -56,9 +56,6 @@ class Supervised(Method):
                 terms[f"{t.name}_pseudo"] = t.weight * loss.mean()
         return terms
 
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        return self.net(images).predictions
-
     @torch.no_grad()
     def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered:
         """Hard labels. Only probabilities have a confidence that a threshold can act on; a
