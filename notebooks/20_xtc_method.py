@@ -416,7 +416,7 @@ print(f"L_ct = 0; but the distance to either of two features is {R.item():.3f}, 
 # 3 m. Half of the images carry the classes, half the depth. The "backbone" is fixed: its feature is one of two orthogonal codes.
 
 # %%
-from mtpsl.models.segnet import Features
+from mtpsl.models import Features
 
 
 class Codes(torch.nn.Module):

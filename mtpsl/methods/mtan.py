@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
+from mtpsl.models import Backbone
 from mtpsl.models.multitask import to_size
 from mtpsl.models.segnet import SegNet, conv_stage, init_weights, require_halves
 from mtpsl.tasks import TaskSet
@@ -35,9 +36,7 @@ class MTAN(Method):
         per_image_mean: Divide by |T_n|, as [XTC, Eq. 1] is printed.
     """
 
-    def __init__(
-        self, tasks: TaskSet, backbone: nn.Module, *, per_image_mean: bool = False
-    ) -> None:
+    def __init__(self, tasks: TaskSet, backbone: Backbone, *, per_image_mean: bool = False) -> None:
         super().__init__()
         self.tasks, self.per_image_mean = tasks, per_image_mean
         self.net = AttentionSegNet(backbone, tasks)
@@ -71,7 +70,7 @@ class AttentionSegNet(nn.Module):
         corners of a task's map where it is enlarged; here pixels keep their place in the image.
     """
 
-    def __init__(self, backbone: nn.Module, tasks: TaskSet) -> None:
+    def __init__(self, backbone: Backbone, tasks: TaskSet) -> None:
         super().__init__()
         if not isinstance(backbone, SegNet):
             raise ValueError(
