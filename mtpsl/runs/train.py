@@ -31,12 +31,14 @@ from mtpsl.engine import evaluate, fit, seeded
 from mtpsl.methods import Method
 from mtpsl.models.cost import Cost, cost
 from mtpsl.models.pretrained import describe_pretrained
+from mtpsl.optimization import Optimization
 from mtpsl.papers import build_method
 from mtpsl.runs import own
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunRecord, environment
 from mtpsl.tasks import TaskSet
+from mtpsl.training_state import Selection
 from mtpsl.weighting import build_weighting
 
 REAL = {"rooms13": "nyud", "streets7": "cityscapes", "people21": "pascal_context"}
@@ -342,19 +344,23 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         method,
         loader,
         epochs=experiment.epochs,
-        weighting=weighting,
         lr=experiment.lr,
-        weight_decay=experiment.weight_decay,
-        schedule=experiment.schedule,
-        schedule_args=experiment.schedule_args,
-        precision=experiment.precision,
-        channels_last=experiment.channels_last,
-        accumulate=experiment.accumulate,
-        average_last=experiment.average_last,
-        select=experiment.select,
-        select_reference=experiment.select_reference,
-        eval_every=experiment.eval_every,
-        curve=curve,
+        optimization=Optimization(
+            weight_decay=experiment.weight_decay,
+            schedule=experiment.schedule,
+            schedule_args=experiment.schedule_args,
+            precision=experiment.precision,
+            channels_last=experiment.channels_last,
+            accumulate=experiment.accumulate,
+        ),
+        selection=Selection(
+            average_last=experiment.average_last,
+            select=experiment.select,
+            select_reference=experiment.select_reference,
+            eval_every=experiment.eval_every,
+            curve=curve,
+        ),
+        weighting=weighting,
         seed=experiment.seed,
         folder=folder,
         progress=session.progress,
