@@ -86,7 +86,9 @@ def test_a_second_stage_learns_from_discoveries(monkeypatch):
     real = memory.fit
 
     def spy(method, loader, **options):
-        seen.append((next(loader.epoch(0))[0].discovered, loader.steps, options["precision"]))
+        seen.append(
+            (next(loader.epoch(0))[0].discovered, loader.steps, options["optimization"].precision)
+        )
         return real(method, loader, **options)
 
     monkeypatch.setattr(memory, "fit", spy)

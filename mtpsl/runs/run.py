@@ -9,7 +9,9 @@ import json
 import shutil
 import sys
 import time
+from dataclasses import fields
 from itertools import islice
+from typing import Any
 
 import torch
 
@@ -21,6 +23,7 @@ from mtpsl.data.supervision import SupervisionStore, discover_to_folder
 from mtpsl.engine import Fit, evaluate, fit, seeded
 from mtpsl.methods import Method
 from mtpsl.models.pretrained import describe_pretrained
+from mtpsl.optimization import Optimization
 from mtpsl.runs.data import (
     EVAL_BATCH,
     bind_data,
@@ -35,13 +38,8 @@ from mtpsl.runs.memory import peak_memory
 from mtpsl.runs.network import build, load_method, network_cost
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunRecord, environment
+from mtpsl.training_state import Selection
 from mtpsl.weighting import build_weighting
-
-TRAINING = (
-    "epochs", "lr", "weight_decay", "schedule", "schedule_args", "precision", "channels_last",
-    "accumulate", "average_last", "select", "select_reference", "eval_every", "seed",
-)  # fmt: skip
-"""Fields of an experiment that ``engine.fit`` takes under the same name."""
 
 
 def run(experiment: Experiment, session: Session) -> RunRecord:
@@ -149,12 +147,21 @@ def _fit(
     return fit(
         method,
         training_batches(experiment, method, partial, session, supervision=supervision),
+        epochs=experiment.epochs,
+        lr=experiment.lr,
+        optimization=Optimization(**_shared_fields(experiment, Optimization)),
+        selection=Selection(curve=curve, **_shared_fields(experiment, Selection)),
         weighting=weighting,
-        curve=curve,
+        seed=experiment.seed,
         folder=session.store.folder(experiment.key),
         progress=session.progress,
-        **{name: getattr(experiment, name) for name in TRAINING},
     )
+
+
+def _shared_fields(experiment: Experiment, kind: type) -> dict[str, Any]:
+    """What an experiment says of the fields of a dataclass, which have the same names."""
+    names = {field.name for field in fields(kind)} & vars(experiment).keys()
+    return {name: getattr(experiment, name) for name in names}
 
 
 def discover(experiment: Experiment, partial: PartialLabels, session: Session) -> SupervisionStore:
