@@ -10,7 +10,7 @@ import nyud_trees
 import pytest
 
 import mtpsl.__main__ as cli
-from mtpsl import commands
+from mtpsl import papers
 from mtpsl.data import DATASETS
 from mtpsl.data.readers.sources import SOURCES
 from mtpsl.report.tables import Row, Table
@@ -46,7 +46,7 @@ def here(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def tiny(monkeypatch) -> None:
     """One small table in place of the papers'."""
-    monkeypatch.setattr(commands, "tables", lambda: {"tiny/table1": TABLE})
+    monkeypatch.setattr(papers, "tables", lambda: {"tiny/table1": TABLE})
 
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:

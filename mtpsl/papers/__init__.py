@@ -114,8 +114,8 @@ def method_class(name: str) -> "type[Method]":
     from mtpsl.methods import METHODS
 
     papers = {method: paper for paper in PAPERS.values() for method in paper.methods}
-    found = look_up("method", name, METHODS | papers)
-    return found.method(name) if isinstance(found, Paper) else found
+    known = look_up("method", name, METHODS | papers)
+    return known.method(name) if isinstance(known, Paper) else known
 
 
 def build_method(

@@ -97,18 +97,18 @@ class Results:
         Delta refers to the single-task row of the same group and the same seed, over the metrics
         that are columns of the table.
         """
-        found = {entry.seed: _value(entry, column) for entry in self.of(row)}
+        by_seed = {entry.seed: _value(entry, column) for entry in self.of(row)}
         if column == DELTA:
             reference = table.reference.get(table.row(row).group, "")
             if row == reference:
                 return {}
             singles = {entry.seed: entry for entry in self.of(reference)}
-            found = {
+            by_seed = {
                 entry.seed: _delta(table, entry, singles[entry.seed])
                 for entry in self.of(row)
                 if entry.seed in singles
             }
-        return {seed: value for seed, value in found.items() if not math.isnan(value)}
+        return {seed: value for seed, value in by_seed.items() if not math.isnan(value)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -281,8 +281,8 @@ _FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
 
 def _entry(item: Any, source: str) -> Entry:
     _expect(item, dict, "an object", source)
-    for name, (kind, words) in _FIELDS.items():
-        _expect(item.get(name), kind, f"{name}: {words}", source)
+    for name, (kind, expected) in _FIELDS.items():
+        _expect(item.get(name), kind, f"{name}: {expected}", source)
     if not item["keys"] or len(item["keys"]) != len(item["experiments"]):
         counts = f"{len(item['keys'])} and {len(item['experiments'])}"
         raise ValueError(f"{source}: expected as many keys as experiments, got {counts}; {_REDO}")
@@ -298,9 +298,9 @@ def _entry(item: Any, source: str) -> Entry:
     return Entry(**(fields | {"metrics": measured}))
 
 
-def _expect(value: Any, kind: type | tuple[type, ...], words: str, source: str) -> Any:
+def _expect(value: Any, kind: type | tuple[type, ...], expected: str, source: str) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{source}: expected {words}, got {value!r:.60}; {_REDO}")
+        raise ValueError(f"{source}: expected {expected}, got {value!r:.60}; {_REDO}")
     return value
 
 

@@ -77,10 +77,10 @@ def training_memory(experiment: Experiment, device: str = "cpu") -> Memory:
         text=True,
     )
     if done.returncode:
-        said = done.stderr.strip().split("\n")[-1]
+        last = done.stderr.strip().split("\n")[-1]
         raise RuntimeError(
             f"memory of {experiment.method} at {experiment.height}x{experiment.width}: expected a "
-            f"measurement, got exit status {done.returncode}{': ' + said if said else ''}"
+            f"measurement, got exit status {done.returncode}{': ' + last if last else ''}"
         )
     return Memory(
         bytes=int(done.stdout),

@@ -194,8 +194,8 @@ def discover(experiment: Experiment, partial: PartialLabels, session: Session) -
         method = load_method(teacher, session)
         if teacher.channels_last:
             method.to(memory_format=torch.channels_last)
-        where = {"thresholds": experiment.thresholds, "device": session.torch_device}
-        discover_to_folder(method, partial, folder, **where)
+        device = session.torch_device
+        discover_to_folder(method, partial, folder, thresholds=experiment.thresholds, device=device)
         return SupervisionStore(folder, partial.tasks)
 
 
