@@ -109,9 +109,9 @@ def make_parser() -> argparse.ArgumentParser:
     command.set_defaults(function=commands.data_check)
     summary = "any layout -> the preprocessed .npy tree; stop and start at any time"
     command = actions.add_parser("convert", help=summary, description=summary)
-    command.add_argument("source", metavar="SOURCE", help="a folder that `data check` knows")
+    command.add_argument("source", metavar="SOURCE", help="a folder of NYUD-v2 or Cityscapes")
     command.add_argument("target", metavar="TARGET", help="a new folder, or one to go on with")
-    sizes = "default: the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes), 512 x 512 (PASCAL)"
+    sizes = "default: the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes)"
     command.add_argument("--height", type=int, help=sizes)
     command.add_argument("--width", type=int, help="as --height")
     command.add_argument("--workers", type=int, default=1, help="processes; default: 1")

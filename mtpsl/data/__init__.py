@@ -3,8 +3,7 @@
 from pathlib import Path
 
 from mtpsl.data.dataset import Dataset
-from mtpsl.data.readers import cityscapes, nyud, own
-from mtpsl.data.readers import pascal as pascal_context
+from mtpsl.data.readers import cityscapes, nyud, own, pascal
 from mtpsl.data.readers.cityscapes import Cityscapes
 from mtpsl.data.readers.nyud import Nyud
 from mtpsl.data.readers.own import Own
@@ -23,7 +22,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "pascal_context": PascalContext,
     "own": Own,
 }
-"""Name -> class. To add one, write ``data/<name>.py`` and a line here."""
+"""Name -> class. To add one, write ``data/readers/<name>.py`` and a line here."""
 
 
 def open_dataset(
@@ -63,12 +62,12 @@ def open_dataset(
     try:
         return kind(split, height=height, width=width, images=images, root=root)
     except (ValueError, FileNotFoundError) as error:
-        found = recognize(root)
-        if found in (None, name) or name == "own":  # whose folders can look like others
+        other = recognize(root)
+        if other in (None, name) or name == "own":  # whose folders can look like others
             raise
         raise ValueError(
-            f"{root}: expected the folder of {name}, found that of {found}; name another folder, "
-            f"or choose what is made from {found}"
+            f"{root}: expected the folder of {name}, found that of {other}; name another folder, "
+            f"or choose what is made from {other}"
         ) from error
 
 
@@ -77,7 +76,7 @@ def recognize(root: str | Path) -> str | None:
     for name, find in (
         ("own", own.find_root),  # first: its folders have the names of others
         ("cityscapes", cityscapes.find_root),
-        ("pascal_context", pascal_context.find_root),
+        ("pascal_context", pascal.find_root),
         ("nyud", nyud.find_layout),
     ):
         try:

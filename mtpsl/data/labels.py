@@ -133,13 +133,13 @@ def find_label_file(root: str | Path, setting: str) -> Path | None:
     if ending is None:
         return None
     folder = Path(root) / "label_splits"
-    found = sorted(p for suffix in (".npy", ".pth") for p in folder.glob(f"*{ending}{suffix}"))
-    if len(found) > 1:
+    paths = sorted(p for suffix in (".npy", ".pth") for p in folder.glob(f"*{ending}{suffix}"))
+    if len(paths) > 1:
         raise ValueError(
-            f"{folder}: expected one file for {setting}, found {found[0].name} and "
-            f"{found[1].name}; keep the one of this data set"
+            f"{folder}: expected one file for {setting}, found {paths[0].name} and "
+            f"{paths[1].name}; keep the one of this data set"
         )
-    return found[0] if found else None
+    return paths[0] if paths else None
 
 
 def assignment_from_file(

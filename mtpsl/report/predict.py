@@ -27,9 +27,15 @@ from mtpsl import files
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk
 from mtpsl.data.readers.files import listing
-from mtpsl.data.readers.own_files import IMAGES, read_photo, unfit
+from mtpsl.data.readers.own_files import (
+    IMAGES,
+    MOST_STEPS,
+    read_photo,
+    unfit,
+    write_array,
+    write_picture,
+)
 from mtpsl.data.readers.own_toml import MILLIMETERS, SIXTEEN_BITS
-from mtpsl.data.readers.own_write import MOST_STEPS, write_array, write_picture
 from mtpsl.methods import Method
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.store import RunStore

@@ -14,7 +14,7 @@ import torch
 
 from mtpsl import files
 from mtpsl.data import find_class, open_dataset, recognize
-from mtpsl.data.cache import Cached
+from mtpsl.data.cached import Cached
 from mtpsl.data.dataset import Dataset
 from mtpsl.data.labels import (
     Assignment,

@@ -21,7 +21,8 @@ repaired or skipped silently; hidden files do not count.
 
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
@@ -33,8 +34,9 @@ from mtpsl import files, tasks
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk, own_files
+from mtpsl.data.readers.axes import Axes, axes_name
 from mtpsl.data.readers.files import listing, refusal
-from mtpsl.data.readers.own_files import IMAGES, LABELS
+from mtpsl.data.readers.own_files import IMAGE, IMAGES, LABELS
 from mtpsl.data.readers.own_toml import (
     DESCRIPTION,
     OPTIONS,
@@ -44,9 +46,6 @@ from mtpsl.data.readers.own_toml import (
 )
 from mtpsl.tasks import Task, TaskSet
 
-SPLITS = ("train", "test")
-IMAGE = "image"  # the folder of the photographs; those of labels are called like their tasks
-
 Paths = dict[str, Path]  # "image" and the names of tasks -> file; a task without one has no label
 
 
@@ -54,66 +53,35 @@ Paths = dict[str, Path]  # "image" and the names of tasks -> file; a task withou
 class Own(disk.FolderDataset):
     """A split of a folder of one's own.
 
-    Images come in the order of their names, and are rounded to 8 bits after resizing.
-
-    Args:
-        split: ``"train"`` or ``"test"``.
-        height: Wanted height; every image is resized to height x width, whatever its proportions:
-            images and normals bilinearly, averaging where they shrink, all else to the nearest
-            pixel.
-        width: Wanted width.
-        images: Use the first so many images; None, or more than there are: all of them.
-        root: The folder that holds ``mtpsl.toml``.
-
-    Raises:
-        FileNotFoundError: If ``mtpsl.toml`` or a folder of images is missing.
-        ValueError: If an argument or a setting is wrong, names repeat, a label has no image, a
-            task has no label to train on, or, when an image is read, its files are not as above.
+    Images come in the order of their names, and are rounded to 8 bits after resizing. ``root`` is
+    the folder that holds ``mtpsl.toml``.
     """
 
     name = "own"
+    default_size = (288, 384)
     rounds_images = True  # to 8 bits, as photographs have them
+    one_size = False
 
-    def __init__(
-        self,
-        split: str,
-        *,
-        height: int = 288,
-        width: int = 384,
-        images: int | None = None,
-        root: str | Path,
-    ) -> None:
-        disk.check_choice(split, images)
-        self.root = Path(root)
-        self.split, self.height, self.width = split, height, width
-        self.description = read_description(self.root / DESCRIPTION)
+    def open_root(self, path: Path) -> tuple[str, ...]:
+        self.root = path
+        self.description = read_description(path / DESCRIPTION)
         self.tasks = tasks_from(self.description)
-        both = {name: read_names(self.root, name, self.tasks.names) for name in SPLITS}
-        self.available = len(both[split])
-        self.images = min(images or self.available, self.available)
-        self.ids = tuple(both[split])[: self.images]
-        self._paths = [both[split][i] for i in self.ids]
-        self.version = version(self.root, both)
-        self._labeled = {
-            task: torch.tensor([task in paths for paths in self._paths])
-            for task in self.tasks.names
-        }
+        self._files = {name: read_names(path, name, self.tasks.names) for name in disk.SPLITS}
+        self.version = version(path, self._files)
+        return tuple(self._files[self.split])
 
-    def path(self, what: str, index: int) -> Path | None:
-        """Of the image (``"image"``) or the label of a task; None where there is no label."""
-        return self._paths[index].get(what)
+    def files(self, index: int) -> Paths:
+        """The image and the labels that it has, by their folders' names."""
+        return self._files[self.split][self.ids[index]]
 
     def read(self, index: int) -> Sample:
-        """The image at its own size; a label without a file is a hole everywhere.
-
-        Raises:
-            ValueError: If a file is damaged or does not hold what its folder should.
-        """
-        pixels = own_files.read_photo(self._paths[index][IMAGE])
+        """The image at its own size; a label without a file is a hole everywhere."""
+        paths = self.files(index)
+        pixels = own_files.read_photo(paths[IMAGE])
         size = pixels.shape[:2]
         targets, valid = {}, {}
         for task in self.tasks:
-            path = self.path(task.name, index)
+            path = paths.get(task.name)
             if path is None:
                 shape = (task.target_channels, *size)
                 target = torch.full(shape, task.missing, dtype=task.target_dtype)
@@ -122,17 +90,64 @@ class Own(disk.FolderDataset):
             targets[task.name] = target
             known = target != task.missing if task.kind == "classes" else target.isfinite()
             valid[task.name] = known[:1]
-        return Sample(torch.from_numpy(pixels).movedim(-1, 0).float() / 255, targets, valid)
+        return Sample(disk.to_image(pixels), targets, valid)
 
     def load(self, indices: Sequence[int]) -> Batch:
         """As ``Dataset.load``, but ``labeled`` is False where there is no file."""
         batch = super().load(indices)
-        return replace(batch, labeled={t: able[batch.index] for t, able in self._labeled.items()})
+        paths = [self.files(int(index)) for index in indices]
+        return replace(
+            batch, labeled={t: torch.tensor([t in p for p in paths]) for t in self.tasks.names}
+        )
 
     def carries(self, task: str) -> Tensor:
         """(N,) bool: images that have a file with the task's label."""
-        self.tasks[task]
-        return self._labeled[task].clone()
+        self.tasks[task]  # a KeyError that names the tasks
+        return torch.tensor([task in self.files(index) for index in range(len(self))])
+
+    @classmethod
+    def describe_root(cls, path: str | Path) -> str:
+        root = find_root(path)
+        used = {DESCRIPTION, *disk.SPLITS}
+        others = [p.name for p in sorted(root.iterdir()) if p.name not in used and p.name[0] != "."]
+        ignored = f"\nnot looked at: {', '.join(others)}" if others else ""
+        return f"a folder of your own: {root}{ignored}"
+
+    def notes(self) -> Iterator[str]:
+        able = {task: self.carries(task) for task in self.tasks.names}
+        counts = {task: int(images.sum()) for task, images in able.items()}
+        labels = torch.stack(list(able.values())).sum(dim=0)
+        listed = ", ".join(f"{task} {count}" for task, count in counts.items())
+        every, none = int((labels == len(counts)).sum()), int((labels == 0).sum())
+        yield f"labels: {listed}; all of them on {every} images, none on {none}"
+        for task in (task for task, count in counts.items() if not count):
+            yield f"none of {task}, so nothing will be measured of it"
+
+    def problems(self) -> Iterator[str]:
+        """A sentence for each test image whose file is also a training image."""
+        if self.split != "test":
+            return
+        train: dict[int, list[Path]] = {}
+        for paths in self._files["train"].values():
+            train.setdefault(paths[IMAGE].stat().st_size, []).append(paths[IMAGE])
+        for path in (paths[IMAGE] for paths in self._files["test"].values()):
+            for other in train.get(path.stat().st_size, ()):
+                if path.read_bytes() == other.read_bytes():
+                    yield (
+                        f"{path}: expected no image of {other.parent}, found the content of "
+                        f"{other.name}; a test image must not be trained on, remove one"
+                    )
+                    break
+
+    def axes_remedies(self, axes: Axes) -> Iterator[str]:
+        (settings,) = (self.description[t.name] for t in self.tasks if t.kind == "direction")
+        channels, signs = to_axes(settings["axes"])
+        of_file = (
+            tuple(channels[c] for c in axes[0]),
+            tuple(s * signs[c] for c, s in zip(*axes, strict=True)),
+        )
+        names = json.dumps(axes_name(of_file)[1:-1].split(", "))
+        yield f"if that camera is yours, set axes = {names} under [normals]"
 
 
 # ------------------------------------------------------------------- folders
@@ -153,8 +168,8 @@ def find_root(path: str | Path) -> Path:
 def has_pictures(path: str | Path) -> bool:
     """Whether a folder has photographs where ``Own`` has them, and looks like no other layout."""
     folder = Path(path) / "train" / IMAGE
-    found = {p.suffix.lower() for p in folder.iterdir()} if folder.is_dir() else set()
-    return bool(found & set(IMAGES)) and ".npy" not in found
+    endings = {p.suffix.lower() for p in folder.iterdir()} if folder.is_dir() else set()
+    return bool(endings & set(IMAGES)) and ".npy" not in endings
 
 
 def tasks_from(description: Mapping[str, Mapping[str, Any]]) -> TaskSet:
@@ -223,20 +238,20 @@ def read_names(root: Path, split: str, tasks: Sequence[str]) -> dict[str, Paths]
     images = own_files.files_by_name(folder / IMAGE, IMAGES, "images")
     if not images:
         raise refusal(folder / IMAGE, "a photograph", "an empty folder", "put some in")
-    found = {name: {IMAGE: path} for name, path in images.items()}
+    files_of = {name: {IMAGE: path} for name, path in images.items()}
     for task in tasks:
         place = folder / task
         labels = own_files.files_by_name(place, LABELS, "labels") if place.is_dir() else {}
         for name, path in labels.items():
-            if name not in found:
-                hint = nearest_name(name, found)
+            if name not in files_of:
+                hint = nearest_name(name, files_of)
                 expected = f"an image of that name in {folder / IMAGE}"
                 raise refusal(path, expected, "none", f"rename one{hint}, or remove this label")
-            found[name][task] = path
+            files_of[name][task] = path
         if not labels and split == "train":
             remedy = f"add some, or take [{task}] out of {DESCRIPTION}"
             raise refusal(place, f"a label of {task} to train on", "none", remedy)
-    return found
+    return files_of
 
 
 def version(root: Path, splits: Mapping[str, Mapping[str, Paths]]) -> str:
@@ -252,12 +267,12 @@ def version(root: Path, splits: Mapping[str, Mapping[str, Paths]]) -> str:
     digest = hashlib.sha256()
     for name, path in named.items():
         facts = path.stat()
-        found = _sha256(path.absolute(), facts.st_size, facts.st_mtime_ns)
-        digest.update(f"{name} {found}\n".encode())
+        content = _sha256(path.absolute(), facts.st_size, facts.st_mtime_ns)
+        digest.update(f"{name} {content}\n".encode())
     return f"own-{digest.hexdigest()[:12]}"
 
 
 @functools.lru_cache(maxsize=1 << 20)
 def _sha256(path: Path, size: int, changed: int) -> str:
-    """Of a file that is the same as long as these are."""
+    """The digest of a file that is the same as long as these are."""
     return files.sha256(path)

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from mtpsl.data.readers.axes import Axes
 from mtpsl.data.readers.files import reason, refusal
-from mtpsl.data.readers.nyud_axes import Axes
 from mtpsl.losses import IGNORE_INDEX
 
 DESCRIPTION = "mtpsl.toml"

@@ -5,6 +5,7 @@ wrong with the file.
 """
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +13,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtpsl.data.readers.files import CLASS_IDS, read_picture, whole_ids
-from mtpsl.data.readers.matfile import Value, read_variables
+from mtpsl.data.readers import disk
+from mtpsl.data.readers.files import CLASS_IDS, read_mat, read_picture, whole_ids
+from mtpsl.data.readers.matfile import Value
 from mtpsl.data.scenes.people21_labels import changes, thin
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import HUMAN_PARTS
 
 PERSON = 15  # class_ind of a person in PASCAL-Part
 CONTEXTS = 459  # ids of the context label maps, from 1
+STRETCH = 0.02  # by which a saliency map's proportions may differ from its image's
 SHORTEST = 0.5  # length of a normal below which it has no direction; 8 bits cost .01 of the length
 
 PARTS_OF = {
@@ -57,28 +60,6 @@ released loaders of this data set.
 """
 
 
-def read_ids(path: Path) -> list[str]:
-    """The image ids of a split, one a line, in the file's order.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If a line is empty or an id occurs twice.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"{path}: expected a list of image ids, found no such file")
-    try:
-        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: expected a list of image ids as text, found {error}") from error
-    if not all(lines) or not lines:
-        where = f"line {lines.index('') + 1}" if lines else "an empty file"
-        raise ValueError(f"{path}: expected one image id a line, found none in {where}; remove it")
-    if len(set(lines)) < len(lines):
-        twice = next(line for line in lines if lines.count(line) > 1)
-        raise ValueError(f"{path}: expected every id once, found {twice} twice; remove one")
-    return lines
-
-
 def read_semseg(path: Path, size: tuple[int, int]) -> Tensor:
     """(1, H, W) int64: 0 to 20, ``IGNORE_INDEX`` where void."""
     ids = read_picture(path, CLASS_IDS, "a label picture", size)
@@ -91,15 +72,25 @@ def read_semseg(path: Path, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(ids.astype(np.int64))[None]
 
 
-def read_saliency(path: Path) -> Tensor:
-    """(1, H, W) float32: 1 where the map, 0 to 255, is above half of its range; else 0."""
+def read_saliency(path: Path, size: tuple[int, int]) -> Tensor:
+    """(1, H, W) float32 at the image's size: 1 where the map is above half of its range; else 0.
+
+    Raises:
+        ValueError: If the file is damaged or has other proportions than the image.
+    """
     gray = read_picture(path, ("L",))
-    return torch.from_numpy((gray / 255 > 0.5).astype(np.float32))[None]
+    height, width = gray.shape
+    if abs(height * size[1] / (width * size[0]) - 1) > STRETCH:
+        raise ValueError(
+            f"{path}: expected the proportions of its image, {size[0]} x {size[1]}, found "
+            f"{height} x {width}; use the files of one download"
+        )
+    return disk.nearest(torch.from_numpy((gray / 255 > 0.5).astype(np.float32))[None], *size)
 
 
 def read_contexts(path: Path, size: tuple[int, int]) -> Tensor:
     """(H, W) int64: context ids 1 to 459, 0 where there is none."""
-    array = _matlab(path, "LabelMap")
+    array = read_mat(path, "LabelMap")
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path}: expected LabelMap of numbers, found none; use the original")
     if array.shape != size:
@@ -144,22 +135,22 @@ def read_objects(path: Path) -> list[tuple[int, np.ndarray, dict[str, np.ndarray
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged or another structure.
     """
-    anno = _matlab(path, "anno")
+    anno = read_mat(path, "anno")
     try:
         (image,) = anno
-        found = []
+        objects = []
         for thing in _structs(image["objects"]):
             mask = _mask(thing["mask"])
             parts = {_name(p["part_name"]): _mask(p["mask"]) for p in _structs(thing["parts"])}
             if any(m.shape != mask.shape for m in parts.values()):
                 raise ValueError("masks of different sizes")
-            found.append((int(np.ravel(thing["class_ind"])[0]), mask, parts))
+            objects.append((int(np.ravel(thing["class_ind"])[0]), mask, parts))
     except (IndexError, TypeError, ValueError, KeyError) as error:
         raise ValueError(
             f"{path}: expected 'anno' with objects (class, class_ind, mask, parts), found another "
             f"structure ({error}); use the file of PASCAL-Part"
         ) from error
-    return found
+    return objects
 
 
 def _structs(value: Value) -> list[dict[str, Value]]:
@@ -212,7 +203,7 @@ def read_parts(path: Path, size: tuple[int, int]) -> Tensor:
     return torch.from_numpy(ids if seen else np.full_like(ids, IGNORE_INDEX))[None]
 
 
-def read_people(path: Path, ids: list[str]) -> list[bool]:
+def read_people(path: Path, ids: Sequence[str]) -> list[bool]:
     """Which images show a person, from ``ImageSets/Parts``: JSON, id -> classes of its objects.
 
     Raises:
@@ -231,19 +222,3 @@ def read_people(path: Path, ids: list[str]) -> list[bool]:
     if absent is not None:
         raise ValueError(f"{path}: expected an entry for {absent}, found none; {advice}")
     return [PERSON in table[i] for i in ids]
-
-
-def _matlab(path: Path, key: str) -> Value:
-    try:
-        found = read_variables(path.read_bytes())
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"{path}: expected a MATLAB file, found no such file") from error
-    except (OSError, ValueError, MemoryError) as error:
-        raise ValueError(
-            f"{path}: expected a MATLAB file (version 5) with {key!r}, found a damaged or another "
-            f"file ({error}); copy it again"
-        ) from error
-    if key not in found:
-        names = ", ".join(found) or "nothing"
-        raise ValueError(f"{path}: expected {key!r} in the file, found {names}; use the original")
-    return found[key]
