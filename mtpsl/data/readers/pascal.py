@@ -58,6 +58,8 @@ class PascalContext(disk.FolderDataset):
     """
 
     name = "pascal_context"
+    counts_steps = True  # [HiTTs, Sec. 4.1]
+    scores_at_file_size = True
     tasks = people21.TASKS
     default_size = (512, 512)
     rounds_images = True

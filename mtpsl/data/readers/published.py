@@ -22,7 +22,6 @@ class Published:
     layouts: tuple[str, ...]  # what is read, each with where it comes from
     notes: tuple[str, ...] = ()
     name: str = ""  # what papers call it; none of a folder of one's own
-    stand_in: str = ""  # what is generated in its manner
     published: Mapping[str, int] = field(default_factory=dict)  # split -> images
     classes: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     """Class -> percent of labeled pixels and, where that is known, of images that show it."""
@@ -34,16 +33,9 @@ PUBLISHED = {name: Published(**facts) for name, facts in FACTS.items() if isinst
 """Data set on disk, as in ``DATASETS`` -> what is known of it."""
 
 
-def reference(name: str) -> Published:
-    """What a data set, or the stand-in for one, is compared with."""
-    return next((p for n, p in PUBLISHED.items() if name in (n, p.stand_in)), PUBLISHED["own"])
-
-
 def sources_text() -> str:
     """Where the data sets come from, for the command line."""
-    generated = [facts.stand_in for facts in PUBLISHED.values() if facts.stand_in]
-    listed = f"{', '.join(generated[:-1])} and {generated[-1]}"
-    lines = [f"Stand-ins need no download: {listed} are generated."]
+    lines = ["Stand-ins need no download: rooms13, streets7 and people21 are generated."]
     for name, facts in PUBLISHED.items():
         lines += ["", f"{name}: {facts.title}", f"  owner    {facts.owner}"]
         lines += [f"  terms    {facts.terms}", f"  holds    {facts.sizes}"]

@@ -19,7 +19,7 @@ from mtpsl.data.readers.disk import SPLITS, FolderDataset, spread
 from mtpsl.data.readers.files import stored_type
 from mtpsl.data.readers.own import has_pictures
 from mtpsl.data.readers.own_toml import DESCRIPTION
-from mtpsl.data.readers.published import Published, reference
+from mtpsl.data.readers.published import PUBLISHED, Published
 from mtpsl.data.readers.sheet import draw_sheet
 from mtpsl.tasks import Task
 
@@ -63,7 +63,7 @@ def check(
             f"path: expected the folder of {name} on disk, got its name; name the folder"
         )
     what = {**GENERATED, "images": None if read_all else images, "cache_dir": cache_dir}
-    lines = [f"{name}, generated as a stand-in for {reference(name).name}"]
+    lines = [f"{name}, generated as a stand-in for {PUBLISHED[kind.stands_for].name}"]
     for split in SPLITS:
         dataset = open_dataset(name, split, **what)
         lines += ["", *_describe(dataset, _Survey(dataset, range(len(dataset))))]
@@ -239,7 +239,7 @@ class _Survey:
 
 
 def _describe(dataset: Dataset, survey: _Survey) -> Iterator[str]:
-    known = reference(dataset.name)
+    known = PUBLISHED[dataset.stands_for or dataset.name]
     published = known.published.get(dataset.split, len(dataset))
     note = "" if len(dataset) == published else f" (published: {published})"
     yield f"{dataset.split}: {len(dataset)} images{note}; {survey.read} of them read"
