@@ -1,4 +1,4 @@
-"""Data sets by name."""
+"""Every data set and stand-in, by name."""
 
 from pathlib import Path
 
@@ -35,7 +35,7 @@ def open_dataset(
     root: str | Path | None = None,
     cache_dir: str | Path | None = None,
 ) -> Dataset:
-    """A split of a data set: clean images, everything labeled.
+    """Opens a split of a data set: clean images, everything labeled.
 
     Args:
         name: A key of ``DATASETS``.
@@ -72,7 +72,7 @@ def open_dataset(
 
 
 def recognize(root: str | Path) -> str | None:
-    """The key in ``DATASETS`` of the data set that a folder holds, or None."""
+    """Finds out which data set a folder holds: its key in ``DATASETS``, or None."""
     for name, find in (
         ("own", own.find_root),  # first: its folders have the names of others
         ("cityscapes", cityscapes.find_root),
@@ -88,7 +88,7 @@ def recognize(root: str | Path) -> str | None:
 
 
 def find_class(name: str) -> type[Dataset]:
-    """The class of that name.
+    """Looks up the class of that name.
 
     Raises:
         ValueError: If there is none, suggesting the nearest.

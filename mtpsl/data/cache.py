@@ -48,7 +48,7 @@ def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
 def cached_arrays(
     folder: Path, identity: Mapping[str, Any], layout: Layout, fill: Callable[[Path], None]
 ) -> dict[str, np.ndarray]:
-    """Memory maps of the arrays in a folder, built first where they are not there or damaged.
+    """Opens arrays in a folder as memory maps, after building them if they are absent or damaged.
 
     Safe with several processes: one builds, the others wait for it. A folder appears complete
     or not at all, so an interrupted build leaves nothing that could be mistaken for data.
@@ -108,7 +108,7 @@ def _build(
 def _open(
     folder: Path, identity: Mapping[str, Any], layout: Layout
 ) -> dict[str, np.ndarray] | None:
-    """The arrays, or None where there are none that can be used; says what is damaged."""
+    """Opens the arrays; None where none can be used, after logging what is damaged."""
     if not folder.exists():
         return None
     complaint = _damage(folder, identity, layout)
@@ -171,14 +171,14 @@ Item, Result = TypeVar("Item"), TypeVar("Result")
 def side_by_side(
     function: Callable[[Item], Result], items: Iterable[Item], processes: int
 ) -> Iterator[Result]:
-    """The function of every item, in order, from that many processes; from 1 it is this one.
+    """Calls a function with every item in several processes, and yields the results in order.
 
     The processes do not run the caller's script again, as those of ``multiprocessing`` would.
 
     Args:
         function: Can be pickled, like the items. What it raises is raised here.
         items: Each large enough to be worth a message.
-        processes: At least 1.
+        processes: At least 1, which means this one.
 
     Raises:
         RuntimeError: If a process dies.
@@ -202,7 +202,7 @@ def side_by_side(
 
 
 def _in_one_thread(function: Callable[[Item], Result], item: Item) -> Result:
-    """Pictures are too small for threads; processes share them instead."""
+    """Calls the function without threads: pictures are too small for them."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
@@ -239,7 +239,7 @@ def _write_chunk(folder: Path, write: Write, indices: range) -> int:
 
 
 def cores() -> int:
-    """Processors that this process may use, at most ``MOST_PROCESSES``."""
+    """Counts the processors that this process may use, up to ``MOST_PROCESSES``."""
     try:
         return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
     except AttributeError:  # not on every system
@@ -303,7 +303,7 @@ class Stored(Dataset):
         )
 
     def __getstate__(self) -> dict[str, Any]:
-        """Without the arrays, which another process maps itself."""
+        """Leaves out the arrays, which another process maps itself."""
         return vars(self) | {"_arrays": list(self._arrays)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -36,7 +36,7 @@ MANIFEST = "manifest.json"
 
 
 class Teacher(Protocol):
-    """As ``methods.base.Teacher``, and a module."""
+    """The part of ``methods.base.Teacher`` that is asked here; it is a module, too."""
 
     def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered: ...
 

@@ -1,8 +1,8 @@
-"""NYUD-v2 or Cityscapes in any layout -> its preprocessed ``.npy`` tree, resumable and checked.
+"""Converts NYUD-v2 or Cityscapes from any layout to its preprocessed ``.npy`` tree.
 
-These are the layouts that other code reads. Beside the tree lies ``manifest.jsonl``: a line that
-says what was asked for, and one an image with the sha256 of its files. A file counts as done while
-its content is the one of that line.
+These trees are what other code reads. A conversion can be stopped at any time: beside the tree lies
+``manifest.jsonl``, a line that says what was asked for, and one an image with the sha256 of its
+files. A file counts as done while its content is the one of that line.
 """
 
 import hashlib
@@ -33,9 +33,9 @@ Entry = dict[str, Any]  # split, index, name of the source, sha256: folder -> he
 
 @dataclass(frozen=True)
 class Tree:
-    """How a data set is written: floats in half precision where that costs nothing that counts.
+    """How a data set is written.
 
-    It keeps 8-bit colors, and is within 0.06 degrees for normals.
+    Half precision keeps 8-bit colors, and is within 0.06 degrees for normals.
     """
 
     tasks: Mapping[str, str]  # folder -> the task whose labels it holds; "" of images

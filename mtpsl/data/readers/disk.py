@@ -19,7 +19,7 @@ SPLITS = ("train", "test")
 
 
 def resize(sample: Sample, tasks: TaskSet, height: int, width: int) -> Sample:
-    """The sample at another size: the image and normals bilinear, all else the nearest pixel.
+    """Resizes a sample: the image and normals bilinearly, all else to the nearest pixel.
 
     Bilinear means averaged over a pixel's whole area when the size shrinks. Normals keep unit
     length, holes do not bleed, and numbers stay what they are.

@@ -46,7 +46,7 @@ def missing(path: Path, expected: str, remedy: str = "copy it from the source") 
 
 
 def read_npy(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A ``.npy`` array of that shape, None for any length; objects are never loaded.
+    """Reads a ``.npy`` array of that shape, None for any length; objects are never loaded.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -68,7 +68,7 @@ def read_npy(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
 
 
 def read_mat(path: Path, key: str) -> Value:
-    """The variable ``key`` of a MATLAB file of version 5 to 7.
+    """Reads the variable ``key`` of a MATLAB file of version 5 to 7.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -88,7 +88,7 @@ def read_mat(path: Path, key: str) -> Value:
 
 
 def read_numbers(path: Path, key: str) -> np.ndarray:
-    """The numbers of a variable of a MATLAB file; of a single struct, its first numeric field's.
+    """Reads the numbers of a variable of a MATLAB file, or of its struct's first numeric field.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -104,7 +104,7 @@ def read_numbers(path: Path, key: str) -> np.ndarray:
 
 
 def read_list(path: Path, what: str, *, blank: bool = False) -> list[str]:
-    """A text file's lines, such as the names of the images of a split, each of them once.
+    """Reads a text file with one name a line, such as the images of a split, each of them once.
 
     Args:
         path: Of the file.
@@ -143,7 +143,7 @@ def check_apart(path: Path, names: Sequence[str], other: Path, others: Sequence[
 def find_each(
     names: Sequence[str], folders: Sequence[Path], endings: Sequence[str], source: str, remedy: str
 ) -> dict[str, Path]:
-    """Name -> its file, from the first folder and of the first type that has one.
+    """Finds the file of every name, from the first folder and of the first type that has one.
 
     Args:
         names: Without endings.
@@ -179,7 +179,7 @@ def find_each(
 
 
 def count_numbered(folder: Path, names: Sequence[str]) -> int:
-    """N of a split, each of whose folders must hold exactly 0.npy to N-1.npy.
+    """Counts the images of a split, each of whose folders must hold exactly 0.npy to N-1.npy.
 
     Raises:
         FileNotFoundError: If a folder or a number is missing.
@@ -218,7 +218,7 @@ def open_picture(
     remedy: str = "use the original file",
     upright: bool = False,
 ) -> Image.Image:
-    """A PNG or JPEG file in memory.
+    """Opens a PNG or JPEG file and loads its pixels.
 
     Args:
         path: Of the file.
@@ -251,7 +251,7 @@ def read_picture(
     expected: str = "a picture",
     size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Pixels: (H, W, 3) uint8 where ``modes`` have ``"RGB"``, otherwise (H, W) as stored.
+    """Reads pixels: (H, W, 3) uint8 where ``modes`` have ``"RGB"``, else (H, W) as stored.
 
     Args:
         path: PNG or JPEG.
@@ -387,5 +387,5 @@ def listing(path: Path) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Another library's error on one line."""
+    """Puts another library's error on one line."""
     return " ".join(str(error).split())[:120] or type(error).__name__

@@ -157,7 +157,7 @@ def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
 
 
 class Folders(Layout):
-    """What the layouts of one file an image and task share.
+    """What layouts with one file per image and task share.
 
     Args:
         root: Folder of the layout.

@@ -158,7 +158,7 @@ def normals_of(path: Path | None, meters: np.ndarray, axes: Axes) -> np.ndarray:
 
 
 def settle(read: Callable[[int], Arrays], images: int) -> tuple[Axes, tuple[str, ...]]:
-    """What the channels of stored normals are, and what the report says about it.
+    """Decides what the channels of stored normals are, and what the report says about it.
 
     Args:
         read: Index -> an image whose normals are as stored.
@@ -309,7 +309,7 @@ class Labeled(Layout):
         return Arrays(color, self.to_13[label.T.astype(np.int64)], meters, normal)
 
     def _look(self) -> int:
-        """The number of images, after a look at the variables."""
+        """Counts the images, after a look at the variables."""
         with open_hdf5(self.file) as file:
             shapes = {n: tuple(file[n].shape) if n in file else None for n in self.VARIABLES}
         for name, dimensions in self.VARIABLES.items():
@@ -324,7 +324,7 @@ class Labeled(Layout):
         return labels[0]
 
     def _split(self, split: str, count: int) -> list[int]:
-        """Numbers of the images, from 1."""
+        """Reads the numbers of the images, from 1."""
         path, key = self.root / self.SPLIT_FILE, f"{split}Ndxs"
         numbers = _whole_numbers(path, key, "whole numbers", 1, count)
         if len(np.unique(numbers)) < len(numbers):
@@ -332,7 +332,7 @@ class Labeled(Layout):
         return numbers.tolist()
 
     def _mapping(self) -> np.ndarray:
-        """Class 0 to 894 -> index into ``CLASSES``, -1 for void."""
+        """Maps class 0 to 894 to its index in ``CLASSES``, -1 for void."""
         most, to_13 = self.MOST_CLASSES, FORTY_TO_13
         path = self.root / self.FORTY_FILE
         forty = _whole_numbers(path, "mapClass", f"up to {most} whole numbers", 0, 40, most=most)

@@ -1,4 +1,4 @@
-"""Images of one's own with the labels one has: a folder in which a missing file is a missing label.
+"""Your own images, with whatever labels you have: a missing file is a missing label.
 
 The whole layout::
 
@@ -51,7 +51,7 @@ Paths = dict[str, Path]  # "image" and the names of tasks -> file; a task withou
 
 @final
 class Own(disk.FolderDataset):
-    """A split of a folder of one's own.
+    """A split of a folder of your own images.
 
     Images come in the order of their names, and are rounded to 8 bits after resizing. ``root`` is
     the folder that holds ``mtpsl.toml``.
@@ -93,7 +93,7 @@ class Own(disk.FolderDataset):
         return Sample(disk.to_image(pixels), targets, valid)
 
     def load(self, indices: Sequence[int]) -> Batch:
-        """As ``Dataset.load``, but ``labeled`` is False where there is no file."""
+        """Loads a batch in which ``labeled`` is False where there is no file."""
         batch = super().load(indices)
         paths = [self.files(int(index)) for index in indices]
         return replace(

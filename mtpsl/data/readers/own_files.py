@@ -1,4 +1,4 @@
-"""How the files of a folder of one's own are read and written: names, photographs and labels.
+"""Reads and writes the files of a folder of your own: names, photographs and labels.
 
 Reading takes a path and gives what the file says at its own size, or one sentence: what was
 expected, what was found, and what to do. Writing leaves out what a data set withholds.
@@ -260,7 +260,7 @@ def _odd(values: np.ndarray, allowed: Sequence[int]) -> str:
 
 
 def _saying_something(path: Path, target: Tensor, missing: float = float("nan")) -> Tensor:
-    """The target; a file in which every pixel is missing is refused."""
+    """Returns the target, unless every pixel of the file is missing."""
     known = target.isfinite() if math.isnan(missing) else target != missing
     if not known.any():
         raise refusal(
@@ -339,13 +339,13 @@ def write_label(task: Task, target: Tensor, place: Path) -> Path:
 
 
 def write_picture(path: Path, pixels: np.ndarray) -> Path:
-    """(H, W) or (H, W, 3) uint8, or (H, W) uint16, as PNG."""
+    """Writes (H, W) or (H, W, 3) uint8, or (H, W) uint16, as PNG."""
     image = Image.fromarray(np.ascontiguousarray(pixels))
     return _write(path, lambda file: image.save(file, format="PNG"))
 
 
 def write_array(path: Path, values: np.ndarray) -> Path:
-    """float32 as ``.npy``."""
+    """Writes float32 as ``.npy``."""
     array = np.ascontiguousarray(values, dtype=np.float32)
     return _write(path, lambda file: np.save(file, array, allow_pickle=False))
 

@@ -38,7 +38,7 @@ def check(
     read_all: bool = False,
     cache_dir: str | Path | None = None,
 ) -> tuple[str, bool]:
-    """A report on a stand-in, by name, or on the folder of a data set in any known layout.
+    """Reports on a stand-in, by name, or on the folder of a data set in any known layout.
 
     Args:
         name_or_path: A stand-in's key in ``DATASETS``, a folder, or a file that is a data set.
@@ -71,7 +71,7 @@ def check(
 
 
 def check_folder(path: Path, *, images: int = 32, read_all: bool = False) -> tuple[str, bool]:
-    """The report on a folder; see ``check``. One that is not recognized is taken for NYUD-v2."""
+    """Reports on a folder; see ``check``. One that is not recognized is taken for NYUD-v2."""
     name = recognize(path) or "nyud"
     if name != "own" and has_pictures(path):
         missing = (
