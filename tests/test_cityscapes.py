@@ -7,8 +7,15 @@ from PIL import Image
 
 from mtpsl.data import DATASETS, find_class, open_dataset, recognize
 from mtpsl.data.loader import EvalLoader
-from mtpsl.data.readers.cityscapes import GROUPS, NOT_EVALUATED, Cityscapes, id_table
-from mtpsl.data.readers.cityscapes_npy import OF_19, decode, sniff_encoding
+from mtpsl.data.readers.cityscapes import (
+    GROUPS,
+    NOT_EVALUATED,
+    OF_19,
+    Cityscapes,
+    decode,
+    id_table,
+    sniff_encoding,
+)
 from mtpsl.data.readers.report import check_folder as report
 from mtpsl.data.scenes.streets7 import Streets7
 from mtpsl.losses import IGNORE_INDEX

@@ -16,9 +16,8 @@ from mtpsl.data import DATASETS, open_dataset, recognize
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.loader import EvalLoader
 from mtpsl.data.readers.axes import OURS, axes_name
-from mtpsl.data.readers.own import Own
+from mtpsl.data.readers.own import OPTIONS, Own, read_description, to_axes
 from mtpsl.data.readers.own_files import describe, read_photo, write_split
-from mtpsl.data.readers.own_toml import OPTIONS, read_description, to_axes
 from mtpsl.data.readers.report import check, write_sheet
 from mtpsl.runs.data import bind_data, experiment_on, label, open_split, tasks_of
 from mtpsl.runs.experiment import Experiment, write_experiment

@@ -10,8 +10,15 @@ from PIL import Image
 
 from mtpsl.data import DATASETS, find_class, open_dataset, recognize
 from mtpsl.data.loader import EvalLoader
-from mtpsl.data.readers.pascal import FOLDERS, PascalContext
-from mtpsl.data.readers.pascal_files import PART_ID, PARTS_OF, WITH_NORMALS, edges_of, read_objects
+from mtpsl.data.readers.pascal import (
+    FOLDERS,
+    PART_ID,
+    PARTS_OF,
+    WITH_NORMALS,
+    PascalContext,
+    edges_of,
+    read_objects,
+)
 from mtpsl.data.readers.published import PUBLISHED
 from mtpsl.data.readers.report import check_folder as report
 from mtpsl.data.scenes.people21 import People21

@@ -19,7 +19,7 @@ from mtpsl.data.labels import (
 from mtpsl.data.loader import EvalLoader, TrainLoader
 from mtpsl.data.readers.disk import AtFileSize
 from mtpsl.data.readers.own import Own, tasks_from
-from mtpsl.data.readers.own_toml import DESCRIPTION
+from mtpsl.data.readers.own_files import DESCRIPTION
 from mtpsl.data.supervision import SupervisionStore
 from mtpsl.methods import Method
 from mtpsl.papers import method_class

@@ -1,9 +1,8 @@
 """Cityscapes from disk: 2975 training and 500 test images, the official validation split.
 
-Two layouts are recognized by their folders. The official tree, ``leftImg8bit``, ``gtFine`` and
+Two layouts are recognized by their folders: the official tree, ``leftImg8bit``, ``gtFine`` and
 ``disparity`` with one folder a city; and the preprocessed ``.npy`` tree that [XTC] and others use,
-``{train,val}/{image,label_7,depth}/{i}.npy`` at 128x256, whose images cannot be matched to the
-official names. Nothing is repaired or skipped silently.
+``{train,val}/{image,label_7,depth}/{i}.npy`` at 128x256, whose images cannot be matched to it.
 
 The target ``depth`` is a disparity: the official 16-bit value p divided by 65535, about 0 to 0.49,
 as in the preprocessed files; p = 0 means that there is none, and (p - 1) / 256 is the disparity in
@@ -13,33 +12,47 @@ pixels of the full width of 2048. It is not rescaled when images are resized.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import final
+from typing import Literal, final
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk
-from mtpsl.data.readers.cityscapes_npy import (
-    ENCODINGS,
-    FULL,
-    SPLITS,
-    Encoding,
-    Npy,
-    Others,
-    decode,
-    to_sample,
-)
 from mtpsl.data.readers.files import (
     CLASS_IDS,
     SIXTEEN_BITS,
     check_range,
+    count_numbered,
     fingerprint,
     listing,
+    read_npy,
     read_picture,
+    whole_ids,
 )
 from mtpsl.data.scenes import streets7
 from mtpsl.losses import IGNORE_INDEX
+
+SPLITS = {"train": "train", "test": "val"}  # ours -> the folder's name, in both layouts
+
+OF_19 = (0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 5, 6, 6, 6, 6, 6, 6)
+"""The group's index of each of the 19 evaluated classes (road, sidewalk, building, ...)."""
+
+LABELS = ("label_7", "label", "label_19")  # folders of labels, the preferred one first
+FULL = 65535  # what the preprocessing divides the 16-bit disparities by
+LARGEST_PIXELS = 256.0  # disparity that 16 bits can express
+SNIFFED = 8  # files a split that an encoding is judged on
+
+ENCODINGS = {
+    "16-bit": ("16-bit pictures, 0 where there is none", 0, FULL),
+    "scaled": ("16-bit values divided by 65535, 0 where there is none", 0, 1),
+    "raw": ("16-bit values, 0 where there is none", 0, FULL),
+    "pixels": ("pixels of the full width, at most 0 where there is none", -1, LARGEST_PIXELS),
+}
+"""How files hold a disparity -> what the report calls it, the least and the largest value."""
+
+Others = Literal["void", "category"]
 
 GROUPS = {
     "flat": (7, 8, 9, 10),
@@ -62,8 +75,6 @@ PARTS = {
 }
 """Folder of the official tree -> how the names of the files that are read end."""
 
-OF_OTHERS = ("normal", "semseg")  # folders of .npy files of NYUD-v2 and of PASCAL-Context
-
 
 class Official:
     """``{leftImg8bit,gtFine,disparity}/{split}/{city}/{city}_{seq}_{frame}_*.png``.
@@ -75,7 +86,7 @@ class Official:
     """
 
     title = "official tree"
-    encoding: Encoding = "16-bit"
+    encoding = "16-bit"
     labels = "gtFine/*_labelIds.png"
 
     def __init__(self, root: Path, split: str, others: Others) -> None:
@@ -121,8 +132,145 @@ class Official:
         return [path for paths in self.paths for path in paths]
 
     def notes(self) -> Iterator[str]:
-        yield f"labels from {self.labels}; disparity as {ENCODINGS[self.encoding]}"
         yield "classes that are not evaluated, such as parking, are read as void"
+
+
+class Npy:
+    """``{train,val}/{image,label_7,label_19,label,depth}/{i}.npy``, the preprocessed layout.
+
+    Args:
+        root: Holds ``train`` and ``val``.
+        split: ``"train"`` or ``"test"``.
+        others: See ``Cityscapes``; ``"void"``.
+    """
+
+    title = ".npy files"
+
+    def __init__(self, root: Path, split: str, others: Others) -> None:
+        if others != "void":
+            raise ValueError(
+                "others: expected 'void' for .npy files, whose labels are grouped already, "
+                f"got {others!r}"
+            )
+        self.folder = root / SPLITS[split]
+        present = [name for name in LABELS if (self.folder / name).is_dir()]
+        if not present:
+            raise FileNotFoundError(
+                f"{self.folder}: expected a folder label_7 (or label, or label_19) of .npy files, "
+                f"found {listing(self.folder)}"
+            )
+        self.labels = present[0]
+        self.folders = ("image", self.labels, "depth")
+        self.ids = tuple(str(i) for i in range(count_numbered(self.folder, self.folders)))
+        self.classes = 19 if self.labels == "label_19" else 7
+        if self.labels == "label":  # of either
+            few = [self.files(i)["label"] for i in disk.spread(len(self.ids), SNIFFED)]
+            largest = max(read_npy(path, (None, None)).max() for path in few)
+            self.classes = 19 if largest > 6 else 7
+        self.encoding = sniff_encoding(root)
+
+    def read(self, index: int) -> Sample:
+        image_path, label_path, depth_path = self.files(index).values()
+        image = read_npy(image_path, (None, None, 3))
+        size = image.shape[:2]
+        check_range(image_path, image, 0.0, 1.0, kinds="f")
+        ids = whole_ids(label_path, read_npy(label_path, size), -1, self.classes - 1)
+        if self.classes == 19:
+            ids = np.append(OF_19, -1)[ids]  # -1 is the last
+        depth = read_npy(depth_path, (*size, 1))
+        _, low, high = ENCODINGS[self.encoding]
+        check_range(depth_path, depth, low, high, f"disparity ({self.encoding})")
+        ids = torch.from_numpy(np.where(ids < 0, IGNORE_INDEX, ids).astype(np.int64))
+        disparity = decode(depth[..., 0], self.encoding)
+        return to_sample(disk.channels_first(image).clamp(0, 1), ids, disparity)
+
+    def files(self, index: int) -> dict[str, Path]:
+        return {name: self.folder / name / f"{index}.npy" for name in self.folders}
+
+    def all_files(self) -> list[Path]:
+        return [self.folder / name / f"{i}.npy" for name in self.folders for i in self.ids]
+
+    def notes(self) -> Iterator[str]:
+        """How label_7 counts the classes that are not evaluated, told by label_19 beside it."""
+        if self.labels != "label_7" or not (self.folder / "label_19").is_dir():
+            return
+        extra = wrong = pixels = 0
+        for index in disk.spread(len(self.ids), SNIFFED):
+            fine_path = self.folder / "label_19" / f"{index}.npy"
+            try:
+                coarse = read_npy(self.files(index)["label_7"], (None, None))
+                fine = whole_ids(fine_path, read_npy(fine_path, coarse.shape), -1, 18)
+            except (ValueError, FileNotFoundError) as error:
+                yield f"label_19 cannot be compared: {error}"
+                return
+            group = np.append(OF_19, -1)[fine]
+            extra += int(((group < 0) & (coarse >= 0)).sum())
+            wrong += int(((group >= 0) & (group != coarse)).sum())
+            pixels += fine.size
+        extra, wrong = 100 * extra / pixels, 100 * wrong / pixels
+        role = f"members of their groups ({extra:.2f} %)" if extra else "void"
+        yield f"classes that are not evaluated, such as parking, are {role} here"
+        if wrong:
+            yield f"label_7 and label_19 disagree in {wrong:.2f} % of pixels: unusual"
+
+
+def to_sample(image: Tensor, ids: Tensor, disparity: Tensor) -> Sample:
+    """A sample of an image (3, H, W) and maps (H, W): ids and disparity, NaN where none."""
+    targets = {"semseg": ids[None], "depth": disparity[None]}
+    valid = {"semseg": ids[None] != IGNORE_INDEX, "depth": disparity[None].isfinite()}
+    return Sample(image, targets, valid)
+
+
+def decode(values: np.ndarray, encoding: str) -> Tensor:
+    """Disparities as the 16-bit value / 65535, NaN where there is none: same shape, float32.
+
+    Args:
+        values: In ``encoding``: ``"16-bit"`` and ``"raw"`` p, 0 where there is none;
+            ``"scaled"`` p / 65535; ``"pixels"`` (p - 1) / 256, at most 0 where there is none.
+        encoding: A key of ``ENCODINGS``.
+    """
+    exact = values.astype(np.float64)
+    known = exact > 0
+    if encoding == "pixels":
+        exact = (256 * exact + 1) / FULL
+    elif encoding != "scaled":
+        exact = exact / FULL
+    return torch.from_numpy(np.where(known, exact, np.nan).astype(np.float32))
+
+
+def sniff_encoding(root: Path) -> str:
+    """How the ``.npy`` files under ``root`` hold disparities, judged on a few of both splits.
+
+    Raises:
+        ValueError: If they fit none, or look like depths in meters.
+    """
+    most, whole, below = 0.0, True, 0.0
+    for split in SPLITS.values():
+        paths = sorted((root / split / "depth").glob("*.npy"))
+        for path in (paths[i] for i in disk.spread(len(paths), SNIFFED)):
+            array = read_npy(path, (None, None, 1))
+            check_range(path, array, -1, FULL, "disparity")
+            most, whole = max(most, float(array.max())), whole and bool((array % 1 == 0).all())
+            upper, lower = np.array_split(array, [len(array) // 2])
+            below += float(lower.mean() - upper.mean()) if len(upper) else 0.0
+    folder = root / "{train,val}" / "depth"
+    if most == 0:
+        raise ValueError(f"{folder}: expected disparities, found only zeros; copy them again")
+    if most <= 1:
+        return "scaled"
+    if whole and most > LARGEST_PIXELS:
+        return "raw"
+    if below < 0:
+        raise ValueError(
+            f"{folder}: expected disparities, which are larger below, where things are near; found "
+            f"numbers up to {most:g} that are larger above, such as depths in meters; use disparity"
+        )
+    if most <= LARGEST_PIXELS and not whole:
+        return "pixels"
+    raise ValueError(
+        f"{folder}: expected disparities divided by 65535 (up to about 0.5), whole 16-bit values, "
+        f"or pixels (up to 126), found numbers up to {most:g}; convert them to one of these"
+    )
 
 
 def id_table(others: Others) -> np.ndarray:
@@ -177,10 +325,7 @@ class Cityscapes(disk.FolderDataset):
     Official images are sorted by city and name, and rounded to 8 bits after resizing.
 
     Args:
-        split: See ``disk.FolderDataset``, as for what is not explained here.
-        height: See there.
-        width: See there.
-        images: See there.
+        split, height, width, images: See ``disk.FolderDataset``.
         root: The folder of one of the layouts, or the folder that contains it as ``cityscapes``
             or ``cityscapes2``.
         others: What the eight classes are that Cityscapes labels but does not evaluate, such as
@@ -230,6 +375,8 @@ class Cityscapes(disk.FolderDataset):
         return self.layout.files(index)
 
     def notes(self) -> Iterator[str]:
+        described, *_ = ENCODINGS[self.layout.encoding]
+        yield f"labels from {self.layout.labels}; disparity as {described}"
         yield from self.layout.notes()
 
 
@@ -244,7 +391,7 @@ def find_root(path: str | Path) -> tuple[Path, type[Official] | type[Npy]]:
         if official_part(root, "leftImg8bit"):
             return root, Official
         folders = [root / split for split in SPLITS.values() if (root / split / "image").is_dir()]
-        if folders and not any((f / name).is_dir() for f in folders for name in OF_OTHERS):
+        if folders and not any((folder / "normal").is_dir() for folder in folders):  # as NYUD-v2
             return root, Npy
     raise FileNotFoundError(
         f"{path}: expected Cityscapes as a folder with leftImg8bit/train/aachen or with "

@@ -62,10 +62,7 @@ class Nyud(disk.FolderDataset):
     """A split of NYUD-v2 on disk.
 
     Args:
-        split: See ``disk.FolderDataset``, as for what is not explained here.
-        height: See there.
-        width: See there.
-        images: See there.
+        split, height, width, images: See ``disk.FolderDataset``.
         root: The folder of the layout or the folder that contains it, or the MATLAB file.
         normals_test: Which normals count as annotated: ``"norm"``: of length above 0; ``"sum"``:
             whose components do not sum to 0, as in the released code, which drops real normals.

@@ -27,10 +27,11 @@ from mtpsl.data.readers.files import (
     read_npy,
     refusal,
 )
-from mtpsl.data.readers.own_toml import DESCRIPTION, MILLIMETERS
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import Task, TaskSet
 
+DESCRIPTION = "mtpsl.toml"
+MILLIMETERS, INVERSE_STEP = 1e-3, 1 / 65535  # a step of a picture of depth, of inverse depth
 IMAGE = "image"  # the folder of the photographs; those of labels are called like their tasks
 IMAGES = (".png", ".jpg", ".jpeg")
 LABELS = (".png", ".npy")

@@ -18,7 +18,7 @@ from mtpsl.data.readers.axes import CERTAIN, FIELD_OF_VIEW, OURS, axes_name, pai
 from mtpsl.data.readers.disk import SPLITS, FolderDataset, spread
 from mtpsl.data.readers.files import stored_type
 from mtpsl.data.readers.own import has_pictures
-from mtpsl.data.readers.own_toml import DESCRIPTION
+from mtpsl.data.readers.own_files import DESCRIPTION
 from mtpsl.data.readers.published import PUBLISHED, Published
 from mtpsl.data.readers.sheet import draw_sheet
 from mtpsl.tasks import Task
