@@ -42,6 +42,9 @@ class Boundary(Metric):
 
     def __init__(self, max_distance: float = 0.0075, *, nms: bool = False) -> None:
         self.max_distance, self.nms = max_distance, nms
+        super().__init__()
+
+    def reset(self) -> None:
         self.pixels = torch.zeros(3, THRESHOLDS, dtype=torch.float64)  # pairs, predicted, true
         self.undecided = 0  # counted pixels with a NaN logit
 
