@@ -55,7 +55,7 @@ from mtpsl.runs.run import bind_data, open_split, tasks_of
 
 (paper,) = TABLES["table2"].row("one/Ours").experiments
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
-rooms, tasks = open_split(experiment, "train", session.data_root), tasks_of(experiment)
+rooms, tasks = open_split(experiment, "train", session), tasks_of(experiment)
 
 # %%
 partial = PartialLabels(rooms, assign("one_label", len(rooms), tasks.names, seed=0))
