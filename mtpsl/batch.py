@@ -1,6 +1,5 @@
 """The types that travel from a data loader to a method."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -42,10 +41,10 @@ class Geometry:
 class Discovered:
     """What a frozen teacher found on the clean image, warped like the view it comes with.
 
-    Only for tasks that the label setting withholds: where ``Batch.labeled[t][b]`` is True,
-    ``valid[t][b]`` is False everywhere and ``targets[t][b]`` holds only ``Task.missing``.
-    ``features`` and ``confidence`` exist for every task, labeled or not [HiTTs, Eq. 6], and are
-    empty dicts when the student does not ask for features.
+    A student sees it only for tasks that the label setting withholds (``withhold``): where
+    ``Batch.labeled[t][b]`` is True, ``valid[t][b]`` is False everywhere and ``targets[t][b]`` holds
+    only ``Task.missing``. ``features`` and ``confidence`` exist for every task, labeled or not
+    [HiTTs, Eq. 6], and are empty dicts when the student does not ask for features.
     """
 
     targets: dict[str, Tensor]  # task -> like Batch.targets: pseudo labels
@@ -53,30 +52,28 @@ class Discovered:
     features: dict[str, Tensor]  # task -> (B, C, h, w) float: F~, on the teacher's coarse grid
     confidence: dict[str, Tensor]  # task -> (B, 1, h, w) float in [0, 1]: M^f
 
-    def withhold(self, batch: "Batch") -> "Discovered":
-        """Drops what was found where the batch has a label, so that a label is never replaced.
-
-        A teacher looks at every image and task. What its student may see of that are the targets
-        of unlabeled tasks that passed their threshold; everything else becomes missing here.
-
-        Args:
-            batch: Of the same images, in the same order.
-
-        Returns:
-            What belongs into ``Batch.discovered``; features and their confidence stay as they are.
-        """
-        targets, valid = {}, {}
-        for name, target in self.targets.items():
-            valid[name] = self.valid[name] & ~batch.labeled[name].view(-1, 1, 1, 1)
-            missing = math.nan if target.is_floating_point() else IGNORE_INDEX
-            targets[name] = target.masked_fill(~valid[name], missing)
-        return replace(self, targets=targets, valid=valid)
-
     def to(self, device: torch.device | str) -> "Discovered":
         move = lambda maps: {t: m.to(device) for t, m in maps.items()}  # noqa: E731
         return Discovered(
             move(self.targets), move(self.valid), move(self.features), move(self.confidence)
         )
+
+    def withhold(self, batch: "Batch") -> "Discovered":
+        """Drops the pseudo labels of a task on the images that have its label.
+
+        What a teacher finds there may be its memory of the label, and a student would learn the
+        same thing twice. Features and their confidence stay: L_f counts them either way.
+
+        Args:
+            batch: Decides what is labeled; on the same device, with tasks that were looked for.
+        """
+        targets, valid = {}, {}
+        for name, rows in batch.labeled.items():
+            labeled = rows.view(-1, 1, 1, 1)
+            missing = float("nan") if self.targets[name].is_floating_point() else IGNORE_INDEX
+            targets[name] = self.targets[name].masked_fill(labeled, missing)
+            valid[name] = self.valid[name] & ~labeled
+        return replace(self, targets=targets, valid=valid)
 
 
 @dataclass(frozen=True)

@@ -131,10 +131,9 @@ def test_discoveries_never_replace_a_label() -> None:
     seen = replace(batch, discovered=everywhere.withhold(batch)).discovered
     for row, t in enumerate(TASKS):
         unlabeled = torch.arange(3) != row
+        target, found = seen.targets[t.name], everywhere.targets[t.name]
         assert not seen.valid[t.name][row].any()
         assert torch.equal(seen.valid[t.name][unlabeled], accepted[t.name][unlabeled])
-        expected = torch.where(
-            seen.valid[t.name], everywhere.targets[t.name], t.fill_missing(seen.targets[t.name])
-        )
-        torch.testing.assert_close(seen.targets[t.name], expected, equal_nan=True)
+        torch.testing.assert_close(target[row], t.fill_missing(found[row]), equal_nan=True)
+        assert torch.equal(target[unlabeled], found[unlabeled])
     assert seen.features is everywhere.features and seen.confidence is everywhere.confidence
