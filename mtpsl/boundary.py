@@ -53,10 +53,10 @@ class Boundary(Metric):
         check_shapes(prediction, 1, target, 1, mask)
         self.undecided += int(prediction[mask].isnan().sum())
         probability = prediction.double().sigmoid().masked_fill(~mask, 0.0).nan_to_num(0.0)
-        found, true = probability.squeeze(1).cpu().numpy(), (target > 0.5) & mask
+        images, true = probability.squeeze(1).cpu().numpy(), (target > 0.5) & mask
         reach = self.max_distance * math.hypot(*target.shape[2:])
         thresholds = np.arange(1, THRESHOLDS + 1) / 100
-        for image, truth in zip(found, true.squeeze(1).cpu().numpy(), strict=True):
+        for image, truth in zip(images, true.squeeze(1).cpu().numpy(), strict=True):
             image = suppress_non_maxima(image) if self.nms else image
             levels = np.searchsorted(thresholds, image, side="right")  # thresholds it reaches
             paired = levels.ravel()[match(levels, truth, reach)]

@@ -1,7 +1,7 @@
 """What a task is. With ``data/``, the only place that knows what a task's name means."""
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import permutations
 from typing import Literal
@@ -135,7 +135,7 @@ def semseg(classes: Sequence[str] | int, *, weight: float = 1.0) -> Task:
 
     Args:
         classes: Their names in the order of the ids, or how many there are.
-        weight: Of the loss.
+        weight: Multiplies the loss, in ``supervised_terms``.
 
     Raises:
         ValueError: If the number is not at least 1.
@@ -165,19 +165,12 @@ def human_parts(*, weight: float = 1.0) -> Task:
     An image without a part has no label at all (``losses.IGNORE_INDEX`` everywhere), and the
     metric skips it.
     """
-    return Task(
+    return replace(
+        semseg(HUMAN_PARTS, weight=weight),
         name="human_parts",
         title="Parsing.",
-        kind="classes",
-        channels=len(HUMAN_PARTS),
-        loss=losses.cross_entropy,
         metric=partial(metrics.PartsConfusion, len(HUMAN_PARTS)),
-        headline="miou",
         columns=("miou",),
-        missing=losses.IGNORE_INDEX,
-        resize="nearest",
-        weight=weight,
-        class_names=HUMAN_PARTS,
     )
 
 
@@ -206,19 +199,7 @@ def inverse_depth() -> Task:
     two. The released code [XTC] divides it by the zoom like a depth, although what is magnified
     is nearer and its disparity larger: here it is multiplied.
     """
-    return Task(
-        name="depth",
-        title="Depth.",
-        kind="positive",
-        channels=1,
-        loss=losses.l1,
-        metric=metrics.DepthErrors,
-        headline="abs_err",
-        columns=("abs_err", "rmse"),
-        missing=float("nan"),
-        resize="nearest",
-        zoom_power=1,
-    )
+    return replace(depth(), zoom_power=1, unit="")
 
 
 def normals(loss: Literal["cosine", "l1"] = "cosine", *, weight: float = 1.0) -> Task:
@@ -227,7 +208,7 @@ def normals(loss: Literal["cosine", "l1"] = "cosine", *, weight: float = 1.0) ->
     Args:
         loss: ``"cosine"`` as on NYUD-v2; ``"l1"``, a mean over valid elements, as in the
             protocol that [XTC] follows on PASCAL-Context.
-        weight: Of the loss.
+        weight: Multiplies the loss, in ``supervised_terms``.
     """
     choices = {"cosine": losses.cosine, "l1": losses.l1}
     if loss not in choices:
@@ -254,7 +235,7 @@ def saliency(metric: Literal["miou", "max_f"] = "miou", *, weight: float = 1.0) 
     Args:
         metric: ``"miou"`` reports ``sal_miou``, as [XTC] and [HiTTs] do; ``"max_f"`` reports the
             F-measure of the later papers. They are not comparable, so a task has one of them.
-        weight: Of the loss.
+        weight: Multiplies the loss, in ``supervised_terms``.
     """
     columns = {"miou": "sal_miou", "max_f": "max_f"}
     if metric not in columns:

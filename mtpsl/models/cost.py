@@ -33,7 +33,7 @@ COMPUTED = 128 * 128
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one image through one network, at inference."""
+    """What one image costs on its way through one network, at inference."""
 
     params: int  # trainable
     macs: int  # multiply-adds of convolutions and matrix products
@@ -46,8 +46,8 @@ def cost(module: nn.Module, height: int, width: int) -> Cost:
     Args:
         module: Takes images (1, 3, height, width), through ``predict`` if it has it (a
             ``Method``), else by a call. Left untouched.
-        height: Of the image, in pixels; the papers use 288.
-        width: Of the image, in pixels; the papers use 384.
+        height: Pixels of the image; the papers use 288.
+        width: Pixels of the image; the papers use 384.
     """
     # Without gradients: the counter follows views of parameters through autograd, and fails there.
     device = "meta" if height * width > COMPUTED else "cpu"
