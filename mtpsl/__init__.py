@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # for editors and type checkers; ``_HOMES`` says the same at 
     from mtpsl.optimization import Optimization
     from mtpsl.papers import build_method
     from mtpsl.papers.hitts.method import HiTTs
+    from mtpsl.papers.xtc.loss import CrossTaskLoss
     from mtpsl.papers.xtc.method import XTC
     from mtpsl.tasks import (
         Task,
@@ -76,6 +77,7 @@ _HOMES = {  # module -> the names it hands out here
     "optimization": ("Optimization",),
     "papers": ("build_method",),
     "papers.hitts.method": ("HiTTs",),
+    "papers.xtc.loss": ("CrossTaskLoss",),
     "papers.xtc.method": ("XTC",),
     "tasks": (
         *("Task", "TaskSet", "depth", "edges", "human_parts", "inverse_depth", "normals"),
