@@ -4,7 +4,7 @@ A predicted pixel is right if it can be paired with a true one nearby, and a pix
 one partner, so neither a thick line nor a doubled one can claim a true line twice. The papers run
 MATLAB code (SEISM) for this, threshold by threshold, with a matching that is approximate.
 
-Here the matching is exact and computed once an image. Call a set of predicted pixels good if all
+Here the matching is exact and computed once per image. Call a set of predicted pixels good if all
 of them can have partners at the same time. Good sets form a matroid, so one that is best by the
 sum of its pixels' thresholds holds, for every threshold at once, as many pixels above it as any
 matching can pair. Such a set is an assignment of least cost, which SciPy finds: ten images of

@@ -43,7 +43,7 @@ class Metric(ABC):
 
         Args:
             prediction: (B, C, H, W) float, after ``Task.activate``.
-            target: Of the same height and width, as in ``Batch.targets``; on the same device.
+            target: As in ``Batch.targets``, at the same height and width, on the same device.
             mask: (B, 1, H, W) bool, True where the pixel counts (``Batch.mask``).
 
         Raises:
@@ -311,7 +311,7 @@ def delta_mtl(
     average: Literal["metrics", "tasks", "headline"] = "metrics",
     headlines: Mapping[str, str] | None = None,
 ) -> float:
-    """The mean relative gain over a reference, usually the single-task networks [HiTTs, Eq. 9].
+    """Averages the relative gain over a reference, usually single-task networks [HiTTs, Eq. 9].
 
     A gain is (value - reference) / reference, negated where lower is better. Eq. 9 is printed
     without the division by the number of gains, but all printed numbers include it.
@@ -369,7 +369,7 @@ def best_f(both: Tensor, predicted: Tensor, true: Tensor, beta_squared: float) -
         both: (T,) hits per threshold.
         predicted: (T,) what was found per threshold; precision is ``both / predicted``.
         true: (T,) what there is to find; recall is ``both / true``.
-        beta_squared: Of the formula: 1 weighs precision and recall alike, less favors precision.
+        beta_squared: 1 weighs precision and recall alike, less favors precision.
 
     Returns:
         In [0, 1], 0 without a hit; NaN if there was nothing to find.

@@ -5,7 +5,7 @@ counts modules and not operations:
 
 - a convolution or a linear layer: its multiply-adds, bias excluded, so input channels (a
   group's) x kernel positions x output elements, or input features x output elements;
-- a normalization layer: 4 operations an element with affine parameters and 2 without, although
+- a normalization layer: 4 operations per element with affine parameters and 2 without, although
   inference folds BatchNorm into the convolution before it;
 - everything else: 0. ReLU and max-pooling by decision; matrix products, attention, softmax,
   interpolation and all other functions because no module announces them.

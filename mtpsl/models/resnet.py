@@ -119,8 +119,8 @@ def residual_stage(
 
     Args:
         block: torchvision's ``BasicBlock`` or ``Bottleneck``.
-        channels_in: Of the map that enters.
-        width: Of the blocks; the map that leaves has ``block.expansion`` times as many channels.
+        channels_in: Channels of the map that enters.
+        width: Channels of the blocks; the map that leaves has ``block.expansion`` times as many.
         blocks: How many.
         stride: What an undilated stage would do to the resolution.
         dilation: Above 1, it takes the stride's place: a 3x3 convolution that would have strode

@@ -55,7 +55,7 @@ class HRNet(nn.Module):
             others of timm's (``"hrnet_w18.ms_in1k"``); a repository on Hugging Face with weights
             of timm (``"hf-hub:<owner>/<name>"``), or a local file; see ``load_pretrained``.
         weights_sha256: Hex digest that the file must have; empty to skip the check.
-        mean: Of red, green and blue, subtracted from images. None: the one that the weights named
+        mean: Red, green and blue, subtracted from images. None: the one that the weights named
             were trained with; for a file, a repository and random weights that of
             ``"pretrained"``.
         std: By which images are divided then; None as for ``mean``.
