@@ -1,195 +1,190 @@
-"""Pieces of diagrams: boxes, pictures and arrows, in inches from a canvas's top left corner.
+"""A small language for diagrams: named cells in a grid, and arrows between their names.
 
-A diagram states what was measured: shapes and counts come from arrays, never from here.
+    diagram = Diagram()
+    grid = diagram.grid("(a) Encoder", "(b) Tokens")
+    grid.row("image | theta  meet")
+    grid.row("image | shared meet")
+    diagram["image"] = picture(rgb, below=["3 × 64 × 96"])
+    diagram.join("image -|-> shared -> meet", SHARED)
+    figure = diagram.draw()
+
+In a row a bar begins a new card, a dot leaves a place free, and a name in several places spans
+them; a name without a cell is a bare point that lines pass through. Places follow from measured
+text; shapes, counts and pictures come from arrays. Arrows are drawn as they run: ``->`` straight,
+``-|>`` and ``|->`` around a corner, ``-|->`` and ``|-|>`` with a turn right after the start,
+``--|->`` and ``|--|>`` right before the end, ``|_|>`` and ``|^|>`` below and above what lies
+between. ``<`` puts a head at the start, too; without ``>`` there is none at the end.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from functools import cache
+from itertools import pairwise
+from typing import Any, NamedTuple, final
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
 from matplotlib.path import Path
 
-from mtpsl.report.style import CYCLE, INK, QUIET, Image, Sheet
+from mtpsl.report.arrays import Arrays
+from mtpsl.report.style import (
+    AFFINITY_MAP,
+    CYCLE,
+    DPI,
+    INK,
+    QUIET,
+    SCORE_MAP,
+    Image,
+    Sheet,
+    scalar_to_rgb,
+    styled,
+)
 
 SHARED, TASK, MAPPING, PAIRWISE = CYCLE[0], CYCLE[2], CYCLE[1], CYCLE[3]  # colors of networks
-CARD, PALE = "#F6F6F3", 0.86  # ground of a card; how much white a box's color is mixed with
-ROUND = 0.05  # inches of a corner
-TITLE, TEXT, SMALL = 9.5, 8.0, 7.0  # points
-LEADING = 1.35  # lines of text, in font sizes
+SIGN, TITLE, TEXT, SMALL = 10.5, 9.5, 8.0, 7.0  # points
+WIDTH, MARGIN, PAD, HEAD, FOOT = 11.0, 0.1, 0.14, 0.42, 0.17  # inches of a sheet and its cards
+AIR, ARROW, TURN = 0.09, 0.21, 0.32  # inches between cells, for an arrow and for one with a turn
+CAPTION, SHEET, BAND = 0.05, 0.045, 0.12  # inches: to a caption, from sheet to sheet, in a band
+CARD, DASHES = "#F6F6F3", (0, (3, 2))
+CRISP = 32  # pixels of the shorter side up to which an image is a matrix, whose cells have edges
+ROUTES = ("-", "-|", "|-", "-|-", "--|-", "|-|", "|--|", "|_|", "|^|")
 
-Point = tuple[float, float]
+Span = tuple[int, int]  # of rows or columns, both ends included
+Point = tuple[float, float]  # (y, x) in inches from the top left corner
 
 
-@dataclass(frozen=True)
-class Box:
-    """A rectangle on a canvas, in inches, the top smaller than the bottom."""
+# --------------------------------------------------------------------- cells
 
-    left: float
-    top: float
-    width: float
-    height: float
 
-    @property
-    def right(self) -> float:
-        return self.left + self.width
+class Line(NamedTuple):
+    """A line of text."""
 
-    @property
-    def bottom(self) -> float:
-        return self.top + self.height
+    text: str
+    size: float
+    color: str = INK
+    weight: str = "normal"
 
     @property
-    def x(self) -> float:
-        """Of the center."""
-        return self.left + self.width / 2
+    def width(self) -> float:
+        return text_size(*self)[0]
 
     @property
-    def y(self) -> float:
-        """Of the center."""
-        return self.top + self.height / 2
+    def height(self) -> float:
+        return max(text_size(*self)[1] + 0.03, 1.5 * self.size / 72)
 
 
-@final
-class Canvas:
-    """A sheet with one pair of axes in inches, on which everything is drawn in order.
-
-    Args:
-        width: In inches.
-        height: In inches.
-    """
-
-    def __init__(self, width: float, height: float) -> None:
-        self.width, self.height = width, height
-        self.sheet = Sheet(width, height)
-        self.axes = self.sheet.axes(0, 0, width, height)
-        self.axes.set_axis_off()
-        self.axes.set(xlim=(0, width), ylim=(height, 0))
-        self.axes.set_autoscale_on(False)  # pictures would move the limits
-
-    @property
-    def figure(self) -> Figure:
-        return self.sheet.figure
-
-    def card(self, box: Box, title: str) -> None:
-        """A quiet ground that holds a part of the diagram, its title on top."""
-        self._round(box, CARD, "none", 0, radius=2 * ROUND)
-        self.text(box.left + 0.12, box.top + 0.19, title, size=TITLE, weight="bold", ha="left")
-
-    def box(
-        self, box: Box, title: str, lines: Sequence[str] = (), *, color: str, size: float = TEXT
-    ) -> Box:
-        """A part of a network: its name, and below it what is known about it."""
-        self._round(box, mix(color, PALE), color, 1.1)
-        step, small = size * LEADING / 72, min(SMALL, size) * LEADING / 72
-        y = box.y - (len(lines) * small) / 2
-        self.text(box.x, y, title, size=size, weight="bold")
-        for i, line in enumerate(lines):
-            below = y + step / 2 + small * (i + 0.5)
-            self.text(box.x, below, line, size=min(SMALL, size), color=QUIET)
-        return box
-
-    def picture(
-        self, left: float, top: float, width: float, image: Image, *, frame: str = QUIET, **how: Any
-    ) -> Box:
-        """An image in its own proportions.
-
-        Args:
-            left: In inches.
-            top: In inches.
-            width: In inches.
-            image: (H, W, 3) uint8.
-            frame: Its color.
-            **how: Of the frame's line.
-        """
-        height = width * image.shape[0] / image.shape[1]
-        extent = (left, left + width, top + height, top)
-        self.axes.imshow(image, extent=extent, aspect="auto", zorder=2)
-        line = {"linewidth": 0.8, "edgecolor": frame, "zorder": 3} | how
-        self.axes.add_patch(Rectangle((left, top), width, height, fill=False, **line))
-        return Box(left, top, width, height)
-
-    def missing(self, box: Box, words: str = "") -> Box:
-        """The place of a picture that does not exist."""
-        line = {"linewidth": 0.8, "edgecolor": QUIET, "linestyle": (0, (3, 2))}
-        corner = (box.left, box.top)
-        self.axes.add_patch(
-            Rectangle(corner, box.width, box.height, facecolor="white", zorder=2, **line)
-        )
-        if words:
-            self.text(box.x, box.y, words, size=SMALL, color=QUIET)
-        return box
-
-    def arrow(
-        self, *points: Point, color: str = INK, both: bool = False, dashed: bool = False
-    ) -> None:
-        """Along the points, with a head at the last one, or at both ends."""
-        style = "<|-|>" if both else "-|>"
-        self.axes.add_patch(
-            FancyArrowPatch(
-                path=Path(points),
-                arrowstyle=f"{style},head_length=3.2,head_width=1.7",
-                color=color,
-                linewidth=1.1,
-                linestyle=(0, (3, 2)) if dashed else "solid",
-                capstyle="butt",
-                joinstyle="round",
-                zorder=4,
-            )
-        )
-
-    def line(self, *points: Point, color: str = INK, width: float = 1.1) -> None:
-        x, y = zip(*points, strict=True)
-        self.axes.plot(x, y, color=color, linewidth=width, zorder=1, solid_joinstyle="round")
-
-    def text(self, x: float, y: float, text: str, *, size: float = TEXT, **how: Any) -> None:
-        how = {"ha": "center", "va": "center_baseline", "zorder": 5} | how
-        self.axes.text(x, y, text, fontsize=size, **how)
-
-    def loss(self, x: float, y: float, text: str, color: str = INK) -> None:
-        """The name of a loss on a white ground, as lines may pass below it."""
-        ground = {"facecolor": "white", "edgecolor": color, "linewidth": 0.7}
-        ground["boxstyle"] = "round,pad=0.25"
-        self.text(x, y, text, size=TEXT, bbox=ground, zorder=6)
-
-    def matrix(self, left: float, top: float, cell: float, marked: Iterable[Point], n: int) -> Box:
-        """n x n cells; the marked (row, column) are filled, the diagonal is not part of it."""
-        marked = set(marked)
-        for row, column in np.ndindex(n, n):
-            face = PAIRWISE if (row, column) in marked else "white"
-            face = "#DDDDDA" if row == column else face
-            corner = (left + column * cell, top + row * cell)
-            line = {"edgecolor": QUIET, "linewidth": 0.6, "zorder": 2}
-            self.axes.add_patch(Rectangle(corner, cell, cell, facecolor=face, **line))
-        return Box(left, top, n * cell, n * cell)
-
-    def _round(
-        self, box: Box, face: Any, edge: Any, linewidth: float, radius: float = ROUND
-    ) -> None:
-        self.axes.add_patch(
-            FancyBboxPatch(
-                (box.left, box.top),
-                box.width,
-                box.height,
-                boxstyle=f"round,pad=0,rounding_size={radius}",
-                facecolor=face,
-                edgecolor=edge,
-                linewidth=linewidth,
-                zorder=0 if face == CARD else 2,
-            )
-        )
+@cache
+def text_size(text: str, size: float, color: str, weight: str) -> tuple[float, float]:
+    """Width and height of a text in inches."""
+    drawn = Sheet(1, 1).figure.text(0, 0, text, fontsize=size, weight=weight)
+    box = drawn.get_window_extent()
+    return box.width / DPI, box.height / DPI
 
 
-def mix(color: str, white: float) -> tuple[float, float, float]:
-    """A color with a share of white."""
-    return tuple(1 - (1 - channel) * (1 - white) for channel in to_rgb(color))
+def captions(lines: Sequence[str]) -> list[Line]:
+    """Small print; what names no sign is quiet."""
+    return [Line(line, SMALL, INK if "$" in line else QUIET) for line in lines]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cell:
+    """What stands in a place: a body, and small print around it."""
+
+    width: float = 0.0  # of an image in pictures; of text at least so many inches
+    height: float = 0.0
+    text: Sequence[Line] = ()  # in the body
+    image: Image | None = None
+    frame: str = ""  # its color
+    dashed: bool = False
+    stretch: bool = False  # fills all its places; otherwise it stands in their middle
+    sheets: int = 0  # of a pile
+    numbers: Image | None = None  # written on the image
+    above: Sequence[str] = ()
+    below: Sequence[str] = ()
+    rows: Sequence[str] = ()  # names of the image's rows, at its left
+    columns: Sequence[str] = ()  # names of its columns, above it
+    align: str = "center"  # of the text, on the middle of its column
+
+    def body(self, picture: float) -> tuple[float, float]:
+        """Height and width in inches, where a picture is ``picture`` inches wide."""
+        if self.image is not None or self.sheets:
+            pile = SHEET * max(0, self.sheets - 1)
+            return self.height * picture + pile, self.width * picture + pile
+        pad = 0.1 if self.frame else 0.04
+        wide = max((line.width + 2 * pad for line in self.text), default=0.0)
+        high = sum(line.height for line in self.text) + (pad if self.text else 0)
+        return max(high, self.height), max(wide, self.width)
+
+    def reach(self, picture: float) -> list[list[float]]:
+        """Inches from the middle up and down, and to the left and right, of body and print."""
+        high, wide = self.body(picture)
+        printed = captions(self.above or self.columns[:1]), captions(self.below)
+        down = [
+            high / 2 + sum(c.height for c in lines) + CAPTION * bool(lines) for lines in printed
+        ]
+        half = max([wide, *(line.width for lines in printed for line in lines)]) / 2
+        left = max([half, *(wide / 2 + CAPTION + line.width for line in captions(self.rows))])
+        return [down, {"left": [0, wide], "right": [wide, 0]}.get(self.align, [left, half])]
+
+
+def box(title: str, *lines: str, color: str, **how: Any) -> Cell:
+    """A part of a network: its name or sign, and what is known about it; a star makes it bold."""
+    text = [Line(title, SIGN if title.startswith("$") else TEXT, weight="bold")]
+    for line in lines:
+        bold = line.startswith("*")
+        text += [Line(line[1:], TEXT, weight="bold") if bold else Line(line, SMALL, QUIET)]
+    return Cell(
+        **{"text": text, "frame": color, "width": 0.6, "height": 0.42, "stretch": True} | how
+    )
+
+
+def words(*lines: str, size: float = TEXT, weight: str = "normal", **how: Any) -> Cell:
+    """Lines of text alone."""
+    return Cell(text=[Line(line, size, weight=weight) for line in lines], **how)
+
+
+def picture(image: Image, color: str = QUIET, *, wide: float = 1.0, **how: Any) -> Cell:
+    """An image (H, W, 3) in its own proportions, ``wide`` times as wide as others."""
+    high = wide * image.shape[0] / image.shape[1]
+    return Cell(**{"image": image, "frame": color, "width": wide, "height": high} | how)
+
+
+def missing(image: Image, reason: str, **how: Any) -> Cell:
+    """The empty place of a picture like ``image``."""
+    blank = np.full((*image.shape[:2], 3), 255, dtype=np.uint8)
+    return picture(blank, dashed=True, text=captions([reason]), **how)
+
+
+def scores(values: Image, color: str, **how: Any) -> Cell:
+    """(h, w) scores on the range that they span."""
+    values = values.astype(np.float32)
+    return picture(scalar_to_rgb(values, SCORE_MAP, values.min(), values.max()), color, **how)
+
+
+def tokens(values: Image, color: str, **how: Any) -> Cell:
+    """A token (C,) as a strip, or several (K, C) as its rows; white is 0."""
+    values = np.atleast_2d(values)
+    high = 0.15 if len(values) == 1 else min(0.64, 0.2 * len(values))
+    return picture(signed_rgb(values), color, **{"wide": 0.9, "height": high} | how)
+
+
+def signed_rgb(values: Image) -> Image:
+    """(h, w) values of either sign, up to their largest -> (h, w, 3) uint8, white at 0."""
+    reach = float(np.abs(values).max())
+    return scalar_to_rgb(values, AFFINITY_MAP, -reach, reach)
 
 
 def shape_text(shape: Image) -> str:
     """A shape as one reads it: 13 × 64 × 96."""
     return " × ".join(str(int(size)) for size in shape)
+
+
+def shape_of(arrays: Arrays, name: str, sign: str = "") -> str:
+    """The traced shape of ``name``, behind its sign."""
+    return f"{sign}  {shape_text(arrays[f'shape/{name}'])}".strip()
 
 
 def count_text(count: float) -> str:
@@ -198,3 +193,400 @@ def count_text(count: float) -> str:
         if count >= size:
             return f"{float(f'{count / size:.3g}'):g} {unit}"
     return str(int(count))
+
+
+def count_of(arrays: Arrays, *names: str) -> str:
+    """How many numbers these parts learn together."""
+    return count_text(sum(int(arrays[f"parameters/{name}"]) for name in names))
+
+
+# -------------------------------------------------------------------- layout
+
+
+class Arrow(NamedTuple):
+    """A line from one name to another."""
+
+    start: str
+    route: str  # one of ROUTES
+    end: str
+    heads: tuple[bool, bool]  # at the start, at the end
+    color: str
+    label: Line | None
+    frame: str  # color around the name of a loss, which lies on its dashed line
+
+
+@dataclass
+class Place:
+    """Where a name stands, down and across: its rows and columns; in inches its middle and ends."""
+
+    spans: list[Span]
+    middle: Sequence[float] = ()
+    body: Sequence[Sequence[float]] = ()
+    outer: Sequence[Sequence[float]] = ()  # with all that is printed around the body
+
+
+@final
+class Axis:
+    """Where the rows of a grid lie, or its columns, in inches from the start of the first gap."""
+
+    def __init__(self, gaps: Sequence[float], spans: Iterable[tuple[Span, Sequence[float]]]):
+        """Takes the gaps around all rows; the span of each cell, its reach to either side."""
+        self.start, self.gaps = 0.0, np.array(gaps, dtype=float)
+        self.reach = np.zeros((len(gaps) - 1, 2))
+        for (first, last), reach in sorted(spans, key=lambda cell: cell[0][1] - cell[0][0]):
+            if first == last:
+                self.reach[first] = np.maximum(self.reach[first], reach)
+            else:
+                lacking = sum(reach) - (self.end(last) - self.begin(first))
+                self.gaps[first + 1 : last + 1] += max(0.0, lacking) / (last - first)
+
+    def begin(self, i: int) -> float:
+        """Where row ``i`` begins; of one more than there are, where the grid ends."""
+        return self.start + float(self.gaps[: i + 1].sum() + self.reach[:i].sum())
+
+    def end(self, i: int) -> float:
+        return self.begin(i + 1) - float(self.gaps[i + 1])
+
+    @property
+    def length(self) -> float:
+        return self.begin(len(self.reach)) - self.start
+
+    def inside(self, gap: int, share: float) -> float:
+        """A place in the gap before row ``gap``."""
+        return self.begin(gap) - (1 - share) * float(self.gaps[gap])
+
+    def middle(self, first: int, last: int) -> float:
+        if first == last:
+            return self.begin(first) + float(self.reach[first, 0])
+        return (self.begin(first) + self.end(last)) / 2
+
+    def spread(self, start: float, length: float) -> None:
+        """Begins at ``start`` and takes ``length``; what is left over widens the gaps."""
+        shares = np.ones_like(self.gaps)
+        shares[[0, -1]] = 0.5
+        self.gaps += (length - self.length) * shares / shares.sum()
+        self.start = start
+
+
+@final
+class Grid:
+    """Rows of names in cards side by side.
+
+    Args:
+        cards: Their titles; behind a bar, what stands at the right of the title.
+    """
+
+    def __init__(self, *cards: str) -> None:
+        self.cards = [[part.strip() for part in card.partition("|")[::2]] for card in cards]
+        self.rows: list[list[str]] = []
+        self.walls: list[int] = []  # the first column of every card, and the end
+        self.bands: list[tuple[list[str], str, str]] = []
+
+    def row(self, names: str) -> None:
+        """Adds a row of all cards.
+
+        Raises:
+            ValueError: If its columns are not those of the first row.
+        """
+        parts = [part.split() for part in names.split("|")]
+        walls = [0, *np.cumsum([len(part) for part in parts]).tolist()]
+        if len(parts) != len(self.cards) or walls != (self.walls or walls):
+            raise ValueError(
+                f"row: expected {len(self.cards)} cards with the columns of the first row, got "
+                f"{names!r}; write a dot where nothing stands"
+            )
+        self.walls = walls
+        self.rows.append([name for part in parts for name in part])
+
+    def band(self, names: str, color: str, title: str = "") -> None:
+        """Puts a colored ground below these names and all between them."""
+        self.bands.append((names.split(), color, title))
+
+    def arrange(self, cells: dict[str, Cell], arrows: Sequence[Arrow], size: float) -> None:
+        """Finds the places of names, and the room that cells, arrows, titles and bands need."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for i, j in np.ndindex(len(self.rows), self.walls[-1]):
+            found.setdefault(self.rows[i][j], []).append((i, j))
+        self.places = {name: Place(_hull(at)) for name, at in found.items() if name != "."}
+        self.arrows = [a for a in arrows if a.start in self.places and a.end in self.places]
+        gaps = [[HEAD, *[AIR] * (len(self.rows) - 1), PAD], [AIR] * (self.walls[-1] + 1)]
+        for wall in self.walls:
+            gaps[1][wall] = 2 * PAD + MARGIN if 0 < wall < self.walls[-1] else PAD
+        reach = {name: cells.get(name, Cell()).reach(size) for name in self.places}
+        around = [a for a in self.arrows if a.route in ("|_|", "|^|")]
+        for name, side in {(n, "_" in a.route) for a in around for n in (a.start, a.end)}:
+            reach[name][0][side] += ARROW
+        for arrow in (a for a in self.arrows if a not in around):
+            _make_way(arrow, self.places[arrow.start].spans, self.places[arrow.end].spans, gaps)
+        self.axes = [
+            Axis(gaps[k], [(p.spans[k], reach[name][k]) for name, p in self.places.items()])
+            for k in (0, 1)
+        ]
+        down, across = self.axes
+        for (title, note), (first, end) in zip(self.cards, pairwise(self.walls), strict=True):
+            needed = Line(title, TITLE, weight="bold").width + Line(note, SMALL).width + 0.1
+            lacking = max(0.0, needed - (across.end(end - 1) - across.begin(first)))
+            across.gaps[first + 1 : end] += lacking / max(1, end - 1 - first)
+            across.reach[first] += lacking / 2 * (end - first == 1)
+        for names, _, title in self.bands:
+            rows, columns = self.covered(names)
+            down.reach[rows[0], 0] += 0.28 if title else BAND
+            down.reach[rows[1], 1] += BAND
+            across.reach[columns, (0, 1)] += BAND
+
+    def covered(self, names: Sequence[str]) -> list[Span]:
+        """The rows and the columns of these names and all between them."""
+        spans = [self.places[name].spans for name in names]
+        return _hull([(rows[i], columns[i]) for rows, columns in spans for i in (0, 1)])
+
+    def settle(self, cells: dict[str, Cell], size: float) -> None:
+        """Puts every cell on the middle of its rows and columns, or all over them."""
+        for name, place in self.places.items():
+            cell = cells.get(name, Cell())
+            middle, ends, outer = [], [], []
+            spread = zip(self.axes, place.spans, cell.body(size), cell.reach(size), strict=True)
+            for axis, span, length, reach in spread:
+                at = axis.middle(*span)
+                body = [at - length / 2, at + length / 2]
+                if cell.align != "center" and axis is self.axes[1]:
+                    body = [at - reach[0], at + reach[1]]
+                if cell.stretch and span[0] < span[1]:
+                    body = [axis.begin(span[0]), axis.end(span[1])]
+                middle.append(at)
+                ends.append(body)
+                outer.append([min(at - reach[0], body[0]), max(at + reach[1], body[1])])
+            outer[1] = [outer[1][0] if cell.rows else ends[1][0], ends[1][1]]  # arrows reach bodies
+            place.middle, place.body, place.outer = middle, ends, outer
+
+
+def _hull(points: Sequence[tuple[int, int]]) -> list[Span]:
+    """The rows and the columns from the first to the last of some points."""
+    return [(min(at), max(at)) for at in zip(*points, strict=True)]
+
+
+def _make_way(arrow: Arrow, a: list[Span], b: list[Span], gaps: list[list[float]]) -> None:
+    """Widens the gaps that an arrow crosses for its head, its turn and its label."""
+    for k, sign in enumerate("|-"):
+        if a[k][1] >= b[k][0] and b[k][1] >= a[k][0]:
+            continue
+        forward = a[k][1] < b[k][0]
+        near, far = (a[k][1] + 1, b[k][0]) if forward else (a[k][0], b[k][1] + 1)
+        along = arrow.route == "-" or arrow.route[0] == sign
+        turn = far if "--" in arrow.route else near
+        if along and len(arrow.route) > 2:
+            gaps[k][turn] = max(gaps[k][turn], TURN)
+        elif near == far:
+            gaps[k][near] = max(gaps[k][near], ARROW)
+        if arrow.label and along and near == far:
+            wide = arrow.label.width + (0.42 if arrow.frame else 0.12)
+            gaps[k][near] = max(gaps[k][near], wide if k else 0.38)
+
+
+# ------------------------------------------------------------------- drawing
+
+
+@final
+class Diagram:
+    """Grids of cells, one below or beside the other, with arrows between the cells of each.
+
+    Args:
+        picture: Inches across a picture.
+    """
+
+    def __init__(self, picture: float = 0.8) -> None:
+        self.size = picture
+        self.cells: dict[str, Cell] = {}
+        self.arrows: list[Arrow] = []
+        self.grids: list[list[Grid]] = []
+
+    def grid(self, *cards: str, beside: bool = False) -> Grid:
+        """A new grid, below the last one or beside it; its arguments are those of ``Grid``."""
+        if not beside:
+            self.grids.append([])
+        self.grids[-1].append(Grid(*cards))
+        return self.grids[-1][-1]
+
+    def __setitem__(self, name: str, cell: Cell) -> None:
+        self.cells[name] = cell
+
+    def join(self, names: str, color: str = INK, *, label: str = "", loss: str = "") -> None:
+        """Draws arrows from name to name, as in ``"image -> encoder -|> tokens"``.
+
+        Args:
+            names: Names and the arrows between them, with spaces.
+            color: Of the lines, or of the frame around a loss.
+            label: What stands above the line.
+            loss: What compares the two ends; it lies on a dashed line.
+
+        Raises:
+            ValueError: If what stands between two names is no arrow.
+        """
+        parts = names.split()
+        for start, drawn, end in zip(parts[:-2:2], parts[1:-1:2], parts[2::2], strict=True):
+            route, heads = drawn.strip("<>"), (drawn[0] == "<", drawn[-1] == ">")
+            if route not in ROUTES:
+                raise ValueError(f"join: expected an arrow such as -> or -|>, got {drawn!r}")
+            said = Line(loss, TEXT) if loss else Line(label, SMALL) if label else None
+            ink, frame = (INK, color) if loss else (color, "")
+            self.arrows.append(Arrow(start, route, end, heads, ink, said, frame))
+
+    @styled
+    def draw(self) -> Figure:
+        """The figure, ``WIDTH`` inches wide, or wider where its cells need more."""
+        for grid in (grid for line in self.grids for grid in line):
+            grid.arrange(self.cells, self.arrows, self.size)
+        used = [sum(g.axes[1].length + MARGIN for g in line) + MARGIN for line in self.grids]
+        tall = [max(g.axes[0].length for g in line) for line in self.grids]
+        sheet = Sheet(max(WIDTH, *used), sum(tall) + MARGIN * len(tall) + MARGIN + FOOT)
+        axes = sheet.axes(0, 0, sheet.width, sheet.height)
+        axes.set_axis_off()
+        axes.set(xlim=(0, sheet.width), ylim=(sheet.height, 0))
+        axes.set_autoscale_on(False)  # pictures would move the limits
+        top = MARGIN
+        for line, high, width in zip(self.grids, tall, used, strict=True):
+            left, gaps = MARGIN, sum(len(grid.axes[1].gaps) for grid in line)
+            for grid in line:
+                down, across = grid.axes
+                down.spread(top, high)
+                surplus = (sheet.width - width) * len(across.gaps) / gaps
+                across.spread(left, across.length + surplus)
+                grid.settle(self.cells, self.size)
+                self._draw(axes, grid)
+                left += across.length + MARGIN
+            top += high + MARGIN
+        return sheet.figure
+
+    def _draw(self, axes: Axes, grid: Grid) -> None:
+        down, across = grid.axes
+        high = down.start, down.start + down.length
+        inner = [across.inside(wall, 0.5) for wall in grid.walls[1:-1]]
+        starts = [across.start, *(wall + MARGIN / 2 for wall in inner)]
+        ends = [*(wall - MARGIN / 2 for wall in inner), across.start + across.length]
+        for left, right, (title, note) in zip(starts, ends, grid.cards, strict=True):
+            _round(axes, high, (left, right), CARD, "none", 0)
+            _write(axes, high[0] + 0.2, left + 0.12, Line(title, TITLE, weight="bold"), "left")
+            _write(axes, high[0] + 0.2, right - 0.14, captions([note])[0], "right")
+        for names, color, title in grid.bands:
+            rows, columns = grid.covered(names)
+            place = [
+                (axis.begin(span[0]), axis.end(span[1]))
+                for axis, span in zip(grid.axes, (rows, columns), strict=True)
+            ]
+            _round(axes, *place, mix(color, 0.93), color, 0.5)
+            _write(axes, place[0][0] + 0.14, sum(place[1]) / 2, captions([title])[0])
+        for name, place in grid.places.items():
+            _draw_cell(axes, self.cells.get(name, Cell()), place)
+        for arrow in grid.arrows:
+            _draw_arrow(axes, arrow, _points(arrow, grid), bare=arrow.end not in self.cells)
+
+
+def _points(arrow: Arrow, grid: Grid) -> list[Point]:
+    """The points that an arrow passes."""
+    a, b, route = grid.places[arrow.start], grid.places[arrow.end], arrow.route
+    (rows_a, columns_a), (rows_b, columns_b) = a.spans, b.spans
+    (y_a, x_a), (y_b, x_b) = a.middle, b.middle
+    left, right = a.outer[1][x_a < x_b], b.outer[1][x_b < x_a]
+    top, bottom = a.outer[0][y_a < y_b], b.outer[0][y_b < y_a]
+    if route in ("|_|", "|^|"):
+        side, sign = "_" in route, 1 if "_" in route else -1
+        ends = a.outer[0][side], b.outer[0][side]
+        y = sign * (max(sign * end for end in ends) + TURN / 2)
+        return [(ends[0], x_a), (y, x_a), (y, x_b), (ends[1], x_b)]
+    if route == "-" and (columns_a[1] < columns_b[0] or columns_b[1] < columns_a[0]):
+        y = y_a if rows_a[1] - rows_a[0] < rows_b[1] - rows_b[0] else y_b
+        return [(y, left), (y, right)]
+    if route == "-":
+        x = x_a if columns_a[1] - columns_a[0] < columns_b[1] - columns_b[0] else x_b
+        return [(top, x), (bottom, x)]
+    if route == "-|":
+        return [(y_a, left), (y_a, x_b), (bottom, x_b)]
+    if route == "|-":
+        return [(top, x_a), (y_b, x_a), (y_b, right)]
+    if route.strip("-") == "|":
+        x = _turn(grid.axes[1], columns_a, columns_b, "--" in route)
+        return [(y_a, left), (y_a, x), (y_b, x), (y_b, right)]
+    y = _turn(grid.axes[0], rows_a, rows_b, "--" in route)
+    return [(top, x_a), (y, x_a), (y, x_b), (bottom, x_b)]
+
+
+def _turn(axis: Axis, a: Span, b: Span, late: bool) -> float:
+    """Where a line from one span to another turns: in a gap, in a third that others leave free."""
+    if a[1] < b[0]:
+        return axis.inside(b[0], 2 / 3) if late else axis.inside(a[1] + 1, 1 / 3)
+    return axis.inside(b[1] + 1, 1 / 3) if late else axis.inside(a[0], 2 / 3)
+
+
+def _draw_arrow(axes: Axes, arrow: Arrow, points: list[Point], bare: bool) -> None:
+    """A line with its heads, of which a bare point gets none, and its label."""
+    head = "<|" * arrow.heads[0] + "-" + "|>" * (arrow.heads[1] and not bare)
+    style = f"{head},head_length=3.2,head_width=1.7" if len(head) > 1 else head
+    path = Path([(x, y) for y, x in points])
+    line = {"linewidth": 1.1, "linestyle": DASHES if arrow.frame else "solid", "zorder": 4}
+    join = {"capstyle": "butt", "joinstyle": "round"}
+    axes.add_patch(FancyArrowPatch(path=path, arrowstyle=style, color=arrow.color, **line, **join))
+    if arrow.label:
+        part = len(points) // 4  # the first one, or the one between two turns
+        y, x = np.mean(points[part : part + 2], axis=0)
+        ground = {"fc": "white", "ec": arrow.frame, "lw": 0.7, "boxstyle": "round,pad=0.25"}
+        if arrow.frame:
+            _write(axes, y, x, arrow.label, bbox=ground)
+        else:
+            _write(axes, y - 0.1, x, arrow.label)
+
+
+def _draw_cell(axes: Axes, cell: Cell, place: Place) -> None:
+    """A body and all that is printed on it and around it."""
+    (top, bottom), (left, right) = place.body
+    high, wide, x = bottom - top, right - left, place.middle[1]
+    line = {"edgecolor": cell.frame, "linewidth": 0.8, "linestyle": DASHES if cell.dashed else "-"}
+    if cell.image is not None:
+        crisp = "nearest" if min(cell.image.shape[:2]) <= CRISP else "auto"
+        how = {"extent": (left, right, bottom, top), "aspect": "auto", "interpolation": crisp}
+        axes.imshow(cell.image, zorder=2, **how)
+        axes.add_patch(Rectangle((left, top), wide, high, fill=False, zorder=3, **line))
+    elif cell.frame and cell.text:
+        _round(axes, *place.body, mix(cell.frame, 0.86), cell.frame, 2)
+    pile = SHEET * (cell.sheets - 1)
+    for k in reversed(range(cell.sheets)):
+        corner, size = (left + SHEET * k, top + pile - SHEET * k), (wide - pile, high - pile)
+        axes.add_patch(Rectangle(corner, *size, fc=mix(cell.frame, 0.75), zorder=2, **line))
+    above, below = captions(cell.above), captions(cell.below)
+    x_text = {"left": left, "right": right}.get(cell.align, (left + right) / 2)
+    _stack(
+        axes, (top + bottom - sum(t.height for t in cell.text)) / 2, x_text, cell.text, cell.align
+    )
+    _stack(axes, top - CAPTION - sum(t.height for t in above), x, above)
+    _stack(axes, bottom + CAPTION, x, below)
+    for i, name in enumerate(captions(cell.rows)):
+        _write(axes, top + high * (i + 0.5) / len(cell.rows), left - CAPTION, name, "right")
+    for i, name in enumerate(captions(cell.columns)):
+        at = left + wide * (i + 0.5) / len(cell.columns)
+        _write(axes, top - CAPTION - name.height / 2, at, name)
+    if cell.numbers is not None:
+        (rows, columns), step = cell.numbers.shape, np.divide((high, wide), cell.numbers.shape)
+        for at, value in np.ndenumerate(cell.numbers):
+            y, x = (top, left) + step * (np.array(at) + 0.5)
+            _write(axes, y, x, Line(f"{value:.2f}", SMALL, "white" if value > 0.6 else INK))
+
+
+def _stack(axes: Axes, top: float, x: float, lines: Iterable[Line], align: str = "center") -> None:
+    """Lines of text, downwards."""
+    for line in lines:
+        _write(axes, top + line.height / 2, x, line, align)
+        top += line.height
+
+
+def _write(axes: Axes, y: float, x: float, line: Line, align: str = "center", **how: Any) -> None:
+    look = {"fontsize": line.size, "color": line.color, "weight": line.weight, "zorder": 6}
+    axes.text(x, y, line.text, ha=align, va="center_baseline", **look, **how)
+
+
+def _round(axes: Axes, y: Sequence[float], x: Sequence[float], fill: Any, edge: Any, level: float):
+    """A rectangle with round corners."""
+    look = {"boxstyle": "round,pad=0,rounding_size=0.05", "fc": fill, "ec": edge, "zorder": level}
+    axes.add_patch(FancyBboxPatch((x[0], y[0]), x[1] - x[0], y[1] - y[0], linewidth=1.0, **look))
+
+
+def mix(color: str, white: float) -> tuple[float, ...]:
+    """A color with a share of white."""
+    return tuple(1 - (1 - channel) * (1 - white) for channel in to_rgb(color))
