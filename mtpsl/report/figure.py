@@ -7,24 +7,24 @@ them, the picture is drawn from the arrays, and picture, arrays and texts are sa
 import io
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from matplotlib.figure import Figure as Drawing
 
 from mtpsl import files, papers
-from mtpsl.data import find_class
 from mtpsl.registry import look_up
 from mtpsl.report.arrays import Arrays, FigureInputs
 from mtpsl.report.style import DPI, QUIET
+from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.network import load_method
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import bind_data, load_method, open_split, resolve_device, run
-from mtpsl.runs.store import RunStore, commit
-from mtpsl.runs.train import label
+from mtpsl.runs.run import run
+from mtpsl.runs.session import Session
+from mtpsl.runs.store import commit
 
 CURVE_POINTS = 20  # of a learning curve, before the profile scales it
 
@@ -92,56 +92,42 @@ class FinishedFigure:
 
 
 def make_figure(
-    name: str,
-    *,
-    profile: str,
-    store: RunStore,
-    folder: Path | str,
-    device: torch.device | str = "auto",
-    data_root: str = "",
-    seed: int = 0,
-    progress: bool = False,
+    name: str, *, profile: str, session: Session, folder: Path | str, seed: int = 0
 ) -> FinishedFigure:
     """Makes one figure of the register and saves it below ``folder``.
 
     Args:
         name: A key of ``papers.figures``.
         profile: A key of ``PROFILES``: how large the runs are.
-        store: Where finished runs are taken from and missing ones go.
+        session: Where finished runs are taken from and missing ones go, without a bar.
         folder: Of all figures; those of a paper go into a folder of its name.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        data_root: A dataset on disk; empty for the embedded data.
         seed: Of the runs.
-        progress: Shows the progress of missing runs.
 
     Raises:
         ValueError: If there is no figure or profile of that name.
     """
-    figure, device = look_up("figure", name, papers.figures()), resolve_device(device)
+    figure = look_up("figure", name, papers.figures())
+    session, device = replace(session, progress=False), session.torch_device
     scaled = figure.experiments(get_profile(profile), seed)
-    experiments = {role: bind_data(e, data_root) for role, e in scaled.items()}
+    experiments = {role: bind_data(e, session.data_root) for role, e in scaled.items()}
     trained = {role: e.teacher if figure.teachers else e for role, e in experiments.items()}
-    records = {
-        role: run(e, store, device=device, data_root=_root(e, data_root), progress=progress)
-        for role, e in trained.items()
-    }
+    records = {role: run(e, session) for role, e in trained.items()}
     by_part: dict[str, dict[str, str]] = {}  # part -> role inside it -> role
     for role in experiments:
         part, _, short = role.rpartition("/")
         by_part.setdefault(part, {})[short] = role
     parts = {}
     for part, roles in by_part.items():
-        first = experiments[next(iter(roles.values()))]
-        root = _root(first, data_root)
+        first, teachers = experiments[next(iter(roles.values()))], {}
+        if figure.teachers:
+            train, _ = label(first, open_split(first, "train", session), session)
+            teachers = {"train": train, "thresholds": first.thresholds}
         parts[part] = FigureInputs(
-            methods={s: load_method(trained[role], store, device) for s, role in roles.items()},
-            histories={s: records[role].history for s, role in roles.items()},
-            test=open_split(first, "test", root),
-            train=label(first, open_split(first, "train", root), root)[0]
-            if figure.teachers
-            else None,
-            thresholds=first.thresholds if figure.teachers else {},
+            methods={short: load_method(trained[role], session) for short, role in roles.items()},
+            histories={short: records[role].history for short, role in roles.items()},
+            test=open_split(first, "test", session),
             device=device,
+            **teachers,
         )
     inputs = parts[""] if "" in parts else FigureInputs(parts=parts, device=device)
     arrays = figure.arrays(inputs)
@@ -163,11 +149,6 @@ def make_figure(
 def _finished(figure: Figure, drawing: Drawing, arrays: Arrays, path: Path) -> FinishedFigure:
     texts = {"caption": figure.caption, "alt": figure.alt}
     return FinishedFigure(figure=drawing, arrays=arrays, path=path, **texts)
-
-
-def _root(experiment: Experiment, data_root: str) -> str:
-    """The folder of an experiment's data; empty where they are generated."""
-    return "" if find_class(experiment.dataset).stand_in else data_root
 
 
 def data_names(parts: Any) -> str:

@@ -22,14 +22,15 @@ from mtpsl.metrics import COLUMNS
 from mtpsl.report.arrays import Arrays
 from mtpsl.report.figure import FinishedFigure, make_figure, redraw
 from mtpsl.report.maps import Grid, draw_grids, task_groups
+from mtpsl.report.records import run_table
 from mtpsl.report.render import COMPUTED, PAPER, RECORDED
 from mtpsl.report.results import Results, decide, decide_printed, load_recorded
 from mtpsl.report.style import Sheet, styled
 from mtpsl.report.tables import Table
+from mtpsl.runs.data import bind_data, label, open_split, training_batches
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.run import run_table
-from mtpsl.runs.store import RunStore
-from mtpsl.runs.train import bind_data, build, label, open_split, training_batches
+from mtpsl.runs.network import build
+from mtpsl.runs.session import Session
 from mtpsl.tasks import Task, TaskSet
 
 BATCHES, IMAGES = 8, 8  # training batches that a constant guess looks at, and images in each
@@ -39,19 +40,19 @@ BATCHES, IMAGES = 8, 8  # training batches that a constant guess looks at, and i
 
 
 def measure(
-    table: Table, recorded: Path, *, store: RunStore, **options: Any
+    table: Table, recorded: Path, *, session: Session, **options: Any
 ) -> tuple[Results | None, Results]:
     """A table's recorded results, None where there are none yet, and those computed now.
 
     Args:
         table: Whose rows are run.
         recorded: Folder of the recorded results of all papers.
-        store: Where finished runs are taken from and missing ones go.
+        session: Where finished runs are taken from and missing ones go.
         **options: Of ``run_table``; ``train=False`` takes what the store has.
     """
     path = recorded / table.paper / f"{table.name}.json"
     known = load_recorded(path, table) if path.exists() else None
-    return known, run_table(table, store, **options)
+    return known, run_table(table, session, **options)
 
 
 def ledger(

@@ -39,10 +39,11 @@ from mtpsl.report.arrays import Arrays
 from mtpsl.report.figure import footer, png_bytes
 from mtpsl.report.maps import Grid, draw_grids, map_to_rgb, titles_of
 from mtpsl.report.style import classes_to_rgb, styled
+from mtpsl.runs.data import EVAL_BATCH, bind_data, tasks_of
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.run import resolve_device
+from mtpsl.runs.network import load_method
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
-from mtpsl.runs.train import EVAL_BATCH, bind_data, load_method, tasks_of
 from mtpsl.tasks import Task, TaskSet, to_unit_length
 
 SUMMARY, OVERVIEW = "predictions.json", "overview.png"  # beside the pictures' folders
@@ -54,21 +55,15 @@ PAPER = 255
 
 
 def predict_folder(
-    run: Experiment | str,
-    store: RunStore,
-    pictures: Path | str,
-    out: Path | str,
-    *,
-    device: torch.device | str = "auto",
+    run: Experiment | str, session: Session, pictures: Path | str, out: Path | str
 ) -> dict[str, Any]:
     """Predicts every picture of a folder with a trained network, and draws a sheet of some.
 
     Args:
         run: A finished experiment, bound to its data, or its key.
-        store: Where finished runs are kept.
+        session: Where finished runs are kept, and where the network runs.
         pictures: A folder of .png, .jpg and .jpeg files of any size.
         out: A new or empty folder.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Returns:
         What ``predictions.json`` holds.
@@ -78,14 +73,14 @@ def predict_folder(
         ValueError: If ``out`` holds something, two pictures have one name or there is none; or,
             at the end, if a file could not be read: one sentence each, and all others are done.
     """
-    experiment, device = find_run(run, store), resolve_device(device)
+    experiment, device = find_run(run, session.store), session.torch_device
     pictures, out = Path(pictures), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(
             f"{out}: expected a new or empty folder, found {listing(out)}; name another one"
         )
     named, problems = find_pictures(pictures)
-    method = load_method(experiment, store, device)
+    method = load_method(experiment, session)
     scales = {t.name: step_of(t, experiment) for t in method.tasks if t.kind == "positive"}
     done, places = [], list(named.items())
     for start in range(0, len(places), EVAL_BATCH):

@@ -103,13 +103,13 @@ def _diagram(method: XTC, batch: Batch, chosen: int) -> Arrays:
     for name, plane in zip((*SIDES, "image"), points[..., 0], strict=True):
         arrays[f"embedding/{name}"] = np.round(plane.numpy(), 4).astype(np.float32)
     distances = {
-        "consistency": [method.compare(m_s[one], m_t[one])],
-        "regularizer": [method.compare(m[one], f[one]) for m in (m_s, m_t)],
+        "consistency": [method.loss.compare(m_s[one], m_t[one])],
+        "regularizer": [method.loss.compare(m[one], f[one]) for m in (m_s, m_t)],
     }
     for name, values in distances.items():
         arrays[name] = np.round(torch.cat(values).double().cpu().numpy(), 6)
-    arrays |= {"weight": np.array(method.weight), "pair": np.array(PAIR)}
-    arrays["regularizer_weight"] = np.array(method.regularizer * method.regularize)
+    arrays |= {"weight": np.array(method.loss.weight), "pair": np.array(PAIR)}
+    arrays["regularizer_weight"] = np.array(method.loss.regularizer * method.loss.regularize)
     return arrays | trace_shapes(method, batch, s, t)
 
 

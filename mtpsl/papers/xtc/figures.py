@@ -76,7 +76,7 @@ def mapped_outputs(inputs: FigureInputs) -> Arrays:
         for role, maps in (("ours", prediction_input(u, predictions[u.name])), ("truth", label)):
             passes.append(Pass(u.name, PAIR, maps))
             names.append(f"{u.name}/{role}")
-    leaving = as_in_training(method).trace(passes, method.statistics)
+    leaving = as_in_training(method).trace(passes, method.loss.statistics)
     for layer, maps in (("first", leaving[1]), ("second_to_last", leaving[-2])):
         stacked = torch.stack([m[rows] for m in maps]).movedim(2, -1).double().cpu()
         points, shares = principal_components(stacked, count=1)  # (4, N, h, w, 1)
@@ -104,18 +104,21 @@ def consistency(inputs: FigureInputs) -> Arrays:
     indices = evenly_spaced(len(inputs.test), STATISTICS_IMAGES)
     batch = inputs.load(indices)
     for role, history in inputs.histories.items():
-        method = inputs.methods[role]
+        method, loss = inputs.methods[role], inputs.methods[role].loss
         pairs = len(method.tasks) - 1
-        terms = {"consistency": ("cross_task", method.weight * pairs)}
-        if method.regularize:  # two distances a pair
-            terms["regularizer"] = ("regularizer", 2 * method.weight * method.regularizer * pairs)
+        terms = {"consistency": ("cross_task", method.loss.weight * pairs)}
+        if method.loss.regularize:  # two distances a pair
+            terms["regularizer"] = (
+                "regularizer",
+                2 * method.loss.weight * method.loss.regularizer * pairs,
+            )
         arrays[f"{role}/epochs"] = np.array([entry["epoch"] for entry in history])
         for name, (term, divisor) in terms.items():
             values = np.array([entry["terms"][term] for entry in history]) / divisor
             arrays[f"{role}/{name}"] = np.round(values, 6)
         output = method.net(batch.images)
         f = output.bottleneck.float()
-        apart = method.compare(f, f.roll(1, dims=0)).double().mean()
+        apart = loss.compare(f, f.roll(1, dims=0)).double().mean()
         arrays[f"{role}/two_features"] = np.round(float(apart), 6)
         distances = [pair_distances(method, s, t, output, batch) for s, t in method.tasks.pairs()]
         for name in distances[0]:

@@ -24,11 +24,12 @@ def pair_distances(
 ) -> dict[str, float]:
     """Mean cosine distances of a pair's embeddings: ``same`` image, ``other``, ``feature``."""
     m_s, m_t = embed(method, source, target, output.predictions, batch)
-    f = output.bottleneck.float()
-    anchors = torch.cat([method.compare(m_s, f), method.compare(m_t, f)])
+    f, compare = output.bottleneck.float(), method.loss.compare
     distances = {
-        "same": method.compare(m_s, m_t),
-        "other": method.compare(m_s, m_t.roll(1, dims=0)),  # every image with the one before it
+        "same": method.loss.compare(m_s, m_t),
+        "other": method.loss.compare(
+            m_s, m_t.roll(1, dims=0)
+        ),  # every image with the one before it
         "feature": anchors,
     }
     return {name: float(values.double().mean()) for name, values in distances.items()}
@@ -42,7 +43,7 @@ def embed(
     As in training, but for the Gumbel noise: classes are the likeliest ones.
     """
     passes = pair_passes(method, source, target, predictions, batch, slice(None))
-    m_s, m_t = as_in_training(method)(passes, method.statistics)
+    m_s, m_t = as_in_training(method)(passes, method.loss.statistics)
     return m_s.float(), m_t.float()
 
 
@@ -61,7 +62,7 @@ def pair_passes(
         Pass(source.name, pair, prediction_input(source, predictions[source.name][rows])),
         Pass(
             target.name,
-            pair if method.pair_of == "pair" else pair[::-1],
+            pair if method.loss.pair_of == "pair" else pair[::-1],
             label_input(target, batch.targets[target.name][rows], mask),
         ),
     ]
