@@ -26,11 +26,9 @@ def pair_distances(
     m_s, m_t = embed(method, source, target, output.predictions, batch)
     f, compare = output.bottleneck.float(), method.loss.compare
     distances = {
-        "same": method.loss.compare(m_s, m_t),
-        "other": method.loss.compare(
-            m_s, m_t.roll(1, dims=0)
-        ),  # every image with the one before it
-        "feature": anchors,
+        "same": compare(m_s, m_t),
+        "other": compare(m_s, m_t.roll(1, dims=0)),  # every image with the one before it
+        "feature": torch.cat([compare(m_s, f), compare(m_t, f)]),
     }
     return {name: float(values.double().mean()) for name, values in distances.items()}
 
