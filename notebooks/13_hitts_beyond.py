@@ -81,7 +81,7 @@ print(f"ECE {error:.3f}; too sure by {confidence.mean() - right.float().mean():+
 # > **Predict.** Along the curve from right to left a threshold rises and accepts fewer labels. For which task will the accepted labels become better the fastest? Must they become better at all?
 
 # %%
-from mtpsl.papers.hitts.draw_beyond import draw_acceptance
+from mtpsl.papers.hitts.discovery import draw_acceptance
 from mtpsl.report.lessons import both
 
 how = session.how | {"folder": session.output, "seed": session.seed}
@@ -130,7 +130,7 @@ for source, made in found.items():
 # > **Predict.** For which of the three tasks will a class boundary matter the least? And will the teacher *notice* that boundaries are harder, that is, does its confidence fall there as much as its accuracy does?
 
 # %%
-from mtpsl.papers.hitts.draw_beyond import draw_places
+from mtpsl.papers.hitts.discovery import draw_places
 
 alt = "For each task a line chart by distance to a class boundary, and a bar chart by class."
 for source, made in found.items():
@@ -233,14 +233,12 @@ for less, more in zip(groups, groups[1:], strict=False):
 
 # %%
 from mtpsl.papers.companion.tables import LABEL_SHARE
+from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import bind_data, open_split
-from mtpsl.runs.train import label
 
-root = session.data_root
 for row in LABEL_SHARE.rows:
-    experiment = bind_data(get_profile(session.profile)(row.experiments[0]), root)
-    seen, kept = label(experiment, open_split(experiment, "train", root), root)
+    experiment = bind_data(get_profile(session.profile)(row.experiments[0]), session.data_root)
+    seen, kept = label(experiment, open_split(experiment, "train", session), session)
     print(f"{row.name:<22} {len(seen)} images, labels {kept.counts}")
 
 # %% [markdown]
@@ -268,8 +266,8 @@ for path in write_table(LABEL_SHARE, recorded, now, session.output / LABEL_SHARE
 # The same as curves, a dot a seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If "Ours" at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
 
 # %%
+from mtpsl.papers.companion.figures import draw_gains
 from mtpsl.papers.companion.tables import share_gains
-from mtpsl.papers.hitts.draw_beyond import draw_gains
 
 
 def has_shares(gains):  # a value at two shares at least
@@ -350,12 +348,12 @@ print(f"recorded: {len(known)} of {len(LABEL_SHARE.rows)} rows")
 #
 # ```python
 # from mtpsl.papers.hitts.pseudo_quality import calibration, count
-# from mtpsl.runs.run import load_method
+# from mtpsl.runs.network import load_method
 # from mtpsl.papers.hitts.tables import hitts
 #
 # teacher = bind_data(get_profile(session.profile)(hitts("one_label")), session.data_root)
-# train, _ = label(teacher, open_split(teacher, "train", session.data_root))
-# counts = count(load_method(teacher.with_seed(session.seed), session.store), train)["semseg"]
+# train, _ = label(teacher, open_split(teacher, "train", session), session)
+# counts = count(load_method(teacher.with_seed(session.seed), session), train)["semseg"]
 # print([round(float(calibration(counts, bins)["ece"]), 4) for bins in (1, 2, 10, 100, 1000)])
 # ```
 #

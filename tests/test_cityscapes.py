@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mtpsl.data import DATASETS, open_dataset, recognize
+from mtpsl.data import DATASETS, find_class, open_dataset, recognize
 from mtpsl.data.loader import EvalLoader
 from mtpsl.data.readers.check_cityscapes import report
 from mtpsl.data.readers.cityscapes import Cityscapes
@@ -20,9 +20,10 @@ from mtpsl.data.readers.cityscapes_files import (
 )
 from mtpsl.data.scenes.streets7 import Streets7
 from mtpsl.losses import IGNORE_INDEX
-from mtpsl.runs import train as training
+from mtpsl.runs.data import bind_data, open_split
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.run import bind_data, open_split, run
+from mtpsl.runs.run import run
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 
 H, W = 32, 64
@@ -550,9 +551,9 @@ def test_an_experiment_end_to_end(tmp_path, write, monkeypatch):
         batch_size=2,
     )
     bound = bind_data(experiment, root)
-    assert bound.dataset == "cityscapes" == training.REAL["streets7"]
+    assert bound.dataset == "cityscapes" == find_class("streets7").stands_for
     assert bound.data_version == cityscapes(root).version
-    record = run(experiment, RunStore(tmp_path / "runs"), device="cpu", data_root=root)
+    record = run(experiment, Session(RunStore(tmp_path / "runs"), "cpu", root))
     assert record.data == {
         "name": "cityscapes",
         "version": bound.data_version,
@@ -562,6 +563,6 @@ def test_an_experiment_end_to_end(tmp_path, write, monkeypatch):
     assert all(np.isfinite(v) for v in record.metrics["test"].values())
     rooms = bind_data(experiment.replace(dataset="rooms13"), root)
     assert rooms.dataset == "rooms13"  # the folder is another data set's: the stand-in stays
-    assert open_split(rooms, "train", root).name == "rooms13"
+    assert open_split(rooms, "train", Session(data_root=root)).name == "rooms13"
     with pytest.raises(ValueError, match="expected the folder of nyud, found that of cityscapes"):
         open_dataset("nyud", "train", height=32, width=64, root=root)

@@ -17,9 +17,9 @@ from mtpsl.papers import build_method
 from mtpsl.papers.hitts.tables import TABLE8
 from mtpsl.report import lessons
 from mtpsl.report.arrays import describe
-from mtpsl.report.make import Made
+from mtpsl.report.figure import FinishedFigure
 from mtpsl.report.results import parse_results
-from mtpsl.runs import train
+from mtpsl.runs.network import build
 from mtpsl.runs.profiles import smoke
 
 
@@ -73,10 +73,10 @@ def test_measure_keeps_recorded_and_computed_apart(
 ) -> None:
     computed = parse_results(values(), TABLE8)
     monkeypatch.setattr(lessons, "run_table", lambda table, store, **options: computed)
-    assert lessons.measure(TABLE8, tmp_path, store=None) == (None, computed)
+    assert lessons.measure(TABLE8, tmp_path, session=None) == (None, computed)
 
     files.write_json(tmp_path / "hitts" / "table8.json", values(entry("Ours", 0)))
-    recorded, now = lessons.measure(TABLE8, tmp_path, store=None)
+    recorded, now = lessons.measure(TABLE8, tmp_path, session=None)
     assert [e.row for e in recorded.entries] == ["Ours"] and now is computed
 
 
@@ -111,7 +111,7 @@ def curves(rooms: tuple) -> dict[str, np.ndarray]:
 def test_both_draws_a_recorded_figure_again(
     rooms: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new = Made(figure=None, arrays={}, caption="", alt="", path=tmp_path)
+    new = FinishedFigure(figure=None, arrays={}, caption="", alt="", path=tmp_path)
     monkeypatch.setattr(lessons, "make_figure", lambda name, **options: new)
     recorded = tmp_path / "figures"
     assert lessons.both("hitts/fig9", recorded, folder=tmp_path) == {"computed now": new}
@@ -221,7 +221,7 @@ def test_adam_steps_are_those_of_adam(rooms: tuple) -> None:
 def test_untrained_is_what_a_run_begins_with() -> None:
     experiment = smoke(TABLE8.row("MTL baseline").experiments[0])
     method, loader = lessons.untrained(experiment)
-    weights = train.build(experiment).state_dict()
+    weights = build(experiment).state_dict()
     assert all(torch.equal(weights[name], value) for name, value in method.state_dict().items())
     assert loader.steps == math.ceil(len(loader.dataset) / experiment.batch_size)
     assert {len(views) for views in loader.epoch(0)} == {method.views}

@@ -20,6 +20,7 @@ class Method(nn.Module, ABC):
     through functions such as ``supervised_terms``, never by subclassing another method.
     """
 
+    learns_from_unlabeled: ClassVar[bool] = True  # False: an image without labels adds nothing
     views: ClassVar[int] = 1  # augmented views of each image the method asks for
     turns: ClassVar[int] = 1  # optimizer steps a batch; more where networks learn alternately
     turn: int = 0  # which of them is taken; set by the engine
@@ -33,9 +34,12 @@ class Method(nn.Module, ABC):
         are not touched. With several turns this is called once a turn, each with its own terms.
         """
 
-    @abstractmethod
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) -> task -> (B, C, H, W), ready for the task's metric."""
+        """(B, 3, H, W) -> task -> (B, C, H, W), ready for the task's metric.
+
+        By default what ``self.net``, a ``models.MultiTaskNet``, predicts.
+        """
+        return self.net(images).predictions
 
     def prepare(self, batches: Iterable[Batch]) -> None:
         """Sees the clean labeled training images once, before training (bins, centroids).

@@ -18,189 +18,37 @@ between. ``<`` puts a head at the start, too; without ``>`` there is none at the
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cache
 from itertools import pairwise
-from typing import Any, NamedTuple, final
+from typing import NamedTuple, final
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 
-from mtpsl.report.arrays import Arrays
-from mtpsl.report.style import (
-    AFFINITY_MAP,
-    CYCLE,
-    DPI,
-    INK,
-    QUIET,
-    SCORE_MAP,
-    Image,
-    Sheet,
-    scalar_to_rgb,
-    styled,
+from mtpsl.report.cells import (
+    DASHES,
+    SMALL,
+    TEXT,
+    Cell,
+    Line,
+    captions,
+    draw_cell,
+    mix,
+    round_box,
+    write,
 )
+from mtpsl.report.style import INK, Sheet, styled
 
-SHARED, TASK, MAPPING, PAIRWISE = CYCLE[0], CYCLE[2], CYCLE[1], CYCLE[3]  # colors of networks
-SIGN, TITLE, TEXT, SMALL = 10.5, 9.5, 8.0, 7.0  # points
 WIDTH, MARGIN, PAD, HEAD, FOOT = 11.0, 0.1, 0.14, 0.42, 0.17  # inches of a sheet and its cards
 AIR, ARROW, TURN = 0.09, 0.21, 0.32  # inches between cells, for an arrow and for one with a turn
-CAPTION, SHEET, BAND = 0.05, 0.045, 0.12  # inches: to a caption, from sheet to sheet, in a band
-CARD, DASHES = "#F6F6F3", (0, (3, 2))
-CRISP = 32  # pixels of the shorter side up to which an image is a matrix, whose cells have edges
+BAND, TITLE = 0.12, 9.5  # inches around what stands on a band; points of a card's title
+CARD = "#F6F6F3"
 ROUTES = ("-", "-|", "|-", "-|-", "--|-", "|-|", "|--|", "|_|", "|^|")
 
 Span = tuple[int, int]  # of rows or columns, both ends included
 Point = tuple[float, float]  # (y, x) in inches from the top left corner
-
-
-# --------------------------------------------------------------------- cells
-
-
-class Line(NamedTuple):
-    """A line of text."""
-
-    text: str
-    size: float
-    color: str = INK
-    weight: str = "normal"
-
-    @property
-    def width(self) -> float:
-        return text_size(*self)[0]
-
-    @property
-    def height(self) -> float:
-        return max(text_size(*self)[1] + 0.03, 1.5 * self.size / 72)
-
-
-@cache
-def text_size(text: str, size: float, color: str, weight: str) -> tuple[float, float]:
-    """Width and height of a text in inches."""
-    drawn = Sheet(1, 1).figure.text(0, 0, text, fontsize=size, weight=weight)
-    box = drawn.get_window_extent()
-    return box.width / DPI, box.height / DPI
-
-
-def captions(lines: Sequence[str]) -> list[Line]:
-    """Small print; what names no sign is quiet."""
-    return [Line(line, SMALL, INK if "$" in line else QUIET) for line in lines]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """What stands in a place: a body, and small print around it."""
-
-    width: float = 0.0  # of an image in pictures; of text at least so many inches
-    height: float = 0.0
-    text: Sequence[Line] = ()  # in the body
-    image: Image | None = None
-    frame: str = ""  # its color
-    dashed: bool = False
-    stretch: bool = False  # fills all its places; otherwise it stands in their middle
-    sheets: int = 0  # of a pile
-    numbers: Image | None = None  # written on the image
-    above: Sequence[str] = ()
-    below: Sequence[str] = ()
-    rows: Sequence[str] = ()  # names of the image's rows, at its left
-    columns: Sequence[str] = ()  # names of its columns, above it
-    align: str = "center"  # of the text, on the middle of its column
-
-    def body(self, picture: float) -> tuple[float, float]:
-        """Height and width in inches, where a picture is ``picture`` inches wide."""
-        if self.image is not None or self.sheets:
-            pile = SHEET * max(0, self.sheets - 1)
-            return self.height * picture + pile, self.width * picture + pile
-        pad = 0.1 if self.frame else 0.04
-        wide = max((line.width + 2 * pad for line in self.text), default=0.0)
-        high = sum(line.height for line in self.text) + (pad if self.text else 0)
-        return max(high, self.height), max(wide, self.width)
-
-    def reach(self, picture: float) -> list[list[float]]:
-        """Inches from the middle up and down, and to the left and right, of body and print."""
-        high, wide = self.body(picture)
-        printed = captions(self.above or self.columns[:1]), captions(self.below)
-        down = [
-            high / 2 + sum(c.height for c in lines) + CAPTION * bool(lines) for lines in printed
-        ]
-        half = max([wide, *(line.width for lines in printed for line in lines)]) / 2
-        left = max([half, *(wide / 2 + CAPTION + line.width for line in captions(self.rows))])
-        return [down, {"left": [0, wide], "right": [wide, 0]}.get(self.align, [left, half])]
-
-
-def box(title: str, *lines: str, color: str, **how: Any) -> Cell:
-    """A part of a network: its name or sign, and what is known about it; a star makes it bold."""
-    text = [Line(title, SIGN if title.startswith("$") else TEXT, weight="bold")]
-    for line in lines:
-        bold = line.startswith("*")
-        text += [Line(line[1:], TEXT, weight="bold") if bold else Line(line, SMALL, QUIET)]
-    return Cell(
-        **{"text": text, "frame": color, "width": 0.6, "height": 0.42, "stretch": True} | how
-    )
-
-
-def words(*lines: str, size: float = TEXT, weight: str = "normal", **how: Any) -> Cell:
-    """Lines of text alone."""
-    return Cell(text=[Line(line, size, weight=weight) for line in lines], **how)
-
-
-def picture(image: Image, color: str = QUIET, *, wide: float = 1.0, **how: Any) -> Cell:
-    """An image (H, W, 3) in its own proportions, ``wide`` times as wide as others."""
-    high = wide * image.shape[0] / image.shape[1]
-    return Cell(**{"image": image, "frame": color, "width": wide, "height": high} | how)
-
-
-def missing(image: Image, reason: str, **how: Any) -> Cell:
-    """The empty place of a picture like ``image``."""
-    blank = np.full((*image.shape[:2], 3), 255, dtype=np.uint8)
-    return picture(blank, dashed=True, text=captions([reason]), **how)
-
-
-def scores(values: Image, color: str, **how: Any) -> Cell:
-    """(h, w) scores on the range that they span."""
-    values = values.astype(np.float32)
-    return picture(scalar_to_rgb(values, SCORE_MAP, values.min(), values.max()), color, **how)
-
-
-def tokens(values: Image, color: str, **how: Any) -> Cell:
-    """A token (C,) as a strip, or several (K, C) as its rows; white is 0."""
-    values = np.atleast_2d(values)
-    high = 0.15 if len(values) == 1 else min(0.64, 0.2 * len(values))
-    return picture(signed_rgb(values), color, **{"wide": 0.9, "height": high} | how)
-
-
-def signed_rgb(values: Image) -> Image:
-    """(h, w) values of either sign, up to their largest -> (h, w, 3) uint8, white at 0."""
-    reach = float(np.abs(values).max())
-    return scalar_to_rgb(values, AFFINITY_MAP, -reach, reach)
-
-
-def shape_text(shape: Image) -> str:
-    """A shape as one reads it: 13 × 64 × 96."""
-    return " × ".join(str(int(size)) for size in shape)
-
-
-def shape_of(arrays: Arrays, name: str, sign: str = "") -> str:
-    """The traced shape of ``name``, behind its sign."""
-    return f"{sign}  {shape_text(arrays[f'shape/{name}'])}".strip()
-
-
-def count_text(count: float) -> str:
-    """A number of parameters to three digits: 51, 1.94 k, 24.9 M."""
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{float(f'{count / size:.3g}'):g} {unit}"
-    return str(int(count))
-
-
-def count_of(arrays: Arrays, *names: str) -> str:
-    """How many numbers these parts learn together."""
-    return count_text(sum(int(arrays[f"parameters/{name}"]) for name in names))
-
-
-# -------------------------------------------------------------------- layout
 
 
 class Arrow(NamedTuple):
@@ -348,8 +196,6 @@ class Grid:
             for axis, span, length, reach in spread:
                 at = axis.middle(*span)
                 body = [at - length / 2, at + length / 2]
-                if cell.align != "center" and axis is self.axes[1]:
-                    body = [at - reach[0], at + reach[1]]
                 if cell.stretch and span[0] < span[1]:
                     body = [axis.begin(span[0]), axis.end(span[1])]
                 middle.append(at)
@@ -463,19 +309,19 @@ class Diagram:
         starts = [across.start, *(wall + MARGIN / 2 for wall in inner)]
         ends = [*(wall - MARGIN / 2 for wall in inner), across.start + across.length]
         for left, right, (title, note) in zip(starts, ends, grid.cards, strict=True):
-            _round(axes, high, (left, right), CARD, "none", 0)
-            _write(axes, high[0] + 0.2, left + 0.12, Line(title, TITLE, weight="bold"), "left")
-            _write(axes, high[0] + 0.2, right - 0.14, captions([note])[0], "right")
+            round_box(axes, high, (left, right), CARD, "none", 0)
+            write(axes, high[0] + 0.2, left + 0.12, Line(title, TITLE, weight="bold"), "left")
+            write(axes, high[0] + 0.2, right - 0.14, captions([note])[0], "right")
         for names, color, title in grid.bands:
             rows, columns = grid.covered(names)
             place = [
                 (axis.begin(span[0]), axis.end(span[1]))
                 for axis, span in zip(grid.axes, (rows, columns), strict=True)
             ]
-            _round(axes, *place, mix(color, 0.93), color, 0.5)
-            _write(axes, place[0][0] + 0.14, sum(place[1]) / 2, captions([title])[0])
+            round_box(axes, *place, mix(color, 0.93), color, 0.5)
+            write(axes, place[0][0] + 0.14, sum(place[1]) / 2, captions([title])[0])
         for name, place in grid.places.items():
-            _draw_cell(axes, self.cells.get(name, Cell()), place)
+            draw_cell(axes, self.cells.get(name, Cell()), *place.body, place.middle[1])
         for arrow in grid.arrows:
             _draw_arrow(axes, arrow, _points(arrow, grid), bare=arrow.end not in self.cells)
 
@@ -529,64 +375,6 @@ def _draw_arrow(axes: Axes, arrow: Arrow, points: list[Point], bare: bool) -> No
         y, x = np.mean(points[part : part + 2], axis=0)
         ground = {"fc": "white", "ec": arrow.frame, "lw": 0.7, "boxstyle": "round,pad=0.25"}
         if arrow.frame:
-            _write(axes, y, x, arrow.label, bbox=ground)
+            write(axes, y, x, arrow.label, bbox=ground)
         else:
-            _write(axes, y - 0.1, x, arrow.label)
-
-
-def _draw_cell(axes: Axes, cell: Cell, place: Place) -> None:
-    """A body and all that is printed on it and around it."""
-    (top, bottom), (left, right) = place.body
-    high, wide, x = bottom - top, right - left, place.middle[1]
-    line = {"edgecolor": cell.frame, "linewidth": 0.8, "linestyle": DASHES if cell.dashed else "-"}
-    if cell.image is not None:
-        crisp = "nearest" if min(cell.image.shape[:2]) <= CRISP else "auto"
-        how = {"extent": (left, right, bottom, top), "aspect": "auto", "interpolation": crisp}
-        axes.imshow(cell.image, zorder=2, **how)
-        axes.add_patch(Rectangle((left, top), wide, high, fill=False, zorder=3, **line))
-    elif cell.frame and cell.text:
-        _round(axes, *place.body, mix(cell.frame, 0.86), cell.frame, 2)
-    pile = SHEET * (cell.sheets - 1)
-    for k in reversed(range(cell.sheets)):
-        corner, size = (left + SHEET * k, top + pile - SHEET * k), (wide - pile, high - pile)
-        axes.add_patch(Rectangle(corner, *size, fc=mix(cell.frame, 0.75), zorder=2, **line))
-    above, below = captions(cell.above), captions(cell.below)
-    x_text = {"left": left, "right": right}.get(cell.align, (left + right) / 2)
-    _stack(
-        axes, (top + bottom - sum(t.height for t in cell.text)) / 2, x_text, cell.text, cell.align
-    )
-    _stack(axes, top - CAPTION - sum(t.height for t in above), x, above)
-    _stack(axes, bottom + CAPTION, x, below)
-    for i, name in enumerate(captions(cell.rows)):
-        _write(axes, top + high * (i + 0.5) / len(cell.rows), left - CAPTION, name, "right")
-    for i, name in enumerate(captions(cell.columns)):
-        at = left + wide * (i + 0.5) / len(cell.columns)
-        _write(axes, top - CAPTION - name.height / 2, at, name)
-    if cell.numbers is not None:
-        (rows, columns), step = cell.numbers.shape, np.divide((high, wide), cell.numbers.shape)
-        for at, value in np.ndenumerate(cell.numbers):
-            y, x = (top, left) + step * (np.array(at) + 0.5)
-            _write(axes, y, x, Line(f"{value:.2f}", SMALL, "white" if value > 0.6 else INK))
-
-
-def _stack(axes: Axes, top: float, x: float, lines: Iterable[Line], align: str = "center") -> None:
-    """Lines of text, downwards."""
-    for line in lines:
-        _write(axes, top + line.height / 2, x, line, align)
-        top += line.height
-
-
-def _write(axes: Axes, y: float, x: float, line: Line, align: str = "center", **how: Any) -> None:
-    look = {"fontsize": line.size, "color": line.color, "weight": line.weight, "zorder": 6}
-    axes.text(x, y, line.text, ha=align, va="center_baseline", **look, **how)
-
-
-def _round(axes: Axes, y: Sequence[float], x: Sequence[float], fill: Any, edge: Any, level: float):
-    """A rectangle with round corners."""
-    look = {"boxstyle": "round,pad=0,rounding_size=0.05", "fc": fill, "ec": edge, "zorder": level}
-    axes.add_patch(FancyBboxPatch((x[0], y[0]), x[1] - x[0], y[1] - y[0], linewidth=1.0, **look))
-
-
-def mix(color: str, white: float) -> tuple[float, ...]:
-    """A color with a share of white."""
-    return tuple(1 - (1 - channel) * (1 - white) for channel in to_rgb(color))
+            write(axes, y - 0.1, x, arrow.label)

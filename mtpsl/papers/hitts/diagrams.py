@@ -1,10 +1,9 @@
-"""Figures 1 to 4 and 12 of HiTTs: what partial labels are, and how tokens make up for missing ones.
+"""Figures 1 to 4 of HiTTs: what partial labels are, and how tokens make up for missing ones.
 
 Pictures, shapes, counts and losses are those of the networks that ``traces`` followed.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -12,25 +11,22 @@ from matplotlib.figure import Figure
 
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.report.arrays import Arrays
-from mtpsl.report.diagram import (
+from mtpsl.report.cells import (
     MAPPING,
     PAIRWISE,
     SHARED,
     SMALL,
     TASK,
-    Cell,
-    Diagram,
     box,
     count_of,
     missing,
-    mix,
     picture,
     scores,
     shape_of,
-    shape_text,
     tokens,
     words,
 )
+from mtpsl.report.diagram import Diagram
 from mtpsl.report.maps import kind_of, map_to_rgb, titles_of
 from mtpsl.report.style import HOLE_COLOR, INK, Image, scalar_to_rgb
 
@@ -143,12 +139,14 @@ def draw_fig2(arrays: Arrays) -> Figure:
         diagram.join(f"phi{i} -|> score{i}", FINE)
     shared, image = shape_of(arrays, "shared", "$F_s$"), [shape_of(arrays, "image")]
     diagram["image"] = picture(arrays["images"][0], wide=1.15, above=["image $X$"], below=image)
-    encoder = box("encoder", count_of(arrays, "backbone"), color=SHARED)
-    diagram["encoder"] = replace(encoder, stretch=False, width=0.92, height=0.6)
+    learned, size = count_of(arrays, "backbone"), {"width": 0.92, "height": 0.6}
+    diagram["encoder"] = box("encoder", learned, color=SHARED, **size)
     diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, below=[shared])
     space = [""] * 8
     middle = ["*inter-task", "mix by $A$", *space, "*intra-task", "self-attention"]
-    diagram["meet"] = box("query", r"$F_s$ by each $\theta_i$", *space, *middle, color=GLOBAL)
+    diagram["meet"] = box(
+        "query", r"$F_s$ by each $\theta_i$", *space, *middle, color=GLOBAL, stretch=True
+    )
     diagram["note"] = words(
         "score masks: the token whose scores vary most",
         "$G'$: the largest probability of a pixel",
@@ -188,7 +186,9 @@ def draw_fig3(arrays: Arrays) -> Figure:
         _features(diagram, arrays, i, task, feature=f"$F'_{i}$", teacher=rf"$\tilde{{F}}_{i}$")
         learns = f"parameters/attention/{task}" in arrays
         said = ["attention", count_of(arrays, f"attention/{task}")] if learns else ["none"]
-        diagram[f"attend{i}"] = box(*said, shape_of(arrays, f"joint/{task}"), color=TASK)
+        diagram[f"attend{i}"] = box(
+            *said, shape_of(arrays, f"joint/{task}"), color=TASK, stretch=True
+        )
         mask = arrays[f"mask/{task}"].astype(float)
         span = rf"$M^f_{i}$  {mask.min():.2f} to {mask.max():.2f}"
         empty = missing(arrays["images"][0], "1", below=["labeled"])
@@ -202,18 +202,16 @@ def draw_fig3(arrays: Arrays) -> Figure:
     grid.band(f"teacher1 mask{len(tasks)}", GLOBAL, "frozen first stage")
     said, block = shape_of(arrays, "shared", "$F_s$"), int(arrays["block"])
     diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, above=[said])
-    flat = box(
-        "flatten", f"{block} × {block} means", color=SHARED, below=[shape_of(arrays, "cells")]
-    )
-    diagram["cells"] = replace(flat, stretch=False)
-    diagram["meet"] = box(r"$A\,\times$", shape_of(arrays, "affinity"), color=GLOBAL)
+    flat, said = f"{block} × {block} means", [shape_of(arrays, "cells")]
+    diagram["cells"] = box("flatten", flat, color=SHARED, below=said)
+    diagram["meet"] = box(r"$A\,\times$", shape_of(arrays, "affinity"), color=GLOBAL, stretch=True)
     diagram.join("shared -> cells", SHARED)
     _affinity(diagram, arrays)
     grid = diagram.grid("(f) In equations", beside=True)
     for k, (equation, source) in enumerate(EQUATIONS):
         grid.row(f"equation{k} source{k}")
-        diagram[f"equation{k}"] = words(equation, size=8.5, align="left")
-        diagram[f"source{k}"] = words(source, size=SMALL, align="right")
+        diagram[f"equation{k}"] = words(equation, size=8.5)
+        diagram[f"source{k}"] = words(source, size=SMALL)
     return diagram.draw()
 
 
@@ -272,8 +270,7 @@ def draw_fig4(arrays: Arrays) -> Figure:
         ("conv", ["Conv", "1 × 1"], "fine", TASK),
         ("last", ["Conv", "3 × 3"], "refine", TASK),
     ):
-        part = box(*said, count_of(arrays, f"{part}/{task}"), color=color)
-        diagram[name] = replace(part, stretch=False)
+        diagram[name] = box(*said, count_of(arrays, f"{part}/{task}"), color=color)
     for name, sign in (("embedded", ""), ("phi", rf"$\varphi_{i}$")):
         said = [*filter(None, [sign]), shape_of(arrays, f"{name}/{task}")]
         diagram[name] = tokens(arrays[f"values/{name}"], FINE, height=0.8, below=said)
@@ -312,75 +309,6 @@ def draw_fig4(arrays: Arrays) -> Figure:
     diagram.join("accept -> pseudo", FINE)
     diagram.join("pseudo <-> made", FINE, loss=r"$\mathcal{L}_p$")
     return diagram.draw()
-
-
-def draw_fig12(arrays: Arrays) -> Figure:
-    """Above one scale, below all of them: what is projected, mixed and fused, with its sizes."""
-    diagram, titles = Diagram(picture=0.66), titles_of(arrays)
-    single, multi = (
-        {k.partition("/")[2]: v for k, v in arrays.items() if k.startswith(f"{name}/")}
-        for name in ("single", "multi")
-    )
-    scales = sum(key.startswith("shape/stage/") for key in multi)
-    largest = np.max([multi[f"shape/stage/{j}"] for j in range(scales)], axis=0)
-    tasks = f"{len(titles)} tasks: {', '.join(titles.values())}"
-    counts = [f"{count_of(p, 'tokens')} parameters before intra-task" for p in (single, multi)]
-    grid = diagram.grid(f"(a) Single-scale global task token learning | {tasks}; {counts[0]}")
-    grid.row(".     .   .   theta query A token   attend token'")
-    grid.row("image net map .     query . feature attend feature'")
-    grid = diagram.grid(f"(b) Multi-scale global task token learning | {tasks}; {counts[1]}")
-    ends = ["total attend' token''"] * scales + ["fuse attend' feature''"] * scales
-    for j in range(scales):
-        theta, image = ("theta'", "image'") if j == 0 else (".", ".")
-        grid.row(f".       .        .      {theta} split{j} query{j} A{j} merge{j} {ends[2 * j]}")
-        grid.row(f"{image} stage{j} map{j} .       .        query{j} F{j} F{j} {ends[2 * j + 1]}")
-        _scale(diagram, multi, j, largest)
-        diagram.join(
-            f"theta' {'|->' if j else '->'} split{j} -> query{j} -> A{j} -> merge{j}", GLOBAL
-        )
-        diagram.join(f"merge{j} -|-> total", GLOBAL)
-        diagram.join(f"query{j} -> F{j} --|-> fuse", TASK)
-        diagram.join(f"{f'stage{j - 1}' if j else image} -> stage{j} -> map{j} -> query{j}", SHARED)
-    image, last = [shape_of(single, "image")], single[f"shape/stage/{scales - 1}"]
-    for name in ("image", "image'"):
-        diagram[name] = picture(arrays["images"][0], below=image)
-    diagram["net"] = box(str(arrays["backbone"]), "last stage", color=SHARED)
-    diagram["map"] = _pile(last, largest, below=[shape_of(single, "shared", "$F_s$")])
-    theta = [shape_of(single, "theta", r"$\Theta$")]
-    diagram["theta"] = _matrix((len(titles), 1), below=theta)
-    diagram["theta'"] = _matrix((len(titles), 1), rows=theta)
-    diagram["query"] = box("query", "inter-task", color=GLOBAL)
-    A = shape_of(single, "affinity", "$A$")
-    diagram["A"] = _matrix(single["shape/affinity"], below=[A])
-    diagram["attend"] = diagram["attend'"] = box("attend", "intra-task", color=TASK)
-    for name, sign in (("token", r"$\theta'_i$"), ("feature", "$F'_i$")):
-        for end in ("", "'", "''"):
-            diagram[name + end] = words(shape_of(single, name, sign), size=SMALL)
-    diagram["total"] = replace(box("sum", f"{scales} scales", color=GLOBAL), stretch=False)
-    fuse, joined = count_of(multi, "fuse"), shape_text(multi["shape/joined"][1:])
-    diagram["fuse"] = replace(box("Conv 1 × 1", fuse, color=TASK, below=[joined]), stretch=False)
-    diagram.join("image -> net -> map -> query", SHARED)
-    diagram.join("theta -> query -> A -> token -> attend -> token'", GLOBAL)
-    diagram.join("query -> feature -> attend -> feature'", TASK)
-    diagram.join("total -> attend' -> token''", GLOBAL)
-    diagram.join("fuse -> attend' -> feature''", TASK)
-    return diagram.draw()
-
-
-def _scale(diagram: Diagram, multi: Arrays, j: int, largest: Image) -> None:
-    """The cells of one scale of Figure 12."""
-    own, cell = multi[f"shape/feature/{j}"][1:], multi[f"shape/cell/{j}"][2:]
-    size = shape_text(own) + (f" → {shape_text(cell)}" if (own[1:] != cell).any() else "")
-    feature = shape_of(multi, f"stage/{j}", rf"$F_s^{{({j})}}$")
-    theta = shape_of(multi, f"theta/{j}", rf"$\Theta^{{({j})}}$")
-    split, query, merge = (count_of(multi, f"{part}/{j}") for part in ("split", "scale", "merge"))
-    diagram[f"stage{j}"] = box(f"stage {j + 1}", color=SHARED)
-    diagram[f"map{j}"] = _pile(multi[f"shape/stage/{j}"], largest, below=[feature])
-    diagram[f"split{j}"] = box(rf"$W^{{s\to m({j})}}$", split, color=GLOBAL, below=[theta])
-    diagram[f"query{j}"] = box("query", "inter-task", query, color=GLOBAL)
-    diagram[f"A{j}"] = _matrix(multi[f"shape/affinity/{j}"], below=[rf"$A^{{({j})}}$"])
-    diagram[f"merge{j}"] = box(rf"$W^{{m\to s({j})}}$", merge, color=GLOBAL)
-    diagram[f"F{j}"] = words(rf"$F_i'^{{({j})}}$  {size}", size=SMALL)
 
 
 # --------------------------------------------------------------------- cells
@@ -428,17 +356,3 @@ def pseudo_rgb(arrays: Arrays, task: str) -> Image:
 
 def _percent(share: float) -> str:
     return f"{100 * float(share):.0f} %"
-
-
-def _matrix(size: tuple[int, int], **how: Any) -> Cell:
-    """Tokens or affinities without values."""
-    shades = np.array([mix(GLOBAL, 0.8), mix(GLOBAL, 0.3)])
-    image = shades[np.indices(size).sum(0) % 2]
-    return picture(image, GLOBAL, wide=0.6, height=0.6, **how)
-
-
-def _pile(shape: Image, largest: Image, **how: Any) -> Cell:
-    """A feature (C, H, W) without values: larger for a larger map, more sheets for more of C."""
-    high, wide = 0.7 * shape[1:] / max(largest[1:])
-    sheets = max(1, round(6 * shape[0] / largest[0]))
-    return Cell(width=wide, height=high, sheets=sheets, frame=SHARED, **how)

@@ -1,8 +1,7 @@
-"""What HiTTs' diagrams show, read off networks while an image passes them.
+"""What HiTTs' Figures 1 to 4 show, read off trained networks while a test image passes them.
 
-Figures 1 to 4 follow one test image through trained networks; roles are ``teacher``, which was
-trained with L_s alone, and ``ours``, which learned again with L_s + L_p + L_f from what the teacher
-found. Figure 12 shows sizes alone: its two networks are the paper's own, traced without weights.
+Roles are ``teacher``, which was trained with L_s alone, and ``ours``, which learned again with
+L_s + L_p + L_f from what the teacher found.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,16 +14,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtpsl.batch import Batch, Discovered
-from mtpsl.data import find_class, open_dataset
 from mtpsl.data.labels import assign
-from mtpsl.papers import build_method
 from mtpsl.papers.hitts.method import HiTTs
-from mtpsl.papers.hitts.rows import PASCAL, hitts
-from mtpsl.papers.hitts.scales import as_maps, query_gate, to_grid
+from mtpsl.papers.hitts.scales import query_gate
 from mtpsl.report.arrays import (
     SCENES,
     Arrays,
-    Material,
+    FigureInputs,
     compact,
     describe,
     picture,
@@ -32,13 +28,11 @@ from mtpsl.report.arrays import (
     shown,
     variety,
 )
-from mtpsl.runs.experiment import Experiment, LabelSetting
+from mtpsl.runs.experiment import LabelSetting
 from mtpsl.runs.profiles import PSEUDO_SHARE
 from mtpsl.tasks import TaskSet
 
 EXAMPLES = 4  # images in Figure 1
-THUMBNAIL = 128  # pixels of the side of Figure 12's picture
-SINGLE, MULTI = hitts("one_label", PASCAL, multi_scale=False), hitts("one_label", PASCAL)
 OUTER = 0.02  # share of a component's values that lie beyond its color at either end
 SUPERVISION = {"pseudo": "L_p", "feature": "L_f"}  # ends of the names of terms; others are L_s
 
@@ -63,15 +57,15 @@ class Scene:
 
 
 def _candidates(
-    material: Material, setting: LabelSetting
+    inputs: FigureInputs, setting: LabelSetting
 ) -> tuple[Batch, Tensor, Arrays, list[int]]:
     """The first test images, who is labeled (N, T), their maps, and an order to choose in.
 
     First come images without the first task's label, so that a pseudo label shows; among equals
     those that show many classes.
     """
-    tasks, count = material.test.tasks, min(len(material.test), SCENES)
-    (batch,) = material.batches(range(count), size=count)
+    tasks, count = inputs.test.tasks, min(len(inputs.test), SCENES)
+    (batch,) = inputs.batches(range(count), size=count)
     labeled = assign(setting, count, tasks.names).labeled
     truth = {t.name: shown(t, batch.targets[t.name], batch.valid[t.name]) for t in tasks}
     classes = [truth[t.name] for t in tasks if t.kind == "classes"]
@@ -80,15 +74,15 @@ def _candidates(
     return batch, labeled, truth, order
 
 
-def _scene(material: Material, batch: Batch, labeled: Tensor, chosen: int) -> Scene:
+def _scene(inputs: FigureInputs, batch: Batch, labeled: Tensor, chosen: int) -> Scene:
     """The image at ``chosen``; thresholds accept a share of the pixels of all candidates."""
-    teacher, ours = (material.methods[role] for role in ("teacher", "ours"))
+    teacher, ours = (inputs.methods[role] for role in ("teacher", "ours"))
     share = float(PSEUDO_SHARE.removesuffix("%")) / 100
     taus = {
         name: round(float(maps.float().quantile(1 - share)), 4)
         for name, maps in teacher.label_confidence(batch.images).items()
     }
-    (one,) = material.batches([chosen])
+    (one,) = inputs.batches([chosen])
     known = tuple(bool(value) for value in labeled[chosen])
     names, device = ours.tasks.names, one.images.device
     own = {n: torch.tensor([has], device=device) for n, has in zip(names, known, strict=True)}
@@ -249,25 +243,25 @@ def _common(scene: Scene) -> Arrays:
 
 
 @torch.no_grad()
-def setting(material: Material) -> Arrays:
+def setting(inputs: FigureInputs) -> Arrays:
     """Figure 1: images of which each has some labels, and what tokens discover for one of them.
 
     Under ``random_labels``: ``examples/images`` (N, H, W, 3), ``examples/labeled`` (N, T) and
     ``<task>/examples``; the first image is the one of ``_common``.
     """
-    batch, labeled, truth, order = _candidates(material, "random_labels")
+    batch, labeled, truth, order = _candidates(inputs, "random_labels")
     first_of: dict[tuple[bool, ...], int] = {}  # who is labeled -> the first image in order
     for i in order:
         first_of.setdefault(tuple(labeled[i].tolist()), i)
     chosen = list(first_of.values())[:EXAMPLES]
-    arrays = _common(_scene(material, batch, labeled, order[0]))
+    arrays = _common(_scene(inputs, batch, labeled, order[0]))
     arrays["examples/images"] = picture(batch.images)[chosen]
     arrays["examples/labeled"] = labeled[chosen].numpy()
     return arrays | {f"{n}/examples": maps[chosen] for n, maps in truth.items()}
 
 
 @torch.no_grad()
-def walk(material: Material) -> Arrays:
+def walk(inputs: FigureInputs) -> Arrays:
     """Figures 2 to 4: the whole method on one image, step by step, and its losses on it.
 
     ``shared``, ``queried/<task>`` and ``mixed/<task>`` as pictures; ``gate/<task>`` (h, w) in
@@ -279,8 +273,8 @@ def walk(material: Material) -> Arrays:
     ``channel`` whose scores vary most ``fine``, ``score``, ``masked`` and ``refined`` (H, W);
     ``confidence`` (H, W) of the teacher and ``accept`` (H, W), M^p.
     """
-    batch, labeled, _, order = _candidates(material, "one_label")
-    scene = _scene(material, batch, labeled, order[0])
+    batch, labeled, _, order = _candidates(inputs, "one_label")
+    scene = _scene(inputs, batch, labeled, order[0])
     names, steps, arrays = scene.ours.tasks.names, scene.steps, _common(scene)
     arrays |= feature_pictures({"shared": steps["shared"]})
     arrays |= {f"values/{n}": rounded(steps[n][0]) for n in ("theta", "theta_mixed", "affinity")}
@@ -296,7 +290,7 @@ def walk(material: Material) -> Arrays:
         losses[SUPERVISION.get(name[len(task) + 1 :], "L_s")] += float(term)
     arrays |= {f"loss/{name}": np.round(np.array(value), 4) for name, value in losses.items()}
     task = names[scene.example]
-    channel, teacher = _telling_token(scene, task), material.methods["teacher"]
+    channel, teacher = _telling_token(scene, task), inputs.methods["teacher"]
     arrays |= {"block": np.array(scene.ours.block), "channel": np.array(channel)}
     for name in ("feature", "projected"):
         arrays |= feature_pictures({name: steps[f"{name}/{task}"]})
@@ -312,82 +306,3 @@ def walk(material: Material) -> Arrays:
 def _telling_token(scene: Scene, task: str) -> int:
     """The token whose scores vary most over the image."""
     return int(scene.steps[f"score/{task}"][0].flatten(1).std(1).argmax())
-
-
-# ----------------------------------------------------------------- Figure 12
-
-
-@torch.no_grad()
-def scales(material: Material) -> Arrays:
-    """Figure 12: sizes in global task token learning on one and on several scales.
-
-    Of the paper's own experiments, whatever the profile: sizes are what the figure shows, and a
-    network without weights has them too. ``single/...`` and ``multi/...`` are ``trace_scales`` of
-    both; ``images`` (1, h, w, 3) is a picture of the data set, smaller than the experiment's.
-    """
-    side = {"height": THUMBNAIL, "width": THUMBNAIL}
-    data = open_dataset(MULTI.dataset, "test", **side, images=SCENES)
-    batch = data.load(range(len(data)))
-    classes = [t for t in data.tasks if t.kind == "classes"]
-    maps = [shown(t, batch.targets[t.name], batch.valid[t.name]) for t in classes]
-    chosen = max(range(len(data)), key=lambda i: sum(variety(ids[i]) for ids in maps))
-    arrays = describe(data.tasks) | {"backbone": np.array(MULTI.backbone)}
-    arrays |= {"images": picture(batch.images)[[chosen]], "index": np.array([chosen])}
-    for name, experiment in (("single", SINGLE), ("multi", MULTI)):
-        traced = trace_scales(*without_weights(experiment))
-        arrays |= {f"{name}/{key}": values for key, values in traced.items()}
-    return arrays
-
-
-def without_weights(experiment: Experiment) -> tuple[HiTTs, Tensor]:
-    """An experiment's network and one of its images, on torch's ``meta`` device.
-
-    Nothing is computed or stored there, and every tensor still has its shape.
-    """
-    e, tasks = experiment, find_class(experiment.dataset).tasks.subset(experiment.tasks)
-    with torch.device("meta"):
-        method = build_method(e.method, tasks, e.backbone, e.width_factor, e.method_args)
-        return method.eval(), torch.empty(1, 3, e.height, e.width)
-
-
-@torch.no_grad()
-def trace_scales(method: HiTTs, images: Tensor) -> Arrays:
-    """Shapes and counts of global task token learning, from the stages to F' and theta'.
-
-    Returns:
-        ``shape/image``, ``/shared`` F_s, ``/affinity``, ``/feature`` F'_i, ``/token`` theta'_i,
-        ``/mask`` M^f, ``/theta``, ``/stage/<j>`` of the backbone, without the batch; with several
-        scales ``/theta/<j>`` Theta^(j), ``/feature/<j>`` F'^(j), ``/affinity/<j>``,
-        ``/cell/<j>`` F'^(j) on the common grid, ``/joined`` the input of Conv1x1. Features of a
-        scale are (T, C_j, H_j, W_j). ``parameters/tokens`` is all between the backbone and
-        intra-task learning, and of its parts ``/split/<j>`` W^{s->m(j)}, ``/scale/<j>``,
-        ``/merge/<j>`` W^{m->s(j)}, ``/fuse``, of all tasks.
-    """
-    first, tokens = method.tasks.names[0], method.scales
-    trace, seen = method.trace(images, decode=False), method.backbone(images)
-    steps = {"image": images, "shared": seen.decoder, "theta": method.theta[None]}
-    steps |= {"affinity": trace.affinity, "feature": trace.task_features[first]}
-    steps |= {"token": trace.global_tokens[first], "mask": trace.feature_confidence[first]}
-    steps |= {f"stage/{j}": stage for j, stage in enumerate(seen.stages)}
-    single = nn.ModuleList([method.query, method.key, method.value, method.Q, method.K])
-    parts = {"tokens": count(tokens or single) + method.theta.numel()}
-    if tokens is not None:
-        steps |= _scale_steps(method, seen.stages, steps["feature"].shape[2:])
-        parts["fuse"] = count(tokens.fuse)
-        for name, modules in (("split", "split"), ("scale", "scales"), ("merge", "merge")):
-            learned = map(count, getattr(tokens, modules))
-            parts |= {f"{name}/{j}": number for j, number in enumerate(learned)}
-    return shapes(steps) | {f"parameters/{name}": np.array(n) for name, n in parts.items()}
-
-
-def _scale_steps(method: HiTTs, stages: Sequence[Tensor], grid: Sequence[int]) -> dict[str, Tensor]:
-    """What every scale holds, and what leaves all of them, by name."""
-    tokens, steps = method.scales, {}
-    for j, (own, stage) in enumerate(zip(tokens.split_tokens(method.theta), stages, strict=True)):
-        mixed, features, A = tokens.scales[j](own, stage)
-        maps = as_maps(features, stage.shape[2:])
-        cell = to_grid(maps, tuple(grid))
-        now = {"theta": own[None], "theta_mixed": mixed, "feature": maps, "affinity": A}
-        steps |= {f"{name}/{j}": tensor for name, tensor in (now | {"cell": cell}).items()}
-    cells = [steps[f"cell/{j}"] for j in range(len(stages))]
-    return steps | {"joined": torch.cat(cells, dim=2)}
