@@ -63,8 +63,9 @@ def total(lines: Iterable[Line]) -> float:
     return sum(line.height for line in lines)
 
 
-def captions(lines: Sequence[str]) -> list[Line]:
-    """Small print; what names no sign is quiet."""
+def captions(lines: str | Sequence[str]) -> list[Line]:
+    """Small print, of one line or several; what names no sign is quiet."""
+    lines = [lines] if isinstance(lines, str) else lines
     return [Line(line, SMALL, INK if "$" in line else QUIET) for line in lines]
 
 
@@ -81,8 +82,8 @@ class Cell:
     stretch: bool = False  # fills all its places; otherwise it stands in their middle
     sheets: int = 0  # of a pile
     numbers: Image | None = None  # written on the image
-    above: Sequence[str] = ()
-    below: Sequence[str] = ()
+    above: str | Sequence[str] = ()
+    below: str | Sequence[str] = ()
     rows: Sequence[str] = ()  # names of the image's rows, at its left
     columns: Sequence[str] = ()  # names of its columns, above it
 

@@ -225,7 +225,7 @@ def _make_way(arrow: Arrow, a: list[Span], b: list[Span], gaps: list[list[float]
             gaps[k][near] = max(gaps[k][near], ARROW)
         if arrow.label and along and near == far:
             wide = arrow.label.width + (0.42 if arrow.frame else 0.12)
-            gaps[k][near] = max(gaps[k][near], wide if k else 0.38)
+            gaps[k][near] = max(gaps[k][near], wide if k else 0.42)
 
 
 # ------------------------------------------------------------------- drawing
@@ -259,7 +259,7 @@ class Diagram:
         """Draws arrows from name to name, as in ``"image -> encoder -|> tokens"``.
 
         Args:
-            names: Names and the arrows between them, with spaces.
+            names: Names and the arrows between them, with spaces; a semicolon begins anew.
             color: Of the lines, or of the frame around a loss.
             label: What stands above the line.
             loss: What compares the two ends; it lies on a dashed line.
@@ -267,20 +267,29 @@ class Diagram:
         Raises:
             ValueError: If what stands between two names is no arrow.
         """
-        parts = names.split()
-        for start, drawn, end in zip(parts[:-2:2], parts[1:-1:2], parts[2::2], strict=True):
-            route, heads = drawn.strip("<>"), (drawn[0] == "<", drawn[-1] == ">")
-            if route not in ROUTES:
-                raise ValueError(f"join: expected an arrow such as -> or -|>, got {drawn!r}")
-            said = Line(loss, TEXT) if loss else Line(label, SMALL) if label else None
-            ink, frame = (INK, color) if loss else (color, "")
-            self.arrows.append(Arrow(start, route, end, heads, ink, said, frame))
+        label_line = Line(loss, TEXT) if loss else Line(label, SMALL) if label else None
+        ink, frame = (INK, color) if loss else (color, "")
+        for parts in (chain.split() for chain in names.split(";")):
+            for start, drawn, end in zip(parts[:-2:2], parts[1:-1:2], parts[2::2], strict=True):
+                route, heads = drawn.strip("<>"), (drawn[0] == "<", drawn[-1] == ">")
+                if route not in ROUTES:
+                    raise ValueError(f"join: expected an arrow such as -> or -|>, got {drawn!r}")
+                self.arrows.append(Arrow(start, route, end, heads, ink, label_line, frame))
 
     @styled
     def draw(self) -> Figure:
-        """The figure, ``WIDTH`` inches wide, or wider where its cells need more."""
-        for grid in (grid for line in self.grids for grid in line):
+        """The figure, ``WIDTH`` inches wide, or wider where its cells need more.
+
+        Raises:
+            ValueError: If an arrow joins two names that do not stand in one grid.
+        """
+        grids = [grid for line in self.grids for grid in line]
+        for grid in grids:
             grid.arrange(self.cells, self.arrows, self.size)
+        for arrow in self.arrows:
+            if not any(arrow in grid.arrows for grid in grids):
+                pair = f"{arrow.start!r} and {arrow.end!r}"
+                raise ValueError(f"join: expected two names of one grid, got {pair}")
         used = [sum(g.axes[1].length + MARGIN for g in line) + MARGIN for line in self.grids]
         tall = [max(g.axes[0].length for g in line) for line in self.grids]
         sheet = Sheet(max(WIDTH, *used), sum(tall) + MARGIN * len(tall) + MARGIN + FOOT)

@@ -4,6 +4,7 @@ Pictures, shapes, counts and losses are those of the networks that ``traces`` fo
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -77,14 +78,14 @@ def draw_fig1(arrays: Arrays) -> Figure:
     grid.band(f"fine label{len(tasks)}", FINE)
     said = ["feature supervision", "discovery"]
     diagram["global"] = words("global", "task tokens", weight="bold", below=said)
-    diagram["fine"] = words("fine-grained", "task tokens", weight="bold", below=["label discovery"])
+    diagram["fine"] = words("fine-grained", "task tokens", weight="bold", below="label discovery")
     for i, task, title, known in tasks:
         found = f"{labeled[:, i - 1].sum()} of {count} images labeled"
-        diagram[f"title{i}"] = words(f"Task {i}: {title}", below=[found])
+        diagram[f"title{i}"] = words(f"Task {i}: {title}", below=found)
         _supervise(diagram, arrays, i, task, known)
         for name, sign, color in (("token", r"\theta'", GLOBAL), ("phi", r"\varphi", FINE)):
             values = arrays[f"values/{name}/{task}"]
-            diagram[f"{name}{i}"] = tokens(values, color, wide=0.7, above=[f"${sign}_{i}$"])
+            diagram[f"{name}{i}"] = tokens(values, color, wide=0.7, above=f"${sign}_{i}$")
         _features(diagram, arrays, i, task, feature=f"$F'_{i}$", teacher=rf"$\tilde{{F}}_{i}$")
         diagram.join(f"token{i} <-> feature{i}", GLOBAL)
         diagram.join(f"token{i} -> phi{i} -> made{i}", FINE)
@@ -96,6 +97,7 @@ def draw_fig1(arrays: Arrays) -> Figure:
 
 def draw_fig2(arrays: Arrays) -> Figure:
     """From the image through both hierarchies of tokens to predictions and the three losses."""
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     diagram, tasks = Diagram(picture=0.78), _tasks(arrays)
     grid = diagram.grid(
         "(a) Encoder",
@@ -110,57 +112,50 @@ def draw_fig2(arrays: Arrays) -> Figure:
         grid.row(f"{a} | theta{i} meet token{i} . | phi{i} . . | title{i} .")
         grid.row(f"{b} | ask{i} meet feature{i} . | U{i} score{i} refined{i} | made{i} label{i}")
         grid.row(f"{c} | . meet teacher{i} mask{i} | {note} | {total}")
-        theta, phi = arrays["values/theta"][i - 1], arrays[f"values/phi/{task}"]
-        diagram[f"theta{i}"] = tokens(theta, GLOBAL, wide=0.7, above=[rf"$\theta_{i}$"])
-        theta = arrays[f"values/token/{task}"]
-        diagram[f"token{i}"] = tokens(theta, GLOBAL, wide=1, above=[rf"$\theta'_{i}$"])
-        said = shape_of(arrays, f"phi/{task}", rf"$\varphi_{i}$")
-        diagram[f"phi{i}"] = tokens(phi, FINE, height=0.32, above=[said])
-        learned = count_of(arrays, f"project/{task}", f"fine/{task}")
+        theta, token = arrays["values/theta"][i - 1], arrays[f"values/token/{task}"]
+        diagram[f"theta{i}"] = tokens(theta, GLOBAL, wide=0.7, above=rf"$\theta_{i}$")
+        diagram[f"token{i}"] = tokens(token, GLOBAL, wide=1, above=rf"$\theta'_{i}$")
+        phi, said = arrays[f"values/phi/{task}"], shape(f"phi/{task}", rf"$\varphi_{i}$")
+        diagram[f"phi{i}"] = tokens(phi, FINE, height=0.32, above=said)
+        learned = count(f"project/{task}", f"fine/{task}")
         diagram[f"U{i}"] = box(rf"$U_{i},\ G_{i}$", learned, color=TASK)
-        feature = shape_of(arrays, f"feature/{task}", f"$F'_{i}$")
+        feature = shape(f"feature/{task}", f"$F'_{i}$")
         _features(diagram, arrays, i, task, feature=feature, teacher=rf"teacher $\tilde{{F}}_{i}$")
-        score = rf"$\mathrm{{Softplus}}(\varphi_{i} \times U_{i})$"
-        refined = shape_of(arrays, f"refined/{task}", f"$G'_{i}$")
         for name, key, color, said in (
             ("mask", "mask", GLOBAL, rf"mask $M^f_{i}$"),
-            ("score", "score", FINE, score),
-            ("refined", "confidence", TASK, refined),
+            ("score", "score", FINE, rf"$\mathrm{{Softplus}}(\varphi_{i} \times U_{i})$"),
+            ("refined", "confidence", TASK, shape(f"refined/{task}", f"$G'_{i}$")),
         ):
-            diagram[f"{name}{i}"] = scores(arrays[f"{key}/{task}"], color, below=[said])
+            diagram[f"{name}{i}"] = scores(arrays[f"{key}/{task}"], color, below=said)
         diagram[f"title{i}"] = words(title, weight="bold")
-        made = shape_of(arrays, f"prediction/{task}", rf"$\hat{{Y}}_{i}$")
-        _supervise(diagram, arrays, i, task, known, made)
+        _supervise(
+            diagram, arrays, i, task, known, shape(f"prediction/{task}", rf"$\hat{{Y}}_{i}$")
+        )
         diagram.join(f"theta{i} -> meet -> token{i} -> phi{i}", GLOBAL)
         diagram.join(f"shared -|-> ask{i} -> meet", SHARED)
-        diagram.join(f"meet -> feature{i} -> U{i} -> score{i}", TASK)
+        diagram.join(f"meet -> feature{i} -> U{i} -> score{i}; refined{i} -> made{i}", TASK)
         diagram.join(f"score{i} -> refined{i}", TASK, label=rf"$\odot\, G_{i}$")
-        diagram.join(f"refined{i} -> made{i}", TASK)
         diagram.join(f"phi{i} -|> score{i}", FINE)
-    shared, image = shape_of(arrays, "shared", "$F_s$"), [shape_of(arrays, "image")]
-    diagram["image"] = picture(arrays["images"][0], wide=1.15, above=["image $X$"], below=image)
-    learned, size = count_of(arrays, "backbone"), {"width": 0.92, "height": 0.6}
-    diagram["encoder"] = box("encoder", learned, color=SHARED, **size)
-    diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, below=[shared])
+    image, shared = arrays["images"][0], shape("shared", "$F_s$")
+    diagram["image"] = picture(image, wide=1.15, above="image $X$", below=shape("image"))
+    diagram["encoder"] = box("encoder", count("backbone"), color=SHARED, width=0.92, height=0.6)
+    diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, below=shared)
     space = [""] * 8
-    middle = ["*inter-task", "mix by $A$", *space, "*intra-task", "self-attention"]
-    diagram["meet"] = box(
-        "query", r"$F_s$ by each $\theta_i$", *space, *middle, color=GLOBAL, stretch=True
-    )
-    diagram["note"] = words(
-        "score masks: the token whose scores vary most",
-        "$G'$: the largest probability of a pixel",
-        size=SMALL,
-    )
+    mixing = ["*inter-task", "mix by $A$", *space, "*intra-task", "self-attention"]
+    said = ["query", r"$F_s$ by each $\theta_i$", *space, *mixing]
+    diagram["meet"] = box(*said, color=GLOBAL, stretch=True)
+    said = ["score masks: the token whose scores vary most", "$G'$: a pixel's largest probability"]
+    diagram["note"] = words(*said, size=SMALL)
     losses = " + ".join(f"{float(arrays[f'loss/{name}']):.3g}" for name in ("L_s", "L_p", "L_f"))
     total = r"$\mathcal{L} = \mathcal{L}_s + \mathcal{L}_p + \mathcal{L}_f$"
-    diagram["total"] = words(total, below=[f"= {losses} of this image"])
+    diagram["total"] = words(total, below=f"= {losses} of this image")
     diagram.join("image -> encoder -> shared", SHARED)
     return diagram.draw()
 
 
 def draw_fig3(arrays: Arrays) -> Figure:
     """Query, inter-task and intra-task learning, a row a task; below them the affinity."""
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     diagram, tasks = Diagram(picture=0.76), _tasks(arrays)
     grid = diagram.grid(
         "(a) Query",
@@ -178,33 +173,32 @@ def draw_fig3(arrays: Arrays) -> Figure:
             ("mix", arrays["values/theta_mixed"][i - 1], r"\theta'"),
             ("token", arrays[f"values/token/{task}"], r"\theta'"),
         ):
-            diagram[f"{name}{i}"] = tokens(values, GLOBAL, wide=1, above=[f"${sign}_{i}$"])
-        diagram[f"gate{i}"] = scores(arrays[f"gate/{task}"], GLOBAL, below=["gate"])
-        queried = [shape_of(arrays, f"queried/{task}", f"$F_{i}$")]
+            diagram[f"{name}{i}"] = tokens(values, GLOBAL, wide=1, above=f"${sign}_{i}$")
+        diagram[f"gate{i}"] = scores(arrays[f"gate/{task}"], GLOBAL, below="gate")
+        queried = shape(f"queried/{task}", f"$F_{i}$")
         diagram[f"F{i}"] = picture(arrays[f"queried/{task}"], TASK, below=queried)
-        diagram[f"mixed{i}"] = picture(arrays[f"mixed/{task}"], TASK, below=[f"$F'_{i}$"])
+        diagram[f"mixed{i}"] = picture(arrays[f"mixed/{task}"], TASK, below=f"$F'_{i}$")
         _features(diagram, arrays, i, task, feature=f"$F'_{i}$", teacher=rf"$\tilde{{F}}_{i}$")
         learns = f"parameters/attention/{task}" in arrays
-        said = ["attention", count_of(arrays, f"attention/{task}")] if learns else ["none"]
-        diagram[f"attend{i}"] = box(
-            *said, shape_of(arrays, f"joint/{task}"), color=TASK, stretch=True
-        )
+        said = ["attention", count(f"attention/{task}")] if learns else ["none"]
+        said = [*said, shape(f"joint/{task}")]
+        diagram[f"attend{i}"] = box(*said, color=TASK, stretch=True)
         mask = arrays[f"mask/{task}"].astype(float)
         span = rf"$M^f_{i}$  {mask.min():.2f} to {mask.max():.2f}"
-        empty = missing(arrays["images"][0], "1", below=["labeled"])
-        diagram[f"mask{i}"] = empty if known else scores(mask, GLOBAL, below=[span])
-        diagram.join(f"theta{i} -> meet -> mix{i} -> attend{i} -> token{i}", GLOBAL)
-        diagram.join(f"theta{i} -> gate{i}", GLOBAL)
+        empty = missing(arrays["images"][0], "1", below="labeled")
+        diagram[f"mask{i}"] = empty if known else scores(mask, GLOBAL, below=span)
+        tokenwise = f"theta{i} -> meet -> mix{i} -> attend{i} -> token{i}; theta{i} -> gate{i}"
+        diagram.join(tokenwise, GLOBAL)
         diagram.join(f"cells -|-> gate{i}", SHARED)
         diagram.join(f"gate{i} -> F{i}", TASK, label=r"$\odot$")
         diagram.join(f"F{i} -> meet -> mixed{i} -> attend{i} -> feature{i}", TASK)
         diagram.join(f"teacher{i} - mask{i}", GLOBAL, label=r"$\odot$")
     grid.band(f"teacher1 mask{len(tasks)}", GLOBAL, "frozen first stage")
-    said, block = shape_of(arrays, "shared", "$F_s$"), int(arrays["block"])
-    diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, above=[said])
-    flat, said = f"{block} × {block} means", [shape_of(arrays, "cells")]
+    said, block = shape("shared", "$F_s$"), int(arrays["block"])
+    diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, above=said)
+    flat, said = f"{block} × {block} means", [shape("cells")]
     diagram["cells"] = box("flatten", flat, color=SHARED, below=said)
-    diagram["meet"] = box(r"$A\,\times$", shape_of(arrays, "affinity"), color=GLOBAL, stretch=True)
+    diagram["meet"] = box(r"$A\,\times$", shape("affinity"), color=GLOBAL, stretch=True)
     diagram.join("shared -> cells", SHARED)
     _affinity(diagram, arrays)
     grid = diagram.grid("(f) In equations", beside=True)
@@ -217,29 +211,30 @@ def draw_fig3(arrays: Arrays) -> Figure:
 
 def _affinity(diagram: Diagram, arrays: Arrays) -> None:
     """The card of Figure 3 from all tokens, by Q and K, to A, and what A makes of the tokens."""
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     grid = diagram.grid("(e) Affinity from the tokens")
     grid.row("theta Q answers affinity mixed")
     grid.row("theta K answers affinity mixed")
     names, A = list(titles_of(arrays).values()), arrays["values/affinity"]
     theta, mixed = (
-        shape_of(arrays, "theta", r"$\Theta$"),
-        shape_of(arrays, "theta_mixed", r"$\Theta'$"),
+        shape("theta", r"$\Theta$"),
+        shape("theta_mixed", r"$\Theta'$"),
     )
-    diagram["theta"] = tokens(arrays["values/theta"], GLOBAL, wide=1.1, rows=names, below=[theta])
-    diagram["mixed"] = tokens(arrays["values/theta_mixed"], GLOBAL, wide=1.1, below=[mixed])
+    diagram["theta"] = tokens(arrays["values/theta"], GLOBAL, wide=1.1, rows=names, below=theta)
+    diagram["mixed"] = tokens(arrays["values/theta_mixed"], GLOBAL, wide=1.1, below=mixed)
     diagram["Q"] = box("$Q$", color=GLOBAL)
-    diagram["K"] = box("$K$", color=GLOBAL, below=[count_of(arrays, "inter")])
+    diagram["K"] = box("$K$", color=GLOBAL, below=count("inter"))
     signs = [rf"$\theta_{i + 1}$" for i in range(len(A))]
     matrix = picture(scalar_to_rgb(A, "Oranges", 0, 1), GLOBAL, wide=1.5, height=1.3, numbers=A)
-    diagram["affinity"] = replace(matrix, columns=signs, below=["$A$"])
-    diagram.join("theta -|-> Q -|- answers", GLOBAL)
-    diagram.join("theta -|-> K -|- answers", GLOBAL)
+    diagram["affinity"] = replace(matrix, columns=signs, below="$A$")
+    diagram.join("theta -|-> Q -|- answers; theta -|-> K -|- answers", GLOBAL)
     diagram.join("answers -> affinity", GLOBAL, label="Softmax")
     diagram.join("affinity -> mixed", GLOBAL, label=r"$\times\,\Theta$")
 
 
 def draw_fig4(arrays: Arrays) -> Figure:
     """One task: its token becomes many, these mask its logits, and sure pixels become labels."""
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     task, diagram = str(arrays["example"]), Diagram(picture=0.66)
     ((i, _, title, _),) = (entry for entry in _tasks(arrays) if entry[1] == task)
     grid = diagram.grid(
@@ -254,14 +249,14 @@ def draw_fig4(arrays: Arrays) -> Figure:
         ("shared", "shared", SHARED, "$F_s$"),
         ("projected", f"projected/{task}", TASK, f"$U_{i}$"),
     ):
-        diagram[name] = picture(arrays[name], color, below=[sign, shape_of(arrays, key)])
+        diagram[name] = picture(arrays[name], color, below=[sign, shape(key)])
     for name, color, sign in (
         ("fine", TASK, f"$G_{i}$"),
         ("masked", TASK, ""),
         ("refined", TASK, f"$G'_{i}$"),
         ("score", FINE, "score mask"),
     ):
-        said = [sign, shape_of(arrays, f"{name}/{task}")] if sign else []
+        said = [sign, shape(f"{name}/{task}")] if sign else []
         diagram[name] = scores(arrays[name], color, below=said)
     for name, said, part, color in (
         ("linear", [f"$W^o_{i}$"], "embed", FINE),
@@ -270,30 +265,30 @@ def draw_fig4(arrays: Arrays) -> Figure:
         ("conv", ["Conv", "1 × 1"], "fine", TASK),
         ("last", ["Conv", "3 × 3"], "refine", TASK),
     ):
-        diagram[name] = box(*said, count_of(arrays, f"{part}/{task}"), color=color)
+        diagram[name] = box(*said, count(f"{part}/{task}"), color=color)
     for name, sign in (("embedded", ""), ("phi", rf"$\varphi_{i}$")):
-        said = [*filter(None, [sign]), shape_of(arrays, f"{name}/{task}")]
+        said = [*filter(None, [sign]), shape(f"{name}/{task}")]
         diagram[name] = tokens(arrays[f"values/{name}"], FINE, height=0.8, below=said)
     copies = f"{int(arrays[f'shape/basis/{task}'][0])} ×"
     theta = arrays["values/token"]
-    diagram["token"] = tokens(theta, GLOBAL, wide=0.7, above=[rf"{copies} $\theta'_{i}$"])
+    diagram["token"] = tokens(theta, GLOBAL, wide=0.7, above=rf"{copies} $\theta'_{i}$")
     basis = scalar_to_rgb(1 - arrays["values/basis"], "gray", 0, 1)
-    diagram["basis"] = picture(basis, wide=0.8, below=["$o$", shape_of(arrays, f"basis/{task}")])
+    diagram["basis"] = picture(basis, wide=0.8, below=["$o$", shape(f"basis/{task}")])
     diagram["soft"] = box("Softplus", rf"$\varphi_{i} \times U_{i}$", color=FINE)
     diagram["plus"], diagram["dot"] = words(r"$\oplus$", size=12), words(r"$\odot$", size=12)
     equation = (
         rf"G'_{i} = \mathrm{{Conv}}(G_{i} \odot \mathrm{{Softplus}}(\varphi_{i} \times U_{i}))"
     )
     channel = f"maps: the channel of token {int(arrays['channel']) + 1}"
-    diagram["says"] = words(f"${equation}$", below=[channel])
-    diagram["sure"] = scores(arrays["confidence"], TASK, below=["Max Softmax"])
+    diagram["says"] = words(f"${equation}$", below=channel)
+    diagram["sure"] = scores(arrays["confidence"], TASK, below="Max Softmax")
     accept = scalar_to_rgb(arrays["accept"].astype(float), "gray", 0, 1)
     share = rf"$M^p_{i}$  {_percent(arrays[f'accepted/{task}'])}"
-    diagram["accept"] = picture(accept, FINE, below=[share])
+    diagram["accept"] = picture(accept, FINE, below=share)
     said = (rf"$\tilde{{Y}}_{i}$", "Argmax", "Softmax", f"where $M^p_{i}$ is 1")
     diagram["argmax"] = words(*said, size=SMALL)
     diagram["pseudo"] = picture(pseudo_rgb(arrays, task), FINE, dashed=True)
-    said = [rf"$\hat{{Y}}_{i}$  {title}", shape_of(arrays, f"prediction/{task}")]
+    said = [rf"$\hat{{Y}}_{i}$  {title}", shape(f"prediction/{task}")]
     diagram["made"] = picture(map_to_rgb(arrays, f"{task}/ours", 0), TASK, below=said)
     grid.band("sure pseudo", FINE, "frozen first stage")
     diagram.join("basis -> linear -> embedded -> plus -> mlp -> phi -> soft -> score", FINE)
@@ -301,12 +296,10 @@ def draw_fig4(arrays: Arrays) -> Figure:
     diagram.join("feature -|-> project", TASK)
     diagram.join("shared -|-> project", SHARED)
     diagram.join("project -> projected -> conv -> fine -> dot -> masked -> last -> refined", TASK)
-    diagram.join("refined -> made", TASK)
-    diagram.join("projected |--|> soft", TASK)
-    diagram.join("score |--|> dot", FINE)
+    diagram.join("refined -> made; projected |--|> soft", TASK)
+    diagram.join("score |--|> dot; accept -> pseudo", FINE)
     tau = rf"$> \tau_{i}$ = {float(arrays[f'tau/{task}']):.2f}"
     diagram.join("sure -> accept", FINE, label=tau)
-    diagram.join("accept -> pseudo", FINE)
     diagram.join("pseudo <-> made", FINE, loss=r"$\mathcal{L}_p$")
     return diagram.draw()
 
@@ -333,14 +326,14 @@ def _supervise(
 ) -> None:
     """A prediction, and the label or the pseudo label that a loss compares it with."""
     said, image = said or rf"prediction $\hat{{Y}}_{i}$", map_to_rgb(arrays, f"{task}/ours", 0)
-    diagram[f"made{i}"] = picture(image, TASK, below=[said])
+    diagram[f"made{i}"] = picture(image, TASK, below=said)
     if known:
         label = map_to_rgb(arrays, f"{task}/truth", 0)
-        diagram[f"label{i}"] = picture(label, INK, below=[rf"label $Y_{i}$"])
+        diagram[f"label{i}"] = picture(label, INK, below=rf"label $Y_{i}$")
     else:
         said = rf"pseudo $\tilde{{Y}}_{i}$: {_percent(arrays[f'accepted/{task}'])}"
         label = pseudo_rgb(arrays, task)
-        diagram[f"label{i}"] = picture(label, FINE, dashed=True, below=[said])
+        diagram[f"label{i}"] = picture(label, FINE, dashed=True, below=said)
     color, loss = (TASK, "s") if known else (FINE, "p")
     diagram.join(f"made{i} <-> label{i}", color, loss=rf"$\mathcal{{L}}_{loss}$")
 

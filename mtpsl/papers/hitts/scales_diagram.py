@@ -150,20 +150,20 @@ def draw_fig12(arrays: Arrays) -> Figure:
     for name in ("image", "image'"):
         diagram[name] = picture(arrays["images"][0], below=image)
     diagram["net"] = box(str(arrays["backbone"]), "last stage", color=SHARED)
-    diagram["map"] = _pile(last, largest, below=[shape_of(single, "shared", "$F_s$")])
+    diagram["map"] = _pile(last, largest, below=shape_of(single, "shared", "$F_s$"))
     theta = [shape_of(single, "theta", r"$\Theta$")]
     diagram["theta"] = _matrix((len(titles), 1), below=theta)
     diagram["theta'"] = _matrix((len(titles), 1), rows=theta)
     diagram["query"] = box("query", "inter-task", color=GLOBAL, stretch=True)
     A = shape_of(single, "affinity", "$A$")
-    diagram["A"] = _matrix(single["shape/affinity"], below=[A])
+    diagram["A"] = _matrix(single["shape/affinity"], below=A)
     diagram["attend"] = diagram["attend'"] = box("attend", "intra-task", color=TASK, stretch=True)
     for name, sign in (("token", r"$\theta'_i$"), ("feature", "$F'_i$")):
         for end in ("", "'", "''"):
             diagram[name + end] = words(shape_of(single, name, sign), size=SMALL)
     diagram["total"] = box("sum", f"{scales} scales", color=GLOBAL)
     fuse, joined = count_of(multi, "fuse"), shape_text(multi["shape/joined"][1:])
-    diagram["fuse"] = box("Conv 1 × 1", fuse, color=TASK, below=[joined])
+    diagram["fuse"] = box("Conv 1 × 1", fuse, color=TASK, below=joined)
     diagram.join("image -> net -> map -> query", SHARED)
     diagram.join("theta -> query -> A -> token -> attend -> token'", GLOBAL)
     diagram.join("query -> feature -> attend -> feature'", TASK)
@@ -180,10 +180,10 @@ def _scale(diagram: Diagram, multi: Arrays, j: int, largest: Image) -> None:
     theta = shape_of(multi, f"theta/{j}", rf"$\Theta^{{({j})}}$")
     split, query, merge = (count_of(multi, f"{part}/{j}") for part in ("split", "scale", "merge"))
     diagram[f"stage{j}"] = box(f"stage {j + 1}", color=SHARED)
-    diagram[f"map{j}"] = _pile(multi[f"shape/stage/{j}"], largest, below=[feature])
-    diagram[f"split{j}"] = box(rf"$W^{{s\to m({j})}}$", split, color=GLOBAL, below=[theta])
+    diagram[f"map{j}"] = _pile(multi[f"shape/stage/{j}"], largest, below=feature)
+    diagram[f"split{j}"] = box(rf"$W^{{s\to m({j})}}$", split, color=GLOBAL, below=theta)
     diagram[f"query{j}"] = box("query", "inter-task", query, color=GLOBAL, stretch=True)
-    diagram[f"A{j}"] = _matrix(multi[f"shape/affinity/{j}"], below=[rf"$A^{{({j})}}$"])
+    diagram[f"A{j}"] = _matrix(multi[f"shape/affinity/{j}"], below=rf"$A^{{({j})}}$")
     diagram[f"merge{j}"] = box(rf"$W^{{m\to s({j})}}$", merge, color=GLOBAL)
     diagram[f"F{j}"] = words(rf"$F_i'^{{({j})}}$  {size}", size=SMALL)
 

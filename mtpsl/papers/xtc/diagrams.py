@@ -5,6 +5,7 @@ Shapes, counts and distances are those of the network, read off while an image p
 
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -182,7 +183,7 @@ def trace_shapes(method: XTC, batch: Batch, source: Task, target: Task) -> Array
 
 def draw_fig1(arrays: Arrays) -> Figure:
     """All labels, some labels, and what ties a prediction to the label of another task."""
-    diagram, titles = Diagram(picture=0.7), titles_of(arrays)
+    diagram, titles, shape = Diagram(picture=0.74), titles_of(arrays), partial(shape_of, arrays)
     _training_set(diagram, "(a) Every label", arrays, np.ones_like(arrays["labeled"]))
     _training_set(diagram, "(b) Partial labels", arrays, arrays["labeled"])
     source, target = map(str, arrays["pair"])
@@ -192,27 +193,24 @@ def draw_fig1(arrays: Arrays) -> Figure:
     grid.row("y_s   y_t       label")
     grid.row("m_s   .         m_t")
     grid.row("z_s   .         z_t")
-    last = shape_of(arrays, f"stage/{_stages(arrays) - 1}")
-    grid.band("z_s z_t", PAIRWISE, f"joint space of (s, t), {last}")
-    diagram["image"] = picture(arrays["images"][0], above=[shape_of(arrays, "image")])
-    diagram["extractor"] = box(r"$f_\phi$", color=SHARED, above=[shape_of(arrays, "decoder")])
-    lines = (f"s: {titles[source]},", "no label", f"t: {titles[target]},", "labeled")
+    grid.band("z_s z_t", PAIRWISE, f"joint space of (s, t), {shape(_last_stage(arrays))}")
+    diagram["image"] = picture(arrays["images"][0], above=shape("image"))
+    diagram["extractor"] = box(r"$f_\phi$", color=SHARED, above=shape("decoder"))
+    lines = (f"s: {titles[source]},", "without label", f"t: {titles[target]},", "with label")
     diagram["tasks"] = words(*lines, size=SMALL)
     for sign, task in (("s", source), ("t", target)):
-        made, said = map_to_rgb(arrays, f"{task}/ours", 0), rf"$\hat{{y}}^{sign}$"
+        made = map_to_rgb(arrays, f"{task}/ours", 0)
         diagram[f"h_{sign}"] = box(rf"$h_{{\psi^{sign}}}$", color=TASK)
-        diagram[f"y_{sign}"] = picture(made, TASK, wide=1.1, below=[shape_of(arrays, task, said)])
+        diagram[f"y_{sign}"] = picture(made, TASK, below=shape(task, rf"$\hat{{y}}^{sign}$"))
         diagram[f"m_{sign}"] = box(rf"$m^{{{sign}\to st}}$", color=MAPPING)
-        diagram[f"z_{sign}"] = _embedding(arrays, SIDES[sign], MAPPING, wide=1.1)
-        diagram.join(f"h_{sign} -> y_{sign}", TASK)
-    label, said = map_to_rgb(arrays, f"{target}/truth", 0), shape_of(arrays, target, "$y^t$")
-    diagram["label"] = picture(label, INK, wide=1.1, below=[said])
+        diagram[f"z_{sign}"] = _embedding(arrays, SIDES[sign], MAPPING)
+    label = map_to_rgb(arrays, f"{target}/truth", 0)
+    diagram["label"] = picture(label, INK, below=shape(target, "$y^t$"))
     diagram.join("image -> extractor")
-    diagram.join("extractor |-|> h_s", SHARED)
-    diagram.join("extractor -> h_t", SHARED)
+    diagram.join("extractor |-|> h_s; extractor -> h_t", SHARED)
+    diagram.join("h_s -> y_s; h_t -> y_t", TASK)
     diagram.join("y_t <-> label", TASK, loss="$L^t$")
-    diagram.join("y_s -> m_s -> z_s", MAPPING)
-    diagram.join("label -> m_t -> z_t", MAPPING)
+    diagram.join("y_s -> m_s -> z_s; label -> m_t -> z_t", MAPPING)
     diagram.join("z_s <-> z_t", PAIRWISE, loss=_distance("L_{ct}", arrays["consistency"][0]))
     return diagram.draw()
 
@@ -226,15 +224,14 @@ def _training_set(diagram: Diagram, title: str, arrays: Arrays, labeled: Image) 
         grid.row(" ".join(f"{row}/{column}{card}" for column in range(1 + columns)))
     for column, head in enumerate(("Image", *titles.values())):
         diagram[f"head/{column}{card}"] = words(head, size=SMALL)
+    for k, image in enumerate(arrays["images"]):
+        diagram[f"{k}/0{card}"] = picture(image)
     diagram[f"net/0{card}"] = box(r"$f_\phi$", color=SHARED)
     diagram[f"taught/0{card}"] = words("shared", "extractor", size=SMALL)
     diagram.join(f"{count - 1}/0{card} -> net/0{card}", SHARED)
-    for k, image in enumerate(arrays["images"]):
-        diagram[f"{k}/0{card}"] = picture(image)
     for i, task in enumerate(titles, 1):
-        for k in range(count):
+        for k, has in enumerate(labeled[:, i - 1]):
             label = map_to_rgb(arrays, f"{task}/truth", k)
-            has = labeled[k, i - 1]
             diagram[f"{k}/{i}{card}"] = picture(label, INK) if has else missing(label, "no label")
         diagram[f"net/{i}{card}"] = box(rf"$h_{{\psi^{i}}}$", color=TASK)
         taught = f"{int(labeled[:, i - 1].sum())} of {count}"
@@ -249,6 +246,7 @@ def _training_set(diagram: Diagram, title: str, arrays: Arrays, labeled: Image) 
 def draw_fig2(arrays: Arrays) -> Figure:
     """The network, the joint space of a pair with its two losses, and the mapping inside."""
     diagram, signs, titles = Diagram(picture=0.84), _signs(arrays), titles_of(arrays)
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     weight, share = float(arrays["weight"]), float(arrays["regularizer_weight"])
     loss = rf"$L = L^t + {weight:g}\,\sum_{{(s,t)}}(L_{{ct}} + {share:g}\,\sum R)$"
     heads = ("(a) Shared extractor, a decoder per task", "(b) Joint space of the pair (s, t)")
@@ -256,35 +254,30 @@ def draw_fig2(arrays: Arrays) -> Figure:
     for task, sign in signs.items():
         pair = f"m_{sign} z_{sign} ." if sign in SIDES else ". . ."
         grid.row(f"image extractor h_{sign} y_{sign} label_{sign} | {pair}")
-        head, said = rf"$h_{{\psi^{sign}}}$", shape_of(arrays, task, rf"$\hat{{y}}^{sign}$")
-        diagram[f"h_{sign}"] = box(head, count_of(arrays, task), color=TASK, above=[titles[task]])
-        made = map_to_rgb(arrays, f"{task}/ours", 0)
-        diagram[f"y_{sign}"] = picture(made, TASK, below=[said])
+        head, made = rf"$h_{{\psi^{sign}}}$", map_to_rgb(arrays, f"{task}/ours", 0)
+        diagram[f"h_{sign}"] = box(head, count(task), color=TASK, above=titles[task])
+        diagram[f"y_{sign}"] = picture(made, TASK, below=shape(task, rf"$\hat{{y}}^{sign}$"))
         diagram[f"label_{sign}"] = missing(made, "no label")
         diagram.join(f"extractor -|-> h_{sign}", SHARED)
         diagram.join(f"h_{sign} -> y_{sign}", TASK)
     grid.row(". . . . . | . . bottleneck")
     diagram["label_s"] = words("no label", size=SMALL)
     label = map_to_rgb(arrays, f"{arrays['pair'][1]}/truth", 0)
-    diagram["label_t"] = picture(label, INK, below=["$y^t$  label"])
-    said = ["image $x$", shape_of(arrays, "image")]
-    diagram["image"] = picture(arrays["images"][0], below=said)
-    said, look = ["features", shape_of(arrays, "decoder")], {"height": 0.7}
-    learned = count_of(arrays, "backbone")
-    diagram["extractor"] = box(r"$f_\phi$", learned, color=SHARED, above=said, **look)
-    last = shape_of(arrays, f"stage/{_stages(arrays) - 1}")
-    for sign, of, where in (("s", r"\hat{y}^s", "above"), ("t", "y^t", "below")):
-        said = {where: [rf"$m^{{{sign}\to st}}({of})$  {last}"]}
-        diagram[f"m_{sign}"] = box(rf"$m^{{{sign}\to st}}$", color=MAPPING)
+    diagram["label_t"] = picture(label, INK, below="$y^t$  label")
+    diagram["image"] = picture(arrays["images"][0], below=("image $x$", shape("image")))
+    extractor = box(r"$f_\phi$", count("backbone"), color=SHARED, height=0.7)
+    diagram["extractor"] = replace(extractor, above=("features", shape("decoder")))
+    for sign, of, side in (("s", r"\hat{y}^s", "above"), ("t", "y^t", "below")):
+        mapping = rf"m^{{{sign}\to st}}"
+        said = {side: shape(_last_stage(arrays), f"${mapping}({of})$")}
+        diagram[f"m_{sign}"] = box(f"${mapping}$", color=MAPPING)
         diagram[f"z_{sign}"] = _embedding(arrays, SIDES[sign], MAPPING, **said)
-        diagram.join(f"m_{sign} -> z_{sign}", MAPPING)
-    said = [shape_of(arrays, "bottleneck", r"$f_\phi(x)$")]
-    diagram["bottleneck"] = _embedding(arrays, "image", SHARED, below=said)
+    feature = shape("bottleneck", r"$f_\phi(x)$")
+    diagram["bottleneck"] = _embedding(arrays, "image", SHARED, below=feature)
     diagram.join("image -> extractor")
     diagram.join("extractor |-> bottleneck", SHARED)
     diagram.join("y_t <-> label_t", TASK, loss="$L^t$")
-    diagram.join("y_s - label_s -> m_s", MAPPING)
-    diagram.join("label_t -> m_t", MAPPING)
+    diagram.join("y_s - label_s -> m_s -> z_s; label_t -> m_t -> z_t", MAPPING)
     diagram.join("z_s <-> z_t", PAIRWISE, loss=_distance("L_{ct}", arrays["consistency"][0]))
     for sign, value in zip(SIDES, arrays["regularizer"], strict=True):
         diagram.join(f"z_{sign} <-|> bottleneck", SHARED, loss=_distance("R", value))
@@ -294,40 +287,36 @@ def draw_fig2(arrays: Arrays) -> Figure:
 
 def _mapping(diagram: Diagram, arrays: Arrays) -> None:
     """The card of Figure 2 with the input layers, the stages, and the pair's scale and shift."""
-    signs, stages = _signs(arrays), range(_stages(arrays))
-    learned, film = (count_of(arrays, name) for name in ("mapping", "film"))
-    note = f"{learned} parameters, {film} of them γ and β; used in training alone"
+    signs, (source, target) = _signs(arrays), map(str, arrays["pair"])
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
+    note = f"{count('mapping')} parameters, {count('film')} of them γ and β; used in training alone"
     grid = diagram.grid(f"(c) One mapping for all pairs, conditioned on the pair | {note}")
-    films = [f"film{i}" if f"shape/gamma/{i}" in arrays else "." for i in stages]
+    stages = [f"stage{i}" for i in range(_stages(arrays))]
+    films = [f"film{i}" if f"shape/gamma/{i}" in arrays else "." for i in range(len(stages))]
     grid.row(f". . . {' '.join(films)} .")
-    source, target = map(str, arrays["pair"])
-    for sign, task, role, of in (
-        ("s", source, "ours", r"\hat{y}^s"),
-        ("t", target, "truth", "y^t"),
-    ):
-        grid.row(f"A in_{sign} layer_{sign} {' '.join(f'stage{i}' for i in stages)} out")
-        entering, said = map_to_rgb(arrays, f"{task}/{role}", 0), f"${of}$"
-        said = [shape_of(arrays, f"input/{task}", said)]
-        diagram[f"in_{sign}"] = picture(entering, below=said)
-        count, said = count_of(arrays, f"layer/{task}"), [shape_of(arrays, f"layer/{task}")]
-        diagram[f"layer_{sign}"] = box(f"input {sign}", count, color=TASK, below=said)
+    for task, role, of in ((source, "ours", r"$\hat{y}^s$"), (target, "truth", "$y^t$")):
+        sign, entering = signs[task], map_to_rgb(arrays, f"{task}/{role}", 0)
+        grid.row(f"A in_{sign} layer_{sign} {' '.join(stages)} out")
+        diagram[f"in_{sign}"] = picture(entering, below=shape(f"input/{task}", of))
+        layer, learned = shape(f"layer/{task}"), count(f"layer/{task}")
+        diagram[f"layer_{sign}"] = box(f"input {sign}", learned, color=TASK, below=layer)
         diagram.join(f"in_{sign} -> layer_{sign} -|-> stage0", MAPPING)
     tasks, letters = list(signs), [f"${sign}$" for sign in signs.values()]
     pair = np.full((len(tasks), len(tasks), 3), 255, dtype=np.uint8)
     pair[np.diag_indices(len(tasks))] = 221
     pair[tasks.index(source), tasks.index(target)] = np.multiply(to_rgb(PAIRWISE), 255)
-    said = ["A names the pair", f"{len(tasks)} × {len(tasks)}"]
+    said = ("A names the pair", f"{len(tasks)} × {len(tasks)}")
     diagram["A"] = picture(pair, wide=0.85, rows=letters, columns=letters, below=said)
-    for i in stages:
-        shape, side = shape_of(arrays, f"stage/{i}"), arrays[f"shape/stage/{i}"][1]
-        high = 0.5 + 0.6 * np.log2(side + 1) / np.log2(arrays["shape/image"][1] + 1)
-        stage = box(f"stage {i + 1}", shape, color=MAPPING, height=high)
-        diagram[f"stage{i}"] = stage
-        if films[i] != ".":
-            diagram[films[i]] = box("γ, β", shape_of(arrays, f"gamma/{i}"), color=PAIRWISE)
-            diagram.join(f"A |^|> {films[i]} -> stage{i}", PAIRWISE)
-    diagram["out"] = _embedding(arrays, "source", MAPPING, below=[r"$m^{s\to st}(\hat{y}^s)$"])
-    diagram.join(" -> ".join([*(f"stage{i}" for i in stages), "out"]), MAPPING)
+    for i, (stage, film) in enumerate(zip(stages, films, strict=True)):
+        side, whole = arrays[f"shape/stage/{i}"][1], arrays["shape/image"][1]
+        high = 0.5 + 0.6 * np.log2(side + 1) / np.log2(whole + 1)
+        title, size = f"stage {i + 1}", shape(f"stage/{i}")
+        diagram[stage] = box(title, size, color=MAPPING, height=high)
+        if film != ".":
+            diagram[film] = box("γ, β", shape(f"gamma/{i}"), color=PAIRWISE)
+            diagram.join(f"A |^|> {film} -> {stage}", PAIRWISE)
+    diagram["out"] = _embedding(arrays, "source", MAPPING, below=r"$m^{s\to st}(\hat{y}^s)$")
+    diagram.join(" -> ".join([*stages, "out"]), MAPPING)
 
 
 def _embedding(arrays: Arrays, name: str, color: str, **how: Any) -> Cell:
@@ -347,6 +336,11 @@ def _signs(arrays: Arrays) -> dict[str, str]:
 def _stages(arrays: Arrays) -> int:
     """How many stages the mapping network has."""
     return sum(key.startswith("shape/stage/") for key in arrays)
+
+
+def _last_stage(arrays: Arrays) -> str:
+    """The name under which the shape of an embedding was traced."""
+    return f"stage/{_stages(arrays) - 1}"
 
 
 def _distance(name: str, value: float) -> str:
