@@ -159,46 +159,45 @@ def draw_tokens(arrays: Arrays, roles: Mapping[str, str]) -> Figure:
             ``/points`` (N, C_p, 3) and ``/explained`` (3,), and of a task ``/values`` (C_p, D).
         roles: Role -> what it is called; two of them.
     """
-    titles = titles_of(arrays)
-    side, gap, first, top = 2.2, 0.42, 1.05, 0.62
-    sheet = Sheet(first + 4 * side + 3 * gap + 0.35, top + len(titles) * (side + gap) + 0.75)
-    reach = {
-        task: 1.08 * max(np.abs(arrays[f"{task}/{r}/points"][..., :2]).max() for r in roles)
-        for task in titles
-    }
-    lefts = [first + column * (side + gap) for column in range(4)]
+    titles, side, gap = titles_of(arrays), 2.2, 0.42
+    sheet, columns = chart_row(
+        [""] * 4,
+        *[side] * len(titles),
+        wide=side,
+        between=gap,
+        gap=gap,
+        left=1.05,
+        top=0.62,
+        below=1.1,
+    )
+    lefts = [1.05 + column * (side + gap) for column in range(4)]
     headings = ("Self-affinity: cosine similarity of tokens", "Principal components of the tokens")
     for left, heading in zip(lefts[::2], headings, strict=True):
         middle = left + side + gap / 2
         sheet.text(middle, 0.14, heading, ha="center", va="center", weight="bold")
         sheet.rule(left, 0.27, 2 * side + gap)
     for row, (task, title) in enumerate(titles.items()):
-        y = top + row * (side + gap)
-        for column, (variant, words) in enumerate(roles.items()):
-            axes = sheet.axes(lefts[column], y, side, side)
-            affinity = arrays[f"{task}/{variant}/affinity"]
+        reach = 1.08 * max(np.abs(arrays[f"{task}/{r}/points"][..., :2]).max() for r in roles)
+        for column, (role, words) in enumerate(roles.items()):
+            axes, places = columns[column][row], columns[2 + column][row]
+            affinity = arrays[f"{task}/{role}/affinity"]
             axes.imshow(affinity, cmap=AFFINITY_MAP, vmin=-1, vmax=1, interpolation="nearest")
             axes.grid(False)
             axes.spines[:].set_visible(False)
             axes.tick_params(length=0, labelsize=7.5, pad=1)
             names = arrays.get(f"{task}/classes", ()) if column == 0 else ()
             axes.set(xticks=[], yticks=range(len(names)), yticklabels=names)
-            mean = float(arrays[f"{task}/{variant}/off_diagonal"])
+            mean = float(arrays[f"{task}/{role}/off_diagonal"])
             axes.set_title(f"{words}: mean |off-diagonal| {mean:.2f}", fontsize=8, pad=3)
-            if column == 0:
-                axes.set_ylabel(title, weight="bold", fontsize=10)
-                axes.yaxis.set_label_coords(-0.4, 0.5)
-            axes = sheet.axes(lefts[2 + column], y, side, side)
-            _scatter(axes, arrays, task, variant, reach[task])
-            axes.set_title(words, fontsize=8, pad=3)
+            _scatter(places, arrays, task, role, reach)
+            places.set_title(words, fontsize=8, pad=3)
+        columns[0][row].set_ylabel(title, weight="bold", fontsize=10)
+        columns[0][row].yaxis.set_label_coords(-0.4, 0.5)
     low, middle = sheet.height - 0.52, lefts[2] + side + gap / 2
-    sheet.bar(first + side - 0.6, low - 0.05, 1.4, AFFINITY_MAP, -1, 1, "cosine")
-    place = {"loc": "upper center", "bbox_to_anchor": (middle / sheet.width, 0.72 / sheet.height)}
-    handles, labels = sheet.figure.axes[1].get_legend_handles_labels()
-    if labels:
-        how = {"ncols": (len(labels) + 1) // 2, "fontsize": 7.5, "borderpad": 0}
-        how |= {"handletextpad": 0.0, "columnspacing": 0.7}
-        sheet.figure.legend(handles, labels, **place, **how)
+    sheet.bar(lefts[0] + side - 0.6, low - 0.05, 1.4, AFFINITY_MAP, -1, 1, "cosine")
+    classes = max(len(arrays.get(f"{task}/classes", ())) for task in titles)
+    how = {"ncols": -(-classes // 2), "fontsize": 7.5, "handletextpad": 0.0, "columnspacing": 0.7}
+    legend_below(sheet, middle, low + 0.17, **how)
     words = "; ".join(filter(None, (_color_words(arrays, task) for task in titles)))
     quiet = {"ha": "center", "va": "center", "fontsize": 6.5, "color": QUIET}
     sheet.text(middle, low + 0.24, words, **quiet)
@@ -263,7 +262,14 @@ def _color_words(arrays: Arrays, task: str) -> str:
 
 
 def chart_row(
-    titles: Sequence[str], *heights: float, wide: float = 2.5, between: float = 0.75
+    titles: Sequence[str],
+    *heights: float,
+    wide: float = 2.5,
+    between: float = 0.75,
+    gap: float = GAP,
+    left: float = LEFT,
+    top: float = TOP,
+    below: float = KEYS,
 ) -> tuple[Sheet, list[list[Axes]]]:
     """A sheet with a column of charts for each title and room for a legend below.
 
@@ -272,14 +278,18 @@ def chart_row(
         *heights: Of the charts of a column in inches, from top to bottom.
         wide: Inches of a chart.
         between: Inches between charts of a column.
+        gap: Inches between columns.
+        left: Inches before them.
+        top: Inches above them.
+        below: Inches below them, for their names and a legend.
     """
     tall = sum(heights) + between * (len(heights) - 1)
-    sheet = Sheet(LEFT + len(titles) * (wide + GAP) - GAP + 0.25, TOP + tall + KEYS)
+    sheet = Sheet(left + len(titles) * (wide + gap) - gap + 0.25, top + tall + below)
+    tops = [top + sum(heights[:row]) + between * row for row in range(len(heights))]
     columns = []
     for i, title in enumerate(titles):
-        tops = [TOP + sum(heights[:row]) + between * row for row in range(len(heights))]
-        left = LEFT + i * (wide + GAP)
-        columns.append([sheet.axes(left, t, wide, h) for t, h in zip(tops, heights, strict=True)])
+        place = left + i * (wide + gap)
+        columns.append([sheet.axes(place, t, wide, h) for t, h in zip(tops, heights, strict=True)])
         columns[-1][0].set_title(title, fontsize=9, weight="bold")
     return sheet, columns
 
@@ -324,15 +334,26 @@ def draw_curves(
         line.set_label(name)
 
 
-def legend_below(sheet: Sheet, middle: float | None = None, columns: int = 0) -> None:
-    """One legend for all charts of a sheet, below them."""
+def legend_below(
+    sheet: Sheet, middle: float | None = None, bottom: float | None = None, **how: Any
+) -> None:
+    """One legend for all charts of a sheet, in one line below them.
+
+    Args:
+        sheet: With charts that were drawn into its axes.
+        middle: Inches from the left; None: of the sheet.
+        bottom: Inches from the top; None: above the footer.
+        **how: Of matplotlib's ``legend``, such as ``ncols``.
+    """
     handles: dict[str, Any] = {}
     for axes in sheet.figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    place = ((middle or sheet.width / 2) / sheet.width, 0.14 / sheet.height)
-    how = {"loc": "lower center", "bbox_to_anchor": place, "ncols": columns or len(handles)}
-    sheet.figure.legend(list(handles.values()), list(handles), **how)
+    if handles:
+        low = 0.14 if bottom is None else sheet.height - bottom
+        place = (middle or sheet.width / 2) / sheet.width, low / sheet.height
+        how = {"loc": "lower center", "bbox_to_anchor": place, "ncols": len(handles)} | how
+        sheet.figure.legend(list(handles.values()), list(handles), **how)
 
 
 @styled
