@@ -93,19 +93,18 @@ class Grid:
         arrays: What is shown; ``images`` (N, H, W, 3) gives the number of rows and the shape of
             a panel, unless ``shape`` does.
         groups: What to show, from left to right.
-        paint: (key, row) -> (h, w, 3) uint8, or None for an empty place; by default
-            ``map_to_rgb``.
-        note: (key, row) -> a word in the panel's lower left corner.
-        bold: (key, row) -> whether that word is bold.
+        paint: (arrays, key, row) -> (h, w, 3) uint8, or None for an empty place.
+        note: (arrays, key, row) -> a word in the panel's lower left corner.
+        bold: (arrays, key, row) -> whether that word is bold.
         legend: The keys whose colors are explained below the grid; by default all maps.
         shape: (rows, height, width).
     """
 
     arrays: Arrays
     groups: Sequence[Group]
-    paint: Callable[[str, int], Image | None] | None = None
-    note: Callable[[str, int], str] = lambda key, row: ""
-    bold: Callable[[str, int], bool] = lambda key, row: False
+    paint: Callable[[Arrays, str, int], Image | None] = map_to_rgb
+    note: Callable[[Arrays, str, int], str] = lambda arrays, key, row: ""
+    bold: Callable[[Arrays, str, int], bool] = lambda arrays, key, row: False
     legend: Sequence[str] | None = None
     shape: tuple[int, int, int] | None = None
 
@@ -150,14 +149,11 @@ class Grid:
     def _panel(
         self, sheet: Sheet, key: str, row: int, left: float, top: float, wide: float
     ) -> None:
-        picture = (self.paint or self._map)(key, row)
+        place = (self.arrays, key, row)
+        picture = self.paint(*place)
         if picture is not None:
             axes = sheet.picture(left, top, wide, self.rows_and_height(wide)[1], picture)
-            weight = "bold" if self.bold(key, row) else "normal"
-            note(axes, self.note(key, row), weight=weight)
-
-    def _map(self, key: str, row: int) -> Image:
-        return map_to_rgb(self.arrays, key, row)
+            note(axes, self.note(*place), weight="bold" if self.bold(*place) else "normal")
 
 
 def draw_grids(

@@ -60,39 +60,27 @@ def draw_qualitative(arrays: Arrays, methods: Mapping[str, str]) -> Figure:
     """
     grids = []
     for part in parts_of(arrays):
-        roles = [(str(role), methods[str(role)]) for role in part["roles"]]
-        best = best_scores(part)
-
-        def score(key: str, i: int, part: Arrays = part) -> str:
-            value = part.get(f"{key}/score")
-            if value is None:
-                return ""
-            return three_digits(value[i]) if np.isfinite(value[i]) else "no label"
-
-        grids.append(
-            Grid(
-                arrays=part,
-                groups=task_groups(
-                    part, [("truth", "Truth"), *roles], str(part.get("data", "")), labels=True
-                ),
-                note=score,
-                bold=lambda key, i, best=best: (key, i) in best,
-            )
-        )
+        columns = [("truth", "Truth"), *((str(role), methods[str(role)]) for role in part["roles"])]
+        groups = task_groups(part, columns, str(part.get("data", "")), labels=True)
+        grids.append(Grid(arrays=part, groups=groups, note=_score, bold=is_best))
     return draw_grids(*grids, width=WIDE)[0].figure
 
 
-def best_scores(arrays: Arrays) -> set[tuple[str, int]]:
-    """(key, image) of the predictions that no other method's score on that image beats."""
-    best = set()
-    for task in arrays["tasks"]:
-        keys = [f"{task}/{role}" for role in arrays["roles"]]
-        sign = 1 if arrays[f"{task}/higher_is_better"] else -1
-        values = sign * np.array([arrays[f"{key}/score"] for key in keys])  # (M, N)
-        known = np.isfinite(values)
-        highest = np.max(np.where(known, values, -np.inf), axis=0)
-        best |= {(keys[m], int(i)) for m, i in np.argwhere((values == highest) & known)}
-    return best
+def _score(arrays: Arrays, key: str, i: int) -> str:
+    scores = arrays.get(f"{key}/score")
+    if scores is None:
+        return ""
+    return three_digits(scores[i]) if np.isfinite(scores[i]) else "no label"
+
+
+def is_best(arrays: Arrays, key: str, i: int) -> bool:
+    """Whether no other method's score on image ``i`` beats that of the prediction ``key``."""
+    task = key.partition("/")[0]
+    scores = {f"{task}/{r}": arrays.get(f"{task}/{r}/score") for r in arrays["roles"]}
+    if key not in scores or not np.isfinite(scores[key][i]):
+        return False
+    best = np.nanmax if arrays[f"{task}/higher_is_better"] else np.nanmin
+    return bool(scores[key][i] == best([values[i] for values in scores.values()]))
 
 
 def three_digits(value: float) -> str:
@@ -120,30 +108,28 @@ def draw_score_maps(
         shared: All maps of a task share the range from 0 to their largest value, and each task
             has a bar; otherwise every map spans its own range.
     """
-    grids, highest = [], {}
+
+    def highest(arrays: Arrays, task: str) -> float:
+        return max(float(arrays[f"{task}/{key}"].max()) for key, _ in columns)
+
+    def paint(arrays: Arrays, key: str, i: int) -> Image:
+        values = arrays[key][i]
+        if key == "images":
+            return values
+        own = float(values.min()), float(values.max())
+        low, high = (0.0, highest(arrays, key.partition("/")[0])) if shared else own
+        return scalar_to_rgb(values, SCORE_MAP, low, high)
+
+    grids = []
     for part in parts_of(arrays):
-        highest = {
-            task: max(float(part[f"{task}/{key}"].max()) for key, _ in columns)
-            for task in titles_of(part)
-        }
-
-        def paint(key: str, i: int, part: Arrays = part, highest: dict = highest) -> Image:
-            values = part[key][i]
-            if key == "images":
-                return values
-            own = float(values.min()), float(values.max())
-            low, high = (0.0, highest[key.partition("/")[0]]) if shared else own
-            return scalar_to_rgb(values, SCORE_MAP, low, high)
-
         groups = task_groups(part, columns, str(part.get("data", "")))
-        words = lambda key, i, part=part: note(part, key, i)  # noqa: E731
-        grids.append(Grid(arrays=part, groups=groups, paint=paint, note=words, legend=()))
+        grids.append(Grid(arrays=part, groups=groups, paint=paint, note=note, legend=()))
     sheet, spans, top = draw_grids(*grids, width=WIDE if len(grids) > 1 else None, below=0.3)
     if not shared:
         sheet.bar(sheet.width / 2 - 1, top + 0.12, 2.0, SCORE_MAP, 0, 1, bar)
         return sheet.figure
-    for (left, wide), high in zip(list(spans[-1].values())[1:], highest.values(), strict=True):
-        sheet.bar(left + wide / 2 - 1.0, top + 0.12, 1.4, SCORE_MAP, 0, high, bar)
+    for task, (left, wide) in zip(titles_of(part), list(spans[-1].values())[1:], strict=True):
+        sheet.bar(left + wide / 2 - 1.0, top + 0.12, 1.4, SCORE_MAP, 0, highest(part, task), bar)
     return sheet.figure
 
 

@@ -323,10 +323,10 @@ def draw_overview(folder: Path, pictures: Path, summary: dict[str, Any]) -> Figu
     maps, inside = overview_arrays(tasks, entries, folder, pictures)
     columns = [(f"{task}/truth", title) for task, title in titles_of(maps).items()]
 
-    def paint(key: str, row: int) -> np.ndarray:
+    def paint(maps: Arrays, key: str, row: int) -> np.ndarray:
         return np.where(inside[row][..., None], map_to_rgb(maps, key, row), np.uint8(PAPER))
 
-    def note(key: str, row: int) -> str:
+    def note(maps: Arrays, key: str, row: int) -> str:
         return _printable(entries[row]["folder"]) if key == "images" else ""
 
     grid = Grid(

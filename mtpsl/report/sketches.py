@@ -181,7 +181,7 @@ def draw_known(arrays: Arrays) -> Figure:
     known = [(f"{task}/known", title) for task, title in titles.items()]
     groups = [("", [("images", "Image")]), ("What is known of it", known)]
 
-    def note(key: str, i: int) -> str:
+    def note(arrays: Arrays, key: str, i: int) -> str:
         if key == "images":
             return ""
         column = list(titles).index(key.partition("/")[0])
@@ -208,12 +208,12 @@ def draw_views(
     if "confidence" in arrays:
         groups += [("Features", [("confidence", "one channel")])]
 
-    def paint(key: str, i: int) -> Image:
+    def paint(arrays: Arrays, key: str, i: int) -> Image:
         if key == "confidence":
             return scalar_to_rgb(arrays[key][i], SCORE_MAP, 0, 1)
         return map_to_rgb(arrays, key, i)
 
-    def note(key: str, i: int) -> str:
+    def note(arrays: Arrays, key: str, i: int) -> str:
         return names[i % 2] if key == "images" else ""
 
     legend = [key for key, _ in maps]

@@ -82,16 +82,16 @@ def draw_overview(arrays: Arrays) -> Drawing:
     count, height, width = arrays["images"].shape[:3]
     tasks = list(titles_of(arrays))
 
-    def withheld(column: str, row: int) -> bool:
+    def withheld(arrays: Arrays, column: str, row: int) -> bool:
         return row > 0 and not arrays["labeled"][int(column), row - 1]
 
-    def paint(column: str, row: int) -> Image:
+    def paint(arrays: Arrays, column: str, row: int) -> Image:
         key = f"{tasks[row - 1]}/truth" if row else "images"
         image = map_to_rgb(arrays, key, int(column))
-        return bleach(image) if withheld(column, row) else image
+        return bleach(image) if withheld(arrays, column, row) else image
 
-    def words(column: str, row: int) -> str:
-        state = "withheld" if withheld(column, row) else "label"
+    def words(arrays: Arrays, column: str, row: int) -> str:
+        state = "withheld" if withheld(arrays, column, row) else "label"
         return f"{list(titles_of(arrays).values())[row - 1]}: {state}" if row else ""
 
     grid = Grid(
@@ -99,7 +99,7 @@ def draw_overview(arrays: Arrays) -> Drawing:
         groups=[("", [(str(i), f"image {i + 1}") for i in range(count)])],
         paint=paint,
         note=words,
-        bold=lambda column, row: row > 0 and not withheld(column, row),
+        bold=lambda arrays, column, row: row > 0 and not withheld(arrays, column, row),
         legend=[f"{task}/truth" for task in tasks],
         shape=(1 + len(tasks), height, width),
     )

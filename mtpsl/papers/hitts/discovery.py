@@ -161,11 +161,11 @@ def draw_pseudo_labels(arrays: Arrays) -> Figure:
         for task, title in titles.items()
     ]
 
-    def paint(key: str, i: int) -> Image:
+    def paint(arrays: Arrays, key: str, i: int) -> Image:
         masks = key.endswith("/mask")
         return mask_to_rgb(arrays[key][i]) if masks else map_to_rgb(arrays, key, i)
 
-    def share(key: str, i: int) -> str:
+    def share(arrays: Arrays, key: str, i: int) -> str:
         return f"{100 * arrays[key][i].mean():.0f} % accepted" if key.endswith("/mask") else ""
 
     grid = Grid(

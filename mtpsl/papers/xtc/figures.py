@@ -148,7 +148,7 @@ def draw_mapped(arrays: Arrays) -> Drawing:
         ranges[layer] = np.percentile(values.astype(float), [1, 99])
     images, *size = arrays["images"].shape[:3]
 
-    def paint(key: str, row: int) -> Image | None:
+    def paint(arrays: Arrays, key: str, row: int) -> Image | None:
         i, below = divmod(row, 1 + len(LAYERS))
         if not below:
             return map_to_rgb(arrays, key, i)
