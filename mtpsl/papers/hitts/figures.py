@@ -41,9 +41,6 @@ from mtpsl.tasks import Task
 MORE_EXAMPLES = 2  # test images a data set in the appendix; evenly spaced, they fall between three
 TOKEN_IMAGES = 64  # test images whose fine-grained tokens Figure 7 collects
 METHODS = {"baseline": "MTL baseline", "mtan": "MTAN", "xtc": "XTC", "ours": "HiTTs"}  # by role
-EMBEDDINGS = {"without": "Without OE", "with": "With OE"}  # roles of Figure 7
-STAGES_OF_SCORES = (("before", "before: G"), ("after", "after: G'"))
-TOKENS = (("global", "global: $M^f$"), ("fine", "fine-grained"))
 
 
 # ----------------------------------------------------------- arrays of tokens
@@ -171,14 +168,21 @@ def _token(arrays: Arrays, key: str, i: int) -> str:
 
 
 draw_methods = partial(draw_qualitative, methods=METHODS)
-draw_embeddings = partial(draw_tokens, roles=EMBEDDINGS)
+draw_embeddings = partial(draw_tokens, roles={"without": "Without OE", "with": "With OE"})
+draw_supervision = partial(draw_learning_curves, roles={"without": "without P", "with": "with P"})
 draw_scores = partial(
-    draw_score_maps, columns=TOKENS, note=_token, bar="score, as a share of each map's range"
+    draw_score_maps,
+    columns=[("global", "global: $M^f$"), ("fine", "fine-grained")],
+    note=_token,
+    bar="score, as a share of each map's range",
 )
 draw_confidence = partial(
-    draw_score_maps, columns=STAGES_OF_SCORES, note=_mean, bar="largest probability", shared=True
+    draw_score_maps,
+    columns=[("before", "before: G"), ("after", "after: G'")],
+    note=_mean,
+    bar="largest probability",
+    shared=True,
 )
-draw_supervision = partial(draw_learning_curves, roles={"without": "without P", "with": "with P"})
 
 
 # ------------------------------------------------------------------- register
