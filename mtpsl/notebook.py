@@ -12,7 +12,7 @@ from typing import Any
 
 from IPython.display import HTML, Image, display
 
-from mtpsl.report.files import png_bytes
+from mtpsl.report.figure import png_bytes
 from mtpsl.reproduction.notebooks import checkout, output_folder, runs_folder
 from mtpsl.runs import session as runs
 from mtpsl.runs.profiles import get_profile

@@ -81,7 +81,7 @@ print(f"ECE {error:.3f}; too sure by {confidence.mean() - right.float().mean():+
 # > **Predict.** Along the curve from right to left a threshold rises and accepts fewer labels. For which task will the accepted labels become better the fastest? Must they become better at all?
 
 # %%
-from mtpsl.papers.hitts.draw_beyond import draw_acceptance
+from mtpsl.papers.hitts.discovery import draw_acceptance
 from mtpsl.report.lessons import both
 
 how = session.how | {"folder": session.output, "seed": session.seed}
@@ -130,7 +130,7 @@ for source, made in found.items():
 # > **Predict.** For which of the three tasks will a class boundary matter the least? And will the teacher *notice* that boundaries are harder, that is, does its confidence fall there as much as its accuracy does?
 
 # %%
-from mtpsl.papers.hitts.draw_beyond import draw_places
+from mtpsl.papers.hitts.discovery import draw_places
 
 alt = "For each task a line chart by distance to a class boundary, and a bar chart by class."
 for source, made in found.items():
@@ -266,8 +266,8 @@ for path in write_table(LABEL_SHARE, recorded, now, session.output / LABEL_SHARE
 # The same as curves, a dot a seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If "Ours" at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
 
 # %%
+from mtpsl.papers.companion.figures import draw_gains
 from mtpsl.papers.companion.tables import share_gains
-from mtpsl.papers.hitts.draw_beyond import draw_gains
 
 
 def has_shares(gains):  # a value at two shares at least

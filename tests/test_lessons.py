@@ -17,7 +17,7 @@ from mtpsl.papers import build_method
 from mtpsl.papers.hitts.tables import TABLE8
 from mtpsl.report import lessons
 from mtpsl.report.arrays import describe
-from mtpsl.report.make import Made
+from mtpsl.report.figure import FinishedFigure
 from mtpsl.report.results import parse_results
 from mtpsl.runs.network import build
 from mtpsl.runs.profiles import smoke
@@ -111,7 +111,7 @@ def curves(rooms: tuple) -> dict[str, np.ndarray]:
 def test_both_draws_a_recorded_figure_again(
     rooms: tuple, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    new = Made(figure=None, arrays={}, caption="", alt="", path=tmp_path)
+    new = FinishedFigure(figure=None, arrays={}, caption="", alt="", path=tmp_path)
     monkeypatch.setattr(lessons, "make_figure", lambda name, **options: new)
     recorded = tmp_path / "figures"
     assert lessons.both("hitts/fig9", recorded, folder=tmp_path) == {"computed now": new}

@@ -4,7 +4,6 @@ Everything measured comes from two sources that are never blended: what was reco
 what the notebook has just computed.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -15,16 +14,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtpsl import papers
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import Dataset
 from mtpsl.data.loader import EvalLoader, TrainLoader
 from mtpsl.methods import Method
 from mtpsl.metrics import COLUMNS
 from mtpsl.report.arrays import Arrays
-from mtpsl.report.files import footer, load_arrays
-from mtpsl.report.make import Made, make_figure
-from mtpsl.report.maps import FOOTER, LEGEND, image_grid, legends, map_to_rgb
+from mtpsl.report.figure import FinishedFigure, make_figure, redraw
+from mtpsl.report.maps import Grid, draw_grids, task_groups
 from mtpsl.report.records import run_table
 from mtpsl.report.render import COMPUTED, PAPER, RECORDED
 from mtpsl.report.results import Results, decide, decide_printed, load_recorded
@@ -104,7 +101,7 @@ def headlines(metrics: Mapping[str, float], tasks: TaskSet) -> dict[str, str]:
 # ------------------------------------------------------------------- figures
 
 
-def both(name: str, recorded: Path, *, folder: Path, **options: Any) -> dict[str, Made]:
+def both(name: str, recorded: Path, *, folder: Path, **options: Any) -> dict[str, FinishedFigure]:
     """A figure from each source: drawn again from recorded arrays, and made now.
 
     Args:
@@ -114,15 +111,8 @@ def both(name: str, recorded: Path, *, folder: Path, **options: Any) -> dict[str
         folder: Where the new one goes.
         **options: Of ``make_figure``.
     """
-    known = papers.figures()[name]
-    path = recorded / f"{name}.npz"
-    found = {}
-    if recorded != folder and path.exists():
-        arrays = load_arrays(path)
-        figure = known.draw(arrays)
-        footer(figure, json.loads(path.with_suffix(".json").read_text())["made_from"]["data"])
-        words = {"caption": known.caption, "alt": known.alt}
-        found[RECORDED] = Made(figure=figure, arrays=arrays, path=path.with_suffix(".png"), **words)
+    saved = (recorded / f"{name}.npz").exists() and recorded != folder
+    found = {RECORDED: redraw(name, recorded)} if saved else {}
     return found | {COMPUTED: make_figure(name, folder=folder, **options)}
 
 
@@ -131,20 +121,10 @@ def draw_predictions(arrays: Arrays, columns: Sequence[tuple[str, str]]) -> Shee
     """A row an image; the image and, task by task, its maps.
 
     Args:
-        arrays: As ``figure_arrays.qualitative`` makes them.
+        arrays: As ``arrays.qualitative`` makes them.
         columns: (role, label above it): what to show of each task, truth included.
     """
-    groups = [("", [("images", "Image")])]
-    for task, title in zip(arrays["tasks"], arrays["titles"], strict=True):
-        groups.append((str(title), [(f"{task}/{role}", label) for role, label in columns]))
-    keys = [key for _, group in groups[1:] for key, _ in group]
-
-    def draw(key: str, index: int) -> Any:
-        return arrays[key][index] if key == "images" else map_to_rgb(arrays, key, index)
-
-    sheet, _ = image_grid(arrays, groups, draw, panel=1.4)
-    legends(sheet, arrays, keys, sheet.height - FOOTER - LEGEND + 0.1)
-    return sheet
+    return draw_grids(Grid(arrays=arrays, groups=task_groups(arrays, columns)), panel=1.4)[0]
 
 
 # ---------------------------------------------------------------------- data
