@@ -56,7 +56,7 @@ lab: $(READY) ## JupyterLab on the notebooks
 	$(PY) -m jupyterlab --notebook-dir . --LabApp.default_url=/lab/tree/notebooks/00_tour.ipynb
 
 notebooks: $(READY) ## build the .ipynb from the .py and run them (ONLY=)
-	@$(PY) -m mtpsl.reproduction.build $(call option,--only,$(ONLY))
+	@$(PY) -m mtpsl reproduce --build $(call option,--only,$(ONLY))
 
 records: PROFILE = quick
 records: $(READY) ## fill in missing recorded results at PROFILE=quick, resumable

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpsl.reproduction.build import BATCH
+from mtpsl.reproduce import BATCH
 
 SCRATCH = pytest.StashKey[Path]()
 

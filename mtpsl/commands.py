@@ -28,7 +28,7 @@ class UsageError(Exception):
 def list_everything(args: argparse.Namespace) -> int:
     """Tables with how many of their rows are recorded, figures, notebooks."""
     from mtpsl import papers
-    from mtpsl.reproduction.notebooks import output_folder
+    from mtpsl.reproduce import output_folder
 
     root = checkout()
     output = output_folder(args.profile, root)
@@ -89,7 +89,7 @@ def run_experiment(args: argparse.Namespace) -> int:
     """What every worker process does; prints the key and the metrics as JSON."""
     from mtpsl import files
     from mtpsl.data import find_class
-    from mtpsl.reproduction.notebooks import runs_folder
+    from mtpsl.reproduce import runs_folder
     from mtpsl.runs.run import run
     from mtpsl.runs.store import RunStore
     from mtpsl.runs.train import bind_data, read_experiment
@@ -119,7 +119,7 @@ def run_experiment(args: argparse.Namespace) -> int:
 
 def run_table(args: argparse.Namespace) -> int:
     from mtpsl.report.render import render_markdown
-    from mtpsl.reproduction.notebooks import runs_folder
+    from mtpsl.reproduce import runs_folder
     from mtpsl.runs import run as runner
     from mtpsl.runs.store import RunStore
 
@@ -181,7 +181,7 @@ def cost(args: argparse.Namespace) -> int:
 def predict(args: argparse.Namespace) -> int:
     """What a trained network says of a folder of pictures."""
     from mtpsl.report.predicted import predict_folder
-    from mtpsl.reproduction.notebooks import runs_folder
+    from mtpsl.reproduce import runs_folder
     from mtpsl.runs.store import RunStore
 
     run, pictures, out = (Path(path).expanduser() for path in (args.run, args.pictures, args.out))
@@ -239,7 +239,7 @@ def data_sources(args: argparse.Namespace) -> int:
 
 
 def records(args: argparse.Namespace) -> int:
-    from mtpsl.reproduction.notebooks import output_folder, runs_folder
+    from mtpsl.reproduce import output_folder, runs_folder
     from mtpsl.runs.run import fill_records
     from mtpsl.runs.store import RunStore
 
@@ -311,11 +311,11 @@ def recorded(table: "Table", folder: Path) -> "Results | None":
 
 
 def checkout() -> Path:
-    from mtpsl.reproduction import notebooks
+    from mtpsl import reproduce
 
     try:
-        return notebooks.checkout()
-    except notebooks.UsageError as error:
+        return reproduce.checkout()
+    except reproduce.UsageError as error:
         raise UsageError(str(error)) from error
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from IPython.display import HTML, Image, display
 
 from mtpsl.report.files import png_bytes
-from mtpsl.reproduction.notebooks import checkout, output_folder, runs_folder
+from mtpsl.reproduce import checkout, output_folder, runs_folder
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.run import resolve_device
 from mtpsl.runs.store import RunStore

@@ -9,8 +9,7 @@ import jupytext
 import nbformat
 import pytest
 
-from mtpsl.reproduction.build import BATCH, build
-from mtpsl.reproduction.reproduce import Options
+from mtpsl.reproduce import BATCH, build, parameters, parse
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 FIGURES = FOLDER.parent / "figures"
@@ -22,7 +21,7 @@ NAMES = (
     "20_xtc_method", "21_xtc_tables", "21b_xtc_tables", "22_xtc_figures",
     "90_all_tables", "99_your_own_data",
 )  # fmt: skip
-PARAMETERS = Options().parameters()
+PARAMETERS = parameters(parse([]))
 CODE_LINES, DEF_LINES = 12, 5
 ORIGINS = ("paper", "recorded", "computed now", "")  # of a table's numbers
 PRIVATE = re.compile(r"(?<![\w.])/(home|root|tmp|Users|var|private)/\w")  # paths of a machine

@@ -96,7 +96,7 @@ def test_every_file_states_the_same_version() -> None:
 
 def test_everything_imported_is_a_dependency() -> None:
     modules = {"torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "tqdm"}
-    modules |= {"safetensors", "scipy", "sklearn", "torchjd", "PIL", "h5py", "mtpsl"}
+    modules |= {"filelock", "safetensors", "scipy", "sklearn", "torchjd", "PIL", "h5py", "mtpsl"}
     modules |= set(sys.stdlib_module_names)
     optional = {"IPython", "jupytext", "nbformat", "papermill"}  # test_layers says where
     for path in (ROOT / "mtpsl").rglob("*.py"):
@@ -128,7 +128,7 @@ for module in pkgutil.walk_packages(mtpsl.__path__, "mtpsl."):
 
 
 def test_the_runner_starts_without_torch() -> None:
-    program = "import sys, mtpsl.reproduction.reproduce; sys.exit('torch' in sys.modules)"
+    program = "import sys, mtpsl.reproduce; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
