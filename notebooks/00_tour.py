@@ -183,10 +183,11 @@ print("labeled  ", batch.labeled[task.name].tolist())
 # > **Predict.** With 13 classes, one of them (wall) on roughly a third of the pixels: what mIoU does "everything is wall" get? Higher or lower than 1/13?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import constant_guess, headlines
+from mtpsl.report.lessons import constant_guess
+from mtpsl.report.render import headline_cells
 
 rows = {"closed eyes": constant_guess(partial, test)}
-headlines(rows["closed eyes"], train.tasks)
+headline_cells(rows["closed eyes"], train.tasks)
 
 # %% [markdown]
 # The mean over classes is merciless: one class gets its share of pixels, twelve get zero. Depth and normals are kinder to a guess, because rooms resemble one another: much of a picture is two or three meters away, and most surfaces are walls or floors.
@@ -224,7 +225,7 @@ for name, record in records.items():
 import pandas
 
 rows |= {f"MTL, {name}": record.metrics["test"] for name, record in records.items()}
-lines = {name: headlines(metrics, train.tasks) for name, metrics in rows.items()}
+lines = {name: headline_cells(metrics, train.tasks) for name, metrics in rows.items()}
 show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.profile}.")
 
 # %% [markdown]

@@ -37,9 +37,9 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # A prime means "after interaction", a tilde "found by a teacher", a hat "predicted".
 
 # %%
-from mtpsl.report.equations import TERMS
+from mtpsl.papers import PAPERS
 
-show_terms([term.row for term in TERMS["hitts"]])
+show_terms([term.row for term in PAPERS["hitts"].terms])
 
 # %% [markdown]
 # ## The whole network first
@@ -73,7 +73,7 @@ import pandas as pd
 hitts.prepare([clean])  # depth bins and centers of normals, Section 3
 with torch.no_grad():
     trace = hitts.trace(clean.images)
-names = [t.code.split(".")[1] for t in TERMS["hitts"] if t.code.startswith("Trace.")]
+names = [t.code.split(".")[1] for t in PAPERS["hitts"].terms if t.code.startswith("Trace.")]
 shapes = {n: getattr(trace, n) for n in names if n != "affinity"}
 text = {n: [" x ".join(map(str, maps[t].shape)) for t in tasks.names] for n, maps in shapes.items()}
 show_table(pd.DataFrame(text, index=tasks.names).T, caption="Shapes of one trace; A is 8 x 3 x 3.")
@@ -85,7 +85,7 @@ show_table(pd.DataFrame(text, index=tasks.names).T, caption="Shapes of one trace
 B, _, H, W = clean.images.shape
 sizes = {"B": B, "T": len(tasks), "C": hitts.backbone.channels, "H": H, "W": W}
 sizes |= {"h": H // hitts.reduction, "w": W // hitts.reduction}
-for term in TERMS["hitts"]:
+for term in PAPERS["hitts"].terms:
     for t in tasks if (name := term.code.removeprefix("Trace.")) in shapes else ():
         known = sizes | {"C_p": hitts.bins(t), "D": t.channels}
         assert shapes[name][t.name].shape == tuple(known[s] for s in term.shape.split())

@@ -209,7 +209,8 @@ print("parameters of the MTL baseline:", f"{costs['MTL baseline'].params:,}")
 # **At `smoke` nothing can be concluded at all.** A network has made four steps on 12 images, a single-task one two on four. How little that is shows against an answer that ignores the image:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import constant_guess, headlines
+from mtpsl.report.lessons import constant_guess
+from mtpsl.report.render import headline_cells
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.run import bind_data, open_split
 
@@ -218,7 +219,7 @@ train, test = (open_split(scaled, split, session.data_root) for split in ("train
 lines = {"closed eyes": constant_guess(train, test)}
 lines |= {e.row: e.metrics for e in now1.entries if e.row.startswith("one-label/")}
 for name, metrics in lines.items():
-    print(f"{name:<24}", headlines(metrics, train.tasks))
+    print(f"{name:<24}", headline_cells(metrics, train.tasks))
 
 # %% [markdown]
 # In particular **Δ_MTL is wild at smoke**: it divides by what STL reaches. A single-task network that has no normal within 11.25 degrees yet makes it undefined, and one that has a few makes it thousands of percent. That is no defect of the table; it is what a relative number does near zero, and a reason to look at the columns before their mean.
@@ -247,14 +248,14 @@ for name, scale in PROFILES.items():
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.report.lessons import ledger
+from mtpsl.report.render import count_verdicts
 from mtpsl.report.results import decide
 
 measured = ((TABLE1, table1, now1), (TABLE5, table5, now5), (TABLE8, table8, now8))
 counts = {
     (table.name, source): counter
     for table, recorded, computed in measured
-    for source, counter in ledger(table, recorded, computed).items()
+    for source, counter in count_verdicts(table, recorded, computed).items()
 }
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 

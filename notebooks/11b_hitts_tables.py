@@ -185,14 +185,14 @@ for each in labels:
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.report.lessons import ledger
+from mtpsl.report.render import count_verdicts
 from mtpsl.report.results import decide, decide_printed
 
 measured = ((TABLE2, table2, now2), (TABLE6, table6, now6), (TABLE7, table7, now7))
 counts = {
     (table.name, source): counter
     for table, recorded, computed in measured
-    for source, counter in ledger(table, recorded, computed).items()
+    for source, counter in count_verdicts(table, recorded, computed).items()
 }
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 

@@ -189,14 +189,14 @@ print("teacher of Ours is HiTTs (MS):", ours.teacher == several)
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.report.lessons import ledger
+from mtpsl.report.render import count_verdicts
 from mtpsl.report.results import decide, decide_printed
 
 measured = ((TABLE3, table3, now3), (TABLE4, table4, now4), (TABLE9, table9, now9))
 counts = {
     (table.name, source): counter
     for table, recorded, computed in measured
-    for source, counter in ledger(table, recorded, computed).items()
+    for source, counter in count_verdicts(table, recorded, computed).items()
 }
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 

@@ -290,9 +290,9 @@ for source, results in (("recorded", recorded), ("computed now", now)):
 # What of it is decided, and what is not? Undecided is the honest word for most differences between two rows that only a few seeds have seen.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import ledger
+from mtpsl.report.render import count_verdicts
 
-counts = ledger(LABEL_SHARE, recorded, now)
+counts = count_verdicts(LABEL_SHARE, recorded, now)
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 
 # %% tags=["nbval-ignore-output"]

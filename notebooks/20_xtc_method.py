@@ -34,9 +34,9 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # *s* is a task without label, the **target** *t* one with a label.
 
 # %%
-from mtpsl.report.equations import TERMS
+from mtpsl.papers import PAPERS
 
-show_terms([term.row for term in TERMS["xtc"]])
+show_terms([term.row for term in PAPERS["xtc"].terms])
 
 # %% [markdown]
 # ## 1 One batch

@@ -48,8 +48,8 @@ for table in papers.tables().values():
 # This page trains nothing that belongs to a paper: *computed now* is what the papers' notebooks have left in the folder of runs, and a row that none of them has trained has no such line. (Runs are looked up by their key, so it does not matter who trained them.) Only the check of the data's power, which no notebook has, is run here.
 
 # %%
-from mtpsl.report.lessons import ledger, measure
-from mtpsl.report.render import write_table
+from mtpsl.report.lessons import measure
+from mtpsl.report.render import count_verdicts, write_table
 
 how = session.how | {"seeds": session.seeds}
 measured = {}
@@ -77,7 +77,7 @@ import pandas
 counts = {
     (table.source, source): counter
     for table, recorded, computed in measured.values()
-    for source, counter in ledger(table, recorded, computed).items()
+    for source, counter in count_verdicts(table, recorded, computed).items()
 }
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 
@@ -114,7 +114,7 @@ print("errata:", len(report.errata), "| problems:", list(report.problems))
 # A number is never alone. One line for each distinct origin: profile, data (generated or real), commit, version of torch, hardware, date, how many rows and seeds come from there, and why they are stale if they are.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import origins
+from mtpsl.report.provenance import origins
 
 lines = [line for each in measured.values() for line in origins(*each)]
 show_table(pandas.DataFrame(lines).set_index(["table", "source"]), caption="Origins of numbers.")

@@ -176,10 +176,10 @@ print("trained on", record.labels["images"], "images with labels", record.labels
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.report.lessons import headlines
+from mtpsl.report.render import headline_cells
 from mtpsl.runs.run import tasks_of
 
-line = headlines(record.metrics["test"], tasks_of(experiment))
+line = headline_cells(record.metrics["test"], tasks_of(experiment))
 caption = f"{len(Own('test', root=folder))} test images, profile {session.profile}."
 show_table(pandas.DataFrame([line], index=[experiment.method]), caption=caption)
 
@@ -305,7 +305,7 @@ print("the run of section 5:", bound.key == experiment.key)
 # for path in sorted(Path("less depth/train/depth").iterdir())[::2]:
 #     path.unlink()
 # less = experiment_on("less depth", **settings)
-# print(headlines(run(less, session.store, data_root="less depth").metrics["test"], tasks_of(less)))
+# print(headline_cells(run(less, session.store, data_root="less depth").metrics["test"], tasks_of(less)))
 # ```
 #
 # The keys differ because the files differ. At `smoke` the difference is noise: compare several seeds (`less.with_seed(1)`, ...) at a size that learns something.

@@ -59,15 +59,6 @@ def test_constant_guess_is_what_its_answers_score(rooms: tuple) -> None:
     assert 0 < found["normals/mean_err"] < 90
 
 
-def test_headlines_are_printed_as_in_a_table(rooms: tuple) -> None:
-    metrics = {"semseg/miou": 0.3125, "depth/abs_err": 0.5, "normals/mean_err": 30.126}
-    assert lessons.headlines(metrics, rooms[0].tasks) == {
-        "semseg mIoU ↑": "31.25",
-        "depth AbS ↓": "0.50",
-        "normals mErr ↓": "30.13",
-    }
-
-
 def test_measure_keeps_recorded_and_computed_apart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -78,24 +69,6 @@ def test_measure_keeps_recorded_and_computed_apart(
     files.write_json(tmp_path / "hitts" / "table8.json", values(entry("Ours", 0)))
     recorded, now = lessons.measure(TABLE8, tmp_path, store=None)
     assert [e.row for e in recorded.entries] == ["Ours"] and now is computed
-
-
-def test_ledger_counts_every_claim_once_a_source() -> None:
-    counts = lessons.ledger(TABLE8, None, parse_results(values(), TABLE8))
-    assert counts["paper"] == {"holds": 9}
-    assert counts["recorded"] == counts["computed now"] == {"not run": 9}
-
-
-def test_origins_join_what_came_from_one_place() -> None:
-    other = entry("Ours", 2) | {"commit": "def"}
-    results = parse_results(values(entry("Ours", 0), entry("Ours", 1), other), TABLE8)
-    lines = lessons.origins(TABLE8, results, None)
-    assert [(line["commit"], line["results"]) for line in lines] == [
-        ("abc", 2),
-        ("def", 1),
-    ]
-    assert {line["source"] for line in lines} == {"recorded"}
-    assert lines[0]["data"] == "rooms13 1 (generated stand-in)"
 
 
 def curves(rooms: tuple) -> dict[str, np.ndarray]:

@@ -205,7 +205,8 @@ def test_ctrl_c_leaves_what_is_done(stand_in, capsys) -> None:
     stand_in.write(_00_tour="'table'", _10_slow="'sleep'")
     program = (
         "import sys; from pathlib import Path; from mtpsl import reproduce;"
-        f"reproduce.sys.executable = {reproduce.sys.executable!r}; options = reproduce.parse(['--jobs=1']);"
+        f"reproduce.sys.executable = {reproduce.sys.executable!r};"
+        "options = reproduce.parse(['--jobs=1']);"
         f"root = Path({str(stand_in.root)!r});"
         f"sys.exit(reproduce.reproduce(options, root, [Path({str(stand_in.table)!r})]))"
     )

@@ -6,7 +6,7 @@ what the notebook has just computed.
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -20,20 +20,19 @@ from mtpsl.batch import Batch
 from mtpsl.data.dataset import Dataset
 from mtpsl.data.loader import EvalLoader, TrainLoader
 from mtpsl.methods import Method
-from mtpsl.metrics import COLUMNS
 from mtpsl.report.arrays import Arrays
 from mtpsl.report.files import footer, load_arrays
 from mtpsl.report.make import Made, make_figure
 from mtpsl.report.maps import FOOTER, LEGEND, image_grid, legends, map_to_rgb
-from mtpsl.report.render import COMPUTED, PAPER, RECORDED
-from mtpsl.report.results import Results, decide, decide_printed, load_recorded
+from mtpsl.report.provenance import COMPUTED, RECORDED
+from mtpsl.report.results import Results, load_recorded
 from mtpsl.report.style import Sheet, styled
 from mtpsl.report.tables import Table
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.run import run_table
 from mtpsl.runs.store import RunStore
 from mtpsl.runs.train import bind_data, build, label, open_split, training_batches
-from mtpsl.tasks import Task, TaskSet
+from mtpsl.tasks import Task
 
 BATCHES, IMAGES = 8, 8  # training batches that a constant guess looks at, and images in each
 
@@ -55,49 +54,6 @@ def measure(
     path = recorded / table.paper / f"{table.name}.json"
     known = load_recorded(path, table) if path.exists() else None
     return known, run_table(table, store, **options)
-
-
-def ledger(
-    table: Table, recorded: Results | None, computed: Results | None
-) -> dict[str, Counter[str]]:
-    """Source -> verdict -> how many of the table's claims."""
-    return {
-        PAPER: Counter(decide_printed(claim, table).status for claim in table.claims),
-        RECORDED: Counter(decide(claim, table, recorded).status for claim in table.claims),
-        COMPUTED: Counter(decide(claim, table, computed).status for claim in table.claims),
-    }
-
-
-def origins(
-    table: Table, recorded: Results | None, computed: Results | None
-) -> list[dict[str, str | int]]:
-    """A line for every distinct origin of a table's numbers; "results" are rows times seeds."""
-    counts: Counter[tuple[tuple[str, str], ...]] = Counter()
-    for source, results in ((RECORDED, recorded), (COMPUTED, computed)):
-        for entry in results.entries if results else ():
-            kind = "generated stand-in" if entry.data["stand_in"] else "real data"
-            line = {
-                "table": table.source,
-                "source": source,
-                "profile": results.profile,
-                "data": f"{entry.data['name']} {entry.data['version']} ({kind})",
-                "commit": entry.commit,
-                "torch": entry.versions["torch"],
-                "hardware": entry.hardware,
-                "date": entry.date[:10],
-                "stale": entry.stale,
-            }
-            counts[tuple(line.items())] += 1
-    return [{**dict(line), "results": n} for line, n in counts.items()]
-
-
-def headlines(metrics: Mapping[str, float], tasks: TaskSet) -> dict[str, str]:
-    """Each task's headline metric as a table prints it, such as ``{"semseg mIoU ↑": "31.2"}``."""
-    columns = {t.name: COLUMNS[t.headline] for t in tasks}
-    return {
-        f"{name} {column.label}": f"{column.scale * metrics[f'{name}/{column.name}']:.2f}"
-        for name, column in columns.items()
-    }
 
 
 # ------------------------------------------------------------------- figures
