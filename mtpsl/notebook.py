@@ -1,21 +1,33 @@
-"""What every notebook needs besides the package: checked parameters, figures and tables shown.
+"""What every notebook needs besides the package: checked parameters, tables and figures.
 
-Only notebooks import this module, and it alone needs IPython.
+A notebook shows what was recorded before and what it has just computed, side by side and never
+blended. Only notebooks import this module, and it alone needs IPython.
 """
 
+import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from IPython.display import HTML, Image, display
 
-from mtpsl.report.files import png_bytes
+from mtpsl import papers
+from mtpsl.report.arrays import Arrays
+from mtpsl.report.files import footer, load_arrays, png_bytes
+from mtpsl.report.make import Made, make_figure
+from mtpsl.report.maps import FOOTER, LEGEND, image_grid, legends, map_to_rgb
+from mtpsl.report.provenance import COMPUTED, RECORDED
+from mtpsl.report.render import render_html, write_table
+from mtpsl.report.results import Results, load_recorded
+from mtpsl.report.style import Sheet, styled
+from mtpsl.report.tables import Table
 from mtpsl.reproduce import checkout, output_folder, runs_folder
 from mtpsl.runs import session as runs
 from mtpsl.runs.profiles import get_profile
+from mtpsl.runs.run import run_table
 from mtpsl.runs.store import RunStore
 
 SCREEN_DPI = 68  # of pictures inside notebooks, which travel with the repository
@@ -39,10 +51,41 @@ class Session(runs.Session):
         """Where the committed results are, whatever the profile."""
         return self.root / "figures"
 
-    @property
-    def how(self) -> dict[str, Any]:
-        """What everything that runs asks for: ``run_table(table, **session.how)``."""
-        return {"profile": self.profile, "session": self}
+    def results(self, table: Table, *, train: bool = True) -> tuple[Results | None, Results]:
+        """A table's recorded results, None where there are none yet, and those computed now.
+
+        Args:
+            table: Whose rows are run.
+            train: False takes the runs that there are and leaves out other rows.
+        """
+        path = self.recorded / table.paper / f"{table.name}.json"
+        known = load_recorded(path, table) if path.exists() else None
+        how = {"profile": self.profile, "seeds": self.seeds, "train": train}
+        return known, run_table(table, self, **how)
+
+    def write(self, table: Table, recorded: Results | None, computed: Results | None) -> None:
+        """Writes a table's files and says where they are."""
+        for path in write_table(table, recorded, computed, self.output / table.paper):
+            print(self.where(path))
+
+    def figure(self, name: str) -> dict[str, Made]:
+        """A figure from each source: drawn again from recorded arrays, and made now.
+
+        The recorded one is missing where there is none, and where the new one replaces it.
+
+        Args:
+            name: A key of ``papers.figures``.
+        """
+        made = {}
+        path = self.recorded / f"{name}.npz"
+        if self.recorded != self.output and path.exists():
+            known, arrays = papers.figures()[name], load_arrays(path)
+            drawing = known.draw(arrays)
+            footer(drawing, json.loads(path.with_suffix(".json").read_text())["made_from"]["data"])
+            texts = {"caption": known.caption, "alt": known.alt, "path": path.with_suffix(".png")}
+            made[RECORDED] = Made(figure=drawing, arrays=arrays, **texts)
+        how = {"profile": self.profile, "session": self, "seed": self.seed}
+        return made | {COMPUTED: make_figure(name, folder=self.output, **how)}
 
     def where(self, path: Path | str) -> str:
         """A path as text that is the same on every machine."""
@@ -119,6 +162,43 @@ def show(figure: Any, *, alt: str, caption: str = "") -> None:
     print(caption or alt)
 
 
+def show_figures(figures: Mapping[str, Made], *, first: bool = False) -> None:
+    """Shows a figure of each source, the source above its caption.
+
+    Args:
+        figures: As ``Session.figure`` returns them.
+        first: Shows the first one alone: the recorded one where there is one.
+    """
+    for source, made in list(figures.items())[: 1 if first else None]:
+        show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+
+
+@styled
+def draw_predictions(arrays: Arrays, columns: Sequence[tuple[str, str]]) -> Sheet:
+    """Draws the image and, task by task, its maps, a row for each image.
+
+    Args:
+        arrays: As ``figure_arrays.qualitative`` makes them.
+        columns: (role, label above it): what to show of each task, truth included.
+    """
+    groups = [("", [("images", "Image")])]
+    for task, title in zip(arrays["tasks"], arrays["titles"], strict=True):
+        groups.append((str(title), [(f"{task}/{role}", label) for role, label in columns]))
+    keys = [key for _, group in groups[1:] for key, _ in group]
+
+    def draw(key: str, index: int) -> Any:
+        return arrays[key][index] if key == "images" else map_to_rgb(arrays, key, index)
+
+    sheet, _ = image_grid(arrays, groups, draw, panel=1.4)
+    legends(sheet, arrays, keys, sheet.height - FOOTER - LEGEND + 0.1)
+    return sheet
+
+
+def show_results(table: Table, recorded: Results | None, computed: Results | None) -> None:
+    """Shows a table of a paper with all its sources, and what becomes of its claims."""
+    show_table(render_html(table, recorded, computed))
+
+
 def show_table(table: Any, *, caption: str = "") -> None:
     """Shows HTML text, a DataFrame or a Styler as a table whose bytes do not change by run."""
     if not isinstance(table, str):
@@ -130,7 +210,7 @@ def show_table(table: Any, *, caption: str = "") -> None:
 
 
 def show_terms(rows: Sequence[tuple[str, str, str, str]]) -> None:
-    """The table that opens a method notebook: symbol in the paper, in the code, shape, equation."""
+    """Shows the table that opens a method notebook: a paper's symbols and their names here."""
     head = ("paper symbol", "code name", "shape", "equation")
     lines = ["<table>", _line(head, "th"), *(_line(row, "td") for row in rows), "</table>"]
     display(HTML("\n".join(lines)))

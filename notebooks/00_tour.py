@@ -37,7 +37,7 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show, show_table
+from mtpsl.notebook import draw_predictions, setup, show, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
@@ -50,10 +50,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # Six rooms with all their labels. Under the `one_label` setting a network sees the framed label of each room and never the two pale ones.
 
 # %%
-from mtpsl.report.lessons import both
-
-how = session.how | {"folder": session.output, "seed": session.seed}
-overview = both("companion/overview", session.recorded, **how)["computed now"]
+overview = session.figure("companion/overview")["computed now"]
 show(overview.figure, alt=overview.alt, caption=overview.caption)
 
 # %% [markdown]
@@ -126,7 +123,7 @@ print(assign("one_label", 795, names).counts, "withheld:", 795 * 2)
 # The others: `random_labels` keeps one or two of three labels, `few_shot` keeps ten labels of one task and all of the others, and `ratio` shares one label an image unevenly among the tasks. A column is an image; colored squares are labels that stay.
 
 # %%
-settings = both("companion/label_settings", session.recorded, **how)["computed now"]
+settings = session.figure("companion/label_settings")["computed now"]
 show(settings.figure, alt=settings.alt, caption=settings.caption)
 
 # %% [markdown]
@@ -183,7 +180,7 @@ print("labeled  ", batch.labeled[task.name].tolist())
 # > **Predict.** With 13 classes, one of them (wall) on roughly a third of the pixels: what mIoU does "everything is wall" get? Higher or lower than 1/13?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import constant_guess
+from mtpsl.report.floor import constant_guess
 from mtpsl.report.render import headline_cells
 
 rows = {"closed eyes": constant_guess(partial, test)}
@@ -237,7 +234,6 @@ show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.pr
 
 # %%
 from mtpsl.report.arrays import Material, qualitative
-from mtpsl.report.lessons import draw_predictions
 from mtpsl.runs.run import load_method
 
 methods = {k: load_method(e, session) for k, e in experiments.items()}
@@ -260,15 +256,13 @@ show(sheet.figure, alt=alt)
 from dataclasses import replace
 
 from mtpsl.papers.hitts.tables import TABLE1
-from mtpsl.report.lessons import measure
-from mtpsl.report.render import render_html
 
 rows = tuple(row for row in TABLE1.rows if row.group == "One-Label" and row.experiments)
 known = {row.name for row in rows}
 claims = tuple(c for c in TABLE1.claims if {c.better, c.worse} <= known)
 table = replace(TABLE1, rows=rows, claims=claims)
-recorded, computed = measure(table, session.recorded, seeds=session.seeds, **session.how)
-show_table(render_html(table, recorded, computed))
+recorded, computed = session.results(table)
+show_results(table, recorded, computed)
 
 # %% [markdown]
 # Two things to notice. **"Ours" is two trainings**: the first network is frozen and labels what is unlabeled, the second starts from scratch and learns from both. What it takes for a label is decided by the thresholds below, which are the paper's; the small profiles take the more confident half of the pixels instead. And **one seed decides nothing**: the ledger says *undecided* until the difference between two rows, paired by seed, is beyond chance by Student's t test.

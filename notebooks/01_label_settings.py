@@ -32,7 +32,7 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show, show_table
+from mtpsl.notebook import draw_predictions, setup, show, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
@@ -67,10 +67,7 @@ show_table(pandas.DataFrame(lines).T, caption="How many of 795 images keep each 
 # Each column of the picture is an image, each row a task. One-label has a single colored square in a column, random-labels has one or two; few-shot is full but for ten squares in one row, so few that you may have to look for them.
 
 # %%
-from mtpsl.report.lessons import both
-
-how = session.how | {"folder": session.output, "seed": session.seed}
-settings = both("companion/label_settings", session.recorded, **how)["computed now"]
+settings = session.figure("companion/label_settings")["computed now"]
 show(settings.figure, alt=settings.alt, caption=settings.caption)
 
 # %% [markdown]
@@ -150,7 +147,6 @@ for task in train.tasks.names:
 # %%
 from mtpsl.data import open_dataset
 from mtpsl.report.arrays import describe, picture, shown
-from mtpsl.report.lessons import draw_predictions
 
 people = open_dataset("people21", "train", height=64, width=64, images=100)
 able = people.carries("human_parts")

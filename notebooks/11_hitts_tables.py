@@ -32,7 +32,7 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show_table
+from mtpsl.notebook import setup, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
@@ -68,16 +68,11 @@ for table in (TABLE1, TABLE5, TABLE8):
 # Look for the answer in the lines "paper" first: the normals.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import measure
-from mtpsl.report.render import render_html, write_table
-
-how = session.how | {"seeds": session.seeds}
-table1, now1 = measure(TABLE1, session.recorded, **how)
-show_table(render_html(TABLE1, table1, now1))
+table1, now1 = session.results(TABLE1)
+show_results(TABLE1, table1, now1)
 
 # %%
-for path in write_table(TABLE1, table1, now1, session.output / TABLE1.paper):
-    print(session.where(path))
+session.write(TABLE1, table1, now1)
 
 # %% [markdown]
 # ### What is compared with what
@@ -134,12 +129,11 @@ for row in ("MTL baseline", "MTAN", "XTC", "Ours"):
 # > **Predict.** Orthogonal embeddings are a tiny part: they tell fine-grained tokens apart before an MLP sees them. Does taking them away hurt the paper's Δ_MTL more or less than taking away all *global* tokens?
 
 # %% tags=["nbval-ignore-output"]
-table5, now5 = measure(TABLE5, session.recorded, **how)
-show_table(render_html(TABLE5, table5, now5))
+table5, now5 = session.results(TABLE5)
+show_results(TABLE5, table5, now5)
 
 # %%
-for path in write_table(TABLE5, table5, now5, session.output / TABLE5.paper):
-    print(session.where(path))
+session.write(TABLE5, table5, now5)
 
 # %% [markdown]
 # *Every row is one switch away from "HiTTs"*, which the experiments themselves show:
@@ -169,12 +163,11 @@ for row in printed.TABLE5.rows:
 # > **Predict.** HiTTs adds attention, tokens and score masks to SegNet. Does it add more than, or less than, 5 % of the parameters? And of the FLOPs?
 
 # %% tags=["nbval-ignore-output"]
-table8, now8 = measure(TABLE8, session.recorded, **how)
-show_table(render_html(TABLE8, table8, now8))
+table8, now8 = session.results(TABLE8)
+show_results(TABLE8, table8, now8)
 
 # %%
-for path in write_table(TABLE8, table8, now8, session.output / TABLE8.paper):
-    print(session.where(path))
+session.write(TABLE8, table8, now8)
 
 
 # %%
@@ -209,7 +202,7 @@ print("parameters of the MTL baseline:", f"{costs['MTL baseline'].params:,}")
 # **At `smoke` nothing can be concluded at all.** A network has made four steps on 12 images, a single-task one two on four. How little that is shows against an answer that ignores the image:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import constant_guess
+from mtpsl.report.floor import constant_guess
 from mtpsl.report.render import headline_cells
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.run import bind_data, open_split

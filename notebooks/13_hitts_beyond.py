@@ -30,7 +30,7 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show, show_table
+from mtpsl.notebook import setup, show, show_figures, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
@@ -82,10 +82,8 @@ print(f"ECE {error:.3f}; too sure by {confidence.mean() - right.float().mean():+
 
 # %%
 from mtpsl.papers.hitts.draw_beyond import draw_acceptance
-from mtpsl.report.lessons import both
 
-how = session.how | {"folder": session.output, "seed": session.seed}
-found = both("hitts/discovery", session.recorded, **how)
+found = session.figure("hitts/discovery")
 alt = "For each task a curve of the quality of accepted labels over the share that is accepted."
 for source, made in found.items():
     caption = "quality of the accepted labels over how many are accepted, on withheld pixels."
@@ -165,8 +163,7 @@ for source, made in found.items():
 # > **Predict.** 13 classes, 30 depths, 20 directions. Which task will have the lowest confidence throughout, even where it is good? What does that do to a threshold that is the same for all tasks?
 
 # %%
-for source, made in found.items():
-    show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+show_figures(found)
 
 # %% tags=["nbval-ignore-output"]
 import pandas
@@ -253,15 +250,11 @@ for row in LABEL_SHARE.rows:
 # > **Predict.** With fewer labels there is more to discover, but the teacher is worse. At which share will the gain be largest?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import measure
-from mtpsl.report.render import render_html, write_table
-
-recorded, now = measure(LABEL_SHARE, session.recorded, **session.how | {"seeds": session.seeds})
-show_table(render_html(LABEL_SHARE, recorded, now))
+recorded, now = session.results(LABEL_SHARE)
+show_results(LABEL_SHARE, recorded, now)
 
 # %%
-for path in write_table(LABEL_SHARE, recorded, now, session.output / LABEL_SHARE.paper):
-    print(session.where(path))
+session.write(LABEL_SHARE, recorded, now)
 
 # %% [markdown]
 # The same as curves, a dot a seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If "Ours" at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
@@ -270,14 +263,10 @@ for path in write_table(LABEL_SHARE, recorded, now, session.output / LABEL_SHARE
 from mtpsl.papers.companion.tables import share_gains
 from mtpsl.papers.hitts.draw_beyond import draw_gains
 
-
-def has_shares(gains):  # a value at two shares at least
-    return pandas.notna(gains["values"]).any((0, 1, 3)).sum() > 1
-
-
 alt = "Line charts of three metrics and of the gain over the share of labels, a line a method."
 for source, results in (("recorded", recorded), ("computed now", now)):
-    if results and has_shares(gains := share_gains(results)):
+    gains = share_gains(results) if results else None
+    if gains and pandas.notna(gains["values"]).any((0, 1, 3)).sum() > 1:  # at two shares at least
         caption = f"{source.capitalize()}, profile {results.profile}: over the share of labels."
         show(draw_gains(gains), alt=alt, caption=caption)
     else:

@@ -24,7 +24,7 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show_table
+from mtpsl.notebook import setup, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
@@ -48,23 +48,19 @@ for table in papers.tables().values():
 # This page trains nothing that belongs to a paper: *computed now* is what the papers' notebooks have left in the folder of runs, and a row that none of them has trained has no such line. (Runs are looked up by their key, so it does not matter who trained them.) Only the check of the data's power, which no notebook has, is run here.
 
 # %%
-from mtpsl.report.lessons import measure
 from mtpsl.report.render import count_verdicts, write_table
 
-how = session.how | {"seeds": session.seeds}
 measured = {}
 for key, table in papers.tables().items():
     own = key == "companion/separation"
-    measured[key] = (table, *measure(table, session.recorded, train=own, **how))
+    measured[key] = (table, *session.results(table, train=own))
     if own:
         paths = write_table(*measured[key], session.output / table.paper)
         print(table.source, "in", ", ".join(session.where(path) for path in paths))
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.render import render_html
-
 for table, recorded, computed in measured.values():
-    show_table(render_html(table, recorded, computed))
+    show_results(table, recorded, computed)
 
 # %% [markdown]
 # ## The ledger

@@ -1,148 +1,17 @@
-"""What the tour, the tables and the figures of the notebooks share.
+"""What each term of a loss does to the backbone that all tasks share."""
 
-Everything measured comes from two sources that are never blended: what was recorded before, and
-what the notebook has just computed.
-"""
-
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from itertools import islice
-from pathlib import Path
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtpsl import papers
 from mtpsl.batch import Batch
-from mtpsl.data.dataset import Dataset
-from mtpsl.data.loader import EvalLoader, TrainLoader
+from mtpsl.data.loader import TrainLoader
 from mtpsl.methods import Method
-from mtpsl.report.arrays import Arrays
-from mtpsl.report.files import footer, load_arrays
-from mtpsl.report.make import Made, make_figure
-from mtpsl.report.maps import FOOTER, LEGEND, image_grid, legends, map_to_rgb
-from mtpsl.report.provenance import COMPUTED, RECORDED
-from mtpsl.report.results import Results, load_recorded
-from mtpsl.report.style import Sheet, styled
-from mtpsl.report.tables import Table
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.run import run_table
-from mtpsl.runs.session import Session
 from mtpsl.runs.train import bind_data, build, label, open_split, training_batches
-from mtpsl.tasks import Task
-
-BATCHES, IMAGES = 8, 8  # training batches that a constant guess looks at, and images in each
-
-
-# -------------------------------------------------------------------- tables
-
-
-def measure(
-    table: Table, recorded: Path, *, session: Session, **options: Any
-) -> tuple[Results | None, Results]:
-    """A table's recorded results, None where there are none yet, and those computed now.
-
-    Args:
-        table: Whose rows are run.
-        recorded: Folder of the recorded results of all papers.
-        session: Where finished runs are taken from and missing ones go.
-        **options: Of ``run_table``; ``train=False`` takes what the store has.
-    """
-    path = recorded / table.paper / f"{table.name}.json"
-    known = load_recorded(path, table) if path.exists() else None
-    return known, run_table(table, session, **options)
-
-
-# ------------------------------------------------------------------- figures
-
-
-def both(name: str, recorded: Path, *, folder: Path, **options: Any) -> dict[str, Made]:
-    """A figure from each source: drawn again from recorded arrays, and made now.
-
-    Args:
-        name: A key of ``FIGURES``.
-        recorded: Folder of the recorded figures of all papers; where it is ``folder``, or holds
-            no such figure, only the new one is returned.
-        folder: Where the new one goes.
-        **options: Of ``make_figure``.
-    """
-    known = papers.figures()[name]
-    path = recorded / f"{name}.npz"
-    found = {}
-    if recorded != folder and path.exists():
-        arrays = load_arrays(path)
-        figure = known.draw(arrays)
-        footer(figure, json.loads(path.with_suffix(".json").read_text())["made_from"]["data"])
-        words = {"caption": known.caption, "alt": known.alt}
-        found[RECORDED] = Made(figure=figure, arrays=arrays, path=path.with_suffix(".png"), **words)
-    return found | {COMPUTED: make_figure(name, folder=folder, **options)}
-
-
-@styled
-def draw_predictions(arrays: Arrays, columns: Sequence[tuple[str, str]]) -> Sheet:
-    """A row an image; the image and, task by task, its maps.
-
-    Args:
-        arrays: As ``figure_arrays.qualitative`` makes them.
-        columns: (role, label above it): what to show of each task, truth included.
-    """
-    groups = [("", [("images", "Image")])]
-    for task, title in zip(arrays["tasks"], arrays["titles"], strict=True):
-        groups.append((str(title), [(f"{task}/{role}", label) for role, label in columns]))
-    keys = [key for _, group in groups[1:] for key, _ in group]
-
-    def draw(key: str, index: int) -> Any:
-        return arrays[key][index] if key == "images" else map_to_rgb(arrays, key, index)
-
-    sheet, _ = image_grid(arrays, groups, draw, panel=1.4)
-    legends(sheet, arrays, keys, sheet.height - FOOTER - LEGEND + 0.1)
-    return sheet
-
-
-# ---------------------------------------------------------------------- data
-
-
-def constant_guess(train: Dataset, test: Dataset) -> dict[str, float]:
-    """What a network would get that never looks at its image: the same answer everywhere.
-
-    The answer is the most frequent class, the median or the mean direction of labeled training
-    pixels: those of the first ``BATCHES`` batches.
-
-    Returns:
-        ``"task/metric"`` -> value on the test images, as ``engine.evaluate``.
-    """
-    seen = list(islice(EvalLoader(train, IMAGES), BATCHES))
-    answers = {t.name: _typical(t, seen) for t in train.tasks}  # (D,)
-    metrics = {t.name: t.metric() for t in train.tasks}
-    for batch in EvalLoader(test, IMAGES):
-        for name, metric in metrics.items():
-            target = batch.targets[name]
-            size = (len(target), -1, *target.shape[2:])
-            guess = answers[name].view(1, -1, 1, 1).expand(size)
-            metric.update(guess, target, batch.mask(name))
-    return {f"{n}/{k}": v for n, metric in metrics.items() for k, v in metric.compute().items()}
-
-
-def _typical(task: Task, batches: Sequence[Batch]) -> Tensor:
-    """(D,): one pixel of a prediction."""
-    values = torch.cat(
-        [b.targets[task.name].movedim(1, -1)[b.mask(task.name)[:, 0]] for b in batches]
-    )  # (pixels, D)
-    match task.kind:
-        case "classes":
-            return torch.bincount(values[:, 0], minlength=task.channels).float()  # as logits
-        case "positive":
-            return values.median(0).values
-        case "direction":
-            return torch.nn.functional.normalize(values.mean(0), dim=0)
-        case "binary":
-            return values.mean(0).logit(eps=1e-6)
-
-
-# ------------------------------------------------------------------ training
 
 
 def untrained(experiment: Experiment) -> tuple[Method, TrainLoader]:
