@@ -4,7 +4,7 @@
 # Zhang, Ye, Li, Wang, Xu: *Multi-Task Label Discovery via Hierarchical Task Tokens for Partially
 # Annotated Dense Predictions*.
 #
-# **The problem in three sentences.** One network shall predict classes, depth and surface normals for
+# **The problem in three sentences.** One network must predict classes, depth and surface normals for
 # every pixel, but each training image carries the labels of only some of these tasks. What is
 # missing has to be found: HiTTs learns a *token* for each task, a vector that asks every pixel how much it
 # belongs to that task, and finer tokens, one for each class, depth bin or direction. The tokens exchange
@@ -33,7 +33,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # ## Symbols
 #
 # `B` images, `T` tasks, `C` channels, `H x W` pixels, `h x w` cells of a grid 8 times coarser. A task *i*
-# distinguishes `C_p` classes (its depth bins or directions, if it is a regression) and has `D` numbers a pixel.
+# distinguishes `C_p` classes (its depth bins or directions, if it is a regression) and has `D` numbers per pixel.
 # A prime means "after interaction", a tilde "found by a teacher", a hat "predicted".
 
 # %%
@@ -485,8 +485,8 @@ partial = PartialLabels(rooms, assignment)
 batch = partial.load(range(8)).to(session.device)
 alpha = torch.stack([batch.labeled[name] for name in tasks.names], dim=1).cpu()  # (B, T)
 show(
-    draw_matrices({"α: a column an image; rows semseg, depth, normals": alpha.T}),
-    alt="A matrix of zeros and ones: a column an image, a row a task, one 1 in each column.",
+    draw_matrices({"α: one column per image; rows semseg, depth, normals": alpha.T}),
+    alt="A matrix of zeros and ones: one column per image, one row per task, one 1 in each column.",
     caption="One-label: every image (column) carries the label of one task (row).",
 )
 for t in tasks:

@@ -335,7 +335,7 @@ print("problems:", list(report.problems), "| errata:", len(report.errata))
 # None turns around, although the sizes change: "w/o Orthogonal Embeddings" then costs 5.7 points and the MTL baseline is 5.0 below HiTTs. The conclusions of this table do not hang on the average; the size of the headline number does.
 # </details>
 #
-# **5.** To discuss: the paper's runs train for 400 epochs and report a single number a row. What would you want to know before citing the 0.72 points between "w/o Intra-Task" and "w/o Inter-Task Learning"?
+# **5.** To discuss: the paper's runs train for 400 epochs and report a single number per row. What would you want to know before citing the 0.72 points between "w/o Intra-Task" and "w/o Inter-Task Learning"?
 #
 # <details><summary>Solution</summary>
 #

@@ -37,7 +37,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # %% [markdown]
 # ## 1. Table 2: every label is there
 #
-# **What it asks.** With full labels nothing is withheld, so nothing can be discovered. What a method gains here it gains as a *network*, or as a way of balancing losses. That makes it the control of the whole paper: a method that gains as much with full labels as with one label an image has not solved the problem of missing labels; it is a better network.
+# **What it asks.** With full labels nothing is withheld, so nothing can be discovered. What a method gains here it gains as a *network*, or as a way of balancing losses. That makes it the control of the whole paper: a method that gains as much with full labels as with one label per image has not solved the problem of missing labels; it is a better network.
 #
 # > **Predict.** Of L_s, L_p and L_f, which are left when α_i = 1 for every task and image?
 
@@ -160,7 +160,7 @@ for column in printed.NYUD_HEADLINES[:3]:
     print(f"{column:<18} {cells}  {steps}")
 
 # %% [markdown]
-# *The recorded rows, one seed.* Here, too, company helps segmentation (5.4 to 8.1 mIoU) and normals (51.3 to 44.9 degrees), though not depth (1.11 and 1.13 m). It brings twenty times the steps as well, because a network with ten images and nothing else has three batches an epoch and not sixty; which of the two helps is not told apart, here or in print. The tokens add 2.1 mIoU and 0.13 m of depth (printed 1.3 and 0.14) and nothing to normals. Discovered labels make all three worse. In normals they divide the pixels: 26 % instead of 17 % are within 11.25 degrees, yet the mean error is 49.6 instead of 44.9 degrees. Few pixels are a little off; they are right or far off.
+# *The recorded rows, one seed.* Here, too, company helps segmentation (5.4 to 8.1 mIoU) and normals (51.3 to 44.9 degrees), though not depth (1.11 and 1.13 m). It brings twenty times the steps as well, because a network with ten images and nothing else has three batches per epoch and not sixty; which of the two helps is not told apart, here or in print. The tokens add 2.1 mIoU and 0.13 m of depth (printed 1.3 and 0.14) and nothing to normals. Discovered labels make all three worse. In normals they divide the pixels: 26 % instead of 17 % are within 11.25 degrees, yet the mean error is 49.6 instead of 44.9 degrees. Few pixels are a little off; they are right or far off.
 #
 # Ten images are few enough for *which* ten to matter. The assignment is a function of the setting and its seed, the same for every row; the paper does not say which images its ten were.
 

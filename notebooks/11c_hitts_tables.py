@@ -74,7 +74,7 @@ print(
 #
 # ## 2. Table 3: two tasks that hold each other back
 #
-# **What it asks.** One label an image of two, as in `21b_xtc_tables`. In print every multi-task row *loses depth* against the single-task network: .0146 to .0159 against .0142, and only "Ours" gains on both.
+# **What it asks.** One label per image of two, as in `21b_xtc_tables`. In print every multi-task row *loses depth* against the single-task network: .0146 to .0159 against .0142, and only "Ours" gains on both.
 #
 # > **Predict.** STL learns from half the images, MTL from all. Why can MTL still be worse at depth?
 
@@ -104,7 +104,7 @@ for row in ("MTL baseline", "MTAN", "XTC", "Ours"):
 #
 # ## 3. Table 4: five tasks
 #
-# **What it asks.** Does discovery scale to five tasks, one label an image? A pseudo label now stands beside four withheld ones for every true one.
+# **What it asks.** Does discovery scale to five tasks, one label per image? A pseudo label now stands beside four withheld ones for every true one.
 #
 # > **Predict.** With one label of five, a task sees a fifth of the images. Which of the five would you give up first: semantic segmentation, human parts, normals, saliency, edges?
 
@@ -143,7 +143,7 @@ for group in dict.fromkeys(row.group for row in TABLE4.rows):
 #
 # **What it asks.** ResNet-18 hands out four maps, from 1/4 to 1/8 of the image with 64 to 512 channels. With a single scale the tokens ask the last map only. With several, each token is projected to each scale [HiTTs, Eq. 14], asks and mixes there, and features and tokens are fused afterwards (Eq. 17, 18).
 #
-# > **Predict.** With one label an image, the printed single-scale row *loses* against MTL on human parts and on edges. What have these two tasks in common?
+# > **Predict.** With one label per image, the printed single-scale row *loses* against MTL on human parts and on edges. What have these two tasks in common?
 
 # %% tags=["nbval-ignore-output"]
 table9, now9 = session.results(TABLE9)
@@ -215,7 +215,7 @@ print("decided now:", decided if len(session.seeds) == 1 else "see the ledger")
 #
 # <details><summary>Solution</summary>
 #
-# The grid is 64x64 either way; the channels are eight times as many. 5 tasks x 512 x 64 x 64 halves of floats are 21 MB an image, a hundred gigabytes for 4998 images. A coarser grid (`reduction=16` or `32`, the same for teacher and student) divides that by 4 or 16.
+# The grid is 64x64 either way; the channels are eight times as many. 5 tasks x 512 x 64 x 64 halves of floats are 21 MB per image, a hundred gigabytes for 4998 images. A coarser grid (`reduction=16` or `32`, the same for teacher and student) divides that by 4 or 16.
 # </details>
 #
 # **3.** With the printed thresholds, the same for both settings: which task of PASCAL-Context can have the largest share of wrong pseudo labels although its threshold is the highest?

@@ -45,7 +45,7 @@ for figure in papers.figures().values():
 # %% [markdown]
 # ## Figure 5: predictions
 #
-# **The paper:** "Ours shows both clear semantic boundaries and accurate geometry estimations", compared with XTC. Here the MTL baseline and MTAN stand beside it; every network had one label an image. Rows are spread evenly over the test images; nobody has picked them.
+# **The paper:** "Ours shows both clear semantic boundaries and accurate geometry estimations", compared with XTC. Here the MTL baseline and MTAN stand beside it; every network had one label per image. Rows are spread evenly over the test images; nobody has picked them.
 #
 # > **Predict.** Where will a network that has seen few labels fail first: at boundaries, on small objects, or on whole walls?
 
@@ -70,7 +70,7 @@ for source, made in fig5.items():
 # %% [markdown]
 # ## Figure 7: what orthogonal embeddings do to the tokens
 #
-# A task has one fine-grained token a class: 13 for segmentation, 30 for depth bins, 20 for directions. They all derive from a single global token. Without something to tell them apart, "the MLPs will tend to degenerate and perform linearly correlated outputs".
+# A task has one fine-grained token per class: 13 for segmentation, 30 for depth bins, 20 for directions. They all derive from a single global token. Without something to tell them apart, "the MLPs will tend to degenerate and perform linearly correlated outputs".
 #
 # **The paper:** with orthogonal embeddings (OE) "the affinities between different tokens are low and the distances between different token clustering centers are far".
 #

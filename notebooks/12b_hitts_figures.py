@@ -85,7 +85,7 @@ print("refined tokens are the same:", torch.equal(*trace.global_tokens["depth"])
 # %% [markdown]
 # ## Figure 4: fine-grained tokens
 #
-# **The paper:** a task feature is projected to one channel a class, G; one token a class is derived from the global token and an orthogonal embedding (Eq. 3); tokens score every pixel, and the scores multiply G (Eq. 4).
+# **The paper:** a task feature is projected to one channel per class, G; one token per class is derived from the global token and an orthogonal embedding (Eq. 3); tokens score every pixel, and the scores multiply G (Eq. 4).
 #
 # > **Predict.** Scores pass a softplus, so they are positive. What can a positive factor do to the argmax over classes, and what can it not do?
 
@@ -109,7 +109,7 @@ show_figures(fig12, first=True)
 # %% [markdown]
 # ## Figure 6: streets, compared with earlier work
 #
-# **The paper** compares with MTAN and XTC from one label an image. Rows are spread evenly over the test images.
+# **The paper** compares with MTAN and XTC from one label per image. Rows are spread evenly over the test images.
 #
 # > **Predict.** Inverse depth on a street: what does a network draw that has learned nothing but the mean?
 

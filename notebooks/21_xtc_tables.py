@@ -239,7 +239,7 @@ for row in CONSISTENCY.rows:
     print(f"{row.label:<26} {experiment.method:<16} {dict(experiment.method_args)}")
 
 # %% [markdown]
-# **The second view is innocent**: with labels alone it leaves SL where it was (11.4 against 11.7 mIoU, recorded, the same seed). Consistency across tasks costs four tenths of the mIoU, with two views and with one. If it only sets in slowly, it costs next to nothing (10.9). *That row acquits the beginning of a training, not the consistency*: by the logs, the mapping of "Ours" is constant from the second epoch to the last (0.0002 a pair at the end), so that it says nothing any more; with the ramp it is constant while the weight is small and comes alive late (0.012 a pair). What a consistency that works would do is not shown by either.
+# **The second view is innocent**: with labels alone it leaves SL where it was (11.4 against 11.7 mIoU, recorded, the same seed). Consistency across tasks costs four tenths of the mIoU, with two views and with one. If it only sets in slowly, it costs next to nothing (10.9). *That row acquits the beginning of a training, not the consistency*: by the logs, the mapping of "Ours" is constant from the second epoch to the last (0.0002 a pair at the end), so that it says nothing any more; with the ramp it is constant while the weight is small and comes alive late (0.012 a pair). Neither row shows what a working consistency term would do.
 #
 # *Why would a term cost anything that is zero for a perfect network?* Weights are moved by the length of a gradient, not by the size of a loss. Here is what each term does to the shared backbone of a network that has learned nothing yet:
 

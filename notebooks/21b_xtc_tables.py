@@ -14,7 +14,7 @@
 # %% [markdown]
 # # The tables of XTC: Cityscapes and PASCAL-Context
 #
-# The other three tables of *Learning Multiple Dense Prediction Tasks from Partially Annotated Data* [XTC]: streets with two tasks and one label an image (Table 1), the same with a tenth of one task's labels (Table 4), and PASCAL-Context with five tasks (Table 3). `21_xtc_tables` has those on NYUD-v2, says how to read a table, and has the full list of errata.
+# The other three tables of *Learning Multiple Dense Prediction Tasks from Partially Annotated Data* [XTC]: streets with two tasks and one label per image (Table 1), the same with a tenth of one task's labels (Table 4), and PASCAL-Context with five tasks (Table 3). `21_xtc_tables` has those on NYUD-v2, says how to read a table, and has the full list of errata.
 #
 # 1. the data
 # 2. Table 1: one label of two
@@ -58,7 +58,7 @@ for paper in (CITYSCAPES, PASCAL):
 # %% [markdown]
 # ## 2. Table 1: one label of two
 #
-# **What it asks.** With two tasks and one label an image, "random" and "one" are the same setting, so the table can afford more rows: besides those of NYUD-v2 a *Contrastive-Loss* and a *Discriminator-Loss*, which replace consistency and regularizer by a comparison with other images.
+# **What it asks.** With two tasks and one label per image, "random" and "one" are the same setting, so the table can afford more rows: besides those of NYUD-v2 a *Contrastive-Loss* and a *Discriminator-Loss*, which replace consistency and regularizer by a comparison with other images.
 #
 # The strongest sentence of the paper stands on it: XTC with *one* label beats supervised learning with *all* labels.
 #
@@ -130,8 +130,8 @@ streets = open_dataset("streets7", "train", height=64, width=128, images=40)
 maps = streets.load(range(len(streets))).targets["depth"][:, 0]  # (N, H, W), NaN where unknown
 guesses = {
     "one constant": maps.nanmedian(),
-    "one a row": maps.nanmean(dim=(0, 2)).view(-1, 1),
-    "one a pixel": maps.nanmean(dim=0),
+    "one per row": maps.nanmean(dim=(0, 2)).view(-1, 1),
+    "one per pixel": maps.nanmean(dim=0),
 }
 for name, guess in guesses.items():
     print(f"{name:<13} mean error {(maps - guess).abs().nanmean():.4f}")

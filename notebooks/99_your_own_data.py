@@ -243,7 +243,7 @@ for path in first.glob("depth.json"):  # none, where depth is no task
     steps, meters = np.asarray(Image.open(first / "depth.png")), np.load(first / "depth.npy")
     fits = (meters > said["step"]) & (meters < said["largest"])
     apart = np.abs(steps * said["step"] - meters)[fits].max() / said["step"]
-    print("at most half a step apart:", bool(apart < 0.51), "| cut off:", said["cut_off"])
+    print("at most half a step apart:", bool(apart < 0.51), "| counted:", list(said["cut_off"]))
 
 # %% [markdown]
 # ## 7. When something is wrong

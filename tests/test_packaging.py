@@ -171,4 +171,13 @@ def test_ci_calls_what_the_readme_says() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     lines = script.read_text().splitlines()
-    assert lines[-2:] == ["make test", "make reproduce"]
+    assert lines[-2].startswith("make test NOTEBOOK_ENV=") and lines[-1] == "make reproduce"
+
+
+def test_notebooks_are_tested_on_another_processor_than_they_were_built_on() -> None:
+    (line,) = re.findall("make test (.*)", (ROOT / ".ci" / "run").read_text())
+    setting = line.replace('"', "")
+    recipe = make("-n", "test", "PY=python", setting).stdout.splitlines()
+    unit, notebooks = (each for each in recipe if "pytest" in each)
+    assert notebooks.startswith("ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 python")
+    assert unit.startswith("python")
