@@ -245,7 +245,9 @@ methods = {k: load_method(e, session) for k, e in experiments.items()}
 arrays = qualitative(Material(methods=methods, test=test, device=session.device))
 columns = [("truth", "ground truth"), *((name, name) for name in experiments)]
 sheet = draw_predictions(arrays, columns)
-alt = "Room images with true and predicted maps of two networks: with one label per image, with all."
+alt = (
+    "Room images with true and predicted maps of two networks: with one label per image, with all."
+)
 show(sheet.figure, alt=alt)
 
 # %% [markdown]
