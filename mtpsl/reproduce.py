@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any
 
 PROFILES = ("smoke", "quick", "full")  # those of ``profiles``, which is slow to import
+KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 BATCH = {  # variables under which committed notebooks are built; with two threads, sums differ
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -117,9 +118,7 @@ class Notebook:
         """Whether the last run was of the same digest and all it wrote is still there."""
         stamp = self.stamp()
         results = [self.path(".ipynb"), *map(Path, stamp.get("wrote", ()))]
-        return stamp.get("digest") == self.digest and all(
-            p.is_file() and p.stat().st_mtime >= stamp["started"] for p in results
-        )
+        return stamp.get("digest") == self.digest and all(path.is_file() for path in results)
 
     def run(
         self,
@@ -155,8 +154,8 @@ class Notebook:
             self.state = "ok"
             partial.replace(self.path(".ipynb"))
             wrote = [str(p) for p in expected if p.is_file() and p.stat().st_mtime >= began]
-            stamp = {"digest": self.digest, "started": began, "seconds": self.seconds}
-            self.path(".stamp.json").write_text(json.dumps({**stamp, "wrote": wrote}))
+            stamp = {"digest": self.digest, "seconds": self.seconds, "wrote": wrote}
+            self.path(".stamp.json").write_text(json.dumps(stamp))
         elif stop.is_set():
             self.state = "stopped"
             partial.unlink(missing_ok=True)
@@ -233,6 +232,10 @@ def reproduce(options: Namespace, root: Path, expected: Sequence[Path]) -> int:
         f"{options.profile}: notebooks to do: {len(notebooks)}, {options.jobs} at a time; "
         f"logs in {_short(folder, root)}/"
     )
+    threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
+    environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "MTPSL_PROGRESS": "0"}
+    environment |= dict(os.environ)  # where they are set already, they stay
+    environment |= {"MTPSL_RUNS": str(runs_folder(root)), "MTPSL_SEEDS": str(options.seeds)}
     began = time.time()
     try:
         with filelock.FileLock(folder / ".lock", timeout=0):
@@ -242,10 +245,11 @@ def reproduce(options: Namespace, root: Path, expected: Sequence[Path]) -> int:
                     notebook.state = "unchanged"
                 else:
                     _convert(notebook, parameters(options))
-            stopped = _run_all(notebooks, options, expected, _environment(options, root))
+            stopped = _run_all(notebooks, options, expected, environment)
     except filelock.Timeout:
         raise UsageError(f"{folder}: another reproduce is running here; wait for it") from None
-    _summarize(notebooks, options, root, time.time() - began)
+    _summarize(notebooks, options, root)
+    print(f"took {_time(time.time() - began)}")
     if stopped:
         print("interrupted; the same command goes on from here")
         return 1
@@ -274,9 +278,7 @@ def _convert(notebook: Notebook, given: Mapping[str, Any]) -> None:
 
     path = notebook.path(".input.ipynb")
     content = jupytext.read(notebook.source)
-    content.metadata["kernelspec"] = {
-        "name": "python3", "display_name": "Python 3", "language": "python"
-    }  # fmt: skip
+    content.metadata["kernelspec"] = KERNEL
     jupytext.write(content, path)
     declared = papermill.inspect_notebook(str(path))
     if missing := [name for name in given if name not in declared]:
@@ -284,14 +286,6 @@ def _convert(notebook: Notebook, given: Mapping[str, Any]) -> None:
             f"{notebook.source.name}: expected parameters {list(given)} in the cell tagged "
             f"'parameters', got {list(declared)}; add {missing}"
         )
-
-
-def _environment(options: Namespace, root: Path) -> dict[str, str]:
-    """The kernels' variables: the cores shared out, one folder of runs, no progress bars."""
-    threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
-    mine = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "MTPSL_PROGRESS": "0"}
-    fixed = {"MTPSL_RUNS": str(runs_folder(root)), "MTPSL_SEEDS": str(options.seeds)}
-    return mine | dict(os.environ) | fixed
 
 
 def _run_all(
@@ -334,7 +328,7 @@ def progress(notebooks: Sequence[Notebook], ended: Notebook, jobs: int) -> str:
     )
 
 
-def _summarize(notebooks: Sequence[Notebook], options: Namespace, root: Path, took: float) -> None:
+def _summarize(notebooks: Sequence[Notebook], options: Namespace, root: Path) -> None:
     width = max(len(n.name) for n in notebooks)
     print()
     for n in notebooks:
@@ -347,7 +341,6 @@ def _summarize(notebooks: Sequence[Notebook], options: Namespace, root: Path, to
         again |= {"SEEDS": options.seeds, "ONLY": ",".join(n.name for n in failed)}
         settings = [f"{k}={v}" for k, v in again.items() if v not in ("", "auto", 1)]
         print("to run again what failed: make reproduce", *settings)
-    print(f"took {_time(took)}")
 
 
 def _check(
