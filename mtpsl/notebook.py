@@ -20,6 +20,7 @@ from mtpsl.report.files import footer, load_arrays, png_bytes
 from mtpsl.report.make import Made, make_figure
 from mtpsl.report.maps import FOOTER, LEGEND, image_grid, legends, map_to_rgb
 from mtpsl.report.provenance import COMPUTED, RECORDED
+from mtpsl.report.records import run_table
 from mtpsl.report.render import render_html, write_table
 from mtpsl.report.results import Results, load_recorded
 from mtpsl.report.style import Sheet, styled
@@ -27,7 +28,6 @@ from mtpsl.report.tables import Table
 from mtpsl.reproduce import checkout, output_folder, runs_folder
 from mtpsl.runs import session as runs
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import run_table
 from mtpsl.runs.store import RunStore
 
 SCREEN_DPI = 68  # of pictures inside notebooks, which travel with the repository

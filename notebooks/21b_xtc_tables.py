@@ -201,7 +201,7 @@ show_results(TABLE3, table3, now3)
 session.write(TABLE3, table3, now3)
 
 # %%
-from mtpsl.runs.train import build
+from mtpsl.runs.network import build
 
 method = build(PASCAL.replace(method="xtc"))
 net, mapping = (sum(p.numel() for p in m.parameters()) for m in (method.net, method.mapping))

@@ -12,7 +12,7 @@ from mtpsl.methods import Method
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts.tables import TABLE8
 from mtpsl.report import lessons
-from mtpsl.runs import train
+from mtpsl.runs.network import build
 from mtpsl.runs.profiles import smoke
 
 
@@ -85,7 +85,7 @@ def test_adam_steps_are_those_of_adam(rooms: tuple) -> None:
 def test_untrained_is_what_a_run_begins_with() -> None:
     experiment = smoke(TABLE8.row("MTL baseline").experiments[0])
     method, loader = lessons.untrained(experiment)
-    weights = train.build(experiment).state_dict()
+    weights = build(experiment).state_dict()
     assert all(torch.equal(weights[name], value) for name, value in method.state_dict().items())
     assert loader.steps == math.ceil(len(loader.dataset) / experiment.batch_size)
     assert {len(views) for views in loader.epoch(0)} == {method.views}

@@ -10,8 +10,9 @@ from torch import Tensor
 from mtpsl.batch import Batch
 from mtpsl.data.loader import TrainLoader
 from mtpsl.methods import Method
+from mtpsl.runs.data import bind_data, label, open_split, training_batches
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.train import bind_data, build, label, open_split, training_batches
+from mtpsl.runs.network import build
 
 
 def untrained(experiment: Experiment) -> tuple[Method, TrainLoader]:

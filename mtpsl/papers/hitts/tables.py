@@ -230,7 +230,7 @@ TABLE5 = Table(
 def _table6_rows() -> tuple[Row, ...]:
     runs = {"MTL baseline": mtl("one_label"), "HiTTs": hitts("one_label"), BOTH: ours("one_label")}
     return tuple(
-        make_row(printed.TABLE6, f"{part}/{label}", (run,), part.capitalize(), part=part)
+        make_row(printed.TABLE6, f"{part}/{label}", (run,), part.capitalize(), measured_on=part)
         for label, run in runs.items()
         for part in ("labeled", "unlabeled")
     )
@@ -289,7 +289,7 @@ def _table7_rows() -> tuple[Row, ...]:
         },
     }
     return tuple(
-        make_row(printed.TABLE7, label, tuple(of_task.values()), takes=tuple(of_task))
+        make_row(printed.TABLE7, label, tuple(of_task.values()), task_of_each=tuple(of_task))
         for label, of_task in runs.items()
     )
 
@@ -370,3 +370,9 @@ TABLES: dict[str, Table] = {
         key=lambda table: table.name,
     )
 }
+
+COSTS = tuple(
+    Row(name=f"STL {e.tasks[0]}", label=f"STL {e.tasks[0]}", experiments=(e,))
+    for e in stl("one_label")
+)
+"""Networks that Table 8 does not print."""
