@@ -461,15 +461,6 @@ forty = SimpleNamespace(
     steps=1, epoch=lambda epoch: [(replace(full, targets=hidden, valid=seen, labeled=half),)]
 )
 
-
-def train_blocks(**args):
-    torch.manual_seed(0)
-    net = XTC(blocks, Codes(), two_views=False, **args)
-    ask = lambda: {"train": pair_distances(net, *path, net.net(full.images), full)}  # noqa: E731
-    selection = Selection(curve=torch.no_grad()(ask), eval_every=1)
-    return fit(net, forty, epochs=40, lr=1e-2, selection=selection).history
-
-
 # %% [markdown]
 # Each step we measure the distance between the prediction's and the label's embedding of the **same** image, of **other**
 # images (so the prediction is wrong in about half of the places), and from an embedding to its **feature**.
@@ -478,7 +469,15 @@ def train_blocks(**args):
 # places: what is the best possible "other"?*
 
 # %%
-runs = {"with R": train_blocks(), "without R": train_blocks(regularize=False)}
+runs = {}
+for run, args in {"with R": {}, "without R": {"regularize": False}}.items():
+    torch.manual_seed(0)
+    net = XTC(blocks, Codes(), two_views=False, **args)
+    ask = lambda net=net: {"train": pair_distances(net, *path, net.net(full.images), full)}  # noqa: E731
+    selection = Selection(curve=torch.no_grad()(ask), eval_every=1)
+    runs[run] = fit(net, forty, epochs=40, lr=1e-2, selection=selection).history
+
+# %%
 words = {"same": "same image", "other": "other images", "feature": "to the feature"}
 curves = {
     run: {word: [e["metrics"]["train"][key] for e in history] for key, word in words.items()}
