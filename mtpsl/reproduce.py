@@ -96,6 +96,7 @@ class Notebook:
     source: Path  # the .py
     folder: Path  # of the executed notebooks
     digest: str = ""  # changes with everything that decides the result
+    built: Path | None = None  # the notebook to run, made from the source
     state: str = "waiting"  # then unchanged, ok, failed or stopped
     seconds: float = 0.0  # of this run, or of the last one until this has ended
     error: str = ""
@@ -137,7 +138,7 @@ class Notebook:
         command = [sys.executable, "-m", "papermill", "--kernel", "python3", "--log-output"]
         command += ["--cwd", str(self.source.parent), "--start-timeout", "300"]
         command += ["--no-progress-bar", "--parameters_yaml", json.dumps(parameters(options))]
-        command += [str(self.path(".input.ipynb")), str(partial)]
+        command += [str(self.built), str(partial)]
         with self.path(".log").open("wb") as log:
             process = subprocess.Popen(
                 command,
@@ -148,7 +149,6 @@ class Notebook:
                 start_new_session=True,  # Ctrl-C reaches only this program; Windows ignores it
             )
         code = _wait(process, stop)
-        self.path(".input.ipynb").unlink(missing_ok=True)
         self.seconds = time.time() - began
         if not code:
             self.state = "ok"
@@ -238,12 +238,13 @@ def reproduce(options: Namespace, root: Path, expected: Sequence[Path]) -> int:
     environment |= {"MTPSL_RUNS": str(runs_folder(root)), "MTPSL_SEEDS": str(options.seeds)}
     began = time.time()
     try:
-        with filelock.FileLock(folder / ".lock", timeout=0):
+        with filelock.FileLock(folder / ".lock", timeout=0), tempfile.TemporaryDirectory() as built:
             for notebook in notebooks:
                 notebook.seconds = notebook.stamp().get("seconds", 0.0)
                 if not options.force and notebook.is_done():
                     notebook.state = "unchanged"
                 else:
+                    notebook.built = Path(built, f"{notebook.name}.ipynb")
                     _convert(notebook, parameters(options))
             stopped = _run_all(notebooks, options, expected, environment)
     except filelock.Timeout:
@@ -276,11 +277,10 @@ def _convert(notebook: Notebook, given: Mapping[str, Any]) -> None:
     import jupytext
     import papermill
 
-    path = notebook.path(".input.ipynb")
     content = jupytext.read(notebook.source)
     content.metadata["kernelspec"] = KERNEL
-    jupytext.write(content, path)
-    declared = papermill.inspect_notebook(str(path))
+    jupytext.write(content, notebook.built)
+    declared = papermill.inspect_notebook(str(notebook.built))
     if missing := [name for name in given if name not in declared]:
         raise UsageError(
             f"{notebook.source.name}: expected parameters {list(given)} in the cell tagged "

@@ -39,7 +39,7 @@ source, target = map(Path, sys.argv[-2:])
 parameters = json.loads(sys.argv[sys.argv.index("--parameters_yaml") + 1])
 target.write_text(json.dumps({{"parameters": parameters, "seeds": os.environ["MTPSL_SEEDS"]}}))
 with open("{calls}", "a") as file:
-    file.write(source.name.removesuffix(".input.ipynb") + "\\n")
+    file.write(source.stem + "\\n")
 text = source.read_text()
 if "fail" in text:
     sys.exit("Traceback\\nValueError: seed: expected 0\\n")
