@@ -246,13 +246,13 @@ for row in CONSISTENCY.rows:
 # %% tags=["nbval-ignore-output"]
 from itertools import islice
 
-from mtpsl.report.lessons import pulls, untrained
+from mtpsl.papers.xtc.first_steps import gradient_lengths, untrained
 from mtpsl.runs.profiles import smoke
 
 first = {row.name: smoke(row.experiments[0]).replace(batch_size=4) for row in CONSISTENCY.rows}
 for row in (printed.SSL, "Ours, one view", printed.OURS):
     method, loader = untrained(first[row])
-    lengths = pulls(method, list(islice(loader.epoch(0), 3)))
+    lengths = gradient_lengths(method, list(islice(loader.epoch(0), 3)))
     print(f"{row:<26}", {name: round(value, 1) for name, value in lengths.items()})
 
 # %% [markdown]
@@ -261,13 +261,13 @@ for row in (printed.SSL, "Ours, one view", printed.OURS):
 # That phase is short, as a constant mapping ends it (`22_xtc_figures`). **But Adam remembers it.** It divides each step by the root of a running mean of squared gradients, whose memory is a thousand steps long. So after the storm, when gradients are of ordinary length again, steps stay tiny:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import adam_steps
+from mtpsl.papers.xtc.first_steps import adam_step_lengths
 
 steps = {}
 for row in ("Two views, labels alone", printed.OURS):
     method, loader = untrained(first[row])
     batches = (views for epoch in range(6) for views in loader.epoch(epoch))
-    steps[row] = adam_steps(method, batches, lr=1e-3, total=1380)
+    steps[row] = adam_step_lengths(method, batches, lr=1e-3, total=1380)
     at = {i: {k: round(v[i - 1], 2) for k, v in steps[row].items()} for i in (1, 9, 18)}
     print(row, *(f"    step {i:>2} {numbers}" for i, numbers in at.items()), sep="\n")
 
