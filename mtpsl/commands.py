@@ -169,7 +169,7 @@ def cost(args: argparse.Namespace) -> int:
 
 def predict(args: argparse.Namespace) -> int:
     """What a trained network says of a folder of pictures."""
-    from mtpsl.report.predicted import predict_folder
+    from mtpsl.report.predict import predict_folder
     from mtpsl.runs.session import Session
     from mtpsl.runs.store import RunStore
 

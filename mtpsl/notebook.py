@@ -4,7 +4,6 @@ A notebook shows what was recorded before and what it has just computed, side by
 blended. Only notebooks import this module, and it alone needs IPython.
 """
 
-import json
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -14,11 +13,9 @@ from typing import Any
 
 from IPython.display import HTML, Image, display
 
-from mtpsl import papers
 from mtpsl.report.arrays import Arrays
-from mtpsl.report.files import footer, load_arrays, png_bytes
-from mtpsl.report.make import Made, make_figure
-from mtpsl.report.maps import FOOTER, LEGEND, image_grid, legends, map_to_rgb
+from mtpsl.report.figure import FinishedFigure, make_figure, png_bytes, redraw
+from mtpsl.report.maps import Grid, draw_grids, task_groups
 from mtpsl.report.provenance import COMPUTED, RECORDED
 from mtpsl.report.records import run_table
 from mtpsl.report.render import render_html, write_table
@@ -68,7 +65,7 @@ class Session(runs.Session):
         for path in write_table(table, recorded, computed, self.output / table.paper):
             print(self.where(path))
 
-    def figure(self, name: str) -> dict[str, Made]:
+    def figure(self, name: str) -> dict[str, FinishedFigure]:
         """A figure from each source: drawn again from recorded arrays, and made now.
 
         The recorded one is missing where there is none, and where the new one replaces it.
@@ -77,13 +74,8 @@ class Session(runs.Session):
             name: A key of ``papers.figures``.
         """
         made = {}
-        path = self.recorded / f"{name}.npz"
-        if self.recorded != self.output and path.exists():
-            known, arrays = papers.figures()[name], load_arrays(path)
-            drawing = known.draw(arrays)
-            footer(drawing, json.loads(path.with_suffix(".json").read_text())["made_from"]["data"])
-            texts = {"caption": known.caption, "alt": known.alt, "path": path.with_suffix(".png")}
-            made[RECORDED] = Made(figure=drawing, arrays=arrays, **texts)
+        if self.recorded != self.output and (self.recorded / f"{name}.npz").exists():
+            made[RECORDED] = redraw(name, self.recorded)
         how = {"profile": self.profile, "session": self, "seed": self.seed}
         return made | {COMPUTED: make_figure(name, folder=self.output, **how)}
 
@@ -162,7 +154,7 @@ def show(figure: Any, *, alt: str, caption: str = "") -> None:
     print(caption or alt)
 
 
-def show_figures(figures: Mapping[str, Made], *, first: bool = False) -> None:
+def show_figures(figures: Mapping[str, FinishedFigure], *, first: bool = False) -> None:
     """Shows a figure of each source, the source above its caption.
 
     Args:
@@ -175,23 +167,13 @@ def show_figures(figures: Mapping[str, Made], *, first: bool = False) -> None:
 
 @styled
 def draw_predictions(arrays: Arrays, columns: Sequence[tuple[str, str]]) -> Sheet:
-    """Draws the image and, task by task, its maps, a row for each image.
+    """Draws a row for each image: the image and, task by task, its maps.
 
     Args:
-        arrays: As ``figure_arrays.qualitative`` makes them.
+        arrays: As ``arrays.qualitative`` makes them.
         columns: (role, label above it): what to show of each task, truth included.
     """
-    groups = [("", [("images", "Image")])]
-    for task, title in zip(arrays["tasks"], arrays["titles"], strict=True):
-        groups.append((str(title), [(f"{task}/{role}", label) for role, label in columns]))
-    keys = [key for _, group in groups[1:] for key, _ in group]
-
-    def draw(key: str, index: int) -> Any:
-        return arrays[key][index] if key == "images" else map_to_rgb(arrays, key, index)
-
-    sheet, _ = image_grid(arrays, groups, draw, panel=1.4)
-    legends(sheet, arrays, keys, sheet.height - FOOTER - LEGEND + 0.1)
-    return sheet
+    return draw_grids(Grid(arrays=arrays, groups=task_groups(arrays, columns)), panel=1.4)[0]
 
 
 def show_results(table: Table, recorded: Results | None, computed: Results | None) -> None:

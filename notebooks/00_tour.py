@@ -238,11 +238,11 @@ show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.pr
 # Rows are test images from all over the split, which nobody has picked.
 
 # %%
-from mtpsl.report.arrays import Material, qualitative
+from mtpsl.report.arrays import FigureInputs, qualitative
 from mtpsl.runs.network import load_method
 
 methods = {k: load_method(e, session) for k, e in experiments.items()}
-arrays = qualitative(Material(methods=methods, test=test, device=session.device))
+arrays = qualitative(FigureInputs(methods=methods, test=test, device=session.device))
 columns = [("truth", "ground truth"), *((name, name) for name in experiments)]
 sheet = draw_predictions(arrays, columns)
 alt = (

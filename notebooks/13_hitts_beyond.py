@@ -81,7 +81,7 @@ print(f"ECE {error:.3f}; too sure by {confidence.mean() - right.float().mean():+
 # > **Predict.** Along the curve from right to left a threshold rises and accepts fewer labels. For which task will the accepted labels become better the fastest? Must they become better at all?
 
 # %%
-from mtpsl.papers.hitts.draw_beyond import draw_acceptance
+from mtpsl.papers.hitts.discovery import draw_acceptance
 
 found = session.figure("hitts/discovery")
 alt = "For each task a curve of the quality of accepted labels over the share that is accepted."
@@ -128,7 +128,7 @@ for source, made in found.items():
 # > **Predict.** For which of the three tasks will a class boundary matter the least? And will the teacher *notice* that boundaries are harder, that is, does its confidence fall there as much as its accuracy does?
 
 # %%
-from mtpsl.papers.hitts.draw_beyond import draw_places
+from mtpsl.papers.hitts.discovery import draw_places
 
 alt = "For each task a line chart by distance to a class boundary, and a bar chart by class."
 for source, made in found.items():
@@ -259,8 +259,8 @@ session.write(LABEL_SHARE, recorded, now)
 # The same as curves, one dot per seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If "Ours" at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
 
 # %%
+from mtpsl.papers.companion.figures import draw_gains
 from mtpsl.papers.companion.tables import share_gains
-from mtpsl.papers.hitts.draw_beyond import draw_gains
 
 alt = "Line charts of three metrics and of the gain over the share of labels, one line per method."
 for source, results in (("recorded", recorded), ("computed now", now)):

@@ -209,7 +209,7 @@ for number, (name, (height, width)) in enumerate(shapes.items()):
 photos = Path(folder, "test/image") if mine else Path("photos")
 
 # %%
-from mtpsl.report.predicted import draw_overview, predict_folder
+from mtpsl.report.predict import draw_overview, predict_folder
 
 summary = predict_folder(experiment, session, photos, "found")
 first = Path("found", summary["pictures"][0]["folder"])

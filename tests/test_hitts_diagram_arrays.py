@@ -14,7 +14,7 @@ from mtpsl.papers import build_method
 from mtpsl.papers.hitts import diagram_arrays as diagrams
 from mtpsl.papers.hitts import scale_arrays as scales
 from mtpsl.papers.hitts.method import HiTTs
-from mtpsl.report.arrays import Arrays, Material, shown
+from mtpsl.report.arrays import Arrays, FigureInputs, shown
 from mtpsl.runs.network import build
 
 FIGURES = {
@@ -39,19 +39,19 @@ def network(width_factor: float = 0.125, seed: int = 0, **args: Any) -> HiTTs:
     return built.eval()
 
 
-def material(width_factor: float = 0.125) -> Material:
+def material(width_factor: float = 0.125) -> FigureInputs:
     ours = network(width_factor, seed=1, pseudo_labels=True, pseudo_features=True)
     methods = {"teacher": network(width_factor), "ours": ours}
-    return Material(methods=methods, test=Noise())
+    return FigureInputs(methods=methods, test=Noise())
 
 
 @pytest.fixture(scope="module")
-def trained() -> Material:
+def trained() -> FigureInputs:
     return material()
 
 
 @pytest.fixture(scope="module")
-def every(trained: Material) -> dict[str, Arrays]:
+def every(trained: FigureInputs) -> dict[str, Arrays]:
     return {name: figure(trained) for name, figure in FIGURES.items()}
 
 
@@ -141,7 +141,7 @@ def test_another_network_gives_other_shapes(every: dict[str, Arrays], name: str)
 
 
 def test_the_image_lacks_the_first_label_and_has_what_the_teacher_found(
-    trained: Material, every: dict[str, Arrays]
+    trained: FigureInputs, every: dict[str, Arrays]
 ) -> None:
     for name, found in every.items():
         assert found["example"] == NAMES[0] and not found["known"][0]
@@ -168,7 +168,7 @@ def test_setting_shows_some_but_not_all_labels(every: dict[str, Arrays]) -> None
 
 
 def test_losses_of_the_overview_are_the_methods_own(
-    trained: Material, every: dict[str, Arrays]
+    trained: FigureInputs, every: dict[str, Arrays]
 ) -> None:
     found, method = every["fig2"], trained.methods["ours"]
     batch = Noise().load(found["index"].tolist())
@@ -191,7 +191,7 @@ def _hide(batch: Batch, found: Any) -> Any:
 
 
 def test_global_tokens_show_the_affinity_of_the_trace(
-    trained: Material, every: dict[str, Arrays]
+    trained: FigureInputs, every: dict[str, Arrays]
 ) -> None:
     found = every["fig3"]
     batch = Noise().load(found["index"].tolist())
@@ -213,7 +213,7 @@ def test_fine_tokens_show_one_channel_of_the_example(every: dict[str, Arrays]) -
     assert 0 <= int(found["channel"]) < 4
 
 
-def test_methods_are_left_alone(trained: Material) -> None:
+def test_methods_are_left_alone(trained: FigureInputs) -> None:
     before = {
         role: {n: p.clone() for n, p in m.state_dict().items()}
         for role, m in trained.methods.items()
@@ -242,7 +242,7 @@ def test_equal_features_have_equal_colors_and_flat_ones_no_noise() -> None:
 
 
 def test_sizes_are_those_of_the_papers_network() -> None:
-    found = scales.scales(Material())
+    found = scales.scales(FigureInputs())
     assert found["multi/shape/image"].tolist() == [3, 512, 512]
     stages = [found[f"multi/shape/stage/{j}"].tolist() for j in range(4)]
     assert stages == [[64, 128, 128], [128, 64, 64], [256, 64, 64], [512, 64, 64]]

@@ -22,7 +22,7 @@ from mtpsl.notebook import (
 )
 from mtpsl.papers.hitts.tables import TABLE8
 from mtpsl.report.arrays import describe
-from mtpsl.report.make import Made
+from mtpsl.report.figure import FinishedFigure
 from mtpsl.report.results import parse_results
 from mtpsl.runs.profiles import smoke
 
@@ -174,7 +174,7 @@ def rooms(tmp_path_factory: pytest.TempPathFactory):
 def test_a_recorded_figure_is_drawn_again(
     rooms, checkout: Path, monkeypatch: pytest.MonkeyPatch, displayed, capsys
 ) -> None:
-    new = Made(figure=Figure((1, 1)), arrays={}, caption="New.", alt="A", path=checkout)
+    new = FinishedFigure(figure=Figure((1, 1)), arrays={}, caption="New.", alt="A", path=checkout)
     monkeypatch.setattr(notebook, "make_figure", lambda name, **options: new)
     session = setup(device="cpu")
     assert session.figure("hitts/fig9") == {"computed now": new}

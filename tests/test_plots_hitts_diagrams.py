@@ -14,7 +14,7 @@ from mtpsl.papers.hitts import global_diagram as hitts_global_diagram
 from mtpsl.papers.hitts import parts as hitts_parts
 from mtpsl.papers.hitts import scale_arrays as scales
 from mtpsl.papers.hitts import scale_diagram as hitts_scale_diagram
-from mtpsl.report.arrays import Arrays, Material
+from mtpsl.report.arrays import Arrays, FigureInputs
 from mtpsl.report.diagram import Box, Canvas, count_text, shape_text
 
 DRAW = {
@@ -31,7 +31,7 @@ EVERY = pytest.mark.parametrize("name", DRAW)
 def every() -> dict[str, Arrays]:
     trained = material()
     return {name: figure(trained) for name, figure in FIGURES.items()} | {
-        "fig12": scales.scales(Material())
+        "fig12": scales.scales(FigureInputs())
     }
 
 

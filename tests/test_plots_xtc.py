@@ -10,7 +10,7 @@ from test_figures import Noise, all_arrays
 
 from mtpsl import papers
 from mtpsl.data.scenes import people21, streets7
-from mtpsl.papers.xtc import draw as xtc
+from mtpsl.papers.xtc import figures as xtc
 from mtpsl.report import diagram, maps
 from mtpsl.report.arrays import describe
 from mtpsl.report.style import Sheet, styled

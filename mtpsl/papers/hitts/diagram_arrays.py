@@ -21,7 +21,7 @@ from mtpsl.papers.hitts.scales import query_gate
 from mtpsl.report.arrays import (
     SCENES,
     Arrays,
-    Material,
+    FigureInputs,
     compact,
     describe,
     picture,
@@ -58,15 +58,15 @@ class Scene:
 
 
 def _candidates(
-    material: Material, setting: LabelSetting
+    inputs: FigureInputs, setting: LabelSetting
 ) -> tuple[Batch, Tensor, Arrays, list[int]]:
     """The first test images, who is labeled (N, T), their maps, and an order to choose in.
 
     First come images without the first task's label, so that a pseudo label shows; among equals
     those that show many classes.
     """
-    tasks, count = material.test.tasks, min(len(material.test), SCENES)
-    (batch,) = material.batches(range(count), size=count)
+    tasks, count = inputs.test.tasks, min(len(inputs.test), SCENES)
+    (batch,) = inputs.batches(range(count), size=count)
     labeled = assign(setting, count, tasks.names).labeled
     truth = {f"{t.name}/truth": shown(t, batch.targets[t.name], batch.valid[t.name]) for t in tasks}
     classes = [truth[f"{t.name}/truth"] for t in tasks if t.kind == "classes"]
@@ -75,9 +75,9 @@ def _candidates(
     return batch, labeled, truth, order
 
 
-def _scene(material: Material, batch: Batch, labeled: Tensor, chosen: int) -> Scene:
+def _scene(inputs: FigureInputs, batch: Batch, labeled: Tensor, chosen: int) -> Scene:
     """The image at ``chosen``; thresholds accept a share of the pixels of all candidates."""
-    teacher, ours = (material.methods[role] for role in ("teacher", "ours"))
+    teacher, ours = (inputs.methods[role] for role in ("teacher", "ours"))
     share = float(PSEUDO_SHARE.removesuffix("%")) / 100
     taus = {
         name: round(float(maps.float().quantile(1 - share)), 4)
@@ -239,9 +239,9 @@ def _common(scene: Scene) -> Arrays:
     return arrays | {f"parameters/{n}": np.array(c) for n, c in learned(scene.ours).items()}
 
 
-def _one_image(material: Material) -> Scene:
-    batch, labeled, _, order = _candidates(material, "one_label")
-    return _scene(material, batch, labeled, order[0])
+def _one_image(inputs: FigureInputs) -> Scene:
+    batch, labeled, _, order = _candidates(inputs, "one_label")
+    return _scene(inputs, batch, labeled, order[0])
 
 
 def _features_and_teachers(scene: Scene) -> Arrays:
@@ -265,14 +265,14 @@ def _telling_token(scene: Scene, task: str) -> int:
 
 
 @torch.no_grad()
-def setting(material: Material) -> Arrays:
+def setting(inputs: FigureInputs) -> Arrays:
     """Figure 1: images of which each has some labels, and what tokens discover for one of them.
 
     Under ``random_labels``: ``examples/images`` (N, H, W, 3), ``examples/labeled`` (N, T) and
     ``<task>/examples``; the first image is the one of ``_common``. Tokens are ``values/...``.
     """
-    batch, labeled, truth, order = _candidates(material, "random_labels")
-    scene = _scene(material, batch, labeled, order[0])
+    batch, labeled, truth, order = _candidates(inputs, "random_labels")
+    scene = _scene(inputs, batch, labeled, order[0])
     first_of: dict[tuple[bool, ...], int] = {}  # who is labeled -> the first image in order
     for i in order:
         first_of.setdefault(tuple(labeled[i].tolist()), i)
@@ -286,14 +286,14 @@ def setting(material: Material) -> Arrays:
 
 
 @torch.no_grad()
-def overview(material: Material) -> Arrays:
+def overview(inputs: FigureInputs) -> Arrays:
     """Figure 2: the whole method on one image, and its three losses on it.
 
     ``shared`` and features as pictures; ``score/<task>`` (H, W) of the token whose scores vary
     most; ``confidence/<task>`` (H, W), the largest probability of G'. ``loss/L_s``, ``/L_p`` and
     ``/L_f`` are the method's own terms in evaluation mode.
     """
-    scene = _one_image(material)
+    scene = _one_image(inputs)
     names, steps = scene.ours.tasks.names, scene.steps
     arrays = _common(scene) | _features_and_teachers(scene)
     arrays |= feature_pictures({"shared": steps["shared"]})
@@ -310,7 +310,7 @@ def overview(material: Material) -> Arrays:
 
 
 @torch.no_grad()
-def global_tokens(material: Material) -> Arrays:
+def global_tokens(inputs: FigureInputs) -> Arrays:
     """Figure 3: global task token learning, step by step.
 
     ``shared``, ``queried/<task>``, ``mixed/<task>``, ``feature/<task>`` and ``teacher/<task>`` as
@@ -318,7 +318,7 @@ def global_tokens(material: Material) -> Arrays:
     ``/theta_mixed``, ``/token/<task>`` and ``/affinity`` (T, T); ``block``, the side of a block of
     F_s that makes one cell.
     """
-    scene = _one_image(material)
+    scene = _one_image(inputs)
     names, steps = scene.ours.tasks.names, scene.steps
     arrays = _common(scene) | _features_and_teachers(scene)
     arrays |= feature_pictures({"shared": steps["shared"]})
@@ -332,7 +332,7 @@ def global_tokens(material: Material) -> Arrays:
 
 
 @torch.no_grad()
-def fine_tokens(material: Material) -> Arrays:
+def fine_tokens(inputs: FigureInputs) -> Arrays:
     """Figure 4: projection and fine-grained token learning of one task, ``example``.
 
     ``feature/<task>``, ``shared`` and ``projected`` as pictures; ``values/token/<task>``,
@@ -340,7 +340,7 @@ def fine_tokens(material: Material) -> Arrays:
     ``score``, ``masked`` and ``refined`` (H, W); ``confidence`` (H, W) of the teacher and
     ``accept`` (H, W), M^p.
     """
-    scene = _one_image(material)
+    scene = _one_image(inputs)
     task, steps = scene.ours.tasks.names[scene.example], scene.steps
     channel = _telling_token(scene, task)
     arrays = _common(scene) | feature_pictures({"feature": steps[f"feature/{task}"]})
@@ -350,7 +350,7 @@ def fine_tokens(material: Material) -> Arrays:
         arrays |= {f"values/{name}": rounded(steps[f"{name}/{task}"][0])}
     for name in ("fine", "score", "masked", "refined"):
         arrays[name] = compact(steps[f"{name}/{task}"][0, channel])
-    teacher = material.methods["teacher"]
+    teacher = inputs.methods["teacher"]
     arrays["confidence"] = compact(teacher.label_confidence(scene.batch.images)[task][0, 0])
     arrays["accept"] = scene.batch.discovered.valid[task][0, 0].cpu().numpy()
     return arrays | {"channel": np.array(channel)}

@@ -19,7 +19,7 @@ from mtpsl.papers.hitts.scales import as_maps, to_grid
 from mtpsl.report.arrays import (
     SCENES,
     Arrays,
-    Material,
+    FigureInputs,
     describe,
     picture,
     shown,
@@ -32,7 +32,7 @@ SINGLE, MULTI = hitts("one_label", PASCAL, multi_scale=False), hitts("one_label"
 
 
 @torch.no_grad()
-def scales(material: Material) -> Arrays:
+def scales(inputs: FigureInputs) -> Arrays:
     """Figure 12: sizes in global task token learning on one and on several scales.
 
     Of the paper's own experiments, whatever the profile: sizes are what the figure shows, and a
