@@ -47,7 +47,7 @@ def _provenance(table: Table, source: str, results: Results) -> list[str]:
     if began := [e.data["pretrained"] for e in entries if "pretrained" in e.data]:
         names = _distinct(f"{p['weights']} (sha256 {p['sha256']:.12})" for p in began)
         parts.append(f"pretrained weights {names}")
-    parts.append(f"n = {span} seed{'s' * (seeds[-1] > 1)} a row{spread}")
+    parts.append(f"n = {span} seed{'s' * (seeds[-1] > 1)} per row{spread}")
     parts.append(f"weights of the epoch selected by: {select}")
     thresholds = [tau for x in ran for tau in x.get("thresholds", {}).values()]
     if shares := [tau for tau in thresholds if isinstance(tau, str)]:
