@@ -49,7 +49,7 @@ class Session(runs.Session):
         return self.root / "figures"
 
     def results(self, table: Table, *, train: bool = True) -> tuple[Results | None, Results]:
-        """A table's recorded results, None where there are none yet, and those computed now.
+        """Reads a table's recorded results, None where there are none yet, and computes new ones.
 
         Args:
             table: Whose rows are run.
@@ -63,24 +63,24 @@ class Session(runs.Session):
     def write(self, table: Table, recorded: Results | None, computed: Results | None) -> None:
         """Writes a table's files and says where they are."""
         for path in write_table(table, recorded, computed, self.output / table.paper):
-            print(self.where(path))
+            print(self.short_path(path))
 
     def figure(self, name: str) -> dict[str, FinishedFigure]:
-        """A figure from each source: drawn again from recorded arrays, and made now.
+        """Draws a figure from each source: again from recorded arrays, and from runs made now.
 
         The recorded one is missing where there is none, and where the new one replaces it.
 
         Args:
             name: A key of ``papers.figures``.
         """
-        made = {}
+        figures = {}
         if self.recorded != self.output and (self.recorded / f"{name}.npz").exists():
-            made[RECORDED] = redraw(name, self.recorded)
+            figures[RECORDED] = redraw(name, self.recorded)
         how = {"profile": self.profile, "session": self, "seed": self.seed}
-        return made | {COMPUTED: make_figure(name, folder=self.output, **how)}
+        return figures | {COMPUTED: make_figure(name, folder=self.output, **how)}
 
-    def where(self, path: Path | str) -> str:
-        """A path as text that is the same on every machine."""
+    def short_path(self, path: Path | str) -> str:
+        """Writes a path so that it reads the same on every machine."""
         path = Path(path)
         for folder, name in ((runs_folder(self.root), "runs/"), (self.root, "")):
             if path.is_relative_to(folder):
@@ -136,7 +136,7 @@ def setup(
     print(
         f"profile {profile}, {data}, {session.device}, "
         f"seed{'s' * (len(session.seeds) > 1)} {', '.join(map(str, session.seeds))}; "
-        f"tables and figures go to {session.where(session.output)}/"
+        f"tables and figures go to {session.short_path(session.output)}/"
     )
     return session
 

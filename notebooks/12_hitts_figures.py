@@ -252,7 +252,7 @@ for source, made in fig11.items():
 for figures in (fig5, fig7, fig8, fig9, fig11):
     path = figures["computed now"].path
     others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
-    print(session.where(path), "with arrays and words:", all(p.exists() for p in others))
+    print(session.short_path(path), "with arrays and words:", all(p.exists() for p in others))
 
 # %% [markdown]
 # ## Exercises

@@ -230,7 +230,7 @@ for name, figures in (("fig10", fig10), ("fig16", fig16)):
 for figures in (fig1, fig2, fig3, fig4, fig6, fig10, fig12, fig13, fig14, fig15, fig16):
     path = figures["computed now"].path
     others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
-    print(session.where(path), "with arrays and words:", all(p.exists() for p in others))
+    print(session.short_path(path), "with arrays and words:", all(p.exists() for p in others))
 
 # %% [markdown]
 # ## Exercises

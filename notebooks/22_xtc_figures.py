@@ -235,4 +235,4 @@ for source, made in moves.items():
 for figures in (fig1, fig2, fig3, fig4, moves):
     path = figures["computed now"].path
     others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
-    print(session.where(path), "with arrays and words:", all(p.exists() for p in others))
+    print(session.short_path(path), "with arrays and words:", all(p.exists() for p in others))

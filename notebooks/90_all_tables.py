@@ -56,7 +56,7 @@ for key, table in papers.tables().items():
     measured[key] = (table, *session.results(table, train=own))
     if own:
         paths = write_table(*measured[key], session.output / table.paper)
-        print(table.source, "in", ", ".join(session.where(path) for path in paths))
+        print(table.source, "in", ", ".join(session.short_path(path) for path in paths))
 
 # %% tags=["nbval-ignore-output"]
 for table, recorded, computed in measured.values():

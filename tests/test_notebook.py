@@ -78,8 +78,8 @@ def test_paths_read_the_same_everywhere(checkout: Path, tmp_path_factory, monkey
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     monkeypatch.setenv("MTPSL_RUNS", str(elsewhere))
     session = setup(device="cpu")
-    assert session.where(session.output / "hitts" / "fig7.png") == "runs/smoke/hitts/fig7.png"
-    assert session.where(checkout / "figures" / "table1.json") == "figures/table1.json"
+    assert session.short_path(session.output / "hitts" / "fig7.png") == "runs/smoke/hitts/fig7.png"
+    assert session.short_path(checkout / "figures" / "table1.json") == "figures/table1.json"
 
 
 @pytest.mark.parametrize(
