@@ -96,17 +96,8 @@ def test_every_file_states_the_same_version() -> None:
 
 def test_everything_imported_is_a_dependency() -> None:
     modules = {"torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "tqdm"}
-    modules |= {
-        "filelock",
-        "joblib",
-        "safetensors",
-        "scipy",
-        "sklearn",
-        "torchjd",
-        "PIL",
-        "h5py",
-        "mtpsl",
-    }
+    modules |= {"safetensors", "scipy", "sklearn", "torchjd", "PIL", "h5py", "mtpsl"}
+    modules |= {"filelock", "joblib"}
     modules |= set(sys.stdlib_module_names)
     optional = {"IPython", "jupytext", "nbformat", "papermill"}  # test_layers says where
     for path in (ROOT / "mtpsl").rglob("*.py"):

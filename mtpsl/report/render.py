@@ -231,8 +231,8 @@ def _markdown_table(rows: Sequence[Sequence[str]]) -> str:
 
 STYLE = """<style>
 #{key} caption {{ caption-side: top; text-align: left; font-weight: bold }}
-#{key} td {{ text-align: {align}; vertical-align: top; padding: 2px 8px }}
-#{key} th, #{key} td:first-child, #{key} td:last-child {{ text-align: left }}
+#{key} td {{ text-align: {align}; vertical-align: top; padding: 2px 8px; white-space: nowrap }}
+#{key} th, #{key} td:first-child, #{key} td:last-child {{ text-align: left; white-space: normal }}
 </style>"""
 
 
@@ -242,7 +242,7 @@ def _html_table(rows: Sequence[Sequence[str]], key: str, caption: str, align: st
     lines.append(f"<caption>{html.escape(caption)}</caption>")
     for i, cells in enumerate(rows):
         tag = "td" if i else "th"
-        look = "border-top: 1px solid;" * bool(cells[-1]) + " opacity: 0.7" * (PAPER in cells)
+        look = "border-top: 1px solid; " * bool(cells[-1]) + "opacity: 0.7" * (PAPER in cells)
         inside = "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells)
         lines.append(f'<tr style="{look}">{inside}</tr>')
     return "\n".join([*lines, "</table>"])
