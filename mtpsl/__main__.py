@@ -183,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = nearest(argv[0], known.choices)
         parser.error(f"expected one of {', '.join(known.choices)}, got {argv[0]!r}{hint}")
     if argv and argv[0] in PASSED_ON:
-        from mtpsl.reproduction.reproduce import main as passed_on
+        from mtpsl.reproduce import main as passed_on
 
         return passed_on(argv[1:])
     args = parser.parse_args(argv)
