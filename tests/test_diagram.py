@@ -5,7 +5,7 @@ import pytest
 from matplotlib.patches import FancyArrowPatch
 from test_plots_xtc import overlaps, texts
 
-from mtpsl.report.cells import Cell, box, missing, picture, scores, tokens, words
+from mtpsl.report.cells import Cell, box, missing, picture, remark, scores, tokens
 from mtpsl.report.diagram import ROUTES, WIDTH, Diagram, Grid
 
 IMAGE = np.zeros((64, 96, 3), dtype=np.uint8)
@@ -60,7 +60,7 @@ def test_text_is_measured_so_that_nothing_overlaps(size: int) -> None:
     long = " × ".join([str(size)] * 4)
     cells = {
         "a2": picture(IMAGE, below=[long]),
-        "b2": words(long, "and more"),
+        "b2": remark(long, "and more"),
         "c2": missing(IMAGE, "no"),
     }
     diagram, grid = nine(**cells)

@@ -152,10 +152,10 @@ class Grid:
 
     def arrange(self, cells: dict[str, Cell], arrows: Sequence[Arrow], size: float) -> None:
         """Finds the places of names, and the room that cells, arrows, titles and bands need."""
-        found: dict[str, list[tuple[int, int]]] = {}
+        positions: dict[str, list[tuple[int, int]]] = {}
         for i, j in np.ndindex(len(self.rows), self.walls[-1]):
-            found.setdefault(self.rows[i][j], []).append((i, j))
-        self.places = {name: Place(_hull(at)) for name, at in found.items() if name != "."}
+            positions.setdefault(self.rows[i][j], []).append((i, j))
+        self.places = {name: Place(_hull(at)) for name, at in positions.items() if name != "."}
         self.arrows = [a for a in arrows if a.start in self.places and a.end in self.places]
         gaps = [[HEAD, *[AIR] * (len(self.rows) - 1), PAD], [AIR] * (self.walls[-1] + 1)]
         for wall in self.walls:
