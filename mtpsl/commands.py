@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtpsl import papers
-from mtpsl.reproduction.notebooks import UsageError, checkout, output_folder, runs_folder
+from mtpsl.reproduce import UsageError, checkout, output_folder, runs_folder
 
 if TYPE_CHECKING:
     from mtpsl.report.results import Results
