@@ -129,3 +129,17 @@ def test_says_what_a_row_and_an_arrow_must_be() -> None:
         grid.row("d1 | d2 d3")
     with pytest.raises(ValueError, match="join: expected an arrow such as -> .*, got '=>'"):
         diagram.join("a1 => a2")
+
+
+@pytest.mark.parametrize(
+    ("chain", "complaint"),
+    [
+        ("a1 -> b2", "expected a turn between 'a1' and 'b2'"),
+        ("a1 -> elsewhere", "expected two names of one grid, got 'a1' and 'elsewhere'"),
+    ],
+)
+def test_refuses_an_arrow_that_cannot_be_drawn(chain: str, complaint: str) -> None:
+    diagram, _ = nine()
+    diagram.join(chain)
+    with pytest.raises(ValueError, match=f"join: {complaint}"):
+        diagram.draw()

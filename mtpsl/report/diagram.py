@@ -211,7 +211,16 @@ def _hull(points: Sequence[tuple[int, int]]) -> list[Span]:
 
 
 def _make_way(arrow: Arrow, a: list[Span], b: list[Span], gaps: list[list[float]]) -> None:
-    """Widens the gaps that an arrow crosses for its head, its turn and its label."""
+    """Widens the gaps that an arrow crosses for its head, its turn and its label.
+
+    Raises:
+        ValueError: If a straight arrow joins names that share no row and no column.
+    """
+    if arrow.route == "-" and not any(a[k][0] <= b[k][1] and b[k][0] <= a[k][1] for k in (0, 1)):
+        raise ValueError(
+            f"join: expected a turn between {arrow.start!r} and {arrow.end!r}, which share no row "
+            "and no column, got a straight arrow; draw it as -|>"
+        )
     for k, sign in enumerate("|-"):
         if a[k][1] >= b[k][0] and b[k][1] >= a[k][0]:
             continue
