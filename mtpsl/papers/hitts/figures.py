@@ -250,8 +250,9 @@ FIGURES: tuple[Figure, ...] = (
         title="Overview of HiTTs, with the shapes of a traced forward pass",
         caption="A test image on its way through the encoder, global and fine-grained token "
         "learning to predictions, with the three losses on it; features are shown by three "
-        "principal components, every score map spans its own range, and pseudo labels are the "
-        "more confident half of the pixels of a few test images.",
+        "principal components, every score map spans its own range, and pseudo labels, with "
+        "their share of this image, are the more confident half of the pixels of a few test "
+        "images.",
         alt="Diagram in four columns from an image to predictions, a row for each task, with "
         "tokens, features, score masks, labels and tensor shapes.",
         arrays=traces.walk,
