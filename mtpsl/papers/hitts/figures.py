@@ -52,9 +52,9 @@ def tokens(inputs: FigureInputs) -> Arrays:
     arrays = describe(inputs.test.tasks)
     indices = evenly_spaced(len(inputs.test), TOKEN_IMAGES)
     for role, method in inputs.methods.items():
-        traces = [method.trace(b.images, decode=False) for b in inputs.batches(indices)]
+        traced = [method.trace(b.images, decode=False) for b in inputs.batches(indices)]
         for t in method.tasks:
-            phi = torch.cat([trace.fine_tokens[t.name] for trace in traces]).double().cpu()
+            phi = torch.cat([trace.fine_tokens[t.name] for trace in traced]).double().cpu()
             unit = F.normalize(phi, dim=-1)  # (N, C_p, C)
             affinity = (unit @ unit.transpose(1, 2)).mean(0)
             points, explained = principal_components(unit)
