@@ -92,7 +92,7 @@ for source, made in fig2.items():
 # %%
 import torch
 
-from mtpsl.papers.xtc.figure_arrays import trace_shapes
+from mtpsl.papers.xtc.diagrams import trace_shapes
 from mtpsl.papers.xtc.tables import TABLE2
 from mtpsl.runs.data import open_split
 from mtpsl.runs.network import build

@@ -13,7 +13,7 @@ from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.methods import Method
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts import figures as hitts
-from mtpsl.papers.xtc import figure_arrays, joint_space
+from mtpsl.papers.xtc import diagrams, joint_space
 from mtpsl.papers.xtc import figures as xtc
 from mtpsl.report import arrays
 from mtpsl.report.arrays import FigureInputs
@@ -426,7 +426,7 @@ def test_hooks_are_taken_off_and_the_method_is_left_alone() -> None:
     built = method("xtc")
     before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
     inputs = FigureInputs(methods={"ours": built}, test=Noise())
-    for figure in (figure_arrays.architecture, xtc.mapped_outputs):
+    for figure in (diagrams.architecture, xtc.mapped_outputs):
         first, again = figure(inputs), figure(inputs)
         for key in first:
             np.testing.assert_array_equal(first[key], again[key])  # NaN equals NaN
@@ -436,7 +436,7 @@ def test_hooks_are_taken_off_and_the_method_is_left_alone() -> None:
 
 def test_a_diagram_without_conditioning_has_no_film() -> None:
     built = method("xtc", condition=False)
-    found = figure_arrays.architecture(FigureInputs(methods={"ours": built}, test=Noise()))
+    found = diagrams.architecture(FigureInputs(methods={"ours": built}, test=Noise()))
     assert int(found["parameters/film"]) == 0
     assert not any("gamma" in key for key in found)
 

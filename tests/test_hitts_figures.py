@@ -100,10 +100,10 @@ def test_a_tie_has_two_best_scores(every: dict) -> None:
     found = dict(every["hitts/fig6"])
     for role in ("mtan", "xtc", "ours"):
         found[f"depth/{role}/score"] = np.array([1.0, 2.0, math.nan])
-    best = plots.best_scores(found)
-    assert {(key, i) for key, i in best if key.startswith("depth/")} == {
-        (f"depth/{role}", i) for role in ("mtan", "xtc", "ours") for i in (0, 1)
-    }
+    for role in ("mtan", "xtc", "ours"):
+        best = [plots.is_best(found, f"depth/{role}", i) for i in range(3)]
+        assert best == [True, True, False]
+    assert not plots.is_best(found, "depth/truth", 0)
 
 
 @pytest.mark.parametrize(("value", "text"), [(27.44, "27.4"), (3.1, "3.10"), (0.0163, "0.0163")])

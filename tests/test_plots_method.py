@@ -41,7 +41,7 @@ def test_a_matrix_spans_its_own_range_unless_told() -> None:
 def test_similarities_state_the_mean_between_two_tokens() -> None:
     values = np.array([[1.0, -0.5], [-0.5, 1.0]])
     figure = draw_similarities({"x": values})
-    assert "mean |off-diagonal| 0.50" in words(figure)
+    assert "mean |off-diagonal| 0.50" in figure.axes[0].get_title()
 
 
 def test_activations_draw_value_and_slope() -> None:

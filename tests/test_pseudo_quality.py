@@ -254,19 +254,21 @@ def test_calibration_by_hand() -> None:
 
 
 def test_groups_by_hand() -> None:
-    everything = quality.by_class(hand_made())
+    everything = quality.by_group(hand_made(), "class")
     assert everything["pixels"].tolist() == [2, 18]
     assert everything["right"] == pytest.approx([1, 13 / 18])
-    sure = quality.by_class(hand_made(), threshold=0.9)
+    sure = quality.by_group(hand_made(), "class", threshold=0.9)
     assert sure["coverage"] == pytest.approx([1, 8 / 18])
     assert sure["right"].tolist() == [1, 1]
-    bands = quality.by_distance(hand_made())
+    bands = quality.by_group(hand_made(), "band")
     assert bands["pixels"].tolist() == [20, 0, 0, 0, 0, 0]
     assert np.isnan(bands["right"][1:]).all()
 
 
 def test_nothing_withheld_has_no_quality() -> None:
-    found = quality.count(Guess(), partial([[True, True, True]] * 2))["depth"]
+    counts = quality.count(Guess(), partial([[True, True, True]] * 2))
+    assert math.isnan(quality.accepted(counts["semseg"], 0.5)["miou"])
+    found = counts["depth"]
     assert len(quality.acceptance(found)["coverage"]) == 0
     assert math.isnan(quality.accepted(found, 0.5)["coverage"])
     assert math.isnan(quality.calibration(found)["ece"])

@@ -51,15 +51,18 @@ class FigureInputs:
         return self.test.load(indices).to(self.device)
 
 
-def describe(tasks: TaskSet) -> Arrays:
-    """What a drawing must know about the tasks."""
+def describe(tasks: TaskSet, batch: Batch | None = None) -> Arrays:
+    """What a drawing must know about the tasks; of a batch also ``images`` and ``index``."""
     arrays = {
         "tasks": np.array(tasks.names),
         "titles": np.array([t.title.rstrip(".") for t in tasks]),
         "kinds": np.array([t.kind for t in tasks]),
         "units": np.array([t.unit for t in tasks]),
     }
-    return arrays | {f"{t.name}/classes": np.array(t.class_names) for t in tasks if t.class_names}
+    arrays |= {f"{t.name}/classes": np.array(t.class_names) for t in tasks if t.class_names}
+    if batch is None:
+        return arrays
+    return arrays | {"images": picture(batch.images), "index": batch.index.cpu().numpy()}
 
 
 def in_parts(arrays: Callable[[FigureInputs], Arrays]) -> Callable[[FigureInputs], Arrays]:
@@ -159,10 +162,8 @@ def qualitative(inputs: FigureInputs, images: int = EXAMPLES) -> Arrays:
         say how it reads, and ``roles`` names the roles in order.
     """
     tasks = inputs.test.tasks
-    indices = evenly_spaced(len(inputs.test), images)
-    batch = inputs.load(indices)
-    arrays = describe(tasks) | true_maps(tasks, batch)
-    arrays |= {"images": picture(batch.images), "index": np.array(indices)}
+    batch = inputs.load(evenly_spaced(len(inputs.test), images))
+    arrays = describe(tasks, batch) | true_maps(tasks, batch)
     arrays["roles"] = np.array(list(inputs.methods))
     for t in tasks:
         column = COLUMNS[t.headline]

@@ -1,8 +1,8 @@
 """Dense maps as pictures: one grid and one legend for every figure that shows them."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -93,19 +93,18 @@ class Grid:
         arrays: What is shown; ``images`` (N, H, W, 3) gives the number of rows and the shape of
             a panel, unless ``shape`` does.
         groups: What to show, from left to right.
-        paint: (key, row) -> (h, w, 3) uint8, or None for an empty place; by default
-            ``map_to_rgb``.
-        note: (key, row) -> a word in the panel's lower left corner.
-        bold: (key, row) -> whether that word is bold.
+        paint: (arrays, key, row) -> (h, w, 3) uint8, or None for an empty place.
+        note: (arrays, key, row) -> a word in the panel's lower left corner.
+        bold: (arrays, key, row) -> whether that word is bold.
         legend: The keys whose colors are explained below the grid; by default all maps.
         shape: (rows, height, width).
     """
 
     arrays: Arrays
     groups: Sequence[Group]
-    paint: Callable[[str, int], Image | None] | None = None
-    note: Callable[[str, int], str] = lambda key, row: ""
-    bold: Callable[[str, int], bool] = lambda key, row: False
+    paint: Callable[[Arrays, str, int], Image | None] = map_to_rgb
+    note: Callable[[Arrays, str, int], str] = lambda arrays, key, row: ""
+    bold: Callable[[Arrays, str, int], bool] = lambda arrays, key, row: False
     legend: Sequence[str] | None = None
     shape: tuple[int, int, int] | None = None
 
@@ -150,14 +149,11 @@ class Grid:
     def _panel(
         self, sheet: Sheet, key: str, row: int, left: float, top: float, wide: float
     ) -> None:
-        picture = (self.paint or self._map)(key, row)
+        place = (self.arrays, key, row)
+        picture = self.paint(*place)
         if picture is not None:
             axes = sheet.picture(left, top, wide, self.rows_and_height(wide)[1], picture)
-            weight = "bold" if self.bold(key, row) else "normal"
-            note(axes, self.note(key, row), weight=weight)
-
-    def _map(self, key: str, row: int) -> Image:
-        return map_to_rgb(self.arrays, key, row)
+            note(axes, self.note(*place), weight="bold" if self.bold(*place) else "normal")
 
 
 def draw_grids(
@@ -221,15 +217,13 @@ def parts_of(arrays: Arrays) -> list[Arrays]:
 # ------------------------------------------------------------------- legends
 
 
-@dataclass(frozen=True)
-class _Entry:
-    """A word with a color of its own, the title of a task, or the key to a task without classes."""
+class Entry(NamedTuple):
+    """What a legend says of one class, or of one task without classes."""
 
     label: str
     wide: float  # inches
-    color: Any = None  # of a class
-    kind: str = ""  # of a task whose colors need a key
-    task: str = ""
+    tall: float
+    draw: Callable[[Sheet, float, float], None]  # onto a sheet, from the left, around a height
 
 
 def legends(sheet: Sheet, arrays: Arrays, keys: Sequence[str], top: float) -> None:
@@ -245,81 +239,73 @@ def legends(sheet: Sheet, arrays: Arrays, keys: Sequence[str], top: float) -> No
     """
     for entries in legend_lines(arrays, keys, sheet.width):
         left = (sheet.width - sum(entry.wide for entry in entries)) / 2
-        height = KEY_LINE if entries[0].kind else LINE
         for entry in entries:
-            if entry.kind:
-                _key(sheet, arrays, entry, left, top + height / 2)
-            else:
-                _class(sheet, entry, left, top + height / 2)
+            entry.draw(sheet, left, top + entry.tall / 2)
             left += entry.wide
-        top += height
+        top += entries[0].tall
 
 
 def legend_height(arrays: Arrays, keys: Sequence[str], width: float) -> float:
     """Inches that ``legends`` needs below a grid, with some air."""
-    lines = list(legend_lines(arrays, keys, width))
-    return 0.1 + 0.1 * bool(lines) + sum(KEY_LINE if line[0].kind else LINE for line in lines)
+    lines = legend_lines(arrays, keys, width)
+    return 0.1 + 0.1 * bool(lines) + sum(line[0].tall for line in lines)
 
 
-def legend_lines(arrays: Arrays, keys: Sequence[str], width: float) -> Iterator[list[_Entry]]:
+def legend_lines(arrays: Arrays, keys: Sequence[str], width: float) -> list[list[Entry]]:
     """The entries of a legend, line by line, none wider than ``width``."""
     drawn = {key.partition("/")[0] for key in keys}
     tasks = {task: title for task, title in titles_of(arrays).items() if task in drawn}
     with_classes = [task for task in tasks if kind_of(arrays, task) == "classes"]
+    blocks = []
     for task in with_classes:
         shown = [arrays[key].ravel() for key in keys if key.partition("/")[0] == task]
         ids, names = np.unique(np.concatenate(shown)).tolist(), list(arrays[f"{task}/classes"])
         words = [(f"{tasks[task]}:", None)] if len(with_classes) > 1 else []
         words += [(str(names[i]), class_color(names[i], i)) for i in ids if i < len(names)]
         words += [("void", VOID_COLOR)] * (IGNORE_INDEX in ids)
-        entries = [_Entry(word, SPACE + 0.17 + _inches(word), color) for word, color in words]
-        yield from _filled(entries, width)
-    kinds = [(task, title, kind_of(arrays, task)) for task, title in tasks.items()]
-    yield from _filled(
-        [_Entry(t, KEY_WIDTHS[k], kind=k, task=name) for name, t, k in kinds if k != "classes"],
-        width,
-    )
+        blocks.append([_class(word, color) for word, color in words])
+    blocks.append([_key(arrays, task, tasks[task]) for task in tasks if task not in with_classes])
+    lines: list[list[Entry]] = []
+    for block in blocks:
+        for i, entry in enumerate(block):
+            full = i and sum(e.wide for e in lines[-1]) + entry.wide > width - 2 * SIDE
+            lines += [[]] if full or not i else []
+            lines[-1].append(entry)
+    return lines
 
 
-def _filled(entries: Sequence[_Entry], width: float) -> Iterator[list[_Entry]]:
-    """As many entries a line as fit."""
-    line: list[_Entry] = []
-    for entry in entries:
-        if line and sum(e.wide for e in line) + entry.wide > width - 2 * SIDE:
-            yield line
-            line = []
-        line.append(entry)
-    if line:
-        yield line
+def _class(word: str, color: Any) -> Entry:
+    """A class with its color, or the title of a task without one."""
+
+    def draw(sheet: Sheet, left: float, middle: float) -> None:
+        if color is not None:
+            box = {"facecolor": color, "edgecolor": QUIET, "linewidth": 0.4}
+            corner = left / sheet.width, 1 - (middle + 0.055) / sheet.height
+            size = 0.11 / sheet.width, 0.11 / sheet.height
+            box["transform"] = sheet.figure.transFigure
+            sheet.figure.add_artist(Rectangle(corner, *size, **box))
+        sheet.text(left + 0.17, middle, word, va="center", fontsize=8)
+
+    font = FontProperties(size=8)
+    wide = TextToPath().get_text_width_height_descent(word, font, False)[0] / 72
+    return Entry(word, SPACE + 0.17 + wide, LINE, draw)
 
 
-def _inches(text: str, size: float = 8.0) -> float:
-    """How wide a text is."""
-    font = FontProperties(size=size)
-    return TextToPath().get_text_width_height_descent(text, font, False)[0] / 72
+def _key(arrays: Arrays, task: str, title: str) -> Entry:
+    """The colors of one task that has no classes."""
+    kind = kind_of(arrays, task)
 
-
-def _class(sheet: Sheet, entry: _Entry, left: float, middle: float) -> None:
-    if entry.color is not None:
-        box = {"facecolor": entry.color, "edgecolor": QUIET, "linewidth": 0.4}
-        corner = left / sheet.width, 1 - (middle + 0.055) / sheet.height
-        size = 0.11 / sheet.width, 0.11 / sheet.height
-        frame = sheet.figure.transFigure
-        sheet.figure.add_artist(Rectangle(corner, *size, transform=frame, **box))
-    sheet.text(left + 0.17, middle, entry.label, va="center", fontsize=8)
-
-
-def _key(sheet: Sheet, arrays: Arrays, entry: _Entry, left: float, middle: float) -> None:
-    """The colors of one task that has no classes, around the height ``middle``."""
-    sheet.text(left, middle, entry.label, va="center", fontsize=8)
-    match entry.kind:
-        case "positive":
-            low, high = value_range(arrays, entry.task)
-            unit = unit_of(arrays, entry.task)
+    def draw(sheet: Sheet, left: float, middle: float) -> None:
+        sheet.text(left, middle, title, va="center", fontsize=8)
+        if kind == "positive":
+            low, high = value_range(arrays, task)
+            unit = unit_of(arrays, task)
             sheet.bar(left + 0.95, middle - 0.05, 1.2, DEPTH_MAP, low, high, unit)
-        case "binary":
+        elif kind == "binary":
             sheet.bar(left + 0.55, middle - 0.05, 0.9, BINARY_MAP, 0, 1, "")
-        case _:
+        else:
             sheet.sphere(left + 0.62, middle - 0.16, 0.32)
             words = "as on a ball seen from the camera"
             sheet.text(left + 1.02, middle, words, va="center", fontsize=8, color=QUIET)
+
+    return Entry(title, KEY_WIDTHS[kind], KEY_LINE, draw)

@@ -60,39 +60,27 @@ def draw_qualitative(arrays: Arrays, methods: Mapping[str, str]) -> Figure:
     """
     grids = []
     for part in parts_of(arrays):
-        roles = [(str(role), methods[str(role)]) for role in part["roles"]]
-        best = best_scores(part)
-
-        def score(key: str, i: int, part: Arrays = part) -> str:
-            value = part.get(f"{key}/score")
-            if value is None:
-                return ""
-            return three_digits(value[i]) if np.isfinite(value[i]) else "no label"
-
-        grids.append(
-            Grid(
-                arrays=part,
-                groups=task_groups(
-                    part, [("truth", "Truth"), *roles], str(part.get("data", "")), labels=True
-                ),
-                note=score,
-                bold=lambda key, i, best=best: (key, i) in best,
-            )
-        )
+        columns = [("truth", "Truth"), *((str(role), methods[str(role)]) for role in part["roles"])]
+        groups = task_groups(part, columns, str(part.get("data", "")), labels=True)
+        grids.append(Grid(arrays=part, groups=groups, note=_score, bold=is_best))
     return draw_grids(*grids, width=WIDE)[0].figure
 
 
-def best_scores(arrays: Arrays) -> set[tuple[str, int]]:
-    """(key, image) of the predictions that no other method's score on that image beats."""
-    best = set()
-    for task in arrays["tasks"]:
-        keys = [f"{task}/{role}" for role in arrays["roles"]]
-        sign = 1 if arrays[f"{task}/higher_is_better"] else -1
-        values = sign * np.array([arrays[f"{key}/score"] for key in keys])  # (M, N)
-        known = np.isfinite(values)
-        highest = np.max(np.where(known, values, -np.inf), axis=0)
-        best |= {(keys[m], int(i)) for m, i in np.argwhere((values == highest) & known)}
-    return best
+def _score(arrays: Arrays, key: str, i: int) -> str:
+    scores = arrays.get(f"{key}/score")
+    if scores is None:
+        return ""
+    return three_digits(scores[i]) if np.isfinite(scores[i]) else "no label"
+
+
+def is_best(arrays: Arrays, key: str, i: int) -> bool:
+    """Whether no other method's score on image ``i`` beats that of the prediction ``key``."""
+    task = key.partition("/")[0]
+    scores = {f"{task}/{r}": arrays.get(f"{task}/{r}/score") for r in arrays["roles"]}
+    if key not in scores or not np.isfinite(scores[key][i]):
+        return False
+    best = np.nanmax if arrays[f"{task}/higher_is_better"] else np.nanmin
+    return bool(scores[key][i] == best([values[i] for values in scores.values()]))
 
 
 def three_digits(value: float) -> str:
@@ -120,30 +108,28 @@ def draw_score_maps(
         shared: All maps of a task share the range from 0 to their largest value, and each task
             has a bar; otherwise every map spans its own range.
     """
-    grids, highest = [], {}
+
+    def highest(arrays: Arrays, task: str) -> float:
+        return max(float(arrays[f"{task}/{key}"].max()) for key, _ in columns)
+
+    def paint(arrays: Arrays, key: str, i: int) -> Image:
+        values = arrays[key][i]
+        if key == "images":
+            return values
+        own = float(values.min()), float(values.max())
+        low, high = (0.0, highest(arrays, key.partition("/")[0])) if shared else own
+        return scalar_to_rgb(values, SCORE_MAP, low, high)
+
+    grids = []
     for part in parts_of(arrays):
-        highest = {
-            task: max(float(part[f"{task}/{key}"].max()) for key, _ in columns)
-            for task in titles_of(part)
-        }
-
-        def paint(key: str, i: int, part: Arrays = part, highest: dict = highest) -> Image:
-            values = part[key][i]
-            if key == "images":
-                return values
-            own = float(values.min()), float(values.max())
-            low, high = (0.0, highest[key.partition("/")[0]]) if shared else own
-            return scalar_to_rgb(values, SCORE_MAP, low, high)
-
         groups = task_groups(part, columns, str(part.get("data", "")))
-        words = lambda key, i, part=part: note(part, key, i)  # noqa: E731
-        grids.append(Grid(arrays=part, groups=groups, paint=paint, note=words, legend=()))
+        grids.append(Grid(arrays=part, groups=groups, paint=paint, note=note, legend=()))
     sheet, spans, top = draw_grids(*grids, width=WIDE if len(grids) > 1 else None, below=0.3)
     if not shared:
         sheet.bar(sheet.width / 2 - 1, top + 0.12, 2.0, SCORE_MAP, 0, 1, bar)
         return sheet.figure
-    for (left, wide), high in zip(list(spans[-1].values())[1:], highest.values(), strict=True):
-        sheet.bar(left + wide / 2 - 1.0, top + 0.12, 1.4, SCORE_MAP, 0, high, bar)
+    for task, (left, wide) in zip(titles_of(part), list(spans[-1].values())[1:], strict=True):
+        sheet.bar(left + wide / 2 - 1.0, top + 0.12, 1.4, SCORE_MAP, 0, highest(part, task), bar)
     return sheet.figure
 
 
@@ -159,46 +145,45 @@ def draw_tokens(arrays: Arrays, roles: Mapping[str, str]) -> Figure:
             ``/points`` (N, C_p, 3) and ``/explained`` (3,), and of a task ``/values`` (C_p, D).
         roles: Role -> what it is called; two of them.
     """
-    titles = titles_of(arrays)
-    side, gap, first, top = 2.2, 0.42, 1.05, 0.62
-    sheet = Sheet(first + 4 * side + 3 * gap + 0.35, top + len(titles) * (side + gap) + 0.75)
-    reach = {
-        task: 1.08 * max(np.abs(arrays[f"{task}/{r}/points"][..., :2]).max() for r in roles)
-        for task in titles
-    }
-    lefts = [first + column * (side + gap) for column in range(4)]
+    titles, side, gap = titles_of(arrays), 2.2, 0.42
+    sheet, columns = chart_row(
+        [""] * 4,
+        *[side] * len(titles),
+        wide=side,
+        between=gap,
+        gap=gap,
+        left=1.05,
+        top=0.62,
+        below=1.1,
+    )
+    lefts = [1.05 + column * (side + gap) for column in range(4)]
     headings = ("Self-affinity: cosine similarity of tokens", "Principal components of the tokens")
     for left, heading in zip(lefts[::2], headings, strict=True):
         middle = left + side + gap / 2
         sheet.text(middle, 0.14, heading, ha="center", va="center", weight="bold")
         sheet.rule(left, 0.27, 2 * side + gap)
     for row, (task, title) in enumerate(titles.items()):
-        y = top + row * (side + gap)
-        for column, (variant, words) in enumerate(roles.items()):
-            axes = sheet.axes(lefts[column], y, side, side)
-            affinity = arrays[f"{task}/{variant}/affinity"]
+        reach = 1.08 * max(np.abs(arrays[f"{task}/{r}/points"][..., :2]).max() for r in roles)
+        for column, (role, words) in enumerate(roles.items()):
+            axes, places = columns[column][row], columns[2 + column][row]
+            affinity = arrays[f"{task}/{role}/affinity"]
             axes.imshow(affinity, cmap=AFFINITY_MAP, vmin=-1, vmax=1, interpolation="nearest")
             axes.grid(False)
             axes.spines[:].set_visible(False)
             axes.tick_params(length=0, labelsize=7.5, pad=1)
             names = arrays.get(f"{task}/classes", ()) if column == 0 else ()
             axes.set(xticks=[], yticks=range(len(names)), yticklabels=names)
-            mean = float(arrays[f"{task}/{variant}/off_diagonal"])
+            mean = float(arrays[f"{task}/{role}/off_diagonal"])
             axes.set_title(f"{words}: mean |off-diagonal| {mean:.2f}", fontsize=8, pad=3)
-            if column == 0:
-                axes.set_ylabel(title, weight="bold", fontsize=10)
-                axes.yaxis.set_label_coords(-0.4, 0.5)
-            axes = sheet.axes(lefts[2 + column], y, side, side)
-            _scatter(axes, arrays, task, variant, reach[task])
-            axes.set_title(words, fontsize=8, pad=3)
+            _scatter(places, arrays, task, role, reach)
+            places.set_title(words, fontsize=8, pad=3)
+        columns[0][row].set_ylabel(title, weight="bold", fontsize=10)
+        columns[0][row].yaxis.set_label_coords(-0.4, 0.5)
     low, middle = sheet.height - 0.52, lefts[2] + side + gap / 2
-    sheet.bar(first + side - 0.6, low - 0.05, 1.4, AFFINITY_MAP, -1, 1, "cosine")
-    place = {"loc": "upper center", "bbox_to_anchor": (middle / sheet.width, 0.72 / sheet.height)}
-    handles, labels = sheet.figure.axes[1].get_legend_handles_labels()
-    if labels:
-        how = {"ncols": (len(labels) + 1) // 2, "fontsize": 7.5, "borderpad": 0}
-        how |= {"handletextpad": 0.0, "columnspacing": 0.7}
-        sheet.figure.legend(handles, labels, **place, **how)
+    sheet.bar(lefts[0] + side - 0.6, low - 0.05, 1.4, AFFINITY_MAP, -1, 1, "cosine")
+    classes = max(len(arrays.get(f"{task}/classes", ())) for task in titles)
+    how = {"ncols": -(-classes // 2), "fontsize": 7.5, "handletextpad": 0.0, "columnspacing": 0.7}
+    legend_below(sheet, middle, low + 0.17, **how)
     words = "; ".join(filter(None, (_color_words(arrays, task) for task in titles)))
     quiet = {"ha": "center", "va": "center", "fontsize": 6.5, "color": QUIET}
     sheet.text(middle, low + 0.24, words, **quiet)
@@ -263,7 +248,14 @@ def _color_words(arrays: Arrays, task: str) -> str:
 
 
 def chart_row(
-    titles: Sequence[str], *heights: float, wide: float = 2.5, between: float = 0.75
+    titles: Sequence[str],
+    *heights: float,
+    wide: float = 2.5,
+    between: float = 0.75,
+    gap: float = GAP,
+    left: float = LEFT,
+    top: float = TOP,
+    below: float = KEYS,
 ) -> tuple[Sheet, list[list[Axes]]]:
     """A sheet with a column of charts for each title and room for a legend below.
 
@@ -272,14 +264,18 @@ def chart_row(
         *heights: Of the charts of a column in inches, from top to bottom.
         wide: Inches of a chart.
         between: Inches between charts of a column.
+        gap: Inches between columns.
+        left: Inches before them.
+        top: Inches above them.
+        below: Inches below them, for their names and a legend.
     """
     tall = sum(heights) + between * (len(heights) - 1)
-    sheet = Sheet(LEFT + len(titles) * (wide + GAP) - GAP + 0.25, TOP + tall + KEYS)
+    sheet = Sheet(left + len(titles) * (wide + gap) - gap + 0.25, top + tall + below)
+    tops = [top + sum(heights[:row]) + between * row for row in range(len(heights))]
     columns = []
     for i, title in enumerate(titles):
-        tops = [TOP + sum(heights[:row]) + between * row for row in range(len(heights))]
-        left = LEFT + i * (wide + GAP)
-        columns.append([sheet.axes(left, t, wide, h) for t, h in zip(tops, heights, strict=True)])
+        place = left + i * (wide + gap)
+        columns.append([sheet.axes(place, t, wide, h) for t, h in zip(tops, heights, strict=True)])
         columns[-1][0].set_title(title, fontsize=9, weight="bold")
     return sheet, columns
 
@@ -324,15 +320,26 @@ def draw_curves(
         line.set_label(name)
 
 
-def legend_below(sheet: Sheet, middle: float | None = None, columns: int = 0) -> None:
-    """One legend for all charts of a sheet, below them."""
+def legend_below(
+    sheet: Sheet, middle: float | None = None, bottom: float | None = None, **how: Any
+) -> None:
+    """One legend for all charts of a sheet, in one line below them.
+
+    Args:
+        sheet: With charts that were drawn into its axes.
+        middle: Inches from the left; None: of the sheet.
+        bottom: Inches from the top; None: above the footer.
+        **how: Of matplotlib's ``legend``, such as ``ncols``.
+    """
     handles: dict[str, Any] = {}
     for axes in sheet.figure.axes:
         for handle, label in zip(*axes.get_legend_handles_labels(), strict=True):
             handles.setdefault(label, handle)
-    place = ((middle or sheet.width / 2) / sheet.width, 0.14 / sheet.height)
-    how = {"loc": "lower center", "bbox_to_anchor": place, "ncols": columns or len(handles)}
-    sheet.figure.legend(list(handles.values()), list(handles), **how)
+    if handles:
+        low = 0.14 if bottom is None else sheet.height - bottom
+        place = (middle or sheet.width / 2) / sheet.width, low / sheet.height
+        how = {"loc": "lower center", "bbox_to_anchor": place, "ncols": len(handles)} | how
+        sheet.figure.legend(list(handles.values()), list(handles), **how)
 
 
 @styled

@@ -14,7 +14,6 @@ bilinearly, normals at unit length.
 """
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -91,20 +90,20 @@ def predict_folder(
     scales = {t.name: step_of(t, experiment) for t in method.tasks if t.kind == "positive"}
     done, places = [], list(named.items())
     for start in range(0, len(places), EVAL_BATCH):
-        seen = []
+        images, entries = [], []
         for name, path in places[start : start + EVAL_BATCH]:
             try:
-                seen.append(_read(name, path, experiment))
+                (height, width), image = _read(path, experiment)
             except (ValueError, FileNotFoundError) as error:
                 problems.append(str(error))
-        if not seen:
-            continue
-        maps = _predict(method, torch.stack([picture.image for picture in seen]).to(device))
-        for row, picture in enumerate(seen):
+                continue
+            entries.append({"file": path.name, "folder": name, "height": height, "width": width})
+            images.append(image)
+        maps = _predict(method, torch.stack(images).to(device)) if images else {}
+        for row, entry in enumerate(entries):
             ours = {t.name: maps[t.name][row : row + 1] for t in method.tasks}
-            entry = {"file": picture.path.name, "folder": picture.name}
-            entry |= {"height": picture.size[0], "width": picture.size[1]}
-            cut = write_maps(method.tasks, ours, picture.size, out / picture.name, scales)
+            size = entry["height"], entry["width"]
+            cut = write_maps(method.tasks, ours, size, out / entry["folder"], scales)
             done.append(entry | {"cut_off": cut})
     summary = {
         "run": experiment.key,
@@ -179,23 +178,12 @@ def find_pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return named, problems
 
 
-# ------------------------------------------------------------------ pictures
-
-
-@dataclass(frozen=True)
-class _Picture:
-    name: str
-    path: Path
-    size: tuple[int, int]  # its own
-    image: Tensor  # (3, H, W) float32 in [0, 1], at the size the network was trained on
-
-
-def _read(name: str, path: Path, experiment: Experiment) -> _Picture:
-    """A picture as data sets on disk give it; raises where it is damaged."""
+def _read(path: Path, experiment: Experiment) -> tuple[tuple[int, int], Tensor]:
+    """A picture's size, and (3, H, W) as data sets on disk give it; raises where it is damaged."""
     pixels = read_photo(path)
     sample = Sample(torch.from_numpy(pixels).movedim(-1, 0).float() / 255, {}, {})
     image = disk.resize(sample, TaskSet(()), experiment.height, experiment.width).image
-    return _Picture(name, path, pixels.shape[:2], (image * 255).round() / 255)
+    return pixels.shape[:2], (image * 255).round() / 255
 
 
 # ---------------------------------------------------------------------- maps
@@ -330,10 +318,10 @@ def draw_overview(folder: Path, pictures: Path, summary: dict[str, Any]) -> Figu
     maps, inside = overview_arrays(tasks, entries, folder, pictures)
     columns = [(f"{task}/truth", title) for task, title in titles_of(maps).items()]
 
-    def paint(key: str, row: int) -> np.ndarray:
+    def paint(maps: Arrays, key: str, row: int) -> np.ndarray:
         return np.where(inside[row][..., None], map_to_rgb(maps, key, row), np.uint8(PAPER))
 
-    def note(key: str, row: int) -> str:
+    def note(maps: Arrays, key: str, row: int) -> str:
         return _printable(entries[row]["folder"]) if key == "images" else ""
 
     grid = Grid(

@@ -59,17 +59,13 @@ def draw_matrices(
 @styled
 def draw_similarities(panels: Mapping[str, Image]) -> Figure:
     """Cosine similarities of tokens, a matrix a panel; above it the mean between two tokens."""
-    side, gap, top = 2.0, 0.3, 0.55
-    sheet = Sheet(len(panels) * (side + gap) + gap, top + side + 0.5)
-    for column, (title, values) in enumerate(panels.items()):
-        left = gap + column * (side + gap)
-        sheet.picture(left, top, side, side, values, cmap=AFFINITY_MAP, vmin=-1, vmax=1)
+    sheet, columns = chart_row([*panels], 2.0, wide=2.0, gap=0.3, left=0.3, top=0.55, below=0.5)
+    for (axes,), (title, values) in zip(columns, panels.items(), strict=True):
+        axes.imshow(values, cmap=AFFINITY_MAP, vmin=-1, vmax=1, interpolation="nearest")
+        axes.set_axis_off()
         others = np.abs(values[~np.eye(len(values), dtype=bool)]).mean()
-        how = {"ha": "center", "va": "center"}
-        sheet.text(left + side / 2, 0.17, title, weight="bold", **how)
-        words = f"mean |off-diagonal| {others:.2f}"
-        sheet.text(left + side / 2, 0.4, words, fontsize=8, color=QUIET, **how)
-    sheet.bar(sheet.width / 2 - 0.7, top + side + 0.2, 1.4, AFFINITY_MAP, -1, 1, "cosine")
+        axes.set_title(f"{title}\nmean |off-diagonal| {others:.2f}", fontsize=8.5)
+    sheet.bar(sheet.width / 2 - 0.7, sheet.height - 0.3, 1.4, AFFINITY_MAP, -1, 1, "cosine")
     return sheet.figure
 
 
@@ -96,33 +92,26 @@ def draw_depth_bins(depth: Image, edges: Image, centers: Image) -> Figure:
         edges: (C_p - 1,) m, the inner edges.
         centers: (C_p,) m.
     """
-    sheet = Sheet(8.6, 3.1)
-    axes = sheet.axes(0.65, 0.45, 3.5, 2.1)
+    first = f"{len(centers)} bins, equally wide in log depth"
+    titles = (first, "the same relative error near and far")
+    sheet, ((shares,), (errors,)) = chart_row(titles, 2.1, wide=3.5)
     low, high = centers[0] ** 2 / edges[0], centers[-1] ** 2 / edges[-1]  # geometric means
     bounds = np.concatenate([[low], edges, [high]])
     counts, _ = np.histogram(depth, bounds)
     colors = colormaps["viridis"](np.linspace(0, 1, len(centers)))
     how = {"width": np.diff(bounds), "align": "edge", "edgecolor": "white", "linewidth": 0.5}
-    axes.bar(bounds[:-1], 100 * counts / len(depth), color=colors, **how)
-    _log_meters(axes, low, high)
-    axes.set_ylabel("labeled pixels (%)")
-    axes.set_title(f"{len(centers)} bins, equally wide in log depth", fontsize=9, weight="bold")
-    axes = sheet.axes(4.95, 0.45, 3.5, 2.1)
+    shares.bar(bounds[:-1], 100 * counts / len(depth), color=colors, **how)
+    shares.set_ylabel("labeled pixels (%)")
     true = np.geomspace(low, high, 2000)
     ids = np.searchsorted(edges, true)
-    axes.plot(true, 100 * (centers[ids] / true - 1), color=CYCLE[0], linewidth=1.2)
-    _log_meters(axes, low, high)
-    axes.set_ylabel("error of the bin's center (%)")
-    axes.set_title("the same relative error near and far", fontsize=9, weight="bold")
-    return sheet.figure
-
-
-def _log_meters(axes, low: float, high: float) -> None:
+    errors.plot(true, 100 * (centers[ids] / true - 1), color=CYCLE[0], linewidth=1.2)
+    errors.set_ylabel("error of the bin's center (%)")
     ticks = [t for t in (0.25, 0.5, 1, 2, 4, 8, 16) if low <= t <= high]
-    axes.set_xscale("log")
-    axes.set(xlim=(low, high), xlabel="depth (m)")
-    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    axes.set_xticks([], minor=True)
+    for axes in (shares, errors):
+        axes.set(xscale="log", xlim=(low, high), xlabel="depth (m)")
+        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axes.set_xticks([], minor=True)
+    return sheet.figure
 
 
 @styled
@@ -134,26 +123,22 @@ def draw_normal_centers(normals: Image, ids: Image, centers: Image) -> Figure:
         ids: (N,) the class of each.
         centers: (C_p, 3) unit vectors.
     """
-    side, gap = 2.9, 0.35
-    sheet = Sheet(2 * side + 3 * gap, side + 0.85)
-    rgb = normals_to_rgb(normals) / 255, normals_to_rgb(centers[ids]) / 255
-    titles = "labeled normals", f"their classes: {len(centers)} K-means centers"
-    for column, (colors, title) in enumerate(zip(rgb, titles, strict=True)):
-        axes = sheet.axes(gap + column * (side + gap), 0.4, side, side)
+    titles = ("labeled normals", f"their classes: {len(centers)} K-means centers")
+    sheet, columns = chart_row(titles, 2.9, wide=2.9, gap=0.35, left=0.35, below=0.5)
+    angle = np.linspace(0, 2 * np.pi, 200)
+    for (axes,), rgb in zip(columns, (normals, centers[ids]), strict=True):
+        colors = normals_to_rgb(rgb) / 255
         axes.scatter(normals[:, 0], -normals[:, 1], s=9, c=colors, linewidths=0)
-        if column:
-            crosses = {"marker": "X", "edgecolors": INK, "linewidths": 0.8, "s": 60}
-            axes.scatter(centers[:, 0], -centers[:, 1], c=normals_to_rgb(centers) / 255, **crosses)
-        angle = np.linspace(0, 2 * np.pi, 200)
         axes.plot(np.cos(angle), np.sin(angle), color=QUIET, linewidth=0.8)
-        axes.set_title(title, fontsize=9, weight="bold")
         axes.set(xlim=(-1.06, 1.06), ylim=(-1.06, 1.06), aspect="equal")
         axes.set_axis_off()
+    crosses = {"marker": "X", "edgecolors": INK, "linewidths": 0.8, "s": 60}
+    axes.scatter(centers[:, 0], -centers[:, 1], c=normals_to_rgb(centers) / 255, **crosses)
     words = (
         "right of the ball: facing right; top: facing up; middle: facing the camera; X: a center"
     )
     how = {"ha": "center", "va": "center", "fontsize": 8, "color": QUIET}
-    sheet.text(sheet.width / 2, side + 0.62, words, **how)
+    sheet.text(sheet.width / 2, sheet.height - 0.25, words, **how)
     return sheet.figure
 
 
@@ -196,7 +181,7 @@ def draw_known(arrays: Arrays) -> Figure:
     known = [(f"{task}/known", title) for task, title in titles.items()]
     groups = [("", [("images", "Image")]), ("What is known of it", known)]
 
-    def note(key: str, i: int) -> str:
+    def note(arrays: Arrays, key: str, i: int) -> str:
         if key == "images":
             return ""
         column = list(titles).index(key.partition("/")[0])
@@ -223,12 +208,12 @@ def draw_views(
     if "confidence" in arrays:
         groups += [("Features", [("confidence", "one channel")])]
 
-    def paint(key: str, i: int) -> Image:
+    def paint(arrays: Arrays, key: str, i: int) -> Image:
         if key == "confidence":
             return scalar_to_rgb(arrays[key][i], SCORE_MAP, 0, 1)
         return map_to_rgb(arrays, key, i)
 
-    def note(key: str, i: int) -> str:
+    def note(arrays: Arrays, key: str, i: int) -> str:
         return names[i % 2] if key == "images" else ""
 
     legend = [key for key, _ in maps]

@@ -21,12 +21,12 @@ from mtpsl.report.arrays import (
 from mtpsl.report.figure import Figure
 from mtpsl.report.maps import Grid, draw_grids, map_to_rgb, titles_of
 from mtpsl.report.plots import DASHES, chart_row, legend_below
-from mtpsl.report.style import CYCLE, MARKERS, QUIET, Image, Sheet, styled
+from mtpsl.report.style import CYCLE, MARKERS, QUIET, Image, styled
 from mtpsl.runs.experiment import Experiment
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 PALE = 0.72  # how much of a withheld label is bleached away
-SHOWN, CELL = 48, 22  # images of a label setting, and pixels of each
+SHOWN = 48  # images of a label setting
 SETTINGS: dict[str, dict[str, Any]] = {
     "full": {},
     "one_label": {},
@@ -82,16 +82,16 @@ def draw_overview(arrays: Arrays) -> Drawing:
     count, height, width = arrays["images"].shape[:3]
     tasks = list(titles_of(arrays))
 
-    def withheld(column: str, row: int) -> bool:
+    def withheld(arrays: Arrays, column: str, row: int) -> bool:
         return row > 0 and not arrays["labeled"][int(column), row - 1]
 
-    def paint(column: str, row: int) -> Image:
+    def paint(arrays: Arrays, column: str, row: int) -> Image:
         key = f"{tasks[row - 1]}/truth" if row else "images"
         image = map_to_rgb(arrays, key, int(column))
-        return bleach(image) if withheld(column, row) else image
+        return bleach(image) if withheld(arrays, column, row) else image
 
-    def words(column: str, row: int) -> str:
-        state = "withheld" if withheld(column, row) else "label"
+    def words(arrays: Arrays, column: str, row: int) -> str:
+        state = "withheld" if withheld(arrays, column, row) else "label"
         return f"{list(titles_of(arrays).values())[row - 1]}: {state}" if row else ""
 
     grid = Grid(
@@ -99,7 +99,7 @@ def draw_overview(arrays: Arrays) -> Drawing:
         groups=[("", [(str(i), f"image {i + 1}") for i in range(count)])],
         paint=paint,
         note=words,
-        bold=lambda column, row: row > 0 and not withheld(column, row),
+        bold=lambda arrays, column, row: row > 0 and not withheld(arrays, column, row),
         legend=[f"{task}/truth" for task in tasks],
         shape=(1 + len(tasks), height, width),
     )
@@ -115,38 +115,30 @@ def bleach(image: Image) -> Image:
 def draw_label_settings(arrays: Arrays) -> Drawing:
     """A strip a setting, a row a task, a column an image; the count of labels at its end."""
     settings, titles = [str(s) for s in arrays["settings"]], list(arrays["titles"])
-    images = len(arrays[f"{settings[0]}/labeled"])
-    first, cell, gap = 1.95, 0.15, 0.24
+    images, cell, gap = len(arrays[f"{settings[0]}/labeled"]), 0.15, 0.24
     wide, tall = cell * min(images, SHOWN), cell * len(titles)
-    sheet = Sheet(first + wide + 0.7, 0.45 + len(settings) * (tall + gap) + 0.1)
-    words = f"the first {min(images, SHOWN)} of {images} training images"
-    sheet.text(first + wide / 2, 0.2, words, ha="center", va="center", fontsize=8, color=QUIET)
-    sheet.text(first + wide + 0.1, 0.2, "labels", va="center", color=QUIET, fontsize=8)
-    for row, setting in enumerate(settings):
-        top = 0.4 + row * (tall + gap)
-        args, middle = str(arrays[f"{setting}/args"]), top + tall / 2
-        height = middle - 0.07 * bool(args)
-        sheet.text(0.1, height, setting.replace("_", " "), va="center", weight="bold")
+    words = f"the first {min(images, SHOWN)} of {images} training images; right, how many labels"
+    place = {"wide": wide, "between": gap, "left": 1.95, "top": 0.4, "below": 0.3}
+    sheet, (strips,) = chart_row([""], *[tall] * len(settings), **place)
+    sheet.text(1.95 + wide / 2, 0.2, words, ha="center", va="center", fontsize=8, color=QUIET)
+    for row, (setting, axes) in enumerate(zip(settings, strips, strict=True)):
+        labeled, args = arrays[f"{setting}/labeled"], str(arrays[f"{setting}/args"])  # (N, T)
+        colors = np.array([to_rgb(CYCLE[i % len(CYCLE)]) for i in range(len(titles))])
+        cells = np.where(labeled[:SHOWN].T[..., None], colors[:, None], 0.925)  # (T, N, 3)
+        axes.pcolormesh(cells, edgecolor="white", linewidth=1.2)
+        axes.invert_yaxis()
+        counts = [str(count) for count in labeled.sum(0)]
+        for side, names in ((axes, titles), (axes.twinx(), counts)):
+            side.set(xticks=[], ylim=axes.get_ylim())
+            side.set_yticks(np.arange(len(titles)) + 0.5, names, fontsize=7)
+            side.tick_params(length=0)
+            side.spines[:].set_visible(False)
+            side.grid(False)
+        middle = 0.4 + row * (tall + gap) + tall / 2
+        title = setting.replace("_", " ")
+        sheet.text(0.1, middle - 0.07 * bool(args), title, va="center", weight="bold")
         sheet.text(0.1, middle + 0.1, args, va="center", fontsize=6.5, color=QUIET)
-        labeled = arrays[f"{setting}/labeled"]  # (N, T)
-        sheet.picture(first, top, wide, tall, _cells(labeled[:SHOWN]))
-        for i, title in enumerate(titles):
-            line = top + (i + 0.5) * cell
-            sheet.text(first - 0.06, line, title, ha="right", va="center", fontsize=7)
-            count = {"va": "center", "fontsize": 7, "color": QUIET}
-            sheet.text(first + wide + 0.1, line, f"{labeled[:, i].sum()}", **count)
     return sheet.figure
-
-
-def _cells(labeled: Image) -> Image:
-    """(N, T) bool -> a picture of T rows of N squares, colored by task where True."""
-    images, tasks = labeled.shape
-    squares = np.full((tasks, CELL, images, CELL, 3), 255, dtype=np.uint8)
-    for task in range(tasks):
-        color = np.multiply(to_rgb(CYCLE[task % len(CYCLE)]), 255).round()
-        fill = np.where(labeled[:, task, None], color, 236)  # (N, 3)
-        squares[task, 1:-1, :, 1:-1] = fill[:, None]
-    return squares.reshape(tasks * CELL, images * CELL, 3)
 
 
 @styled

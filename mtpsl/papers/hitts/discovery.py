@@ -4,7 +4,6 @@ How pixels are counted is in ``pseudo_quality``.
 """
 
 import math
-from collections.abc import Mapping
 
 import numpy as np
 import seaborn
@@ -21,11 +20,9 @@ from mtpsl.papers.hitts.pseudo_quality import (
     BATCH,
     LIMITS,
     QUALITY,
-    Counts,
     acceptance,
     accepted,
-    by_class,
-    by_distance,
+    by_group,
     calibration,
     compare,
     complete,
@@ -53,7 +50,7 @@ from mtpsl.report.style import (
     class_color,
     styled,
 )
-from mtpsl.tasks import Task, TaskSet
+from mtpsl.tasks import Task
 
 QUALITY_IMAGES = 240  # training images without a task's label that the curve of Figure 10 counts
 COVERAGES = 20  # points of that curve: 100 %, 95 %, ... of the withheld pixels
@@ -164,11 +161,11 @@ def draw_pseudo_labels(arrays: Arrays) -> Figure:
         for task, title in titles.items()
     ]
 
-    def paint(key: str, i: int) -> Image:
+    def paint(arrays: Arrays, key: str, i: int) -> Image:
         masks = key.endswith("/mask")
         return mask_to_rgb(arrays[key][i]) if masks else map_to_rgb(arrays, key, i)
 
-    def share(key: str, i: int) -> str:
+    def share(arrays: Arrays, key: str, i: int) -> str:
         return f"{100 * arrays[key][i].mean():.0f} % accepted" if key.endswith("/mask") else ""
 
     grid = Grid(
@@ -229,31 +226,21 @@ def discoveries(inputs: FigureInputs) -> Arrays:
     quality. Quality is in the units of the tables, whose column ``/label`` names, as is ``/floor``
     (), that of the true bins. ``class_names`` and ``limits`` name the groups.
     """
-    (teacher,) = inputs.methods.values()
+    (teacher,), tasks = inputs.methods.values(), inputs.train.tasks
     how = {"batch_size": BATCH, "device": inputs.device}
     taus = resolve_thresholds(teacher, inputs.train, inputs.thresholds, **how)
-    return quality_arrays(count(teacher, inputs.train, thresholds=taus, **how), taus)
-
-
-def quality_arrays(counts: Mapping[str, Counts], thresholds: Mapping[str, float]) -> Arrays:
-    """``discoveries`` of counts.
-
-    Args:
-        counts: Task -> counts.
-        thresholds: Task -> tau_i; a task that is not named accepts every pixel.
-    """
-    tasks, first = TaskSet(tuple(c.task for c in counts.values())), next(iter(counts.values()))
-    arrays = describe(tasks)
-    arrays |= {"class_names": np.array(first.classes), "limits": np.array(LIMITS)}
+    counts = count(teacher, inputs.train, thresholds=taus, **how)
+    arrays = describe(tasks) | {"limits": np.array(LIMITS)}
+    arrays["class_names"] = np.array(counts[tasks.names[0]].classes)
     for name, of_task in counts.items():
         column = COLUMNS[QUALITY[of_task.task.kind]]
-        tau = thresholds.get(name, 0.0)
+        tau = taus.get(name, 0.0)
         used = accepted(of_task, tau)
         groups = {
             "curve": acceptance(of_task),
             "reliability": calibration(of_task),
-            "class": by_class(of_task),
-            "distance": by_distance(of_task),
+            "class": by_group(of_task, "class"),
+            "distance": by_group(of_task, "band"),
         }
         values = {f"{group}/{key}": v for group, part in groups.items() for key, v in part.items()}
         for key in values:

@@ -1,6 +1,7 @@
 """The figures of [HiTTs]: what each computes, draws and says, and the runs that it needs.
 
-Those of discovered labels are computed and drawn in ``discovery``, the diagrams in ``diagrams``.
+Those of discovered labels are computed and drawn in ``discovery``, the diagrams drawn in
+``diagrams`` from what ``traces`` computes.
 """
 
 from functools import partial
@@ -11,15 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtpsl.papers.hitts import (
-    diagram_arrays,
-    diagrams,
-    discovery,
-    fine_diagram,
-    global_diagram,
-    scale_arrays,
-    scale_diagram,
-)
+from mtpsl.papers.hitts import diagrams, discovery, scales_diagram, traces
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.tables import cityscapes_hitts
 from mtpsl.report.arrays import (
@@ -31,7 +24,6 @@ from mtpsl.report.arrays import (
     describe,
     evenly_spaced,
     in_parts,
-    picture,
     principal_components,
     qualitative,
 )
@@ -42,9 +34,6 @@ from mtpsl.tasks import Task
 MORE_EXAMPLES = 2  # test images a data set in the appendix; evenly spaced, they fall between three
 TOKEN_IMAGES = 64  # test images whose fine-grained tokens Figure 7 collects
 METHODS = {"baseline": "MTL baseline", "mtan": "MTAN", "xtc": "XTC", "ours": "HiTTs"}  # by role
-EMBEDDINGS = {"without": "Without OE", "with": "With OE"}  # roles of Figure 7
-STAGES_OF_SCORES = (("before", "before: G"), ("after", "after: G'"))
-TOKENS = (("global", "global: $M^f$"), ("fine", "fine-grained"))
 
 
 # ----------------------------------------------------------- arrays of tokens
@@ -88,11 +77,9 @@ def confidence(inputs: FigureInputs) -> Arrays:
     (method,), every = inputs.methods.values(), range(len(inputs.test))
     brightness = torch.cat([b.images.mean((1, 2, 3)).cpu() for b in inputs.batches(every)])
     order = brightness.argsort(stable=True).tolist()
-    indices = [order[len(order) // 2], order[0]]
-    batch = inputs.load(indices)
+    batch = inputs.load([order[len(order) // 2], order[0]])
     trace = method.trace(batch.images, decode=False)
-    arrays = describe(inputs.test.tasks)
-    arrays |= {"images": picture(batch.images), "index": np.array(indices)}
+    arrays = describe(inputs.test.tasks, batch)
     for name in inputs.test.tasks.names:
         for stage, logits in (("before", trace.fine_features), ("after", trace.refined)):
             arrays[f"{name}/{stage}"] = compact(logits[name].softmax(1).amax(1))
@@ -109,11 +96,9 @@ def scores(inputs: FigureInputs, images: int = EXAMPLES) -> Arrays:
     or bin, in [0, 1], its mean score there and its mean score elsewhere, NaN where there is none.
     """
     (method,) = inputs.methods.values()
-    indices = evenly_spaced(len(inputs.test), images)
-    batch = inputs.load(indices)
+    batch = inputs.load(evenly_spaced(len(inputs.test), images))
     trace = method.trace(batch.images, decode=False)
-    arrays = describe(inputs.test.tasks)
-    arrays |= {"images": picture(batch.images), "index": np.array(indices)}
+    arrays = describe(inputs.test.tasks, batch)
     for t in inputs.test.tasks:
         masks = trace.scores[t.name]  # (N, C_p, H, W)
         chosen = masks.flatten(2).std(2).argmax(1)
@@ -176,19 +161,25 @@ def _token(arrays: Arrays, key: str, i: int) -> str:
 
 
 draw_methods = partial(draw_qualitative, methods=METHODS)
-draw_embeddings = partial(draw_tokens, roles=EMBEDDINGS)
+draw_embeddings = partial(draw_tokens, roles={"without": "Without OE", "with": "With OE"})
+draw_supervision = partial(draw_learning_curves, roles={"without": "without P", "with": "with P"})
 draw_scores = partial(
-    draw_score_maps, columns=TOKENS, note=_token, bar="score, as a share of each map's range"
+    draw_score_maps,
+    columns=[("global", "global: $M^f$"), ("fine", "fine-grained")],
+    note=_token,
+    bar="score, as a share of each map's range",
 )
 draw_confidence = partial(
-    draw_score_maps, columns=STAGES_OF_SCORES, note=_mean, bar="largest probability", shared=True
+    draw_score_maps,
+    columns=[("before", "before: G"), ("after", "after: G'")],
+    note=_mean,
+    bar="largest probability",
+    shared=True,
 )
-draw_supervision = partial(draw_learning_curves, roles={"without": "without P", "with": "with P"})
 
 
 # ------------------------------------------------------------------- register
 
-_OURS = ("hitts/table1", "one-label/Ours")
 _PLAIN = ("hitts/table5", "HiTTs")
 _SECOND = ("hitts/table5", "HiTTs w. L_p + L_f")
 _STAGES = {"teacher": _PLAIN, "ours": _SECOND}
@@ -204,6 +195,14 @@ def _figure(number: int, **fields: Any) -> Figure:
     return Figure(name=f"fig{number}", paper="hitts", source=f"[HiTTs, Fig. {number}]", **fields)
 
 
+_COMPARED: dict[str, Any] = {
+    "caption": "Test images from all over the split with the truth and what earlier methods and "
+    "HiTTs predict from one label per image; each score is of that image alone, and on streets "
+    "depth is inverse.",
+    "alt": "Grid of images, each followed task by task by the true map and the one that every "
+    "method predicts, with a score in every prediction.",
+    "draw": draw_methods,
+}
 _EMBEDDED: dict[str, Any] = {
     "caption": "Cosine similarity between a task's fine-grained tokens, and the tokens of many "
     "test images on their first two principal components, without and with orthogonal "
@@ -212,6 +211,13 @@ _EMBEDDED: dict[str, Any] = {
     "the tokens, one of each without and one with orthogonal embeddings.",
     "arrays": tokens,
     "draw": draw_embeddings,
+}
+_SCORED: dict[str, Any] = {
+    "caption": "Where the pixels of test images respond to a task's global token (M^f), and to the "
+    "fine-grained token whose scores vary most over the image; in brackets, how many pixels truly "
+    "are of that class or bin.",
+    "alt": "Images, each followed by a coarse and a detailed heatmap of scores for each task.",
+    "draw": draw_scores,
 }
 _DISCOVERED: dict[str, Any] = {
     "caption": "Training images that lack a task's label, the withheld truth, the pseudo label "
@@ -232,10 +238,10 @@ FIGURES: tuple[Figure, ...] = (
         "discover feature supervision, and fine-grained tokens, which come from them, meet "
         "predictions and discover labels (b), drawn from networks trained with one label per "
         "image.",
-        alt="Left a grid of room images with some of their label maps missing, right two bands "
+        alt="Above a grid of room images with some of their label maps missing, below two bands "
         "with global and fine-grained tokens of three tasks, their features, predictions and "
         "what supervises them.",
-        arrays=diagram_arrays.setting,
+        arrays=traces.setting,
         draw=diagrams.draw_fig1,
         runs=_STAGES,
     ),
@@ -248,7 +254,7 @@ FIGURES: tuple[Figure, ...] = (
         "more confident half of the pixels of a few test images.",
         alt="Diagram in four columns from an image to predictions, a row for each task, with "
         "tokens, features, score masks, labels and tensor shapes.",
-        arrays=diagram_arrays.overview,
+        arrays=traces.walk,
         draw=diagrams.draw_fig2,
         runs=_STAGES,
     ),
@@ -260,8 +266,8 @@ FIGURES: tuple[Figure, ...] = (
         "first stage's features supervise where its mask trusts them (d).",
         alt="Diagram with a row for each task of tokens and feature maps after query, inter-task "
         "and intra-task learning, and below it the matrix of affinities with its values.",
-        arrays=diagram_arrays.global_tokens,
-        draw=global_diagram.draw_fig3,
+        arrays=traces.walk,
+        draw=diagrams.draw_fig3,
         runs=_STAGES,
     ),
     _figure(
@@ -273,8 +279,8 @@ FIGURES: tuple[Figure, ...] = (
         "of G.",
         alt="Diagram of one task with tokens as matrices above and feature maps below, joined by "
         "a score mask, and at the right a confidence map, its binary mask and a pseudo label.",
-        arrays=diagram_arrays.fine_tokens,
-        draw=fine_diagram.draw_fig4,
+        arrays=traces.walk,
+        draw=diagrams.draw_fig4,
         runs=_STAGES,
     ),
     _figure(
@@ -286,45 +292,30 @@ FIGURES: tuple[Figure, ...] = (
         "without weights.",
         alt="Two flow diagrams with tensor shapes, above with one scale, below with four stages "
         "of a backbone that end in a convolution and a sum.",
-        arrays=scale_arrays.scales,
-        draw=scale_diagram.draw_fig12,
+        arrays=scales_diagram.scales,
+        draw=scales_diagram.draw_fig12,
     ),
     _figure(
         5,
         title="Predictions from one label per image",
-        caption="Test images from all over the split with the truth and the predictions of the "
-        "MTL baseline, MTAN, XTC and HiTTs from one label per image; each score is of that image "
-        "alone.",
-        alt="Grid of room images, each followed by its true and four predicted class maps, depth "
-        "maps and surface normal maps, with a score in every prediction.",
         arrays=qualitative,
-        draw=draw_methods,
         runs=_rows("hitts/table1", *METHODS),
+        **_COMPARED,
     ),
     _figure(
         6,
         title="Predictions on streets, compared with earlier work",
-        caption="Street images from all over the test split with the truth and the predictions of "
-        "MTAN, XTC and HiTTs from one label per image; each score is of that image alone, and "
-        "depth is inverse.",
-        alt="Grid of street images, each followed by its true and three predicted class maps and "
-        "inverse depth maps, with a score in every prediction.",
         arrays=qualitative,
-        draw=draw_methods,
         runs=_rows("hitts/table3", "mtan", "xtc", "ours"),
+        **_COMPARED,
     ),
     _figure(
         15,
         title="Predictions in rooms and on streets, compared with earlier work",
-        caption="Further test images, rooms above and streets below, with the truth and the "
-        "predictions of the MTL baseline, on streets of MTAN, of XTC and of HiTTs from one "
-        "label per image; each score is of that image alone.",
-        alt="Two grids of images, each followed task by task by the truth and the predictions of "
-        "three methods in rooms and four on streets, with a score in every prediction.",
         arrays=in_parts(partial(qualitative, images=MORE_EXAMPLES)),
-        draw=draw_methods,
         runs=_rows("hitts/table1", "baseline", "xtc", "ours", part="rooms/")
         | _rows("hitts/table3", *METHODS, part="streets/"),
+        **_COMPARED,
     ),
     _figure(
         7,
@@ -366,27 +357,17 @@ FIGURES: tuple[Figure, ...] = (
     _figure(
         11,
         title="Score maps of global and of fine-grained tokens",
-        caption="Where the pixels of test images respond to a task's global token (M^f), and to "
-        "the fine-grained token whose scores vary most over the image; in brackets, how many "
-        "pixels truly are of that class or bin (the paper's streets are in Figure 14).",
-        alt="Room images, each followed by a coarse and a detailed heatmap of token scores for "
-        "each task.",
         arrays=scores,
-        draw=draw_scores,
         runs={"plain": _PLAIN},
+        **_SCORED,
     ),
     _figure(
         14,
         title="Score maps of global and of fine-grained tokens, in rooms and on streets",
-        caption="Where the pixels of further test images, rooms above and streets below, respond "
-        "to a task's global token (M^f), and to the fine-grained token whose scores vary most "
-        "over the image; in brackets, how many pixels truly are of that class or bin.",
-        alt="Room and street images, each followed by a coarse and a detailed heatmap of token "
-        "scores for each task.",
         arrays=in_parts(partial(scores, images=MORE_EXAMPLES)),
-        draw=draw_scores,
         runs={"rooms/plain": _PLAIN},
         own={"streets/plain": cityscapes_hitts()},
+        **_SCORED,
     ),
     _figure(
         10,
@@ -397,7 +378,7 @@ FIGURES: tuple[Figure, ...] = (
     _figure(
         16,
         title="Pseudo labels in rooms, and how good they are",
-        runs={"ours": _OURS},
+        runs=_rows("hitts/table1", "ours"),
         **_DISCOVERED,
     ),
     Figure(
@@ -411,7 +392,7 @@ FIGURES: tuple[Figure, ...] = (
         "the diagonal, above a histogram of the confidence.",
         arrays=discovery.discoveries,
         draw=discovery.draw_reliability,
-        runs={"ours": _OURS},
+        runs=_rows("hitts/table1", "ours"),
         teachers=True,
     ),
 )

@@ -12,7 +12,7 @@ each other, and no choice of bins or threshold looks at an image again.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas
@@ -26,6 +26,7 @@ from mtpsl.batch import Batch
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.loader import EvalLoader
 from mtpsl.losses import IGNORE_INDEX
+from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.quantize import Quantizer
 from mtpsl.report.arrays import Arrays
 from mtpsl.tasks import Task
@@ -41,21 +42,11 @@ LEVELS = 1000  # of confidence, beside the thresholds asked for
 CROWDED, FINER = 0.2, 10  # below it, levels are ten times finer: young networks are all there
 LIMITS = (0, 1, 2, 4, 8)  # pixels: bands of distance to a class boundary; the last one is open
 SUMS = ("pixels", "confidence", "right", "near", "quality", "floor")
-GROUPED = ("right", "near", "quality", "confidence")  # shares that are told for a group of pixels
 KEYS = ["level", "class", "band"]
 POINTS = 50  # of a curve: 100 %, 98 %, ... of the withheld pixels
 BINS = 10  # of a reliability diagram
 
 Floats = NDArray[np.float64]
-
-
-class Discoverer(Protocol):
-    """A trained HiTTs or whatever else labels by bins, in evaluation mode."""
-
-    quantizers: Mapping[str, Quantizer]
-
-    def trace(self, images: Tensor, *, decode: bool) -> Any:
-        """(B, 3, H, W) -> something whose ``refined`` is task -> (B, C_p, H, W) logits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -174,7 +165,7 @@ def band(distance: Floats) -> NDArray[np.int64]:
 
 @torch.no_grad()
 def count(
-    teacher: Discoverer,
+    teacher: HiTTs,
     dataset: PartialLabels,
     *,
     thresholds: Mapping[str, float] | None = None,
@@ -183,11 +174,11 @@ def count(
 ) -> dict[str, Counts]:
     """Compares a teacher's discoveries with the labels that ``dataset`` withholds.
 
-    The teacher sees images only. Sums are made image by image, so they depend on the batch size
-    no more than the teacher's answers do.
+    The teacher sees images only.
 
     Args:
-        teacher: On ``device``, in evaluation mode.
+        teacher: On ``device``, in evaluation mode; whatever labels by bins will do: a network with
+            ``quantizers`` and a ``trace`` that returns ``refined``.
         dataset: Clean training images; the complete labels are those of ``dataset.dataset``.
         thresholds: Task -> tau_i to be exact at; others are rounded up to an edge.
         batch_size: Images at a time.
@@ -339,24 +330,17 @@ def calibration(counts: Counts, bins: int = BINS) -> Arrays:
     return {"pixels": pixels} | shares | errors
 
 
-def by_class(counts: Counts, threshold: float = 0.0) -> Arrays:
-    """Quality by the true class of the pixel, whatever the task.
+def by_group(counts: Counts, key: str, threshold: float = 0.0) -> Arrays:
+    """Quality by the true ``class`` of the pixel, whatever the task, or by ``band`` of distance.
 
     Returns:
-        (C,) each, in the order of ``Counts.classes``: ``pixels`` withheld, ``coverage`` of the
-        threshold, and of what it accepts ``right``, ``near``, ``quality`` and ``confidence``.
+        (G,) each, in the order of ``Counts.classes`` or ``LIMITS``: ``pixels`` withheld,
+        ``coverage`` of the threshold, and of what it accepts ``right``, ``near``, ``quality`` and
+        ``confidence``.
     """
-    return _groups(counts, "class", threshold)
-
-
-def by_distance(counts: Counts, threshold: float = 0.0) -> Arrays:
-    """``by_class`` for bands of distance to the nearest class boundary (``LIMITS``): (D,) each."""
-    return _groups(counts, "band", threshold)
-
-
-def _groups(counts: Counts, key: str, threshold: float) -> Arrays:
     sums, pixels = counts.by(key, first_level(threshold, counts.edges)), counts.by(key)["pixels"]
-    shares = {name: _shares(sums[name], sums["pixels"]) for name in GROUPED}
+    names = ("right", "near", "quality", "confidence")
+    shares = {name: _shares(sums[name], sums["pixels"]) for name in names}
     return {"pixels": pixels.to_numpy(), "coverage": _shares(sums["pixels"], pixels)} | shares
 
 

@@ -3,17 +3,18 @@
 The diagrams are in ``diagrams``.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from itertools import permutations
 from typing import Any
 
 import numpy as np
+import seaborn
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from mtpsl.papers.xtc import diagrams, figure_arrays
+from mtpsl.papers.xtc import diagrams
 from mtpsl.papers.xtc.joint_space import PAIR, as_in_training, pair_distances
 from mtpsl.papers.xtc.mapping import Pass, label_input, prediction_input
 from mtpsl.report.arrays import (
@@ -27,21 +28,21 @@ from mtpsl.report.arrays import (
     qualitative,
     shown,
 )
-from mtpsl.report.diagram import shape_text
+from mtpsl.report.cells import shape_text
 from mtpsl.report.figure import Figure
 from mtpsl.report.maps import GAP, HEADER, Grid, draw_grids, map_to_rgb, titles_of
-from mtpsl.report.plots import draw_curves, draw_qualitative, legend_below
-from mtpsl.report.style import CYCLE, INK, QUIET, SCORE_MAP, Image, Sheet, scalar_to_rgb, styled
+from mtpsl.report.plots import chart_row, draw_curves, draw_qualitative, legend_below
+from mtpsl.report.style import CYCLE, INK, MARKERS, QUIET, SCORE_MAP, Image, scalar_to_rgb, styled
 
 STATISTICS_IMAGES = 32  # that the mapping network normalizes over
 EXAMPLES = 2  # test images in Figures 3 and 4
 METHODS = {"sl": "SL", "ssl": "SSL", "ours": "XTC"}  # role -> what its row is called
 LAYERS = {"first": "first stage", "second_to_last": "second-to-last stage"}  # of the mapping
 VARIANTS = ("with", "without")  # the regularizer R
-MARKS = {
-    "same": ("prediction and label of one image", "o"),
-    "other": ("prediction and label of two images", "D"),
-    "feature": ("embeddings to their image's feature", "^"),
+MARKS = {  # the smaller marker comes later, as it may lie on the larger one
+    "other": "prediction and label of two images",
+    "same": "prediction and label of one image",
+    "feature": "embeddings to their image's feature",
 }
 SMALLEST = 1e-6  # a distance that is drawn
 
@@ -147,7 +148,7 @@ def draw_mapped(arrays: Arrays) -> Drawing:
         ranges[layer] = np.percentile(values.astype(float), [1, 99])
     images, *size = arrays["images"].shape[:3]
 
-    def paint(key: str, row: int) -> Image | None:
+    def paint(arrays: Arrays, key: str, row: int) -> Image | None:
         i, below = divmod(row, 1 + len(LAYERS))
         if not below:
             return map_to_rgb(arrays, key, i)
@@ -184,39 +185,42 @@ def draw_consistency(arrays: Arrays) -> Drawing:
 
     On logarithmic axes, for collapse is a matter of magnitude.
     """
-    wide, tall, top, left, across, gap = 3.0, 2.6, 0.42, 0.75, 2.4, 0.45
-    right = left + wide + 1.7  # inches of the pairs' names
-    sheet = Sheet(right + 2 * across + gap + 0.15, top + tall + 1.15)
-    axes = sheet.axes(left, top, wide, tall)
+    headings = ["While training", *(f"Test images, {role} $R$" for role in VARIANTS)]
+    sheet, ((training,), *columns) = chart_row(headings, 2.6, wide=2.6, gap=1.15, below=1.05)
     curves, how = {}, {"colors": [], "dashes": [], "markers": []}
-    for role, color, marker in zip(VARIANTS, CYCLE, ("o", "s"), strict=False):
-        terms = {"consistency": ("$L_{ct}$", ""), "regularizer": ("$R$", (3, 2))}
+    for role, color, marker in zip(VARIANTS, CYCLE, MARKERS, strict=False):
+        terms = {"consistency": (f"$L_{{ct}}$ {role} $R$", ""), "regularizer": ("$R$", (3, 2))}
         for term, (words, dashes) in terms.items():
             if f"{role}/{term}" in arrays:
-                values = _positive(arrays[f"{role}/{term}"])
-                name = f"{words} {role} $R$" if term == "consistency" else words
-                curves[name] = (arrays[f"{role}/epochs"], values)
+                curves[words] = arrays[f"{role}/epochs"], _positive(arrays[f"{role}/{term}"])
                 for key, value in zip(how, (color, dashes, marker), strict=True):
                     how[key].append(value)
-    draw_curves(axes, curves, linewidth=1.6, markersize=5, **how)
-    axes.set_title("While training", weight="bold", fontsize=10)
-    axes.set(xlabel="epoch", ylabel="cosine distance, mean over pairs", yscale="log")
-    axes.set_ylim(_decades(np.concatenate([values for _, values in curves.values()])))
-    axes.yaxis.set_minor_formatter(NullFormatter())
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    draw_curves(training, curves, linewidth=1.6, markersize=5, **how)
+    training.set(xlabel="epoch", ylabel="cosine distance, mean over pairs", yscale="log")
+    training.set_ylim(_decades([values for _, values in curves.values()]))
+    training.yaxis.set_minor_formatter(NullFormatter())
+    training.xaxis.set_major_locator(MaxNLocator(integer=True))
     titles = titles_of(arrays)
-    names = [f"{titles[str(s)]} → {titles[str(t)]}" for s, t in arrays["pairs"]]
-    drawn = [arrays[f"{role}/{name}"] for role in VARIANTS for name in (*MARKS, "two_features")]
-    drawn = _positive(np.concatenate([np.ravel(values) for values in drawn]))
-    for column, (role, color) in enumerate(zip(VARIANTS, CYCLE, strict=False)):
-        axes = sheet.axes(right + column * (across + gap), top, across, tall)
-        axes.set(xscale="log", xlim=_decades(drawn))
+    pairs = [f"{titles[str(s)]} → {titles[str(t)]}" for s, t in arrays["pairs"]]
+    limits = _decades(
+        [_positive(arrays[f"{r}/{name}"]) for r in VARIANTS for name in (*MARKS, "two_features")]
+    )
+    for (axes,), role in zip(columns, VARIANTS, strict=True):
+        values = [_positive(arrays[f"{role}/{name}"]) for name in MARKS]
+        kinds = np.repeat([*MARKS.values()], len(pairs))
+        shapes = {"style": kinds, "markers": ["D", "o", "^"], "size": kinds, "sizes": [60, 18, 45]}
+        colors = {"hue": kinds, "palette": [CYCLE[5], CYCLE[0], CYCLE[4]], "edgecolor": INK}
+        rows = np.tile(np.arange(len(pairs)), len(MARKS))
+        seaborn.scatterplot(x=np.concatenate(values), y=rows, **shapes, **colors, ax=axes)
+        axes.get_legend().remove()  # below the sheet there is one for all
+        dashed = {"color": QUIET, "linestyle": (0, (3, 2)), "linewidth": 1.2}
+        reference = float(_positive(arrays[f"{role}/two_features"]))
+        axes.axvline(reference, label="features of two images", **dashed)
+        axes.set(xscale="log", xlim=limits, ylim=(len(pairs) - 0.5, -0.5), xlabel="cosine distance")
         axes.xaxis.set_minor_formatter(NullFormatter())
-        _dumbbells(axes, arrays, role, color)
-        axes.set(ylim=(len(names) - 0.5, -0.5), xlabel="cosine distance")
-        axes.set_yticks(range(len(names)), names if column == 0 else [])
-        axes.set_title(f"Test images, {role} $R$", weight="bold", fontsize=10)
-    legend_below(sheet, columns=4)
+        axes.set_yticks(range(len(pairs)), pairs, fontsize=7)
+        axes.tick_params(axis="y", length=0, labelcolor=INK)
+    legend_below(sheet, ncols=4)
     return sheet.figure
 
 
@@ -225,34 +229,11 @@ def _positive(values: Image) -> Image:
     return np.maximum(values, SMALLEST)
 
 
-def _decades(values: Image) -> tuple[float, float]:
+def _decades(values: Sequence[Image]) -> tuple[float, float]:
     """The powers of ten around positive values, with room for a marker."""
-    low, high = np.log10([values.min() / 1.3, values.max() * 1.3])
+    every = np.concatenate([np.ravel(part) for part in values])
+    low, high = np.log10([every.min() / 1.3, every.max() * 1.3])
     return float(10.0 ** np.floor(low)), float(10.0 ** np.ceil(high))
-
-
-def _dumbbells(axes: Axes, arrays: Arrays, role: str, color: str) -> None:
-    """A line a pair, from the distance within an image to that between images."""
-    values = {name: _positive(arrays[f"{role}/{name}"]) for name in MARKS}
-    rows = np.arange(len(values["same"]))
-    axes.hlines(rows, values["same"], values["other"], color=color, linewidth=2.4, alpha=0.35)
-    for name, (words, marker) in MARKS.items():
-        axes.scatter(
-            values[name],
-            rows,
-            s=16 if name == "same" else 52,  # inside the other where both agree
-            marker=marker,
-            color=color if name == "same" else "white",
-            edgecolors=QUIET if name == "feature" else color,
-            linewidths=1.3,
-            zorder=4 if name == "same" else 3,
-            label=words,
-        )
-    dashed = {"color": QUIET, "linestyle": (0, (3, 2)), "linewidth": 1.2}
-    reference = float(_positive(arrays[f"{role}/two_features"]))
-    axes.axvline(reference, label="features of two images", **dashed)
-    axes.grid(visible=False, axis="y")
-    axes.tick_params(axis="y", length=0, labelcolor=INK)
 
 
 # ------------------------------------------------------------------- register
@@ -274,7 +255,7 @@ FIGURES: tuple[Figure, ...] = (
         alt="Three panels: images with all labels above a network, the same images with one "
         "label each, and a predicted class map and a surface normal label that two "
         "mappings send into a joint space.",
-        arrays=figure_arrays.overview,
+        arrays=diagrams.overview,
         draw=diagrams.draw_fig1,
         runs={"ours": _XTC},
     ),
@@ -287,7 +268,7 @@ FIGURES: tuple[Figure, ...] = (
         "every shape and count was read off the network while this image passed.",
         alt="Diagram of the method from an image over predictions to embeddings and losses, "
         "with tensor shapes at every box.",
-        arrays=figure_arrays.architecture,
+        arrays=diagrams.architecture,
         draw=diagrams.draw_fig2,
         runs={"ours": _XTC},
     ),
