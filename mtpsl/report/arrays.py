@@ -22,7 +22,8 @@ from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.methods import Method
 from mtpsl.metrics import COLUMNS
-from mtpsl.papers.hitts.method import HiTTs, Trace
+from mtpsl.papers.hitts.method import HiTTs
+from mtpsl.papers.hitts.tokens import Trace
 from mtpsl.runs.experiment import Experiment
 from mtpsl.tasks import Task, TaskSet, depth, normals, semseg
 
