@@ -5,6 +5,8 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from mtpsl.losses import IGNORE_INDEX
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -35,10 +37,10 @@ class Geometry:
 class Discovered:
     """What a frozen teacher found on the clean image, warped like the view it comes with.
 
-    Only for tasks that the label setting withholds: where ``Batch.labeled[t][b]`` is True,
-    ``valid[t][b]`` is False everywhere and ``targets[t][b]`` holds only ``Task.missing``.
-    ``features`` and ``confidence`` exist for every task, labeled or not [HiTTs, Eq. 6], and are
-    empty dicts when the student does not ask for features.
+    A student sees it only for tasks that the label setting withholds (``withhold``): where
+    ``Batch.labeled[t][b]`` is True, ``valid[t][b]`` is False everywhere and ``targets[t][b]`` holds
+    only ``Task.missing``. ``features`` and ``confidence`` exist for every task, labeled or not
+    [HiTTs, Eq. 6], and are empty dicts when the student does not ask for features.
     """
 
     targets: dict[str, Tensor]  # task -> like Batch.targets: pseudo labels
@@ -51,6 +53,23 @@ class Discovered:
         return Discovered(
             move(self.targets), move(self.valid), move(self.features), move(self.confidence)
         )
+
+    def withhold(self, batch: "Batch") -> "Discovered":
+        """Drops the pseudo labels of a task on the images that have its label.
+
+        What a teacher finds there may be its memory of the label, and a student would learn the
+        same thing twice. Features and their confidence stay: L_f counts them either way.
+
+        Args:
+            batch: Decides what is labeled; on the same device, with tasks that were looked for.
+        """
+        targets, valid = {}, {}
+        for name, rows in batch.labeled.items():
+            labeled = rows.view(-1, 1, 1, 1)
+            missing = float("nan") if self.targets[name].is_floating_point() else IGNORE_INDEX
+            targets[name] = self.targets[name].masked_fill(labeled, missing)
+            valid[name] = self.valid[name] & ~labeled
+        return replace(self, targets=targets, valid=valid)
 
 
 @dataclass(frozen=True)
