@@ -181,7 +181,7 @@ def check_arguments(args: argparse.Namespace) -> None:
         if not Path(args.data).is_dir():
             raise UsageError(f"--data: expected a folder, got {args.data}")
     if "device" in args:
-        from mtpsl.runs.run import resolve_device
+        from mtpsl.runs.session import resolve_device
 
         try:
             resolve_device(args.device)

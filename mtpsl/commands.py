@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mtpsl.report.results import Results
     from mtpsl.report.tables import Table
+    from mtpsl.runs.session import Session
 
 
 class UsageError(Exception):
@@ -89,9 +90,7 @@ def run_experiment(args: argparse.Namespace) -> int:
     """What every worker process does; prints the key and the metrics as JSON."""
     from mtpsl import files
     from mtpsl.data import find_class
-    from mtpsl.reproduction.notebooks import runs_folder
     from mtpsl.runs.run import run
-    from mtpsl.runs.store import RunStore
     from mtpsl.runs.train import bind_data, read_experiment
 
     if not Path(args.experiment).is_file():
@@ -109,31 +108,28 @@ def run_experiment(args: argparse.Namespace) -> int:
             f"--data: the experiment is on {asked.dataset}, which {args.data} is not; name the "
             f'data set in {args.experiment}, "dataset": "own" for a folder of your own'
         )
-    store = RunStore(runs_folder(Path.cwd()))
+    session = make_session(args, Path.cwd())
     if args.force:
-        store.forget(experiment.key)
-    record = run(experiment, store, device=args.device, data_root=args.data)
+        session.store.forget(experiment.key)
+    record = run(experiment, session)
     print(files.to_line({"key": record.key, "metrics": record.metrics}), end="")
     return 0
 
 
 def run_table(args: argparse.Namespace) -> int:
     from mtpsl.report.render import render_markdown
-    from mtpsl.reproduction.notebooks import runs_folder
     from mtpsl.runs import run as runner
-    from mtpsl.runs.store import RunStore
 
     table = choose_table(args.table)
     if args.data:
         require_use(table, args.data)
     root = checkout()
-    store = RunStore(runs_folder(root))
+    session = make_session(args, root)
     what = {"profile": args.profile, "seeds": range(args.seeds)}
-    where = {"device": args.device, "data_root": args.data}
-    if runner.train_missing([table], store, jobs=args.jobs, force=args.force, **what, **where):
+    if runner.train_missing([table], session, jobs=args.jobs, force=args.force, **what):
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
-    computed = runner.run_table(table, store, **what, **where)
+    computed = runner.run_table(table, session, **what)
     print(render_markdown(table, recorded(table, root / "figures"), computed), end="")
     return 0
 
@@ -182,13 +178,14 @@ def predict(args: argparse.Namespace) -> int:
     """What a trained network says of a folder of pictures."""
     from mtpsl.report.predicted import predict_folder
     from mtpsl.reproduction.notebooks import runs_folder
+    from mtpsl.runs.session import Session
     from mtpsl.runs.store import RunStore
 
     run, pictures, out = (Path(path).expanduser() for path in (args.run, args.pictures, args.out))
     run = run.resolve() if run.name in ("", "..") else run  # a run's folder from within
     is_key = len(run.parts) == 1 and not run.is_dir()
     store = RunStore(runs_folder(Path.cwd()) if is_key else run.absolute().parent)
-    summary = predict_folder(run.name, store, pictures, out, device=args.device)
+    summary = predict_folder(run.name, Session(store, args.device), pictures, out)
     print(f"{out}: {len(summary['pictures'])} pictures; overview.png shows some of them")
     for entry in summary["pictures"]:
         for task, cut in entry["cut_off"].items():
@@ -239,20 +236,17 @@ def data_sources(args: argparse.Namespace) -> int:
 
 
 def records(args: argparse.Namespace) -> int:
-    from mtpsl.reproduction.notebooks import output_folder, runs_folder
+    from mtpsl.reproduction.notebooks import output_folder
     from mtpsl.runs.run import fill_records
-    from mtpsl.runs.store import RunStore
 
     root = checkout()
     failed = fill_records(
         choose_tables(args.only),
         output_folder(args.profile, root),
-        RunStore(runs_folder(root)),
+        make_session(args, root),
         profile=args.profile,
         seeds=range(args.seeds),
         jobs=args.jobs,
-        device=args.device,
-        data_root=args.data,
         others=tables().values(),
     )
     if failed:
@@ -261,6 +255,14 @@ def records(args: argparse.Namespace) -> int:
 
 
 # ------------------------------------------------------------------- lookups
+
+
+def make_session(args: argparse.Namespace, root: Path) -> "Session":
+    from mtpsl.reproduction.notebooks import runs_folder
+    from mtpsl.runs.session import Session
+    from mtpsl.runs.store import RunStore
+
+    return Session(RunStore(runs_folder(root)), args.device, args.data)
 
 
 def tables() -> Mapping[str, "Table"]:

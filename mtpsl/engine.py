@@ -6,29 +6,27 @@ optimizer state and nothing else, and a resumed run is the uninterrupted run, bi
 """
 
 import hashlib
-import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from tqdm import tqdm
 
-from mtpsl import files
 from mtpsl.batch import Batch
 from mtpsl.data.loader import TrainLoader
 from mtpsl.methods.base import Method, Terms
-from mtpsl.precision import Precision, fast_products
-from mtpsl.registry import look_up, require_known
+from mtpsl.optimization import Optimization, ScheduledAdam
+from mtpsl.precision import fast_products
 from mtpsl.tasks import Task, TaskSet
-from mtpsl.weight_selection import Best, WeightMean
+from mtpsl.training_state import Best, RunFolder, Selection, TrainingState
 from mtpsl.weighting import Uniform, Weighting
 
 CHECK_EVERY = 32  # steps between looks at the loss on a GPU, where every look makes it wait
@@ -53,18 +51,9 @@ def fit(
     *,
     epochs: int,
     lr: float,
+    optimization: Optimization | None = None,
+    selection: Selection | None = None,
     weighting: Weighting | None = None,
-    weight_decay: float = 0.0,
-    schedule: str = "constant",
-    schedule_args: Mapping[str, Any] | None = None,
-    precision: Precision = "fp32",
-    channels_last: bool = False,
-    accumulate: int = 1,
-    average_last: float = 0.0,
-    select: Literal["last", "best_on_test"] = "last",
-    select_reference: Mapping[str, float] | None = None,
-    eval_every: int = 0,
-    curve: Callable[[], dict[str, dict[str, float]]] | None = None,
     seed: int = 0,
     folder: Path | None = None,
     progress: bool = True,
@@ -76,140 +65,117 @@ def fit(
         loader: Its ``epoch(e)`` yields tuples of ``method.views`` batches, a function of e alone.
         epochs: Passes over the images.
         lr: Adam's learning rate; the method may give groups of parameters their own.
+        optimization: Schedule, precision and the like; by default plain Adam in float32.
+        selection: Which weights to keep, and the learning curve; by default the last, and none.
         weighting: How loss terms become one scalar; by default their plain sum.
-        weight_decay: Adam's L2 penalty.
-        schedule: A key of ``SCHEDULES``.
-        schedule_args: Keyword arguments of the schedule.
-        precision: "bf16" runs forward passes under autocast.
-        channels_last: Stores weights, hence all maps, with channels innermost: faster on GPUs.
-        accumulate: Batches whose mean gradient makes one optimizer step.
-        average_last: Share of the steps, at the end, whose weights are averaged.
-        select: "best_on_test" keeps the weights of the best point of the curve, as the released
-            codes do, though it looks at the test set; the last weights, and a word on stderr,
-            where no point has all tasks' headline metrics.
-        select_reference: Headline metrics, ``"semseg/miou"`` and so on, that a point's gains are
-            relative to: fixed single-task results in the released codes. Without any a point
-            gains over the best before it, which may choose another.
-        eval_every: Epochs between points of the learning curve; 0 for none.
-        curve: Measures such a point, split -> metrics; it cannot change the run.
         seed: Of everything random in the method.
         folder: For ``log.jsonl`` and ``checkpoint/``; training goes on where these stop.
         progress: Shows a bar on stderr, unless the environment says MTPSL_PROGRESS=0.
 
     Raises:
         NonFiniteLoss: At the first loss that is not a number.
-        ValueError: If ``folder`` holds a run with other settings, or settings exclude each other
-            or are unknown.
+        ValueError: If ``folder`` holds a run with other settings, or settings exclude each other.
     """
+    optimization, selection = optimization or Optimization(), selection or Selection()
+    _require_suited(method, loader, optimization)
+    device = next(method.parameters()).device
+    if optimization.channels_last:
+        method.to(memory_format=torch.channels_last)
+    weighting = (weighting or Uniform(method.tasks)).to(device)
+    shared = method.shared_parameters() if weighting.needs_shared else []
+    steps = loader.steps * epochs
+    groups = [*method.param_groups(lr), *weighting.param_groups(lr)]
+    optimizer = ScheduledAdam(groups, lr, optimization, epochs, steps)
+    best = Best(method.tasks, selection.select_reference)
+    state = TrainingState(method, weighting, optimizer, best)
+    settings = {"steps": steps, "epochs": epochs, "lr": lr, "seed": seed}
+    settings |= optimization.settings() | selection.settings()
+    if not isinstance(weighting, Uniform):  # which the states of older runs do not name
+        settings["weighting"] = repr(weighting)
+    run = RunFolder(folder, settings, state)
+
+    silent = not progress or os.environ.get("MTPSL_PROGRESS") == "0"
+    done = loader.steps * len(state.history)
+    bar = tqdm(total=steps, initial=done, unit="step", disable=silent)
+    for epoch in range(len(state.history), epochs):
+        began = time.perf_counter()
+        with seeded(device, seed, "epoch", epoch):
+            terms = train_epoch(state, loader, epoch, optimization, selection, shared, bar)
+        entry = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], "terms": terms}
+        if weights := weighting.after_epoch(terms):
+            entry["weights"] = weights
+        require_finite_weights(method, epoch)
+        entry["seconds"] = round(time.perf_counter() - began, 3)
+        if selection.measures(epoch + 1, epochs):
+            with state.mean.applied(method):  # the weights that stopping here would give
+                entry["metrics"] = selection.curve()
+                if selection.select == "best_on_test":
+                    best.consider(method, epoch + 1, entry["metrics"]["test"])
+        run.add(entry, last=epoch + 1 == epochs)
+    bar.close()
+
+    state.mean.apply(method)
+    best.apply(method)
+    if selection.select == "best_on_test" and not best.epoch:
+        print("no point of the curve has every task's metric: last weights kept", file=sys.stderr)
+    return Fit(state.history, best.epoch or epochs)
+
+
+def train_epoch(
+    state: TrainingState,
+    loader: TrainLoader,
+    epoch: int,
+    optimization: Optimization,
+    selection: Selection,
+    shared: Sequence[nn.Parameter],
+    bar: tqdm,
+) -> dict[str, float]:
+    """Trains on every image once.
+
+    Returns:
+        The loss terms, each a mean over the batches.
+    """
+    method, weighting, optimizer = state.method, state.weighting, state.optimizer
+    device, accumulate = next(method.parameters()).device, optimization.accumulate
+    mixed = optimization.precision == "bf16"
+    losses = EpochLosses(epoch, every=1 if device.type == "cpu" else CHECK_EVERY)
+    method.train()
+    for i, views in enumerate(loader.epoch(epoch)):
+        step = epoch * loader.steps + i
+        views = [view.to(device) for view in views]
+        first = i - i % accumulate  # of the batches that share this optimizer step
+        size = min(accumulate, loader.steps - first)
+        for turn in range(method.turns):  # one, unless networks learn alternately
+            method.turn = turn
+            with fast_products(device, optimization.precision):
+                with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                    terms = method.training_step(*views, progress=step / optimizer.steps)
+                losses.add(i, terms, views[0].index)
+                (weighting(terms, shared) / size).backward()
+            if i == first + size - 1:
+                optimizer.step_at(epoch, step)
+                method.after_step()
+                weighting.after_step()
+                if selection.averages(step, optimizer.steps) and turn == method.turns - 1:
+                    state.mean.update(method)
+        if bar.update():  # the bar was just redrawn, so reading values slows nothing down
+            place = f"{epoch + 1}/{optimizer.epochs}"
+            bar.set_postfix(epoch=place, **losses.latest(), refresh=False)
+    return losses.means()
+
+
+def _require_suited(method: Method, loader: TrainLoader, optimization: Optimization) -> None:
     offered = getattr(loader, "views", method.views)
     if offered != method.views:
         raise ValueError(
             f"loader: expected {method.views} views of each image for {type(method).__name__}, got "
             f"{offered}; make it with views={method.views}"
         )
-    if method.turns > 1 and accumulate > 1:
+    if method.turns > 1 and optimization.accumulate > 1:
         raise ValueError(
-            f"accumulate: expected 1 for a method that takes turns, got {accumulate}; "
-            "raise batch_size instead"
+            "accumulate: expected 1 for a method that takes turns, got "
+            f"{optimization.accumulate}; raise batch_size instead"
         )
-    if select == "best_on_test" and not (curve and eval_every):
-        raise ValueError("select: best_on_test needs a learning curve; set eval_every")
-    if select_reference and select == "last":
-        raise ValueError("select_reference: expected none with select='last', which has no gains")
-    device = next(method.parameters()).device
-    if channels_last:
-        method.to(memory_format=torch.channels_last)
-    weighting = (weighting or Uniform(method.tasks)).to(device)
-    shared = method.shared_parameters() if weighting.needs_shared else []
-    groups = [*method.param_groups(lr), *weighting.param_groups(lr)]
-    optimizer = torch.optim.Adam(groups, lr=lr, weight_decay=weight_decay, fused=True)
-    base_lrs = [group["lr"] for group in optimizer.param_groups]
-    rate = look_up("schedule", schedule, SCHEDULES)
-    schedule_args = dict(schedule_args or {})
-    require_known("schedule_args", rate, schedule_args)
-    own = {"step_size"} if schedule == "step" else set()  # what a group may know better
-    rate_args = [
-        schedule_args | {name: group[name] for name in own & group.keys()}
-        for group in optimizer.param_groups
-    ]
-    steps = loader.steps * epochs
-    mixed = precision == "bf16"
-    averaged_from = steps - round(average_last * steps)
-
-    history: list[dict[str, Any]] = []
-    mean, best = WeightMean(), Best(method.tasks, select_reference)
-    checkpoints = None
-    if folder:
-        settings = {
-            "steps": steps, "epochs": epochs, "lr": lr, "weight_decay": weight_decay,
-            "schedule": schedule, "schedule_args": schedule_args, "precision": precision,
-            "channels_last": channels_last, "accumulate": accumulate, "select": select,
-            "average_last": average_last, "eval_every": eval_every, "seed": seed,
-        }  # fmt: skip
-        if not isinstance(weighting, Uniform):  # which the states of older runs do not name
-            settings["weighting"] = repr(weighting)
-        if select_reference:
-            settings["select_reference"] = dict(select_reference)
-        checkpoints = files.Checkpoints(folder / "checkpoint", settings)
-        history = restore(checkpoints, method, weighting, optimizer, mean, best)
-        files.write_lines(folder / "log.jsonl", history)
-
-    silent = not progress or os.environ.get("MTPSL_PROGRESS") == "0"
-    bar = tqdm(total=steps, initial=loader.steps * len(history), unit="step", disable=silent)
-    for epoch in range(len(history), epochs):
-        began = time.perf_counter()
-        losses = EpochLosses(epoch, every=1 if device.type == "cpu" else CHECK_EVERY)
-        method.train()
-        with seeded(device, seed, "epoch", epoch):
-            for i, views in enumerate(loader.epoch(epoch)):
-                step = epoch * loader.steps + i
-                views = [view.to(device) for view in views]
-                first = i - i % accumulate  # of the batches that share this optimizer step
-                size = min(accumulate, loader.steps - first)
-                for turn in range(method.turns):  # one, unless networks learn alternately
-                    method.turn = turn
-                    with fast_products(device, precision):
-                        with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                            terms = method.training_step(*views, progress=step / steps)
-                        losses.add(i, terms, views[0].index)
-                        (weighting(terms, shared) / size).backward()
-                    if i == first + size - 1:
-                        for group, base, args in zip(
-                            optimizer.param_groups, base_lrs, rate_args, strict=True
-                        ):
-                            group["lr"] = base * rate(epoch, epochs, step, steps, **args)
-                        optimizer.step()
-                        optimizer.zero_grad()
-                        method.after_step()
-                        weighting.after_step()
-                        if step >= averaged_from and turn == method.turns - 1:
-                            mean.update(method)
-                if bar.update():  # the bar was just redrawn, so reading values slows nothing down
-                    bar.set_postfix(epoch=f"{epoch + 1}/{epochs}", **losses.latest(), refresh=False)
-        entry = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], "terms": losses.means()}
-        if weights := weighting.after_epoch(entry["terms"]):
-            entry["weights"] = weights
-        require_finite_weights(method, epoch)
-        entry["seconds"] = round(time.perf_counter() - began, 3)
-
-        last = epoch + 1 == epochs
-        if curve and eval_every and (last or (epoch + 1) % eval_every == 0):
-            with mean.applied(method):  # a point shows the weights that stopping here would give
-                entry["metrics"] = curve()
-                if select == "best_on_test":
-                    best.consider(method, epoch + 1, entry["metrics"]["test"])
-        history.append(entry)
-        if checkpoints:
-            files.append_line(folder / "log.jsonl", entry)
-            if last or checkpoints.due():
-                save(checkpoints, method, weighting, optimizer, mean, best, history)
-    bar.close()
-
-    mean.apply(method)
-    best.apply(method)
-    if select == "best_on_test" and not best.epoch:
-        print("no point of the curve has every task's metric: last weights kept", file=sys.stderr)
-    return Fit(history, best.epoch or epochs)
 
 
 @torch.no_grad()
@@ -265,41 +231,6 @@ def at_label_size(task: Task, prediction: Tensor, size: Sequence[int]) -> Tensor
 
 
 # ------------------------------------------------------------------ pieces of the loop
-
-
-def constant(epoch: int, epochs: int, step: int, steps: int) -> float:
-    """Always the base learning rate."""
-    return 1.0
-
-
-def stairs(
-    epoch: int, epochs: int, step: int, steps: int, *, step_size: int = 100, gamma: float = 0.5
-) -> float:
-    """Halved every 100 epochs [HiTTs, Sec. 4.1]."""
-    return gamma ** (epoch // step_size)
-
-
-def poly(epoch: int, epochs: int, step: int, steps: int, *, power: float = 0.9) -> float:
-    """Falls to 0 epoch by epoch, as on PASCAL-Context [HiTTs, Sec. 4.1]."""
-    return (1 - epoch / epochs) ** power
-
-
-def cosine(
-    epoch: int, epochs: int, step: int, steps: int, *, warmup: float = 0.0, floor: float = 0.0
-) -> float:
-    """Half a cosine from 1 to ``floor``, step by step, after a linear rise over a share."""
-    rise = round(warmup * steps)
-    if step < rise:
-        return (step + 1) / rise
-    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
-
-
-SCHEDULES: dict[str, Callable[..., float]] = {
-    "constant": constant,
-    "step": stairs,
-    "poly": poly,
-    "cosine": cosine,
-}
 
 
 @contextmanager
@@ -361,51 +292,3 @@ def require_finite_weights(method: Method, epoch: int) -> None:
                 f"weights {name!r}: expected finite numbers after epoch {epoch + 1}, got NaN or "
                 "infinity from a finite loss; lower lr"
             )
-
-
-def save(
-    checkpoints: files.Checkpoints,
-    method: Method,
-    weighting: Weighting,
-    optimizer: torch.optim.Optimizer,
-    mean: WeightMean,
-    best: Best,
-    history: list[dict[str, Any]],
-) -> None:
-    """Everything that the rest of the run depends on."""
-    tensors = {
-        "live": method.state_dict(),
-        "weighting": weighting.state_dict(),
-        "mean": mean.tensors,
-        "best": best.tensors,
-    }
-    facts = {
-        "history": history,
-        "averaged": mean.count,
-        "best": {"epoch": best.epoch, "metrics": best.metrics},
-    }
-    checkpoints.save(len(history), tensors, optimizer.state_dict(), facts)
-
-
-def restore(
-    checkpoints: files.Checkpoints,
-    method: Method,
-    weighting: Weighting,
-    optimizer: torch.optim.Optimizer,
-    mean: WeightMean,
-    best: Best,
-) -> list[dict[str, Any]]:
-    """The inverse of ``save``; returns the history, empty where there is nothing to resume."""
-    found = checkpoints.load()
-    if found is None:
-        return []
-    tensors, optimizer_state, facts = found
-    method.load_state_dict(tensors["live"])
-    weighting.load_state_dict(tensors.get("weighting", {}))
-    optimizer.load_state_dict(optimizer_state)
-    live = method.state_dict()  # for device and memory format
-    mean.count = facts["averaged"]
-    mean.tensors = {n: live[n].clone().copy_(t) for n, t in tensors.get("mean", {}).items()}
-    best.epoch, best.metrics = facts["best"]["epoch"], facts["best"]["metrics"]
-    best.tensors = {n: live[n].clone().copy_(t) for n, t in tensors.get("best", {}).items()}
-    return facts["history"]

@@ -14,24 +14,21 @@ from IPython.display import HTML, Image, display
 
 from mtpsl.report.files import png_bytes
 from mtpsl.reproduction.notebooks import checkout, output_folder, runs_folder
+from mtpsl.runs import session as runs
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import resolve_device
 from mtpsl.runs.store import RunStore
 
 SCREEN_DPI = 68  # of pictures inside notebooks, which travel with the repository
 
 
 @dataclass(frozen=True, kw_only=True)
-class Session:
+class Session(runs.Session):
     """A notebook's parameters after validation, and where it reads and writes."""
 
     profile: str
-    data_root: str  # folder of a dataset on disk; empty: the embedded data
-    device: str
     seeds: tuple[int, ...]  # the first is the notebook's ``seed``
     root: Path  # the checkout
     output: Path  # where this profile's tables and figures go
-    store: RunStore  # finished trainings
 
     @property
     def seed(self) -> int:
@@ -45,12 +42,7 @@ class Session:
     @property
     def how(self) -> dict[str, Any]:
         """What everything that runs asks for: ``run_table(table, **session.how)``."""
-        return {
-            "profile": self.profile,
-            "store": self.store,
-            "device": self.device,
-            "data_root": self.data_root,
-        }
+        return {"profile": self.profile, "session": self}
 
     def where(self, path: Path | str) -> str:
         """A path as text that is the same on every machine."""
@@ -99,7 +91,7 @@ def setup(
     session = Session(
         profile=profile,
         data_root=data_root and str(Path(data_root).expanduser().resolve()),
-        device=str(resolve_device(device)),
+        device=str(runs.resolve_device(device)),
         seeds=tuple(range(seed, seed + _seed_count())),
         root=root,
         output=output_folder(profile, root),

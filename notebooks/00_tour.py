@@ -81,7 +81,7 @@ experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
 if session.profile == "smoke":  # a little longer than that, so that there is something to see
     more = {"train_images": 48, "test_images": 16, "epochs": 10, "batch_size": 4, "lr": 3e-3}
     experiment = experiment.replace(**more)
-train, test = (open_split(experiment, split, session.data_root) for split in ("train", "test"))
+train, test = (open_split(experiment, split, session) for split in ("train", "test"))
 for name, value in (("paper", paper), (session.profile, experiment)):
     images = f"{value.train_images} + {value.test_images} images of {value.height}x{value.width}"
     print(f"{name:<6} {images}, {value.epochs} epochs")
@@ -201,9 +201,8 @@ from mtpsl.runs.run import run
 
 changes = {"one label": {}, "all labels": {"label_setting": "full"}}
 experiments = {k: experiment.replace(seed=session.seed, **v) for k, v in changes.items()}
-where = {"device": session.device, "data_root": session.data_root}
-records = {k: run(e, session.store, **where) for k, e in experiments.items()}
-again = run(experiments["one label"], session.store, **where)
+records = {k: run(e, session) for k, e in experiments.items()}
+again = run(experiments["one label"], session)
 print("trained again:", again.environment["date"] != records["one label"].environment["date"])
 
 # %% [markdown]
@@ -240,7 +239,7 @@ from mtpsl.report.arrays import Material, qualitative
 from mtpsl.report.lessons import draw_predictions
 from mtpsl.runs.run import load_method
 
-methods = {k: load_method(e, session.store, session.device) for k, e in experiments.items()}
+methods = {k: load_method(e, session) for k, e in experiments.items()}
 arrays = qualitative(Material(methods=methods, test=test, device=session.device))
 columns = [("truth", "ground truth"), *((name, name) for name in experiments)]
 sheet = draw_predictions(arrays, columns)

@@ -136,7 +136,7 @@ from mtpsl.runs.run import bind_data, open_split
 
 row = TABLE2.row("one/Supervised Learning").experiments[0]
 experiment = bind_data(get_profile(session.profile)(row), session.data_root)
-train = open_split(experiment, "train", session.data_root)
+train = open_split(experiment, "train", session)
 kept = assign("one_label", len(train), train.tasks.names)
 for task in train.tasks.names:
     single = PartialLabels(train, kept.select((task,)), drop_unlabeled=True)

@@ -58,7 +58,7 @@ from mtpsl.runs.run import bind_data, open_split, tasks_of
 
 (paper,) = TABLES["table1"].row("one-label/Ours").experiments
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
-rooms, tasks = open_split(experiment, "train", session.data_root), tasks_of(experiment)
+rooms, tasks = open_split(experiment, "train", session), tasks_of(experiment)
 clean = rooms.load(range(8)).to(session.device)
 torch.manual_seed(session.seed)
 hitts = build_method("hitts", tasks, "segnet", experiment.width_factor).to(session.device)

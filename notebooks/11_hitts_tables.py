@@ -214,7 +214,7 @@ from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.run import bind_data, open_split
 
 scaled = bind_data(get_profile(session.profile)(ours), session.data_root)
-train, test = (open_split(scaled, split, session.data_root) for split in ("train", "test"))
+train, test = (open_split(scaled, split, session) for split in ("train", "test"))
 lines = {"closed eyes": constant_guess(train, test)}
 lines |= {e.row: e.metrics for e in now1.entries if e.row.startswith("one-label/")}
 for name, metrics in lines.items():

@@ -237,10 +237,9 @@ from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.run import bind_data, open_split
 from mtpsl.runs.train import label
 
-root = session.data_root
 for row in LABEL_SHARE.rows:
-    experiment = bind_data(get_profile(session.profile)(row.experiments[0]), root)
-    seen, kept = label(experiment, open_split(experiment, "train", root), root)
+    experiment = bind_data(get_profile(session.profile)(row.experiments[0]), session.data_root)
+    seen, kept = label(experiment, open_split(experiment, "train", session), session)
     print(f"{row.name:<22} {len(seen)} images, labels {kept.counts}")
 
 # %% [markdown]
@@ -354,8 +353,8 @@ print(f"recorded: {len(known)} of {len(LABEL_SHARE.rows)} rows")
 # from mtpsl.papers.hitts.tables import hitts
 #
 # teacher = bind_data(get_profile(session.profile)(hitts("one_label")), session.data_root)
-# train, _ = label(teacher, open_split(teacher, "train", session.data_root))
-# counts = count(load_method(teacher.with_seed(session.seed), session.store), train)["semseg"]
+# train, _ = label(teacher, open_split(teacher, "train", session), session)
+# counts = count(load_method(teacher.with_seed(session.seed), session), train)["semseg"]
 # print([round(float(calibration(counts, bins)["ece"]), 4) for bins in (1, 2, 10, 100, 1000)])
 # ```
 #

@@ -55,7 +55,7 @@ from mtpsl.runs.run import bind_data, open_split, tasks_of
 
 (paper,) = TABLES["table2"].row("one/Ours").experiments
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
-rooms, tasks = open_split(experiment, "train", session.data_root), tasks_of(experiment)
+rooms, tasks = open_split(experiment, "train", session), tasks_of(experiment)
 
 # %%
 partial = PartialLabels(rooms, assign("one_label", len(rooms), tasks.names, seed=0))
@@ -416,7 +416,7 @@ print(f"L_ct = 0; but the distance to either of two features is {R.item():.3f}, 
 # 3 m. Half of the images carry the classes, half the depth. The "backbone" is fixed: its feature is one of two orthogonal codes.
 
 # %%
-from mtpsl.models.segnet import Features
+from mtpsl.models import Features
 
 
 class Codes(torch.nn.Module):
@@ -455,6 +455,7 @@ from types import SimpleNamespace
 from mtpsl.engine import fit
 from mtpsl.papers.xtc.figure_arrays import pair_distances
 from mtpsl.papers.xtc.method import XTC
+from mtpsl.training_state import Selection
 
 forty = SimpleNamespace(
     steps=1, epoch=lambda epoch: [(replace(full, targets=hidden, valid=seen, labeled=half),)]
@@ -465,7 +466,8 @@ def train_blocks(**args):
     torch.manual_seed(0)
     net = XTC(blocks, Codes(), two_views=False, **args)
     ask = lambda: {"train": pair_distances(net, *path, net.net(full.images), full)}  # noqa: E731
-    return fit(net, forty, epochs=40, lr=1e-2, curve=torch.no_grad()(ask), eval_every=1).history
+    selection = Selection(curve=torch.no_grad()(ask), eval_every=1)
+    return fit(net, forty, epochs=40, lr=1e-2, selection=selection).history
 
 
 # %% [markdown]

@@ -180,7 +180,7 @@ from mtpsl.runs.run import run
 
 longer = get_profile(session.profile)(TABLE5.row("DWA").experiments[0])
 longer = longer.replace(epochs=max(4, longer.epochs), eval_every=0)
-history = run(longer, session.store, device=session.device, data_root=session.data_root).history
+history = run(longer, session).history
 for entry in history[:4]:
     print(entry["epoch"], {k: round(v, 2) for k, v in entry["weights"].items()})
 
@@ -324,8 +324,7 @@ for epochs in (1, 10, 50, 200):
 # %% tags=["nbval-ignore-output"]
 scaled = get_profile(session.profile)(TABLE2.row("one/Supervised Learning").experiments[0])
 more = {"epochs": 12, "eval_every": 1, "average_last": 0.0, "seed": session.seed}
-where = {"device": session.device, "data_root": session.data_root}
-record = run(scaled.replace(**more), session.store, **where)
+record = run(scaled.replace(**more), session)
 
 # %% tags=["nbval-ignore-output"]
 curve = [entry["metrics"]["test"] for entry in record.history]

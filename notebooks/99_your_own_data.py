@@ -164,13 +164,16 @@ for task in train.tasks:
 # `experiment_on` takes tasks, classes and the numbers of images from the folder. All else are settings like those of any experiment in this repository; here they are tiny.
 
 # %%
+import dataclasses
+
 from mtpsl.runs.own import experiment_on
 from mtpsl.runs.run import run
 
 settings = {"height": 64, "width": 96, "width_factor": 0.125, "batch_size": 4, "lr": 3e-3}
 settings |= {"epochs": 8 if session.profile == "smoke" else 40, "seed": session.seed}
 experiment = experiment_on(folder, **settings)
-record = run(experiment, session.store, device=session.device, data_root=folder)
+here = dataclasses.replace(session, data_root=folder)
+record = run(experiment, here)
 print("trained on", record.labels["images"], "images with labels", record.labels["counts"])
 
 # %% tags=["nbval-ignore-output"]
@@ -187,7 +190,7 @@ show_table(pandas.DataFrame([line], index=[experiment.method]), caption=caption)
 # Another method is one word: `method="xtc"` ties the tasks to one another, `method="hitts"` looks for the missing labels. The run's key depends on the *content* of your files. Correct a label, and `experiment_on` gives another experiment; ask for the old one again, and nothing is trained.
 
 # %%
-again = run(experiment, session.store, device=session.device, data_root=folder)
+again = run(experiment, here)
 print("trained again:", again.environment["date"] != record.environment["date"])
 
 # %% [markdown]
@@ -208,7 +211,7 @@ photos = Path(folder, "test/image") if mine else Path("photos")
 # %%
 from mtpsl.report.predicted import draw_overview, predict_folder
 
-summary = predict_folder(experiment, session.store, photos, "found", device=session.device)
+summary = predict_folder(experiment, session, photos, "found")
 first = Path("found", summary["pictures"][0]["folder"])
 print(sorted(path.name for path in first.parent.iterdir())[:6])
 print(sorted(path.name for path in first.iterdir()))
@@ -305,7 +308,8 @@ print("the run of section 5:", bound.key == experiment.key)
 # for path in sorted(Path("less depth/train/depth").iterdir())[::2]:
 #     path.unlink()
 # less = experiment_on("less depth", **settings)
-# print(headlines(run(less, session.store, data_root="less depth").metrics["test"], tasks_of(less)))
+# there = dataclasses.replace(session, data_root="less depth")
+# print(headlines(run(less, there).metrics["test"], tasks_of(less)))
 # ```
 #
 # The keys differ because the files differ. At `smoke` the difference is noise: compare several seeds (`less.with_seed(1)`, ...) at a size that learns something.
@@ -325,7 +329,7 @@ print("the run of section 5:", bound.key == experiment.key)
 #     thresholds=dict.fromkeys(teacher.tasks, "50%"),  # the more confident half of the pixels
 #     teacher=teacher,
 # )
-# run(student, session.store, data_root=folder)  # runs the teacher first
+# run(student, here)  # runs the teacher first
 # ```
 # </details>
 #

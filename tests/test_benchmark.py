@@ -73,9 +73,9 @@ def cache(tmp_path, monkeypatch):
 def test_stages_are_trained_as_a_run_trains_them(cache, monkeypatch):
     seen, real = [], benchmark.run
 
-    def spy(experiment, store, **options):
-        record = real(experiment, store, **options)
-        seen.append((record, store.load(experiment.teacher.key)))
+    def spy(experiment, session):
+        record = real(experiment, session)
+        seen.append((record, session.store.load(experiment.teacher.key)))
         return record
 
     monkeypatch.setattr(benchmark, "run", spy)
@@ -92,9 +92,9 @@ def test_stages_are_trained_as_a_run_trains_them(cache, monkeypatch):
 def test_discovery_labels_the_images_asked_for(cache, monkeypatch):
     seen, real = [], benchmark.discover
 
-    def spy(experiment, teacher, partial, store, device):
-        assert isinstance(store, RunStore)
-        found = real(experiment, teacher, partial, store, device)
+    def spy(experiment, partial, session):
+        assert isinstance(session.store, RunStore)
+        found = real(experiment, partial, session)
         seen.append((found.images, len(partial), dict(experiment.thresholds)))
         return found
 

@@ -23,6 +23,7 @@ from mtpsl.losses import IGNORE_INDEX
 from mtpsl.runs import train as training
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.run import bind_data, open_split, run
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 
 H, W = 32, 64
@@ -552,7 +553,7 @@ def test_an_experiment_end_to_end(tmp_path, write, monkeypatch):
     bound = bind_data(experiment, root)
     assert bound.dataset == "cityscapes" == training.REAL["streets7"]
     assert bound.data_version == cityscapes(root).version
-    record = run(experiment, RunStore(tmp_path / "runs"), device="cpu", data_root=root)
+    record = run(experiment, Session(RunStore(tmp_path / "runs"), "cpu", root))
     assert record.data == {
         "name": "cityscapes",
         "version": bound.data_version,
@@ -562,6 +563,6 @@ def test_an_experiment_end_to_end(tmp_path, write, monkeypatch):
     assert all(np.isfinite(v) for v in record.metrics["test"].values())
     rooms = bind_data(experiment.replace(dataset="rooms13"), root)
     assert rooms.dataset == "rooms13"  # the folder is another data set's: the stand-in stays
-    assert open_split(rooms, "train", root).name == "rooms13"
+    assert open_split(rooms, "train", Session(data_root=root)).name == "rooms13"
     with pytest.raises(ValueError, match="expected the folder of nyud, found that of cityscapes"):
         open_dataset("nyud", "train", height=32, width=64, root=root)

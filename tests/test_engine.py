@@ -18,14 +18,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtpsl import engine, files
-from mtpsl import weight_selection as kept_weights
+from mtpsl import engine, files, training_state
 from mtpsl.batch import Batch
 from mtpsl.data import find_class
 from mtpsl.engine import NonFiniteLoss, at_label_size, evaluate, fit
 from mtpsl.methods.base import Method, Terms, supervised_terms
+from mtpsl.optimization import SCHEDULES, Optimization
 from mtpsl.papers.xtc.printed import SELECTION
 from mtpsl.tasks import TaskSet, depth, saliency, semseg
+from mtpsl.training_state import Selection
 
 TASKS = TaskSet((semseg(("a", "b", "c")), depth()))
 
@@ -107,7 +108,14 @@ def curve(method: Method, loader: TinyLoader):
 
 def run(method: Method, loader: TinyLoader | None = None, **changes):
     loader = loader or TinyLoader()
-    settings = {"epochs": 4, "lr": 1e-2, "progress": False} | changes
+    return fit_with(method, loader, **{"epochs": 4, "lr": 1e-2, "progress": False, **changes})
+
+
+def fit_with(method: Method, loader: TinyLoader, **settings):
+    """``fit`` with the fields of ``Optimization`` and ``Selection`` beside its own arguments."""
+    for name, kind in (("optimization", Optimization), ("selection", Selection)):
+        fields = {f.name for f in dataclasses.fields(kind)} & settings.keys()
+        settings[name] = kind(**{field: settings.pop(field) for field in fields})
     return fit(method, loader, **settings)
 
 
@@ -214,7 +222,7 @@ def test_average_of_the_last_steps(steps: int) -> None:
     ],
 )
 def test_schedules(name: str, arguments: dict, expected: list[float]) -> None:
-    rate = engine.SCHEDULES[name]
+    rate = SCHEDULES[name]
     found = [rate(step // 2, 2, step, 4, **arguments) for step in range(4)]
     assert found == pytest.approx(expected)
 
@@ -360,14 +368,14 @@ def test_the_average_counts_a_batch_once_whatever_the_turns() -> None:
     method.turns = 2
     updates = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(kept_weights.WeightMean, "update", lambda self, _: updates.append(1))
+        patch.setattr(training_state.WeightMean, "update", lambda self, _: updates.append(1))
         run(method, average_last=0.5)
     assert len(method.seen) == 24 and len(updates) == 6
 
 
 def test_best_on_test_leaves_a_point_where_a_task_has_nothing() -> None:
     method = make_method()
-    best = kept_weights.Best(method.tasks)
+    best = training_state.Best(method.tasks)
     points = ((0.0, 0.5), (0.3, 0.4), (0.2, 0.4), (0.3, 0.3))  # mIoU up, abs_err down
     for epoch, (miou, error) in enumerate(points, start=1):
         best.consider(method, epoch, {"semseg/miou": miou, "depth/abs_err": error})
@@ -384,14 +392,14 @@ def test_best_on_test_by_fixed_results_may_choose_another_point() -> None:
     points = ((0.2, 1.0), (0.3, 1.4))
     chosen = []
     for reference in (None, {"depth/abs_err": 0.5, "semseg/miou": 0.5}):
-        best = kept_weights.Best(method.tasks, reference)
+        best = training_state.Best(method.tasks, reference)
         for epoch, (miou, error) in enumerate(points, start=1):
             best.consider(method, epoch, {"semseg/miou": miou, "depth/abs_err": error})
         chosen.append(best.epoch)
     assert chosen == [2, 1]
     for wrong in ({"semseg/miou": 0.5}, {"depth/abs_err": 0.5, "semseg/miou": 0.0}):
         with pytest.raises(ValueError, match="select_reference: expected a positive number"):
-            kept_weights.Best(method.tasks, wrong)
+            training_state.Best(method.tasks, wrong)
     with pytest.raises(ValueError, match="select_reference: expected none"):
         run(method, select_reference={"semseg/miou": 0.5, "depth/abs_err": 0.5})
 
@@ -625,4 +633,4 @@ def test_a_loader_with_other_views_is_refused() -> None:
 
 def test_the_released_references_are_of_the_tasks_headlines() -> None:
     for (dataset, _), reference in SELECTION.items():
-        assert kept_weights.Best(find_class(dataset).tasks, reference).reference == reference
+        assert training_state.Best(find_class(dataset).tasks, reference).reference == reference

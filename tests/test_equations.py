@@ -12,8 +12,8 @@ import torch
 from mtpsl import batch, metrics
 from mtpsl.methods import semi_supervised as consistency
 from mtpsl.methods.semi_supervised import SemiSupervised
+from mtpsl.models import Features
 from mtpsl.models.multitask import Output
-from mtpsl.models.segnet import Features
 from mtpsl.papers import PAPERS, build_method
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.quantize import Centers

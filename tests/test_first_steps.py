@@ -8,6 +8,7 @@ from mtpsl import files, papers
 from mtpsl.papers.xtc import first_steps
 from mtpsl.runs.fill import row_experiments
 from mtpsl.runs.run import run
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 
 RECORDED = Path(__file__).parents[1] / "figures" / "companion" / "first_steps.json"
@@ -44,7 +45,7 @@ def test_a_finished_run_is_looked_at(tmp_path, monkeypatch) -> None:
     with pytest.raises(FileNotFoundError, match="expected a finished run"):
         list(first_steps.first_steps(ONE, "smoke", 1, store))
     (experiment,) = row_experiments(papers.tables()["xtc/table2"].row("one/Ours"), "smoke", 0)
-    run(experiment, store, device="cpu", progress=False)
+    run(experiment, Session(store, "cpu", progress=False))
     (entry,) = first_steps.first_steps(ONE, "smoke", 1, store)
     (before,) = first_steps.first_steps(ONE, "smoke", 1)
     assert entry["agreement"].keys() == {"cross_task", "regularizer"}

@@ -21,6 +21,7 @@ from mtpsl.report.arrays import EXAMPLES, Material, evenly_spaced, in_parts
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.profiles import PROFILES
 from mtpsl.runs.run import bind_data, open_split
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 from mtpsl.runs.train import discover, label
 from mtpsl.tasks import Task, depth, edges, normals, semseg
@@ -257,7 +258,7 @@ def test_colors_of_a_depth_without_a_unit_are_low_and_high(every: dict) -> None:
 
 def test_trains_the_teacher_and_not_its_student(tmp_path) -> None:
     store = RunStore(tmp_path / "runs")
-    made = make.make_figure("hitts/fig16", profile="smoke", store=store, folder=tmp_path)
+    made = make.make_figure("hitts/fig16", profile="smoke", session=Session(store), folder=tmp_path)
     student = papers.figures()["hitts/fig16"].experiments(PROFILES["smoke"])["ours"]
     student = bind_data(student)
     assert store.load(student.teacher.key) and store.load(student.key) is None
@@ -266,7 +267,7 @@ def test_trains_the_teacher_and_not_its_student(tmp_path) -> None:
     assert made.arrays["semseg/withheld"] + made.arrays["depth/withheld"] > student.train_images
     # M^p of the figure is what the student would learn from, but for pixels at the threshold.
     partial, _ = label(student, open_split(student, "train"))
-    discovered = discover(student, student.teacher, partial, store, torch.device("cpu"))
+    discovered = discover(student, partial, Session(store, "cpu"))
     index = made.arrays["depth/index"]
     found = discovered.lookup(torch.from_numpy(index), partial.load(index).labeled)
     assert (found.valid["depth"][:, 0].numpy() == made.arrays["depth/mask"]).mean() > 0.97
@@ -286,5 +287,8 @@ def test_a_figure_of_two_data_sets_names_both_and_keeps_their_runs_apart() -> No
 
 
 def test_a_folder_of_one_data_set_is_not_asked_for_another() -> None:
-    assert make._root(Experiment(dataset="nyud"), "somewhere") == "somewhere"
-    assert make._root(Experiment(dataset="streets7"), "somewhere") == ""
+    elsewhere = Session(data_root="somewhere")
+    streets = Experiment(dataset="streets7", height=32, width=64, test_images=1)
+    assert open_split(streets, "test", elsewhere).stand_in
+    with pytest.raises(FileNotFoundError, match="somewhere"):
+        open_split(streets.replace(dataset="nyud"), "test", elsewhere)

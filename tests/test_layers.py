@@ -14,7 +14,7 @@ ROWS = (
     ("tasks",),
     ("batch",),
     ("models", "data"),
-    ("weight_selection", "methods", "weighting"),
+    ("optimization", "training_state", "methods", "weighting"),
     ("engine",),
     ("runs",),
     ("report",),

@@ -73,10 +73,10 @@ def test_measure_keeps_recorded_and_computed_apart(
 ) -> None:
     computed = parse_results(values(), TABLE8)
     monkeypatch.setattr(lessons, "run_table", lambda table, store, **options: computed)
-    assert lessons.measure(TABLE8, tmp_path, store=None) == (None, computed)
+    assert lessons.measure(TABLE8, tmp_path, session=None) == (None, computed)
 
     files.write_json(tmp_path / "hitts" / "table8.json", values(entry("Ours", 0)))
-    recorded, now = lessons.measure(TABLE8, tmp_path, store=None)
+    recorded, now = lessons.measure(TABLE8, tmp_path, session=None)
     assert [e.row for e in recorded.entries] == ["Ours"] and now is computed
 
 

@@ -26,6 +26,7 @@ from mtpsl.runs.memory import (
     training_memory,
 )
 from mtpsl.runs.run import run_table
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 from mtpsl.runs.train import build, tasks_of
 
@@ -84,7 +85,9 @@ def test_a_second_stage_learns_from_discoveries(monkeypatch):
     real = memory.fit
 
     def spy(method, loader, **options):
-        seen.append((next(loader.epoch(0))[0].discovered, loader.steps, options["precision"]))
+        seen.append(
+            (next(loader.epoch(0))[0].discovered, loader.steps, options["optimization"].precision)
+        )
         return real(method, loader, **options)
 
     monkeypatch.setattr(memory, "fit", spy)
@@ -253,19 +256,19 @@ def test_a_table_of_costs_trains_nothing(tmp_path, monkeypatch):
     monkeypatch.setattr(fill, "train_all", lambda jobs, *args, **kwargs: iter(list(jobs)))
     assert not TABLE8.trains
     store = RunStore(tmp_path / "runs")
-    assert fill_records([TABLE8], tmp_path, store, profile="quick", seeds=(0, 1, 2)) == 0
+    assert fill_records([TABLE8], tmp_path, Session(store), profile="quick", seeds=(0, 1, 2)) == 0
     results = load_recorded(tmp_path / "hitts" / "table8.json", TABLE8)
     assert [e.row for e in results.current()] == [row.name for row in TABLE8.rows]
     assert all(
         e.metrics["cost/memory"] == 7 and e.memory["device"] == "cpu" for e in results.entries
     )
     assert len(measured) == 4 and not list(tmp_path.glob("runs/*/weights*"))
-    fill_records([TABLE8], tmp_path, store, profile="quick", seeds=(0, 1, 2))
+    fill_records([TABLE8], tmp_path, Session(store), profile="quick", seeds=(0, 1, 2))
     assert len(measured) == 4  # known by now
 
 
 def test_costs_computed_now_leave_memory_to_the_record(tmp_path):
-    results = run_table(TABLE8, RunStore(tmp_path), profile="smoke")
+    results = run_table(TABLE8, Session(RunStore(tmp_path)), profile="smoke")
     entry = results.of("MTL baseline")[0]
     assert entry.metrics["cost/params"] == 25_055_185
     assert math.isnan(entry.metrics["cost/memory"])

@@ -38,7 +38,7 @@ def test_says_in_one_line_what_the_parameters_mean(checkout: Path, capsys) -> No
     assert session.output == checkout / "runs" / "smoke"
     assert session.store.root == checkout / "runs"
     assert session.recorded == checkout / "figures"
-    assert set(session.how) == {"profile", "store", "device", "data_root"}
+    assert set(session.how) == {"profile", "session"}
 
 
 def test_larger_profiles_write_where_the_recorded_results_are(checkout: Path) -> None:

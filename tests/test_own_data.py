@@ -24,6 +24,7 @@ from mtpsl.data.readers.report import check, write_sheet
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.own import experiment_on
 from mtpsl.runs.run import bind_data, open_split, run, tasks_of
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 from mtpsl.runs.train import label, write_experiment
 from mtpsl.tasks import HUMAN_PARTS
@@ -558,7 +559,7 @@ def test_an_experiment_takes_everything_from_the_folder(tmp_path):
     again = Experiment.from_dict(json.loads(json.dumps(experiment.to_dict())))
     assert again == experiment and again.key == experiment.key
     assert tasks_of(again)["semseg"].class_names == own_trees.CLASSES
-    _, assignment = label(experiment, open_split(experiment, "train", root))
+    _, assignment = label(experiment, open_split(experiment, "train", Session(data_root=root)))
     assert assignment.counts == dict.fromkeys(TASKS, 6)
     with pytest.raises(TypeError, match="learning_rate"):
         experiment_on(root, learning_rate=1)
@@ -586,7 +587,7 @@ def test_it_trains_and_notices_corrections(tmp_path):
         teacher=teacher,
         thresholds=dict.fromkeys(teacher.tasks, "50%"),
     )
-    record = run(student, store, data_root=root, device="cpu")
+    record = run(student, Session(store, "cpu", root))
     assert record.data == {"name": "own", "version": teacher.data_version, "stand_in": False}
     assert record.labels["counts"] == {"semseg": 6, "depth": 6, "normals": 6}
     assert {"semseg/miou", "depth/rmse", "normals/mean_err"} <= set(record.metrics["test"])
@@ -596,7 +597,7 @@ def test_it_trains_and_notices_corrections(tmp_path):
     Image.fromarray((ids + 1) % 3 * (ids < 3)).save(root / "train/semseg/g.png")
     assert experiment_on(root, **settings).key != teacher.key  # in the same process
     with pytest.raises(ValueError, match="data_version: expected 'own-"):
-        run(teacher.replace(seed=1), store, data_root=root, device="cpu")
+        run(teacher.replace(seed=1), Session(store, "cpu", root))
 
 
 def test_images_without_any_label_are_for_methods_that_can_use_them(tmp_path):
@@ -606,18 +607,20 @@ def test_images_without_any_label_are_for_methods_that_can_use_them(tmp_path):
     assert "all of them on 5 images, none on 2" in check(tmp_path)[0]
     for method, images in (("supervised", 7), ("hitts", 9)):
         experiment = experiment_on(root, **SMALL, method=method)
-        partial, assignment = label(experiment, open_split(experiment, "train", root))
+        partial, assignment = label(
+            experiment, open_split(experiment, "train", Session(data_root=root))
+        )
         assert (len(partial), len(assignment)) == (images, 9)
         store = RunStore(tmp_path / "runs")
-        record = run(experiment, store, data_root=root, device="cpu")
+        record = run(experiment, Session(store, "cpu", root))
         assert record.labels["images"] == images
     with pytest.raises(ValueError, match="a task for every image"):
-        run(experiment.replace(label_setting="one_label"), store, data_root=root)
+        run(experiment.replace(label_setting="one_label"), Session(store, "cpu", root))
 
 
 def test_all_six_tasks_train(tmp_path):
     root = write_own(tmp_path / "own")
-    record = run(experiment_on(root, **SMALL), RunStore(tmp_path / "runs"), data_root=root)
+    record = run(experiment_on(root, **SMALL), Session(RunStore(tmp_path / "runs"), "cpu", root))
     assert {name.partition("/")[0] for name in record.metrics["test"]} == set(TASKS)
 
 

@@ -12,6 +12,7 @@ from mtpsl.runs import fill, parts
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.parts import metrics_on
 from mtpsl.runs.run import bind_data, run
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 from mtpsl.runs.train import label, load_method, open_split
 
@@ -31,18 +32,22 @@ def store(tmp_path_factory):
     return RunStore(tmp_path_factory.mktemp("runs"))
 
 
+def here(store, cache):
+    return Session(store, "cpu", cache_dir=cache, progress=False)
+
+
 def trained(store, cache, **changes):
-    return run(TINY.replace(**changes), store, device="cpu", cache_dir=cache, progress=False)
+    return run(TINY.replace(**changes), here(store, cache))
 
 
 def by_hand(record, store, cache, task, shown):
     """The metric of the images that show a task's label, or hide it, with everything else there."""
     experiment = Experiment.from_dict(record.experiment)
-    images = open_split(experiment, "train", cache_dir=cache)
+    images = open_split(experiment, "train", here(store, cache))
     _, assignment = label(experiment, images)
     column = assignment.labeled[:, assignment.tasks.index(task)]
     chosen = (column == shown).nonzero().flatten().tolist()
-    method = load_method(experiment, store)
+    method = load_method(experiment, Session(store, "cpu"))
     tasks = method.tasks.subset((task,))
     return evaluate(method, [images.load([i]) for i in chosen], tasks)
 
@@ -50,21 +55,21 @@ def by_hand(record, store, cache, task, shown):
 @pytest.mark.parametrize("part", ["labeled", "unlabeled"])
 def test_a_part_is_its_own_images_task_by_task(store, cache, part):
     record = trained(store, cache)
-    found = metrics_on(part, record, store, cache_dir=cache)
+    found = metrics_on(part, record, here(store, cache))
     for task in ("semseg", "depth", "normals"):
         for name, value in by_hand(record, store, cache, task, part == "labeled").items():
             assert found[name] == pytest.approx(value, rel=1e-5, nan_ok=True), name
-    assert found != metrics_on("test", record, store, cache_dir=cache)
+    assert found != metrics_on("test", record, here(store, cache))
 
 
 def test_both_parts_make_the_whole(store, cache):
     """Errors of both parts, weighted by their images, are those of all training images."""
     record = trained(store, cache)
     experiment = Experiment.from_dict(record.experiment)
-    images = open_split(experiment, "train", cache_dir=cache)
-    everything = evaluate(load_method(experiment, store), EvalLoader(images, 4))
+    images = open_split(experiment, "train", here(store, cache))
+    everything = evaluate(load_method(experiment, Session(store, "cpu")), EvalLoader(images, 4))
     low, high = sorted(
-        metrics_on(part, record, store, cache_dir=cache)["depth/abs_err"]
+        metrics_on(part, record, here(store, cache))["depth/abs_err"]
         for part in ("labeled", "unlabeled")
     )
     assert low < everything["depth/abs_err"] < high
@@ -72,36 +77,36 @@ def test_both_parts_make_the_whole(store, cache):
 
 def test_is_measured_once_and_again_after_damage(store, cache, monkeypatch, capsys):
     record = trained(store, cache)
-    first = metrics_on("labeled", record, store, cache_dir=cache)
+    first = metrics_on("labeled", record, here(store, cache))
     real = parts.evaluate
     calls = []
     monkeypatch.setattr(parts, "evaluate", lambda *args: calls.append(1) or real(*args))
-    again = metrics_on("labeled", record, store, cache_dir=cache)
+    again = metrics_on("labeled", record, here(store, cache))
     assert not calls
     torch.testing.assert_close(again, first, equal_nan=True)
     path = store.folder(record.key) / "labeled.json"
     path.write_text(path.read_text()[:-20])
     torch.testing.assert_close(
-        metrics_on("labeled", record, store, cache_dir=cache), first, equal_nan=True
+        metrics_on("labeled", record, here(store, cache)), first, equal_nan=True
     )
     assert calls and str(path) in capsys.readouterr().err
     files.write_json(path, {"weights": "of another training", "metrics": {}})
-    assert metrics_on("labeled", record, store, cache_dir=cache).keys() == first.keys()
+    assert metrics_on("labeled", record, here(store, cache)).keys() == first.keys()
     assert len(calls) == 2
 
 
 def test_the_test_split_is_what_the_run_recorded(store, cache):
     record = trained(store, cache)
-    assert metrics_on("test", record, store) == record.metrics["test"]
+    assert metrics_on("test", record, Session(store)) == record.metrics["test"]
 
 
 def test_a_row_measures_its_part(store, cache):
     record = trained(store, cache)
     row = Row(name="a", label="a", experiments=(TINY,), part="unlabeled")
     table = Table(name="t", paper="p", title="", source="", columns=COLUMNS, rows=(row,))
-    entry = fill.row_entry(table, row, 0, [record], store, cache_dir=cache)
+    entry = fill.row_entry(table, row, 0, [record], here(store, cache))
     assert entry["metrics"]["depth/abs_err"] == pytest.approx(
-        metrics_on("unlabeled", record, store, cache_dir=cache)["depth/abs_err"]
+        metrics_on("unlabeled", record, here(store, cache))["depth/abs_err"]
     )
     assert entry["metrics"]["depth/abs_err"] != record.metrics["test"]["depth/abs_err"]
 
@@ -111,7 +116,7 @@ def test_a_row_takes_each_task_from_its_run(store, cache):
     experiments = tuple(bind_data(TINY).with_seed(seed) for seed in (0, 1))
     row = Row(name="a", label="a", experiments=experiments, takes=("depth", "normals"))
     table = Table(name="t", paper="p", title="", source="", columns=COLUMNS[1:], rows=(row,))
-    metrics = fill.row_entry(table, row, 0, records, store)["metrics"]
+    metrics = fill.row_entry(table, row, 0, records, Session(store))["metrics"]
     assert metrics["depth/abs_err"] == records[0].metrics["test"]["depth/abs_err"]
     assert metrics["normals/mean_err"] == records[1].metrics["test"]["normals/mean_err"]
     assert "semseg/miou" not in metrics

@@ -21,6 +21,7 @@ from mtpsl.methods.base import Method
 from mtpsl.runs import train as training
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.run import bind_data, run
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 from mtpsl.runs.train import test_batches as scored_batches
 from mtpsl.tasks import HUMAN_PARTS
@@ -456,7 +457,7 @@ def test_an_experiment_end_to_end(tree, tmp_path, monkeypatch):
     )
     bound = bind_data(experiment, tree)
     assert bound.dataset == "pascal_context" == training.REAL["people21"]
-    record = run(experiment, RunStore(tmp_path / "runs"), device="cpu", data_root=tree)
+    record = run(experiment, Session(RunStore(tmp_path / "runs"), "cpu", tree))
     assert record.data == {
         "name": "pascal_context",
         "version": pascal(tree).version,
@@ -506,7 +507,7 @@ def test_predictions_are_scored_at_the_size_of_the_files(tree):
         dataset="people21", tasks=PascalContext.tasks.names, height=32, width=32, test_images=2
     )
     bound = bind_data(experiment, tree)
-    batches = list(scored_batches(bound, data_root=tree))
+    batches = list(scored_batches(bound, Session(device="cpu", data_root=tree)))
     assert [len(batch) for batch in batches] == [1, 1]
     files_of = pascal(tree, "test")  # at the size of its files
     for index, batch in enumerate(batches):
@@ -516,7 +517,7 @@ def test_predictions_are_scored_at_the_size_of_the_files(tree):
             assert torch.equal(batch.targets[name][0].nan_to_num(), target.nan_to_num())
             assert torch.equal(batch.valid[name][0], valid)
     small = pascal(tree, "test", height=32, width=32)
-    there = evaluate(Oracle(small), scored_batches(bound, data_root=tree))
+    there = evaluate(Oracle(small), scored_batches(bound, Session(device="cpu", data_root=tree)))
     here = evaluate(Oracle(small), EvalLoader(small, 1))
     assert here["semseg/pixel_acc"] == 1  # resized noise is not the noise
     assert 1 / 21 < there["semseg/pixel_acc"] < 0.8
@@ -527,4 +528,4 @@ def test_predictions_are_scored_at_the_size_of_the_files(tree):
 def test_stand_ins_have_no_files_to_score_at():
     experiment = Experiment(dataset="people21", test_images=1, score_size="file")
     with pytest.raises(ValueError, match="score_size: expected 'network' on people21"):
-        scored_batches(experiment.replace(height=32, width=32))
+        scored_batches(experiment.replace(height=32, width=32), Session())

@@ -15,6 +15,7 @@ from mtpsl.papers.companion import scenes
 from mtpsl.papers.hitts.draw import draw_fig7, draw_fig8, draw_fig9
 from mtpsl.report import files, make, maps, style
 from mtpsl.runs.profiles import PROFILES
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 from mtpsl.tasks import HUMAN_PARTS
 
@@ -176,12 +177,14 @@ def test_an_unknown_figure_is_refused(every: dict, tmp_path) -> None:
 
 def test_an_unknown_name_suggests_the_nearest(tmp_path) -> None:
     with pytest.raises(ValueError, match="did you mean 'hitts/fig11'"):
-        make.make_figure("hitts/fig_11", profile="smoke", store=RunStore(tmp_path), folder=tmp_path)
+        make.make_figure(
+            "hitts/fig_11", profile="smoke", session=Session(RunStore(tmp_path)), folder=tmp_path
+        )
 
 
 def test_makes_a_figure_from_its_name(tmp_path) -> None:
     store, folder = RunStore(tmp_path / "runs"), tmp_path / "figures"
-    made = make.make_figure("hitts/fig9", profile="smoke", store=store, folder=folder)
+    made = make.make_figure("hitts/fig9", profile="smoke", session=Session(store), folder=folder)
     assert made.path == folder / "hitts" / "fig9.png" and made.path.is_file()
     runs = papers.figures()["hitts/fig9"].experiments(PROFILES["smoke"])
     epochs = made.arrays["epochs/with"]
@@ -195,6 +198,6 @@ def test_makes_a_figure_from_its_name(tmp_path) -> None:
 def test_makes_pictures_that_need_no_run(tmp_path) -> None:
     store = RunStore(tmp_path / "runs")
     name = "companion/label_settings"
-    made = make.make_figure(name, profile="smoke", store=store, folder=tmp_path)
+    made = make.make_figure(name, profile="smoke", session=Session(store), folder=tmp_path)
     assert made.path == tmp_path / "companion" / "label_settings.png" and made.alt and made.caption
     assert not (tmp_path / "runs").exists()

@@ -22,6 +22,7 @@ from mtpsl.report.style import classes_to_rgb
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.own import experiment_on
 from mtpsl.runs.run import bind_data, load_method, run
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 from mtpsl.tasks import depth, normals, semseg
 
@@ -44,7 +45,7 @@ def trained(tmp_path_factory):
     root = write_own(place / "own")
     experiment = experiment_on(root, **SMALL)
     store = RunStore(place / "runs")
-    run(experiment, store, data_root=root, device="cpu")
+    run(experiment, Session(store, "cpu", root))
     return experiment, store, root
 
 
@@ -72,7 +73,7 @@ SIZES = {"a": (32, 32), ODD: (50, 40), "wide": (20, 45)}
 
 def test_every_picture_gets_every_map(trained, pictures, tmp_path):
     experiment, store, _ = trained
-    summary = predict_folder(experiment, store, pictures, tmp_path / "out", device="cpu")
+    summary = predict_folder(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
     assert {p.name for p in (tmp_path / "out").iterdir()} == {
         *SIZES,
         "predictions.json",
@@ -118,8 +119,8 @@ def test_every_picture_gets_every_map(trained, pictures, tmp_path):
 
 def test_the_maps_are_those_of_the_network(trained, pictures, tmp_path):
     experiment, store, _ = trained
-    predict(experiment, store, pictures, tmp_path / "out")
-    method = load_method(experiment, store)
+    predict(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
+    method = load_method(experiment, Session(store, "cpu"))
     image = torch.from_numpy(opened(pictures / "a.png")[1]).movedim(-1, 0)[None].float() / 255
     with torch.no_grad():
         wanted = method.predict(image)
@@ -140,7 +141,7 @@ def test_predictions_of_the_test_split_score_as_recorded(trained, tmp_path):
     for name, image in zip(dataset.ids, dataset.load([0, 1]).images, strict=True):
         pixels = (image * 255).round().byte().movedim(0, -1).numpy()
         Image.fromarray(pixels).save(pictures / f"{name}.png")
-    predict(experiment.key, store, pictures, tmp_path / "out")
+    predict(experiment.key, Session(store, "cpu"), pictures, tmp_path / "out")
     metric, batch = ConfusionMatrix(3), dataset.load([0, 1])
     ids = [opened(tmp_path / f"out/{name}/semseg.png")[1] for name in dataset.ids]
     logits = F.one_hot(torch.from_numpy(np.stack(ids)).long(), 3).movedim(-1, 1).float()
@@ -151,7 +152,7 @@ def test_predictions_of_the_test_split_score_as_recorded(trained, tmp_path):
 
 def test_the_summary_says_what_made_them(trained, pictures, tmp_path):
     experiment, store, _ = trained
-    summary = predict(experiment.key, store, pictures, tmp_path / "out")
+    summary = predict(experiment.key, Session(store, "cpu"), pictures, tmp_path / "out")
     assert files.read_json(tmp_path / "out/predictions.json") == json.loads(json.dumps(summary))
     assert summary["run"] == experiment.key and summary["seen_at"] == [32, 32]
     assert Experiment.from_dict(summary["experiment"]) == experiment
@@ -164,11 +165,11 @@ def test_the_summary_says_what_made_them(trained, pictures, tmp_path):
 
 def test_neither_training_data_nor_batches_matter(trained, pictures, tmp_path, monkeypatch):
     experiment, store, root = trained
-    predict(experiment, store, pictures, tmp_path / "one")
+    predict(experiment, Session(store, "cpu"), pictures, tmp_path / "one")
     root.rename(tmp_path / "elsewhere")
     try:
         monkeypatch.setattr(predicting, "EVAL_BATCH", 2)
-        predict(experiment.key, store, pictures, tmp_path / "two")
+        predict(experiment.key, Session(store, "cpu"), pictures, tmp_path / "two")
     finally:
         (tmp_path / "elsewhere").rename(root)
     for name in SIZES:
@@ -188,9 +189,9 @@ def test_any_run_predicts(tmp_path, pictures, dataset, tasks, step):
     few = {"train_images": 6, "test_images": 2, "label_setting": "full"}
     wanted = Experiment(dataset=dataset, tasks=tasks, **few, **SMALL)
     store = RunStore(tmp_path / "runs")
-    run(wanted, store, device="cpu")
+    run(wanted, Session(store, "cpu"))
     out = tmp_path / "out"
-    summary = predict_folder(wanted, store, pictures, out, device="cpu")
+    summary = predict_folder(wanted, Session(store, "cpu"), pictures, out)
     assert tuple(summary["tasks"]) == tasks and (out / "overview.png").is_file()
     if step:
         assert json.loads((out / "a/depth.json").read_text())["step"] == step
@@ -202,8 +203,8 @@ def test_inverse_depth_keeps_the_step_of_its_labels(tmp_path, pictures):
     root = write_own(tmp_path / "own", tasks=("depth",), toml=toml)
     store = RunStore(tmp_path / "runs")
     experiment = experiment_on(root, **SMALL)
-    run(experiment, store, data_root=root, device="cpu")
-    predict(experiment, store, pictures, tmp_path / "out")
+    run(experiment, Session(store, "cpu", root))
+    predict(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
     said = json.loads((tmp_path / "out/a/depth.json").read_text())
     assert said["step"] == 0.25 and said["largest"] == 0.25 * 65535
 
@@ -242,7 +243,7 @@ def test_names_on_the_sheet_can_be_printed():
 
 def test_the_sheet_keeps_proportions(trained, pictures, tmp_path):
     experiment, store, _ = trained
-    predict_folder(experiment, store, pictures, tmp_path / "out", device="cpu")
+    predict_folder(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
     mode, sheet = opened(tmp_path / "out/overview.png")
     assert mode.startswith("RGB") and sheet.shape[0] > 500 and sheet.shape[1] > 1200
     assert (sheet[..., :3] != PAPER).any(axis=-1).mean() > 0.2
@@ -254,11 +255,11 @@ def test_at_most_six_rows(trained, tmp_path):
     pictures.mkdir()
     for number in range(9):
         Image.fromarray(np.full((8, 8, 3), number * 20, np.uint8)).save(pictures / f"{number}.png")
-    predict_folder(experiment, store, pictures, tmp_path / "out", device="cpu")
+    predict_folder(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
     nine = opened(tmp_path / "out/overview.png")[1].shape
     for number in range(6, 9):
         (pictures / f"{number}.png").unlink()
-    predict_folder(experiment, store, pictures, tmp_path / "six", device="cpu")
+    predict_folder(experiment, Session(store, "cpu"), pictures, tmp_path / "six")
     assert opened(tmp_path / "six/overview.png")[1].shape[1] == nine[1]
     assert len(list((tmp_path / "out").glob("*/semseg.png"))) == 9
 
@@ -273,7 +274,7 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_done(trained, pictures, tmp
     (pictures / "more").mkdir()
     (pictures / ".hidden").touch()
     with pytest.raises(ValueError) as caught:
-        predict_folder(experiment, store, pictures, tmp_path / "out", device="cpu")
+        predict_folder(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
     said = str(caught.value).splitlines()
     assert len(said) == 3
     for line, words in zip(sorted(said), ("b.png: ", "more: ", "notes.txt: "), strict=True):
@@ -286,13 +287,13 @@ def test_what_cannot_be_read_is_said_and_the_rest_is_done(trained, pictures, tmp
 
 def test_a_network_that_is_broken_is_not_believed(trained, pictures, tmp_path, monkeypatch):
     experiment, store, _ = trained
-    method = load_method(experiment, store)
+    method = load_method(experiment, Session(store, "cpu"))
     with torch.no_grad():
         for weights in method.parameters():
             weights.fill_(float("nan"))
     monkeypatch.setattr(predicting, "load_method", lambda *arguments: method)
     with pytest.raises(ValueError, match="expected finite predictions, found NaN"):
-        predict(experiment, store, pictures, tmp_path / "out")
+        predict(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -310,7 +311,7 @@ def test_a_wrong_folder_is_refused_before_anything_is_written(
     experiment, store, _ = trained
     damage(pictures)
     with pytest.raises((ValueError, FileNotFoundError), match=words):
-        predict(experiment, store, pictures, tmp_path / "out")
+        predict(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -319,18 +320,18 @@ def test_a_wrong_run_or_target_is_refused(trained, pictures, tmp_path):
     with pytest.raises(
         FileNotFoundError, match="run nowhere: expected a finished run in .*, found"
     ):
-        predict("nowhere", store, pictures, tmp_path / "out")
+        predict("nowhere", Session(store, "cpu"), pictures, tmp_path / "out")
     unfinished = RunStore(tmp_path / "others")
     (unfinished.root / "halfway").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="found one that is not; finish it: .*halfway"):
-        predict("halfway", unfinished, pictures, tmp_path / "out")
+        predict("halfway", Session(unfinished, "cpu"), pictures, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="run it first"):
-        predict(bind_data(Experiment()), store, pictures, tmp_path / "out")
+        predict(bind_data(Experiment()), Session(store, "cpu"), pictures, tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").touch()
     for out in (tmp_path / "full", tmp_path / "full/thesis.tex"):
         with pytest.raises(ValueError, match="a new or empty folder, found"):
-            predict(experiment, store, pictures, out)
+            predict(experiment, Session(store, "cpu"), pictures, out)
 
 
 # --- command line --------------------------------------------------------------------------------

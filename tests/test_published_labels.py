@@ -10,6 +10,7 @@ from mtpsl.data.labels import assignment_from_file, find_label_file
 from mtpsl.data.readers.report import check
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.run import run
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 from mtpsl.runs.train import bind_data, label, open_split
 
@@ -33,11 +34,11 @@ def write_split(path, rows):
 
 def test_its_rows_are_the_labels(tree):
     bound = bind_data(TINY, tree)
-    images = open_split(bound, "train", tree)
-    _, assignment = label(bound, images, tree)
+    images = open_split(bound, "train", Session(data_root=tree))
+    _, assignment = label(bound, images, Session(data_root=tree))
     assert torch.equal(assignment.labeled, ROWS[:4].bool())  # of the first images
     assert assignment.setting == "file"
-    single, _ = label(bound.replace(tasks=("depth",)), images, tree)
+    single, _ = label(bound.replace(tasks=("depth",)), images, Session(data_root=tree))
     assert single.positions.tolist() == [0, 3]
 
 
@@ -49,9 +50,9 @@ def test_the_key_knows_the_content_not_the_place(tree, tmp_path):
     write_split(other / "label_splits/onelabel.pth", ROWS.flip(0))
     assert bind_data(TINY, other).key != bound.key
     with pytest.raises(ValueError, match=r"digest [0-9a-f]{12}\.\.\. .* put the file back"):
-        label(bound, open_split(bound, "train", other), other)
+        label(bound, open_split(bound, "train", Session(data_root=other)), Session(data_root=other))
     with pytest.raises(ValueError, match="found none; name that folder"):
-        label(bound, open_split(bound, "train", other))
+        label(bound, open_split(bound, "train", Session(data_root=other)))
 
 
 def test_other_settings_and_stand_ins_are_drawn(tree):
@@ -70,9 +71,11 @@ def test_a_teacher_learns_from_the_same_file(tree):
 
 
 def test_a_run_records_it(tree, tmp_path):
-    record = run(TINY, RunStore(tmp_path / "runs"), device="cpu", data_root=tree)
+    record = run(TINY, Session(RunStore(tmp_path / "runs"), "cpu", tree))
     bound = bind_data(TINY, tree)
-    _, assignment = label(bound, open_split(bound, "train", tree), tree)
+    _, assignment = label(
+        bound, open_split(bound, "train", Session(data_root=tree)), Session(data_root=tree)
+    )
     assert record.labels["hash"] == assignment.hash
     assert record.labels["counts"] == {"semseg": 1, "depth": 2, "normals": 1}
     assert record.experiment["label_args"] == bound.label_args
@@ -109,8 +112,8 @@ def test_a_file_of_names(tmp_path):
         width=16,
     )
     bound = bind_data(experiment, tmp_path)
-    images = open_split(bound, "train", tmp_path)
-    _, assignment = label(bound, images, tmp_path)
+    images = open_split(bound, "train", Session(data_root=tmp_path))
+    _, assignment = label(bound, images, Session(data_root=tmp_path))
     assert assignment.select(("normals", "semseg")).labeled.tolist() == [
         [True, False],
         [False, True],

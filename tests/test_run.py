@@ -27,6 +27,7 @@ from mtpsl.runs import run as runner
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.fill import fill_records, missing_runs, train_all
 from mtpsl.runs.run import bind_data, load_method, run, run_table, train_missing
+from mtpsl.runs.session import Session, resolve_device
 from mtpsl.runs.store import RunStore
 from mtpsl.runs.train import label, open_split
 
@@ -59,7 +60,7 @@ def store(tmp_path) -> RunStore:
 
 
 def go(experiment: Experiment, store: RunStore):
-    return run(experiment, store, device="cpu")
+    return run(experiment, Session(store, "cpu"))
 
 
 @pytest.fixture
@@ -135,7 +136,7 @@ def test_a_record_says_what_the_trained_network_costs(store) -> None:
     """Also one whose method was prepared, after another run of the same shape, or of another."""
     for experiment in (PLAIN, PLAIN.replace(seed=1), PLAIN.replace(width_factor=0.25), TINY):
         record = go(experiment, store)
-        method = load_method(experiment, store)
+        method = load_method(experiment, Session(store, "cpu"))
         counted = cost(method, experiment.height, experiment.width)
         assert (record.params, record.macs, record.thop_flops) == dataclasses.astuple(counted)
 
@@ -194,12 +195,12 @@ def test_an_experiment_chooses_how_terms_are_weighted(store) -> None:
 
 def test_a_trained_network_can_be_loaded(store) -> None:
     record = go(TINY, store)
-    method = load_method(TINY, store)
+    method = load_method(TINY, Session(store, "cpu"))
     assert not method.training
     test = EvalLoader(open_split(bind_data(TINY), "test"), 2)
     assert evaluate(method, test) == record.metrics["test"]
     with pytest.raises(FileNotFoundError, match="expected a finished run"):
-        load_method(TINY.replace(seed=9), store)
+        load_method(TINY.replace(seed=9), Session(store, "cpu"))
 
 
 @pytest.mark.parametrize("backbone", ["resnet18", "vit_base"])
@@ -213,7 +214,7 @@ def test_a_record_says_which_weights_a_network_began_with(backbone, store, tmp_p
     path.unlink()  # a trained network does not need them any more
     assert store.load(record.key).data == record.data
     test = EvalLoader(open_split(bind_data(began), "test"), 2)
-    assert evaluate(load_method(began, store), test) == record.metrics["test"]
+    assert evaluate(load_method(began, Session(store, "cpu")), test) == record.metrics["test"]
 
 
 def test_seeds_differ_in_weights_but_not_in_labels(store) -> None:
@@ -324,12 +325,12 @@ TABLE = Table(
 def full_store(tmp_path_factory, cache) -> RunStore:
     """Seed 0 of every row of the table."""
     store = RunStore(tmp_path_factory.mktemp("runs"))
-    assert train_missing([TABLE], store, profile="full", device="cpu") == 0
+    assert train_missing([TABLE], Session(store, "cpu"), profile="full") == 0
     return store
 
 
 def test_a_table_is_computed(full_store) -> None:
-    results = run_table(TABLE, full_store, profile="full", device="cpu")
+    results = run_table(TABLE, Session(full_store, "cpu"), profile="full")
     assert [entry.row for entry in results.current()] == ["STL", "MTL", "Ours"]
     (single,) = results.of("STL")
     assert set(COLUMNS) <= set(single.metrics)  # of three networks together
@@ -346,10 +347,9 @@ def test_missing_runs_put_teachers_first(store, full_store) -> None:
 
 def test_force_trains_again(full_store, trained, tmp_path, capsys) -> None:
     table = Table(**(vars(TABLE) | {"rows": TABLE.rows[1:2]}))
-    options = {"profile": "full", "device": "cpu"}
-    train_missing([table], full_store, **options)
+    train_missing([table], Session(full_store, "cpu"), profile="full")
     assert trained == []
-    train_missing([table], full_store, force=True, **options)
+    train_missing([table], Session(full_store, "cpu"), force=True, profile="full")
     assert trained == [bind_data(TINY).key]
     assert "[1/1] table1 MTL seed 0" in capsys.readouterr().err
 
@@ -361,7 +361,7 @@ def test_costs_are_those_of_the_paper_s_network(full_store) -> None:
         **(vars(TABLE) | {"columns": ("cost/params", "cost/flops", "cost/memory"), "rows": (row,)})
     )
     record = go(TINY, full_store)  # at some profile
-    entry = fill.row_entry(table, row, 0, [record], full_store)
+    entry = fill.row_entry(table, row, 0, [record], Session(full_store))
     expected = train.build(paper)
     assert entry["metrics"]["cost/params"] == sum(p.numel() for p in expected.parameters())
     assert entry["metrics"]["cost/params"] > 2 * record.params
@@ -377,12 +377,12 @@ def workers(monkeypatch):
     """Processes that only wait and exit; what happened, and how those of some labels end."""
     events, exits = [], {}
 
-    def start(job, store, *_):
+    def start(job, session, *_):
         events.append(job.label)
         job.started = time.monotonic()
         code = f"import time; time.sleep(0.05); raise SystemExit({exits.get(job.label, 0)})"
-        store.folder(job.experiment.key).mkdir(parents=True, exist_ok=True)
-        (store.folder(job.experiment.key) / "output.txt").write_text("mtpsl: the reason\n")
+        session.store.folder(job.experiment.key).mkdir(parents=True, exist_ok=True)
+        (session.store.folder(job.experiment.key) / "output.txt").write_text("mtpsl: the reason\n")
         job.process = subprocess.Popen([sys.executable, "-c", code])
 
     monkeypatch.setattr(fill, "_start", start)
@@ -393,7 +393,7 @@ def workers(monkeypatch):
 def test_a_student_waits_for_its_teacher(store, workers, jobs, capsys) -> None:
     events, _ = workers
     todo = missing_runs([(STUDENT, "ours"), (TINY, "mtl")], store)
-    done = [job.label for job in train_all(todo.values(), store, jobs)]
+    done = [job.label for job in train_all(todo.values(), Session(store), jobs)]
     assert set(done) == {"ours: teacher", "ours", "mtl"}
     assert done.index("ours: teacher") < done.index("ours")
     assert events[-1] == "ours" if jobs > 1 else events[1] == "ours"
@@ -404,7 +404,7 @@ def test_a_student_fails_with_its_teacher_and_the_others_go_on(store, workers, c
     events, exits = workers
     exits["ours: teacher"] = 1
     todo = missing_runs([(STUDENT, "ours"), (TINY, "mtl")], store)
-    errors = {job.label: job.error for job in train_all(todo.values(), store, 1)}
+    errors = {job.label: job.error for job in train_all(todo.values(), Session(store), 1)}
     assert events == ["ours: teacher", "mtl"]
     assert "exit status 1: mtpsl: the reason" in errors["ours: teacher"]
     assert errors["ours"] == "its teacher failed"
@@ -422,7 +422,7 @@ def test_leaving_stops_the_workers(store, monkeypatch) -> None:
 
     monkeypatch.setattr(fill, "_start", start)
     jobs = missing_runs([(TINY, "a"), (PLAIN, "b")], store)
-    iterator = train_all(jobs.values(), store, 2)
+    iterator = train_all(jobs.values(), Session(store), 2)
     next(iterator)
     iterator.close()
     assert [p.poll() for p in processes] == [0, -signal.SIGTERM]
@@ -430,7 +430,7 @@ def test_leaving_stops_the_workers(store, monkeypatch) -> None:
 
 def test_a_worker_trains_in_a_process_of_its_own(store) -> None:
     todo = missing_runs([(bind_data(TINY), "mtl")], store)
-    (job,) = train_all(todo.values(), store, 2, device="cpu")
+    (job,) = train_all(todo.values(), Session(store, "cpu"), 2)
     assert job.error == ""
     record = store.load(job.experiment.key)
     assert "1 threads" in record.environment["hardware"] or os.cpu_count() > 3
@@ -446,16 +446,16 @@ def here(monkeypatch):
     """Workers run in this process; labels in the order of training."""
     order = []
 
-    def train_here(jobs, store, workers, **_):
+    def train_here(jobs, session, workers):
         for job in jobs:
             order.append(job.label)
             if job.label == stop_at[0]:
                 raise KeyboardInterrupt
-            go(job.experiment, store)
+            run(job.experiment, session)
             yield job
 
     stop_at = [""]
-    monkeypatch.setattr(fill, "train_all", lambda jobs, *a, **k: train_here(list(jobs), *a, **k))
+    monkeypatch.setattr(fill, "train_all", lambda jobs, *rest: train_here(list(jobs), *rest))
     return order, stop_at
 
 
@@ -467,10 +467,10 @@ def test_records_are_filled_seed_by_seed_and_go_on_where_they_stopped(
     full_store, tmp_path, here, capsys
 ) -> None:
     order, stop_at = here
-    options = {"profile": "full", "seeds": range(2), "device": "cpu"}
+    options = {"profile": "full", "seeds": range(2)}
     stop_at[0] = "table1 Ours seed 1"
     with pytest.raises(KeyboardInterrupt):
-        fill_records([TABLE], tmp_path, full_store, **options)
+        fill_records([TABLE], tmp_path, Session(full_store, "cpu"), **options)
     assert order == [  # seed 0 is in the store
         "table1 STL (semseg) seed 1",
         "table1 STL (depth) seed 1",
@@ -484,38 +484,38 @@ def test_records_are_filled_seed_by_seed_and_go_on_where_they_stopped(
 
     order.clear()
     stop_at[0] = ""
-    assert fill_records([TABLE], tmp_path, full_store, **options) == 0
+    assert fill_records([TABLE], tmp_path, Session(full_store, "cpu"), **options) == 0
     assert order == ["table1 Ours seed 1"]
     assert [(e["row"], e["seed"]) for e in read(tmp_path)["entries"]][-1] == ("Ours", 1)
     assert "0 runs" not in capsys.readouterr().out
 
     order.clear()
     elsewhere = RunStore(tmp_path / "another machine")  # recorded is recorded
-    assert fill_records([TABLE], tmp_path, elsewhere, **options) == 0
+    assert fill_records([TABLE], tmp_path, Session(elsewhere, "cpu"), **options) == 0
     assert order == []
 
 
 def test_recorded_results_are_those_that_tables_read(full_store, tmp_path, here) -> None:
     from mtpsl.report.results import load_recorded
 
-    fill_records([TABLE], tmp_path, full_store, profile="full", seeds=[0], device="cpu")
+    fill_records([TABLE], tmp_path, Session(full_store, "cpu"), profile="full", seeds=[0])
     results = load_recorded(tmp_path / "tiny/table1.json", TABLE)
     assert [e.row for e in results.current()] == ["STL", "MTL", "Ours"]
-    computed = run_table(TABLE, full_store, profile="full", device="cpu")
+    computed = run_table(TABLE, Session(full_store, "cpu"), profile="full")
     assert results.entries == computed.entries
 
 
 def test_runs_that_another_table_has_recorded_are_not_trained_again(
     full_store, tmp_path, here
 ) -> None:
-    options = {"profile": "full", "seeds": [0], "device": "cpu"}
-    fill_records([TABLE], tmp_path, full_store, **options)
+    options = {"profile": "full", "seeds": [0]}
+    fill_records([TABLE], tmp_path, Session(full_store, "cpu"), **options)
     plain = dataclasses.replace(TABLE.row("MTL"), name="Supervised")
     apart = dataclasses.replace(plain, name="Hidden", part="unlabeled")
     other = dataclasses.replace(TABLE, name="table2", rows=(plain, apart), reference={}, claims=())
     order, _ = here
     elsewhere = RunStore(tmp_path / "another machine")
-    fill_records([other], tmp_path, elsewhere, **options, others=[TABLE])
+    fill_records([other], tmp_path, Session(elsewhere, "cpu"), **options, others=[TABLE])
     assert order == ["table2 Hidden seed 0"]  # the same run, measured on other images
     taken, made = files.read_json(tmp_path / "tiny/table2.json")["entries"]
     (known,) = [e for e in read(tmp_path)["entries"] if e["row"] == "MTL"]
@@ -525,8 +525,8 @@ def test_runs_that_another_table_has_recorded_are_not_trained_again(
 
 @pytest.mark.parametrize("what", ["stale", "damaged", "another profile"])
 def test_what_no_longer_counts_is_replaced(full_store, tmp_path, here, capsys, what) -> None:
-    options = {"profile": "full", "seeds": [0], "device": "cpu"}
-    fill_records([TABLE], tmp_path, full_store, **options)
+    options = {"profile": "full", "seeds": [0]}
+    fill_records([TABLE], tmp_path, Session(full_store, "cpu"), **options)
     intact, path = read(tmp_path), tmp_path / "tiny/table1.json"
     values = json.loads(json.dumps(intact))
     if what == "stale":
@@ -536,14 +536,14 @@ def test_what_no_longer_counts_is_replaced(full_store, tmp_path, here, capsys, w
         path.write_text(path.read_text()[:-100])
     else:
         files.write_json(path, values | {"profile": "quick"})
-    fill_records([TABLE], tmp_path, full_store, **options)
+    fill_records([TABLE], tmp_path, Session(full_store, "cpu"), **options)
     assert read(tmp_path) == intact
     assert ("damaged" in capsys.readouterr().err) == (what == "damaged")
 
 
 def test_devices() -> None:
-    assert runner.resolve_device("cpu") == torch.device("cpu")
-    assert runner.resolve_device("auto").type in ("cpu", "cuda")
+    assert resolve_device("cpu") == torch.device("cpu")
+    assert resolve_device("auto").type in ("cpu", "cuda")
     for name in ("gpu", "cuda:99", "meta"):
         with pytest.raises(ValueError, match="device: expected"):
-            runner.resolve_device(name)
+            resolve_device(name)

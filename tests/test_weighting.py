@@ -15,6 +15,7 @@ from mtpsl.batch import Batch
 from mtpsl.engine import fit
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.models import MultiTaskNet, build_backbone
+from mtpsl.optimization import Optimization
 from mtpsl.papers import build_method
 from mtpsl.weighting import (
     DWA,
@@ -300,7 +301,9 @@ def make(method: str) -> Method:
 
 def run(method: Method, rule: str | Weighting, *, stop: int = -1, **changes):
     rule = build_weighting(rule, TASKS) if isinstance(rule, str) else rule
-    settings = {"epochs": 3, "lr": 1e-3, "progress": False, "accumulate": 3} | changes
+    chosen = {name: changes.pop(name) for name in ("precision", "accumulate") if name in changes}
+    optimization = Optimization(**({"accumulate": 3} | chosen))
+    settings = {"epochs": 3, "lr": 1e-3, "progress": False, "optimization": optimization} | changes
     return fit(method, Loader(method, stop), weighting=rule, **settings)
 
 

@@ -33,9 +33,12 @@ class Method(nn.Module, ABC):
         are not touched. With several turns this is called once a turn, each with its own terms.
         """
 
-    @abstractmethod
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        """(B, 3, H, W) -> task -> (B, C, H, W), ready for the task's metric."""
+        """(B, 3, H, W) -> task -> (B, C, H, W), ready for the task's metric.
+
+        By default what ``self.net``, a ``models.MultiTaskNet``, predicts.
+        """
+        return self.net(images).predictions
 
     def prepare(self, batches: Iterable[Batch]) -> None:
         """Sees the clean labeled training images once, before training (bins, centroids).

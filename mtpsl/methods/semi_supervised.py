@@ -10,12 +10,12 @@ from dataclasses import replace
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtpsl.batch import Batch
 from mtpsl.data.transforms import relative, warp_batch
 from mtpsl.methods.base import Method, Terms, ramp, supervised_terms
-from mtpsl.models import MultiTaskNet
+from mtpsl.models import Backbone, MultiTaskNet
 from mtpsl.tasks import Task, TaskSet
 
 CHOICES: dict[str, str] = {
@@ -37,7 +37,7 @@ class SemiSupervised(Method):
 
     Args:
         tasks: The tasks.
-        backbone: Returns ``Features``.
+        backbone: The network that all tasks share.
         weight: Of L_u.
         ramp_up: Share of training over which ``weight`` grows linearly from 0; 0: at once.
         stop_gradient: Let only the prediction of the crop learn from L_u.
@@ -49,7 +49,7 @@ class SemiSupervised(Method):
     def __init__(
         self,
         tasks: TaskSet,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         weight: float = 1.0,
         ramp_up: float = 0.0,
@@ -100,9 +100,6 @@ class SemiSupervised(Method):
             error = torch.where(rows, error, 0.0)
             total = total + (error / count if self.per_image_mean else error).mean()
         return total  # L_u of Eq. (2)
-
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        return self.net(images).predictions
 
 
 def comparable(task: Task, prediction: Tensor) -> Tensor:

@@ -11,11 +11,11 @@ from collections.abc import Mapping
 from typing import final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtpsl.batch import Batch, Discovered
 from mtpsl.methods.base import Method, Terms, require_discoveries, supervised_terms
-from mtpsl.models import MultiTaskNet
+from mtpsl.models import Backbone, MultiTaskNet
 from mtpsl.tasks import TaskSet
 
 
@@ -25,7 +25,7 @@ class Supervised(Method):
 
     Args:
         tasks: One task for STL, several for MTL.
-        backbone: Returns ``Features`` (``models.segnet``).
+        backbone: The network that all tasks share.
         pseudo_labels: Also learn from what a teacher found on unlabeled images, L_p*. The paper
             gives no recipe; here a pseudo label counts like a label where its mask allows it.
         per_image_mean: Divide by |T_n|, as [XTC, Eq. 1] is printed; pseudo labels are not counted.
@@ -34,7 +34,7 @@ class Supervised(Method):
     def __init__(
         self,
         tasks: TaskSet,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         pseudo_labels: bool = False,
         per_image_mean: bool = False,
@@ -55,9 +55,6 @@ class Supervised(Method):
                 loss = t.loss(predictions[t.name], found.targets[t.name], found.valid[t.name])
                 terms[f"{t.name}_pseudo"] = t.weight * loss.mean()
         return terms
-
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        return self.net(images).predictions
 
     @torch.no_grad()
     def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered:

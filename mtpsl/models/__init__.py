@@ -1,17 +1,10 @@
-"""Networks: backbones by name, heads, and what they cost.
-
-A backbone is a module with the attributes ``channels``, ``bottleneck_channels`` and
-``reduction``, whose ``forward`` turns images in [0, 1] into ``Features`` (normalizing them first
-if it wants to), and whose ``build_head(out)`` makes a head for its features. One that can begin
-with pretrained weights says in ``pretrained`` which it began with; None: random ones.
-"""
+"""Networks: backbones (``Backbone`` says what one is) by name, heads, and what they cost."""
 
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from torch import nn
-
+from mtpsl.models.backbone import Backbone, Encoder, Features
 from mtpsl.models.multitask import MultiTaskNet
 from mtpsl.models.resnet import ResNet
 from mtpsl.models.segnet import SegNet
@@ -19,7 +12,12 @@ from mtpsl.models.timm_backbone import HRNet, ViT
 from mtpsl.registry import look_up, require_known
 from mtpsl.tasks import TaskSet
 
-BACKBONES: dict[str, Callable[..., nn.Module]] = {  # name -> builder(width_factor, **args)
+__all__ = [
+    "BACKBONES", "Backbone", "Encoder", "Features", "HRNet", "MultiTaskNet", "ResNet", "SegNet",
+    "ViT", "build_backbone", "build_net",
+]  # fmt: skip
+
+BACKBONES: dict[str, Callable[..., Backbone]] = {  # name -> builder(width_factor, **args)
     "segnet": SegNet,
     "resnet18": partial(ResNet, 18),
     "resnet50": partial(ResNet, 50),
@@ -30,7 +28,7 @@ BACKBONES: dict[str, Callable[..., nn.Module]] = {  # name -> builder(width_fact
 }
 
 
-def build_backbone(name: str, width_factor: float = 1.0, **args: Any) -> nn.Module:
+def build_backbone(name: str, width_factor: float = 1.0, **args: Any) -> Backbone:
     """A backbone; its random weights come from torch's global generator.
 
     Args:
@@ -48,5 +46,5 @@ def build_backbone(name: str, width_factor: float = 1.0, **args: Any) -> nn.Modu
 
 
 def build_net(name: str, tasks: TaskSet, width_factor: float = 1.0, **args: Any) -> MultiTaskNet:
-    """A backbone with one head a task."""
+    """Builds a backbone with one head for each task."""
     return MultiTaskNet(build_backbone(name, width_factor, **args), tasks)

@@ -6,6 +6,7 @@ from typing import final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtpsl.models.backbone import Backbone
 from mtpsl.tasks import TaskSet
 
 
@@ -23,11 +24,11 @@ class MultiTaskNet(nn.Module):
     """A backbone with a head for each task; one task makes it the single-task network.
 
     Args:
-        backbone: A module of ``models.BACKBONES``, whose ``build_head`` gives the heads.
+        backbone: Its ``build_head`` gives the heads.
         tasks: The heads, in this order.
     """
 
-    def __init__(self, backbone: nn.Module, tasks: TaskSet) -> None:
+    def __init__(self, backbone: Backbone, tasks: TaskSet) -> None:
         super().__init__()
         self.backbone, self.tasks = backbone, tasks
         self.heads = nn.ModuleDict(

@@ -14,9 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.models._torchvision import import_torchvision
+from mtpsl.models.backbone import Features
 from mtpsl.models.heads import AsppHead
 from mtpsl.models.pretrained import Pretrained, load_pretrained
-from mtpsl.models.segnet import Features, scale_channels
+from mtpsl.models.segnet import scale_channels
 
 WIDTHS = (64, 128, 256, 512)  # of the stages, before a bottleneck block multiplies them by 4
 STEM_WIDTH = 64

@@ -7,25 +7,16 @@ of MTAN that all papers here build on. All convolutions have a bias, although ba
 normalization cancels it: the published parameter count includes them.
 """
 
-from dataclasses import dataclass
 from typing import final
 
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtpsl.models.backbone import Features
 from mtpsl.models.heads import SegNetHead
 
 WIDTHS = (64, 128, 256, 512, 512)  # channels of the encoder's stages
 CONVS = (2, 2, 3, 3, 3)  # convolutions of a stage, in the encoder and in the decoder
-
-
-@dataclass(frozen=True)
-class Features:
-    """What a backbone hands to the heads."""
-
-    decoder: Tensor  # (B, backbone.channels, H, W); smaller where a backbone has no decoder
-    bottleneck: Tensor  # (B, backbone.bottleneck_channels, H / reduction, W / reduction)
-    stages: tuple[Tensor, ...] = ()  # (B, backbone.stage_channels[j], ., .), from fine to coarse
 
 
 @final

@@ -23,9 +23,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.models._torchvision import import_timm
+from mtpsl.models.backbone import Features
 from mtpsl.models.heads import PointwiseHead
 from mtpsl.models.pretrained import HUB, Pretrained, load_pretrained
-from mtpsl.models.segnet import Features, scale_channels
+from mtpsl.models.segnet import scale_channels
 from mtpsl.registry import look_up
 
 HEAD_DIM = 64  # channels of an attention head, in transformers of every size

@@ -31,7 +31,7 @@ from mtpsl.report.style import Sheet, styled
 from mtpsl.report.tables import Table
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.run import run_table
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.session import Session
 from mtpsl.runs.train import bind_data, build, label, open_split, training_batches
 from mtpsl.tasks import Task, TaskSet
 
@@ -42,19 +42,19 @@ BATCHES, IMAGES = 8, 8  # training batches that a constant guess looks at, and i
 
 
 def measure(
-    table: Table, recorded: Path, *, store: RunStore, **options: Any
+    table: Table, recorded: Path, *, session: Session, **options: Any
 ) -> tuple[Results | None, Results]:
     """A table's recorded results, None where there are none yet, and those computed now.
 
     Args:
         table: Whose rows are run.
         recorded: Folder of the recorded results of all papers.
-        store: Where finished runs are taken from and missing ones go.
+        session: Where finished runs are taken from and missing ones go.
         **options: Of ``run_table``; ``train=False`` takes what the store has.
     """
     path = recorded / table.paper / f"{table.name}.json"
     known = load_recorded(path, table) if path.exists() else None
-    return known, run_table(table, store, **options)
+    return known, run_table(table, session, **options)
 
 
 def ledger(

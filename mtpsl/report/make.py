@@ -1,23 +1,22 @@
 """From a figure's name to its files: runs what is missing, computes the arrays, draws, saves."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 from matplotlib.figure import Figure
 
 from mtpsl import papers
-from mtpsl.data import find_class
 from mtpsl.registry import look_up
 from mtpsl.report.arrays import Arrays, Material
 from mtpsl.report.figure import Figure as FigureSpec
 from mtpsl.report.files import footer, save
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import bind_data, load_method, open_split, resolve_device, run
-from mtpsl.runs.store import RunRecord, RunStore, commit
-from mtpsl.runs.train import label
+from mtpsl.runs.run import run
+from mtpsl.runs.session import Session
+from mtpsl.runs.store import RunRecord, commit
+from mtpsl.runs.train import bind_data, label, load_method, open_split
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,40 +34,31 @@ def make_figure(
     name: str,
     *,
     profile: str,
-    store: RunStore,
+    session: Session,
     folder: Path | str,
-    device: torch.device | str = "auto",
-    data_root: str = "",
     seed: int = 0,
-    progress: bool = False,
 ) -> Made:
     """Makes one figure of the register and saves it below ``folder``.
 
     Args:
         name: A key of ``papers.figures``.
         profile: A key of ``PROFILES``: how large the runs are.
-        store: Where finished runs are taken from and missing ones go.
+        session: Where finished runs are taken from and missing ones go, without a bar.
         folder: Of all figures; those of a paper go into a folder of its name.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        data_root: A dataset on disk; empty for the embedded data.
         seed: Of the runs.
-        progress: Shows the progress of missing runs.
 
     Raises:
         ValueError: If there is no figure or profile of that name.
     """
     known = look_up("figure", name, papers.figures())
-    device = resolve_device(device)
+    session = replace(session, progress=False)
     wanted = known.experiments(get_profile(profile), seed)
-    wanted = {role: bind_data(experiment, data_root) for role, experiment in wanted.items()}
+    wanted = {role: bind_data(experiment, session.data_root) for role, experiment in wanted.items()}
     runs = {role: e.teacher if known.teachers else e for role, e in wanted.items()}
-    records = {
-        role: run(e, store, device=device, data_root=_root(e, data_root), progress=progress)
-        for role, e in runs.items()
-    }
-    material, words = Material(device=device), known.source
+    records = {role: run(e, session) for role, e in runs.items()}
+    material, words = Material(device=session.torch_device), known.source
     if runs:
-        material = _collect(known, wanted, records, store, device, data_root)
+        material = _collect(known, wanted, records, session)
         words = f"{_sources(material)}, profile {profile}, seed {seed}"
     arrays = known.arrays(material)
     figure = known.draw(arrays)
@@ -87,9 +77,7 @@ def _collect(
     figure: FigureSpec,
     wanted: Mapping[str, Experiment],
     records: Mapping[str, RunRecord],
-    store: RunStore,
-    device: torch.device,
-    data_root: str,
+    session: Session,
 ) -> Material:
     """What finished runs give a figure, part by part where roles name parts."""
     parts = list(dict.fromkeys(role.rpartition("/")[0] for role in wanted))
@@ -103,30 +91,24 @@ def _collect(
             }
             mine = {short: wanted[role] for role, short in roles.items()}
             done = {short: records[role] for role, short in roles.items()}
-            inside[part] = _collect(figure, mine, done, store, device, data_root)
-        return Material(parts=inside, device=device)
+            inside[part] = _collect(figure, mine, done, session)
+        return Material(parts=inside, device=session.torch_device)
     first = next(iter(wanted.values()))
-    root = _root(first, data_root)
     train, thresholds = None, {}
     if figure.teachers:
-        train, _ = label(first, open_split(first, "train", root), root)
+        train, _ = label(first, open_split(first, "train", session), session)
         thresholds = first.thresholds
     return Material(
         methods={
-            role: load_method(e.teacher if figure.teachers else e, store, device)
+            role: load_method(e.teacher if figure.teachers else e, session)
             for role, e in wanted.items()
         },
         histories={role: record.history for role, record in records.items()},
-        test=open_split(first, "test", root),
+        test=open_split(first, "test", session),
         train=train,
         thresholds=thresholds,
-        device=device,
+        device=session.torch_device,
     )
-
-
-def _root(experiment: Experiment, data_root: str) -> str:
-    """The folder of an experiment's data; empty where they are generated."""
-    return "" if find_class(experiment.dataset).stand_in else data_root
 
 
 def _sources(material: Material) -> str:

@@ -32,6 +32,7 @@ from mtpsl.data.readers.own_toml import MILLIMETERS, SIXTEEN_BITS
 from mtpsl.data.readers.own_write import MOST_STEPS, write_array, write_picture
 from mtpsl.methods import Method
 from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 from mtpsl.runs.train import EVAL_BATCH, bind_data, load_method
 from mtpsl.tasks import Task, TaskSet, to_unit_length
@@ -42,21 +43,19 @@ SUMMARY, OVERVIEW = "predictions.json", "overview.png"
 
 def predict(
     run: Experiment | str,
-    store: RunStore,
+    session: Session,
     pictures: Path | str,
     out: Path | str,
     *,
-    device: torch.device | str = "cpu",
     draw: Callable[[Path], None] | None = None,
 ) -> dict[str, Any]:
     """Predicts every picture of a folder with a trained network.
 
     Args:
         run: A finished experiment, bound to its data, or its key.
-        store: Where finished runs are kept.
+        session: Where finished runs are kept, and where the network runs.
         pictures: A folder of .png, .jpg and .jpeg files of any size.
         out: A new or empty folder.
-        device: Where the network runs.
         draw: Called with ``out`` when everything is written, whatever was wrong.
 
     Returns:
@@ -67,14 +66,14 @@ def predict(
         ValueError: If ``out`` holds something, two pictures have one name or there is none; or,
             at the end, if a file could not be read: one sentence each, and all others are done.
     """
-    experiment = find_run(run, store)
+    experiment, device = find_run(run, session.store), session.torch_device
     pictures, out = Path(pictures), Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise ValueError(
             f"{out}: expected a new or empty folder, found {listing(out)}; name another one"
         )
     named, problems = find_pictures(pictures)
-    method = load_method(experiment, store, device)
+    method = load_method(experiment, session)
     scales = {t.name: step_of(t, experiment) for t in method.tasks if t.kind == "positive"}
     done = []
     for chunk in _chunks(list(named.items()), EVAL_BATCH):

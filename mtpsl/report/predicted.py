@@ -18,8 +18,7 @@ from mtpsl.report.maps import FOOTER, grid_size, image_grid, legend_height, lege
 from mtpsl.report.predict import OVERVIEW, SUMMARY, predict
 from mtpsl.report.style import classes_to_rgb, styled
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.run import resolve_device
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.session import Session
 from mtpsl.runs.train import tasks_of
 from mtpsl.tasks import Task, TaskSet
 
@@ -32,20 +31,17 @@ PAPER = 255
 
 def predict_folder(
     run: Experiment | str,
-    store: RunStore,
+    session: Session,
     pictures: Path | str,
     out: Path | str,
-    *,
-    device: torch.device | str = "auto",
 ) -> dict[str, Any]:
     """``experiments.predict.predict``, and colored maps and ``overview.png`` beside its files.
 
     Args:
         run: A finished experiment, bound to its data, or its key.
-        store: Where finished runs are kept.
+        session: Where finished runs are kept, and where the network runs.
         pictures: A folder of .png, .jpg and .jpeg files of any size.
         out: A new or empty folder.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
 
     Returns:
         What ``predictions.json`` holds.
@@ -62,7 +58,7 @@ def predict_folder(
         content = png_bytes(draw_overview(folder, source, summary))
         files.write(folder / OVERVIEW, lambda file: file.write(content))
 
-    return predict(run, store, source, out, device=resolve_device(device), draw=draw)
+    return predict(run, session, source, out, draw=draw)
 
 
 def write_colors(folder: Path, summary: dict[str, Any]) -> None:

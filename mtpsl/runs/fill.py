@@ -24,6 +24,7 @@ from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.memory import at_size, training_memory
 from mtpsl.runs.parts import metrics_on
 from mtpsl.runs.profiles import get_profile
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunRecord, RunStore, environment
 from mtpsl.runs.train import bind_data, write_experiment
 
@@ -34,7 +35,7 @@ POLL = 0.1  # seconds between looks at the workers
 
 
 def row_experiments(
-    row: Row, profile: str, seed: int, data_root: Path | str | None = None
+    row: Row, profile: str, seed: int, data_root: Path | str = ""
 ) -> tuple[Experiment, ...]:
     """What a row of a table trains at a profile, ready to run."""
     scale = get_profile(profile)
@@ -46,10 +47,9 @@ def row_entry(
     row: Row,
     seed: int,
     records: Sequence[RunRecord],
-    store: RunStore,
+    session: Session,
     *,
     memory: bool = False,
-    **where: Any,
 ) -> dict[str, Any]:
     """A row's finished runs as an entry of a results file (``results``).
 
@@ -58,13 +58,12 @@ def row_entry(
         row: Of the table. Says which images are measured, and what each run contributes.
         seed: Of the runs.
         records: In the order of the row's experiments.
-        store: Where the runs are kept.
+        session: Where the runs and their images are.
         memory: Measures ``cost/memory``, in seconds to minutes at the paper's size.
-        **where: ``data_root`` and ``cache_dir`` of ``run``, for images that no run records.
     """
     metrics = {}
     for record, task in zip_longest(records, row.takes):
-        found = metrics_on(row.part, record, store, **where)
+        found = metrics_on(row.part, record, session)
         metrics |= {n: v for n, v in found.items() if not task or n.startswith(f"{task}/")}
     on_gpu = all(r.device == "cuda" for r in records)
     costs, conditions = row_costs(table, row, "cuda" if on_gpu else "cpu", memory)
@@ -152,13 +151,11 @@ class Wanted:
 def fill_records(
     tables: Iterable[Table],
     folder: Path | str,
-    store: RunStore,
+    session: Session,
     *,
     profile: str = "quick",
     seeds: Iterable[int] = (0, 1, 2),
     jobs: int = 1,
-    device: str = "auto",
-    data_root: Path | str | None = None,
     others: Iterable[Table] = (),
 ) -> int:
     """Trains what is not recorded yet and writes ``<folder>/<paper>/<table>.json``.
@@ -166,18 +163,16 @@ def fill_records(
     Args:
         tables: In order of urgency.
         folder: Of the results files; an entry counts as recorded if its keys are today's.
-        store: Where runs are kept.
+        session: Where runs are kept, and how they are computed.
         profile: A key of ``PROFILES``. A file of another profile is replaced.
         seeds: In order of urgency.
         jobs: Worker processes, on a GPU all on the same one.
-        device: As in ``run``.
-        data_root: As in ``run``.
         others: More tables whose records may be of the same runs.
 
     Returns:
         How many runs failed; what they said is printed.
     """
-    folder, tables = Path(folder), tuple(tables)
+    folder, tables, store = Path(folder), tuple(tables), session.store
     looked_at = {(t.paper, t.name): t for t in (*tables, *others)}
     recorded = {name: _read(folder, t, profile)["entries"] for name, t in looked_at.items()}
     wanted = []
@@ -185,7 +180,9 @@ def fill_records(
         for table in tables:
             known = {_identity(e) for e in recorded[table.paper, table.name]}
             for row in table.rows:
-                item = Wanted(table, row, seed, row_experiments(row, profile, seed, data_root))
+                item = Wanted(
+                    table, row, seed, row_experiments(row, profile, seed, session.data_root)
+                )
                 once = table.trains or not seed  # a cost has no spread over seeds
                 if not item.experiments or not once or item.identity in known:
                     continue
@@ -203,8 +200,8 @@ def fill_records(
                 continue
             if item.table.trains:
                 records = [store.load(e.key) for e in item.experiments]
-                where = {"memory": profile != "smoke", "data_root": data_root}
-                entry = row_entry(item.table, item.row, item.seed, records, store, **where)
+                memory = profile != "smoke"
+                entry = row_entry(item.table, item.row, item.seed, records, session, memory=memory)
             else:
                 memory = profile != "smoke"
                 entry = cost_entry(item.table, item.row, item.experiments, memory=memory)
@@ -213,7 +210,7 @@ def fill_records(
 
     record_what_is_complete()
     failed = 0
-    for job in train_all(todo.values(), store, jobs, device=device, data_root=data_root):
+    for job in train_all(todo.values(), session, jobs):
         if job.error:
             failed += 1
         else:
@@ -319,14 +316,7 @@ def missing_runs(labeled: Iterable[tuple[Experiment, str]], store: RunStore) -> 
     return jobs
 
 
-def train_all(
-    jobs: Iterable[Job],
-    store: RunStore,
-    workers: int,
-    *,
-    device: str = "auto",
-    data_root: Path | str | None = None,
-) -> Iterator[Job]:
+def train_all(jobs: Iterable[Job], session: Session, workers: int) -> Iterator[Job]:
     """Keeps so many worker processes running and yields every job when it ends.
 
     A job waits for its teacher and fails with it. Leaving the loop stops the workers; their runs
@@ -344,13 +334,13 @@ def train_all(
                     job.error = "its teacher failed"
                 elif len(running) < workers and teacher not in waiting | running:
                     running[key] = waiting.pop(key)
-                    _start(job, store, workers, device, data_root)
+                    _start(job, session, workers)
             over = {k: j for k, j in waiting.items() if j.error}
             over |= {k: j for k, j in running.items() if j.process.poll() is not None}
             for key, job in over.items():
                 if running.pop(key, None):
                     seconds.append(time.monotonic() - job.started)
-                    job.error = _last_words(job, store) if job.process.returncode else ""
+                    job.error = _last_words(job, session.store) if job.process.returncode else ""
                 waiting.pop(key, None)
                 if job.error:
                     failed.add(key)
@@ -365,16 +355,15 @@ def train_all(
             job.process.wait()
 
 
-def _start(
-    job: Job, store: RunStore, workers: int, device: str, data_root: Path | str | None
-) -> None:
+def _start(job: Job, session: Session, workers: int) -> None:
     """``python -m mtpsl run --experiment FILE``, with its share of the cores."""
-    folder = store.folder(job.experiment.key)
+    folder = session.store.folder(job.experiment.key)
     path = folder / "experiment.json"
     write_experiment(job.experiment, path)
     command = [sys.executable, "-m", "mtpsl", "run", "--experiment", str(path)]
-    command += ["--device", device, *(["--data", str(data_root)] if data_root else [])]
-    environment = os.environ | {"MTPSL_RUNS": str(store.root.absolute())}
+    command += ["--device", str(session.device)]
+    command += ["--data", str(session.data_root)] if session.data_root else []
+    environment = os.environ | {"MTPSL_RUNS": str(session.store.root.absolute())}
     if workers > 1:  # bars of several processes would overwrite each other
         threads = str(max(1, (os.cpu_count() or 1) // workers))
         environment |= {"MTPSL_PROGRESS": "0", "OMP_NUM_THREADS": threads}

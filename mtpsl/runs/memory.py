@@ -20,6 +20,7 @@ import torch
 from mtpsl.batch import Batch, Discovered
 from mtpsl.engine import fit
 from mtpsl.methods import Method
+from mtpsl.optimization import Optimization
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.train import build, tasks_of, without_pretrained
 from mtpsl.tasks import TaskSet
@@ -119,9 +120,11 @@ def train_on_noise(experiment: Experiment, device: torch.device, steps: int = ST
         epochs=1,
         lr=experiment.lr,
         weighting=build_weighting(experiment.weighting, tasks, experiment.weighting_args),
-        weight_decay=experiment.weight_decay,
-        precision=experiment.precision,
-        channels_last=experiment.channels_last,
+        optimization=Optimization(
+            weight_decay=experiment.weight_decay,
+            precision=experiment.precision,
+            channels_last=experiment.channels_last,
+        ),
         progress=False,
     )
     return method

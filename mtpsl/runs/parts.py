@@ -4,10 +4,9 @@ What a run records is the test split. Tables on the training set [HiTTs, Table 6
 weights again, each task on the images that show its label, or on those that hide it.
 """
 
+import dataclasses
 import math
 import sys
-from dataclasses import replace
-from pathlib import Path
 
 import torch
 
@@ -17,33 +16,25 @@ from mtpsl.data.loader import EvalLoader
 from mtpsl.engine import evaluate
 from mtpsl.report.tables import Part
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.store import RunRecord, RunStore
+from mtpsl.runs.session import Session
+from mtpsl.runs.store import RunRecord
 from mtpsl.runs.train import EVAL_BATCH, label, load_method, open_split
 
 
-def metrics_on(
-    part: Part,
-    record: RunRecord,
-    store: RunStore,
-    *,
-    data_root: Path | str | None = None,
-    cache_dir: Path | str | None = None,
-) -> dict[str, float]:
+def metrics_on(part: Part, record: RunRecord, session: Session) -> dict[str, float]:
     """``"semseg/miou"`` and the like of a finished run.
 
     Args:
         part: "test", or "labeled" and "unlabeled" of the clean training images.
         record: Of the run; the file with what was measured before lies in its folder.
-        store: Where the run is kept.
-        data_root: As in ``run``.
-        cache_dir: As in ``run``.
+        session: Where the run and its images are.
 
     Raises:
         FileNotFoundError: If the run's weights are not in the store any more.
     """
     if part == "test":
         return dict(record.metrics["test"])
-    path = store.folder(record.key) / f"{part}.json"
+    path = session.store.folder(record.key) / f"{part}.json"
     if path.exists():
         try:
             known = files.read_json(path)
@@ -53,13 +44,13 @@ def metrics_on(
         except files.Damaged as error:
             print(f"metrics are damaged and measured again: {error}", file=sys.stderr)
     experiment = Experiment.from_dict(record.experiment)
-    images = open_split(experiment, "train", data_root, cache_dir)
-    _, assignment = label(experiment, images, data_root)
+    images = open_split(experiment, "train", session)
+    _, assignment = label(experiment, images, session)
     if part == "unlabeled":
-        assignment = replace(assignment, labeled=~assignment.labeled)
+        assignment = dataclasses.replace(assignment, labeled=~assignment.labeled)
     shown = PartialLabels(images, assignment.select(experiment.tasks))
     device = torch.device(record.device if torch.cuda.is_available() else "cpu")
-    method = load_method(experiment, store, device, data_root=data_root)
+    method = load_method(experiment, dataclasses.replace(session, device=device))
     metrics = evaluate(method, EvalLoader(shown, EVAL_BATCH, device))
     files.write_json(path, {"weights": record.weights_sha256, "metrics": metrics})
     return metrics

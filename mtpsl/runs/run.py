@@ -11,8 +11,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
-
 import mtpsl
 from mtpsl.report.results import Results, parse_results
 from mtpsl.report.tables import Row, Table
@@ -25,7 +23,8 @@ from mtpsl.runs.fill import (
     row_experiments,
     train_all,
 )
-from mtpsl.runs.store import RunRecord, RunStore
+from mtpsl.runs.session import Session, resolve_device
+from mtpsl.runs.store import RunRecord
 from mtpsl.runs.train import (
     bind_data,
     data_version,
@@ -49,83 +48,63 @@ __all__ = [
 ]
 
 
-def run(
-    experiment: Experiment,
-    store: RunStore,
-    *,
-    device: torch.device | str = "auto",
-    data_root: Path | str | None = None,
-    cache_dir: Path | str | None = None,
-    progress: bool = True,
-) -> RunRecord:
+def run(experiment: Experiment, session: Session) -> RunRecord:
     """The record of an experiment, trained if the store does not have it.
 
     Two processes that ask for the same run share it: one trains, the other waits.
 
     Args:
         experiment: Its data are bound here where they are not yet (``bind_data``).
-        store: Where runs are kept.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:N``.
-        data_root: Folder of a data set on disk; None for the embedded data.
-        cache_dir: Of rendered scenes; None for the default.
-        progress: Shows a bar.
+        session: Where runs are kept, and how they are computed.
 
     Raises:
         ValueError: If the experiment asks for data or code of another version than are here, or
             its teacher cannot teach it.
     """
-    device = resolve_device(device)
-    experiment = bind_data(experiment, data_root)
-    _check_versions(experiment, data_root)
+    resolve_device(session.device)
+    experiment = bind_data(experiment, session.data_root)
+    _check_versions(experiment, session.data_root)
     _check_teacher(experiment)
-    with store.lock(experiment.key):
-        record = store.load(experiment.key)
+    with session.store.lock(experiment.key):
+        record = session.store.load(experiment.key)
         if record is not None:
             return record
-        where = {"data_root": data_root, "cache_dir": cache_dir, "progress": progress}
         if experiment.teacher:  # a lock inside a lock, always the student's first: no cycle
-            run(experiment.teacher, store, device=device, **where)
-        return train(experiment, store, device, **where)
+            run(experiment.teacher, session)
+        return train(experiment, session)
 
 
 def run_row(
     table: Table,
     row: Row,
-    store: RunStore,
+    session: Session,
     *,
     profile: str = "smoke",
     seed: int = 0,
-    data_root: Path | str | None = None,
-    **options: Any,
 ) -> dict[str, Any]:
     """Runs a row and returns its entry of a results file (``results``).
 
     Args:
         table: Whose columns decide what is measured beside the metrics.
         row: With at least one experiment.
-        store: Where runs are kept.
+        session: Where runs are kept, and how they are computed.
         profile: A key of ``PROFILES``.
         seed: Of the training; the label assignment does not change with it.
-        data_root: As in ``run``.
-        **options: Of ``run``.
     """
-    experiments = row_experiments(row, profile, seed, data_root)
+    experiments = row_experiments(row, profile, seed, session.data_root)
     if not table.trains:
         return cost_entry(table, row, experiments)
-    records = [run(e, store, data_root=data_root, **options) for e in experiments]
-    where = {"data_root": data_root, "cache_dir": options.get("cache_dir")}
-    return row_entry(table, row, seed, records, store, **where)
+    records = [run(e, session) for e in experiments]
+    return row_entry(table, row, seed, records, session)
 
 
 def run_table(
     table: Table,
-    store: RunStore,
+    session: Session,
     *,
     profile: str = "smoke",
     seeds: Iterable[int] = (0,),
-    data_root: Path | str | None = None,
     train: bool = True,
-    **options: Any,
 ) -> Results:
     """Runs every row that has experiments, one after the other: the "computed now" numbers.
 
@@ -133,42 +112,38 @@ def run_table(
     """
 
     def finished(row: Row, seed: int) -> bool:
-        experiments = row_experiments(row, profile, seed, data_root)
-        return not table.trains or all(store.load(e.key) is not None for e in experiments)
+        experiments = row_experiments(row, profile, seed, session.data_root)
+        return not table.trains or all(session.store.load(e.key) is not None for e in experiments)
 
     entries = [
-        run_row(table, row, store, profile=profile, seed=seed, data_root=data_root, **options)
+        run_row(table, row, session, profile=profile, seed=seed)
         for seed in seeds
         for row in table.rows
         if row.experiments and (train or finished(row, seed))
     ]
     values = {"paper": table.paper, "table": table.name, "profile": profile, "entries": entries}
-    bind = functools.partial(bind_data, data_root=data_root)
+    bind = functools.partial(bind_data, data_root=session.data_root)
     return parse_results(values, table, source="computed now", bind=bind)
 
 
 def train_missing(
     tables: Iterable[Table],
-    store: RunStore,
+    session: Session,
     *,
     profile: str = "smoke",
     seeds: Iterable[int] = (0,),
     jobs: int = 1,
     force: bool = False,
-    device: str = "auto",
-    data_root: Path | str | None = None,
 ) -> int:
     """Trains what tables need and the store lacks, in this process or in several others.
 
     Args:
         tables: Their rows, in order, seed by seed.
-        store: Where runs are kept.
+        session: Where runs are kept, and how they are computed.
         profile: A key of ``PROFILES``.
         seeds: In order.
         jobs: 1 trains here; more start worker processes.
         force: Trains again what is finished; teachers that are no rows stay.
-        device: As in ``run``.
-        data_root: As in ``run``.
 
     Returns:
         How many runs failed in worker processes. Here, the first error ends it.
@@ -180,40 +155,19 @@ def train_missing(
         for table in tables
         if table.trains
         for row in table.rows
-        for experiment in row_experiments(row, profile, seed, data_root)
+        for experiment in row_experiments(row, profile, seed, session.data_root)
     ]
     for experiment, _ in labeled if force else ():
-        store.forget(experiment.key)
-    todo = missing_runs(labeled, store)
-    where = {"device": device, "data_root": data_root}
+        session.store.forget(experiment.key)
+    todo = missing_runs(labeled, session.store)
     if jobs > 1:
-        return sum(bool(job.error) for job in train_all(todo.values(), store, jobs, **where))
+        return sum(bool(job.error) for job in train_all(todo.values(), session, jobs))
     for number, job in enumerate(todo.values(), start=1):
         began = time.monotonic()
-        run(job.experiment, store, **where)
+        run(job.experiment, session)
         seconds = time.monotonic() - began
         print(f"[{number}/{len(todo)}] {job.label} {seconds:.1f} s", file=sys.stderr, flush=True)
     return 0
-
-
-def resolve_device(name: torch.device | str) -> torch.device:
-    """``auto`` is the GPU where there is one.
-
-    Raises:
-        ValueError: If there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError:
-        device = None
-    if device is None or device.type not in ("cpu", "cuda"):
-        raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
-    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
-        count = torch.cuda.device_count()
-        raise ValueError(f"device: expected one of {count} CUDA devices, got {name!r}; use cpu")
-    return device
 
 
 def _check_versions(experiment: Experiment, data_root: Path | str | None) -> None:

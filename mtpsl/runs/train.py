@@ -31,11 +31,14 @@ from mtpsl.engine import evaluate, fit, seeded
 from mtpsl.methods import Method
 from mtpsl.models.cost import Cost, cost
 from mtpsl.models.pretrained import describe_pretrained
+from mtpsl.optimization import Optimization
 from mtpsl.papers import build_method
 from mtpsl.runs import own
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.store import RunRecord, RunStore, environment
+from mtpsl.runs.session import Session
+from mtpsl.runs.store import RunRecord, environment
 from mtpsl.tasks import TaskSet
+from mtpsl.training_state import Selection
 from mtpsl.weighting import build_weighting
 
 REAL = {"rooms13": "nyud", "streets7": "cityscapes", "people21": "pascal_context"}
@@ -124,14 +127,17 @@ def tasks_of(experiment: Experiment) -> TaskSet:
 def open_split(
     experiment: Experiment,
     split: str,
-    data_root: Path | str | None = None,
-    cache_dir: Path | str | None = None,
+    session: Session | None = None,
 ) -> Dataset:
     """The experiment's clean ``"train"`` or ``"test"`` images, everything labeled.
 
-    ``data_root`` is only looked at by an experiment on data on disk, which is always read through
-    ``Cached``.
+    Args:
+        experiment: Bound to its data.
+        split: ``"train"`` or ``"test"``.
+        session: Where data on disk lie, which are always read through ``Cached``; None for the
+            embedded data.
     """
+    session = session or Session()
     on_disk = not find_class(experiment.dataset).stand_in
     dataset = open_dataset(
         experiment.dataset,
@@ -139,14 +145,14 @@ def open_split(
         height=experiment.height,
         width=experiment.width,
         images=experiment.train_images if split == "train" else experiment.test_images,
-        root=(data_root or None) if on_disk else None,
-        cache_dir=cache_dir,
+        root=(session.data_root or None) if on_disk else None,
+        cache_dir=session.cache_dir,
     )
-    return Cached(dataset, cache_dir=cache_dir) if on_disk else dataset
+    return Cached(dataset, cache_dir=session.cache_dir) if on_disk else dataset
 
 
 def label(
-    experiment: Experiment, dataset: Dataset, data_root: Path | str | None = None
+    experiment: Experiment, dataset: Dataset, session: Session | None = None
 ) -> tuple[PartialLabels, Assignment]:
     """The training images as the label setting shows them, and the whole assignment.
 
@@ -161,7 +167,7 @@ def label(
     """
     names = dataset.tasks.names
     if "file" in experiment.label_args:
-        assignment = _published_labels(experiment, len(dataset), data_root)
+        assignment = _published_labels(experiment, len(dataset), session or Session())
     else:
         assignment = assign(
             experiment.label_setting,
@@ -178,10 +184,9 @@ def label(
     return partial, assignment
 
 
-def _published_labels(
-    experiment: Experiment, images: int, data_root: Path | str | None
-) -> Assignment:
+def _published_labels(experiment: Experiment, images: int, session: Session) -> Assignment:
     """For the first images of the split, from the file beside the data."""
+    data_root = session.data_root
     path = find_label_file(data_root, experiment.label_setting) if data_root else None
     expected = experiment.label_args["file"]
     if path is None or not files.sha256(path).startswith(expected):
@@ -231,19 +236,13 @@ def _counted(network: Experiment) -> Cost:
     return cost(build(network), network.height, network.width)
 
 
-def load_method(
-    experiment: Experiment,
-    store: RunStore,
-    device: torch.device | str = "cpu",
-    *,
-    data_root: Path | str | None = None,
-) -> Method:
-    """The trained network of a finished run, in evaluation mode.
+def load_method(experiment: Experiment, session: Session) -> Method:
+    """The trained network of a finished run, in evaluation mode on the session's device.
 
     Raises:
         FileNotFoundError: If the run is not in the store, or damaged there.
     """
-    experiment = bind_data(experiment, data_root)
+    experiment, store = bind_data(experiment, session.data_root), session.store
     if store.load(experiment.key) is None:
         raise FileNotFoundError(
             f"run {experiment.key}: expected a finished run in {store.root}, found none; "
@@ -251,7 +250,7 @@ def load_method(
         )
     method = build(without_pretrained(experiment))
     files.load_weights(method, store.weights(experiment.key))
-    return method.to(device).eval()
+    return method.to(session.torch_device).eval()
 
 
 def training_batches(
@@ -284,19 +283,13 @@ def training_batches(
     )
 
 
-def test_batches(
-    experiment: Experiment,
-    device: torch.device | str = "cpu",
-    *,
-    data_root: Path | str | None = None,
-    cache_dir: Path | str | None = None,
-) -> EvalLoader:
+def test_batches(experiment: Experiment, session: Session) -> EvalLoader:
     """The experiment's test images, with labels of the size that predictions are scored at.
 
     Raises:
         ValueError: If that is the size of files, and the images are generated.
     """
-    images = open_split(experiment, "test", data_root, cache_dir)
+    images, device = open_split(experiment, "test", session), session.torch_device
     if experiment.score_size != "file":
         return EvalLoader(images, EVAL_BATCH, device)
     if not isinstance(images, Cached):
@@ -307,35 +300,28 @@ def test_batches(
     return EvalLoader(AtFileSize(images, images.dataset), 1, device)
 
 
-def train(
-    experiment: Experiment,
-    store: RunStore,
-    device: torch.device,
-    *,
-    data_root: Path | str | None = None,
-    cache_dir: Path | str | None = None,
-    progress: bool = True,
-) -> RunRecord:
+def train(experiment: Experiment, session: Session) -> RunRecord:
     """Trains, tests and records; goes on where an interrupted run stopped.
 
     The caller holds the run's lock and has run the teacher.
     """
+    store, device = session.store, session.torch_device
     folder = store.folder(experiment.key)
     write_experiment(experiment, folder / "experiment.json")
-    images = open_split(experiment, "train", data_root, cache_dir)
-    partial, assignment = label(experiment, images, data_root)
+    images = open_split(experiment, "train", session)
+    partial, assignment = label(experiment, images, session)
     if untaught := [name for name in experiment.tasks if not assignment.counts[name]]:
         print(
             f"run {experiment.key}: no training image keeps a label of {', '.join(untaught)}; what "
             "is measured there is what other tasks teach",
             file=sys.stderr,
         )
-    test = test_batches(experiment, device, data_root=data_root, cache_dir=cache_dir)
+    test = test_batches(experiment, session)
 
     began = time.perf_counter()
     supervision = None
     if experiment.teacher:
-        supervision = discover(experiment, experiment.teacher, partial, store, device)
+        supervision = discover(experiment, partial, session)
     discovering = time.perf_counter() - began
 
     method = build(experiment)
@@ -358,22 +344,26 @@ def train(
         method,
         loader,
         epochs=experiment.epochs,
-        weighting=weighting,
         lr=experiment.lr,
-        weight_decay=experiment.weight_decay,
-        schedule=experiment.schedule,
-        schedule_args=experiment.schedule_args,
-        precision=experiment.precision,
-        channels_last=experiment.channels_last,
-        accumulate=experiment.accumulate,
-        average_last=experiment.average_last,
-        select=experiment.select,
-        select_reference=experiment.select_reference,
-        eval_every=experiment.eval_every,
-        curve=curve,
+        optimization=Optimization(
+            weight_decay=experiment.weight_decay,
+            schedule=experiment.schedule,
+            schedule_args=experiment.schedule_args,
+            precision=experiment.precision,
+            channels_last=experiment.channels_last,
+            accumulate=experiment.accumulate,
+        ),
+        selection=Selection(
+            average_last=experiment.average_last,
+            select=experiment.select,
+            select_reference=experiment.select_reference,
+            eval_every=experiment.eval_every,
+            curve=curve,
+        ),
+        weighting=weighting,
         seed=experiment.seed,
         folder=folder,
-        progress=progress,
+        progress=session.progress,
     )
     memory = _memory(device) - memory
 
@@ -410,17 +400,12 @@ def train(
     return record
 
 
-def discover(
-    experiment: Experiment,
-    teacher: Experiment,
-    partial: PartialLabels,
-    store: RunStore,
-    device: torch.device,
-) -> SupervisionStore:
+def discover(experiment: Experiment, partial: PartialLabels, session: Session) -> SupervisionStore:
     """What the teacher finds on the student's training images, made once for all who ask.
 
     Lies in the teacher's run folder under a name that says what it depends on.
     """
+    teacher, store = experiment.teacher, session.store
     record = store.load(teacher.key)
     facts = {
         "teacher": record and record.weights_sha256,
@@ -437,10 +422,16 @@ def discover(
             pass  # not made yet
         except ValueError as error:
             print(f"discoveries are damaged and have to be made again: {error}", file=sys.stderr)
-        method = load_method(teacher, store, device)
+        method = load_method(teacher, session)
         if teacher.channels_last:
             method.to(memory_format=torch.channels_last)
-        discover_to_folder(method, partial, folder, thresholds=experiment.thresholds, device=device)
+        discover_to_folder(
+            method,
+            partial,
+            folder,
+            thresholds=experiment.thresholds,
+            device=session.torch_device,
+        )
         return SupervisionStore(folder, partial.tasks)
 
 

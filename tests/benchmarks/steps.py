@@ -26,6 +26,7 @@ from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.memory import noise_batch, training_memory
 from mtpsl.runs.profiles import quick
 from mtpsl.runs.run import run
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore, environment
 from mtpsl.runs.train import bind_data, build, discover, label, open_split, tasks_of
 
@@ -114,9 +115,9 @@ def stage_times(
     """
     second = bind_data(second)
     with tempfile.TemporaryDirectory() as folder:
-        store = RunStore(folder)
-        record = run(second, store, device=device, cache_dir=cache_dir, progress=False)
-        first = store.load(second.teacher.key).seconds["train"]
+        session = Session(RunStore(folder), device, cache_dir=cache_dir, progress=False)
+        record = run(second, session)
+        first = session.store.load(second.teacher.key).seconds["train"]
     train, found = record.seconds["train"], record.seconds["discover"]
     steps = second.epochs * -(-second.train_images // second.batch_size)
     ratio = (found + train) / first
@@ -137,12 +138,12 @@ def discovery_time(
     few = {"train_images": 4 * len(second.tasks), "test_images": 1, "epochs": 1}
     teacher = second.teacher.replace(**few)
     second = bind_data(second.replace(train_images=images, teacher=teacher))
-    partial, _ = label(second, open_split(second, "train", cache_dir=cache_dir))
     with tempfile.TemporaryDirectory() as folder:
-        store = RunStore(folder)
-        run(second.teacher, store, device=device, cache_dir=cache_dir, progress=False)
+        session = Session(RunStore(folder), device, cache_dir=cache_dir, progress=False)
+        partial, _ = label(second, open_split(second, "train", session))
+        run(second.teacher, session)
         start = time.perf_counter()
-        discover(second, second.teacher, partial, store, torch.device(device))
+        discover(second, partial, session)
         return {"images": images, "seconds": time.perf_counter() - start}
 
 

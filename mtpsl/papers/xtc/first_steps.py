@@ -16,6 +16,7 @@ from mtpsl import files, papers
 from mtpsl.engine import seeded
 from mtpsl.report.lessons import agreement, pulls, untrained
 from mtpsl.runs.fill import row_experiments
+from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore, environment
 from mtpsl.runs.train import load_method
 
@@ -60,7 +61,7 @@ def first_steps(
         experiment = experiment.replace(train_images=images or experiment.train_images)
         method, loader = untrained(experiment)
         if store:
-            method = load_method(experiment, store)
+            method = load_method(experiment, Session(store, "cpu"))
         entry = {
             "table": table,
             "row": row,

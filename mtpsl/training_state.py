@@ -1,0 +1,223 @@
+"""What a training leaves and goes on from: its weights, the choice among them, checkpoints, log."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from mtpsl import files
+from mtpsl.metrics import COLUMNS
+from mtpsl.tasks import TaskSet
+
+Curve = Callable[[], dict[str, dict[str, float]]]  # measures a point: split -> metrics
+
+
+@dataclass(frozen=True, kw_only=True)
+class Selection:
+    """Which weights a training ends with, and the learning curve that they may be chosen from.
+
+    Args:
+        average_last: Share of the steps, at the end, whose weights are averaged.
+        select: "best_on_test" keeps the weights of the best point of the curve, as the released
+            codes do, though it looks at the test set; the last weights, and a word on stderr,
+            where no point has all tasks' headline metrics.
+        select_reference: Headline metrics, ``"semseg/miou"`` and so on, that a point's gains are
+            relative to: fixed single-task results in the released codes. Without any a point
+            gains over the best before it, which may choose another.
+        eval_every: Epochs between points of the learning curve; 0 for none.
+        curve: Measures such a point, split -> metrics; it cannot change the run.
+
+    Raises:
+        ValueError: If settings exclude each other.
+    """
+
+    average_last: float = 0.0
+    select: Literal["last", "best_on_test"] = "last"
+    select_reference: Mapping[str, float] | None = None
+    eval_every: int = 0
+    curve: Curve | None = None
+
+    def __post_init__(self) -> None:
+        if self.select == "best_on_test" and not (self.curve and self.eval_every):
+            raise ValueError("select: best_on_test needs a learning curve; set eval_every")
+        if self.select_reference and self.select == "last":
+            raise ValueError(
+                "select_reference: expected none with select='last', which has no gains"
+            )
+
+    def averages(self, step: int, steps: int) -> bool:
+        """Whether the weights after step ``step`` (from 0) of ``steps`` enter the mean."""
+        return step >= steps - round(self.average_last * steps)
+
+    def measures(self, epoch: int, epochs: int) -> bool:
+        """Whether the curve has a point after epoch ``epoch`` (from 1) of ``epochs``."""
+        due = self.eval_every and (epoch == epochs or epoch % self.eval_every == 0)
+        return bool(self.curve and due)
+
+    def settings(self) -> dict[str, Any]:
+        """Plain JSON, by which a checkpoint knows its run."""
+        known = {name: getattr(self, name) for name in ("average_last", "select", "eval_every")}
+        if self.select_reference:  # which the states of older runs do not name
+            known["select_reference"] = dict(self.select_reference)
+        return known
+
+
+class WeightMean:
+    """Running mean of weights and buffers, normalization statistics included."""
+
+    def __init__(self) -> None:
+        self.count, self.tensors = 0, dict[str, Tensor]()
+
+    @torch.no_grad()
+    def update(self, method: nn.Module) -> None:
+        self.count += 1
+        for name, live in method.state_dict().items():
+            if live.is_floating_point():
+                if name not in self.tensors:
+                    self.tensors[name] = live.clone()
+                self.tensors[name].lerp_(live, 1 / self.count)
+
+    @torch.no_grad()
+    def apply(self, method: nn.Module) -> None:
+        """Exchanges the method's weights and the mean; nothing to do before the first update."""
+        live = method.state_dict()
+        for name, mean in self.tensors.items():
+            now = live[name].clone()
+            live[name].copy_(mean)
+            mean.copy_(now)
+
+    @contextmanager
+    def applied(self, method: nn.Module) -> Iterator[None]:
+        self.apply(method)
+        try:
+            yield
+        finally:
+            self.apply(method)  # the second exchange restores every bit
+
+
+class Best:
+    """The best point of a learning curve, by the mean gain over the tasks' headline metrics.
+
+    Args:
+        tasks: Whose headline metrics.
+        reference: What gains are relative to; none: the best point before.
+
+    Raises:
+        ValueError: If the reference is not one positive number for each of these metrics.
+    """
+
+    def __init__(self, tasks: TaskSet, reference: Mapping[str, float] | None = None) -> None:
+        self.columns = [f"{t.name}/{t.headline}" for t in tasks]
+        self.reference = dict(reference or {})
+        fits = sorted(self.reference) == sorted(self.columns)
+        if reference and not (fits and all(v > 0 for v in self.reference.values())):
+            raise ValueError(
+                f"select_reference: expected a positive number for each of {self.columns}, got "
+                f"{self.reference}"
+            )
+        self.epoch, self.metrics, self.tensors = 0, dict[str, float](), dict[str, Tensor]()
+
+    def consider(self, method: nn.Module, epoch: int, metrics: dict[str, float]) -> None:
+        metrics = {column: metrics[column] for column in self.columns}
+        if not all(map(math.isfinite, metrics.values())):
+            return
+        if self.epoch and not sum(self._gain(c, value) for c, value in metrics.items()) > 0:
+            return
+        self.epoch, self.metrics = epoch, metrics
+        self.tensors = {name: t.clone() for name, t in method.state_dict().items()}
+
+    def _gain(self, column: str, value: float) -> float:
+        """Over the best point, relative to the reference.
+
+        Without one to the larger of both values, because the first of a young network may be 0.
+        """
+        known = self.metrics[column]
+        sign = 1 if COLUMNS[column.rpartition("/")[2]].higher_is_better else -1
+        unit = self.reference.get(column) or max(abs(value), abs(known)) or 1.0
+        return sign * (value - known) / unit
+
+    def apply(self, method: nn.Module) -> None:
+        if self.epoch:
+            method.load_state_dict(self.tensors)
+
+
+@dataclass
+class TrainingState:
+    """Everything that the rest of a run depends on; ``save`` and ``restore`` lose no bit of it."""
+
+    method: nn.Module
+    weighting: nn.Module
+    optimizer: torch.optim.Optimizer
+    best: Best
+    mean: WeightMean = field(default_factory=WeightMean)
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry an epoch
+
+    def save(self, checkpoints: files.Checkpoints) -> None:
+        """Writes a checkpoint after as many epochs as ``history`` has."""
+        tensors = {
+            "live": self.method.state_dict(),
+            "weighting": self.weighting.state_dict(),
+            "mean": self.mean.tensors,
+            "best": self.best.tensors,
+        }
+        facts = {
+            "history": self.history,
+            "averaged": self.mean.count,
+            "best": {"epoch": self.best.epoch, "metrics": self.best.metrics},
+        }
+        checkpoints.save(len(self.history), tensors, self.optimizer.state_dict(), facts)
+
+    def restore(self, checkpoints: files.Checkpoints) -> None:
+        """Takes over the newest intact checkpoint; changes nothing where there is none."""
+        saved = checkpoints.load()
+        if saved is None:
+            return
+        tensors, optimizer_state, facts = saved
+        self.method.load_state_dict(tensors["live"])
+        self.weighting.load_state_dict(tensors.get("weighting", {}))
+        self.optimizer.load_state_dict(optimizer_state)
+        live = self.method.state_dict()  # for device and memory format
+
+        def like_live(group: str) -> dict[str, Tensor]:
+            return {n: live[n].clone().copy_(t) for n, t in tensors.get(group, {}).items()}
+
+        self.mean.count, self.mean.tensors = facts["averaged"], like_live("mean")
+        self.best.epoch, self.best.metrics = facts["best"]["epoch"], facts["best"]["metrics"]
+        self.best.tensors = like_live("best")
+        self.history = facts["history"]
+
+
+class RunFolder:
+    """Keeps a run's log and checkpoints, and brings the run to where these stop.
+
+    Args:
+        folder: For ``log.jsonl`` and ``checkpoint/``; None keeps nothing.
+        settings: What the run was asked for.
+        state: Of a run that has not begun.
+
+    Raises:
+        ValueError: If ``folder`` holds a run with other settings.
+    """
+
+    def __init__(
+        self, folder: Path | None, settings: Mapping[str, Any], state: TrainingState
+    ) -> None:
+        self.state, self.log, self.checkpoints = state, None, None
+        if folder:
+            self.log = folder / "log.jsonl"
+            self.checkpoints = files.Checkpoints(folder / "checkpoint", settings)
+            state.restore(self.checkpoints)
+            files.write_lines(self.log, state.history)
+
+    def add(self, entry: dict[str, Any], *, last: bool) -> None:
+        """Ends an epoch: its entry enters history and log; the state is saved if that is due."""
+        self.state.history.append(entry)
+        if self.checkpoints:
+            files.append_line(self.log, entry)
+            if last or self.checkpoints.due():
+                self.state.save(self.checkpoints)
