@@ -18,12 +18,12 @@ SIDE = 64
 
 
 class Encoder(nn.Module):
-    """A plain torchvision ResNet-18 without its classifier: (B, 512, H / 32, W / 32)."""
+    """A plain torchvision ResNet-18 without its last stage: (B, 256, H / 16, W / 16)."""
 
     def __init__(self) -> None:
         super().__init__()
         resnet18 = import_torchvision("models.resnet").resnet18(weights=None)
-        self.layers = nn.Sequential(*list(resnet18.children())[:-2])
+        self.layers = nn.Sequential(*list(resnet18.children())[:-3])
 
     def forward(self, images: Tensor) -> Tensor:
         return self.layers(images)
@@ -56,7 +56,7 @@ class Loop:
     def __init__(self, seed: int, batch: Batch) -> None:
         torch.manual_seed(seed)
         self.encoder = Encoder()
-        self.tokens = TaskTokens(TASKS, 512, stride=32, reduction=32)
+        self.tokens = TaskTokens(TASKS, 256, stride=16, reduction=16)
         self.tokens.quantizers.fit([batch])
         self.loss = MixtureLoss(TASKS, self.tokens.quantizers)
         everything = [*self.encoder.parameters(), *self.tokens.parameters()]
@@ -133,7 +133,7 @@ def test_nothing_is_discovered_for_a_labeled_task(second: tuple[Loop, Batch, lis
         )
         assert seen.valid[t.name][~labeled].any(), f"no pseudo label of {t.name}"
         assert (seen.targets[t.name].dtype, seen.features[t.name].shape) == (
-            batch.targets[t.name].dtype, (4, 512, 2, 2),
+            batch.targets[t.name].dtype, (4, 256, 4, 4),
         )  # fmt: skip
         assert not seen.features[t.name].requires_grad
 

@@ -15,10 +15,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any, final
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtpsl.batch import Batch, Discovered
 from mtpsl.methods.base import Method, Terms
+from mtpsl.models import Backbone
 from mtpsl.papers.hitts.loss import MixtureLoss, feature_terms
 from mtpsl.papers.hitts.quantize import DEPTH_BINS, NORMAL_CENTERS, CentersFrom
 from mtpsl.papers.hitts.tokens import TaskTokens, Trace, discover
@@ -77,7 +78,7 @@ class HiTTs(Method, TaskTokens):
     def __init__(
         self,
         tasks: TaskSet,
-        backbone: nn.Module,
+        backbone: Backbone,
         *,
         pseudo_labels: bool = False,
         pseudo_features: bool = False,

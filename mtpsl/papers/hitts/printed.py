@@ -6,7 +6,7 @@ Hierarchical Task Tokens for Partially Annotated Dense Predictions.
 ``audit`` recomputes what can be recomputed from them; ``hitts`` answers them with runs.
 """
 
-from mtpsl.report.printed import NONE, Printed
+from mtpsl.report.audit import NONE, Printed
 
 NYUD_METRICS = (
     "semseg/miou",

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mtpsl.papers.xtc import tables as xtc
-from mtpsl.report.printed import Printed
+from mtpsl.report.audit import Printed
 from mtpsl.report.tables import Row
 from mtpsl.runs.experiment import Experiment, LabelSetting
 

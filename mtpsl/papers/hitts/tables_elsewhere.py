@@ -16,7 +16,7 @@ from mtpsl.papers.hitts.rows import (
     stl,
 )
 from mtpsl.papers.xtc.tables import PASCAL_SIZE
-from mtpsl.report.printed import Printed
+from mtpsl.report.audit import Printed
 from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.runs.experiment import Experiment, LabelSetting
 

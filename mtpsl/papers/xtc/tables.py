@@ -20,7 +20,7 @@ from mtpsl.papers.xtc.printed import (
     SL,
     SSL,
 )
-from mtpsl.report.printed import NONE, Printed
+from mtpsl.report.audit import NONE, Printed
 from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.runs.experiment import Experiment, LabelSetting
 
