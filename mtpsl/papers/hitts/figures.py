@@ -13,7 +13,7 @@ from mtpsl.papers.hitts import (
 from mtpsl.papers.hitts import figure_arrays as more
 from mtpsl.papers.hitts import scale_arrays as scales
 from mtpsl.papers.hitts.beyond_figures import BEYOND
-from mtpsl.papers.hitts.tables import cityscapes_hitts
+from mtpsl.papers.hitts.rows import cityscapes_hitts
 from mtpsl.report import arrays
 from mtpsl.report.figure import Figure
 

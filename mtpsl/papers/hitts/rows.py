@@ -4,12 +4,12 @@ The settings of Sec. 4.1 on NYUD-v2 are the defaults of ``Experiment``; threshol
 ``profiles`` scales an experiment; nothing here knows about sizes but the paper's own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from mtpsl.papers.xtc import tables as xtc
 from mtpsl.report.audit import Printed
-from mtpsl.report.tables import Row
+from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.runs.experiment import Experiment, LabelSetting
 
 TASKS = ("semseg", "depth", "normals")
@@ -109,21 +109,9 @@ def second_stage(plain: Experiment, *, pseudo_labels: bool, pseudo_features: boo
     )
 
 
-def hitts_second_stage(
-    setting: LabelSetting,
-    base: Experiment = NYUD,
-    *,
-    pseudo_labels: bool,
-    pseudo_features: bool,
-) -> Experiment:
-    """HiTTs trained again from scratch, with L_p, L_f or both from the plain HiTTs."""
-    plain = hitts(setting, base)
-    return second_stage(plain, pseudo_labels=pseudo_labels, pseudo_features=pseudo_features)
-
-
 def ours(setting: LabelSetting, base: Experiment = NYUD) -> Experiment:
     """The paper's full method: L_s + L_p + L_f [HiTTs, Eq. 8]."""
-    return hitts_second_stage(setting, base, pseudo_labels=True, pseudo_features=True)
+    return second_stage(hitts(setting, base), pseudo_labels=True, pseudo_features=True)
 
 
 def cityscapes_hitts(**switches: bool) -> Experiment:
@@ -144,16 +132,78 @@ def naive_second_stage(teacher: Experiment) -> Experiment:
     )
 
 
-def make_row(
-    cells: Printed, name: str, experiments: tuple[Experiment, ...], group: str = "", **how: Any
-) -> Row:
-    """A row of a printed table; in a block its name starts with the block's."""
-    label = name.removeprefix(f"{group.lower()}/") if group else name
-    return Row(
-        name=name,
-        label=label,
-        group=group,
-        experiments=experiments,
-        printed=cells.rows[name],
-        **how,
+# --- rows, claims and tables ---------------------------------------------------------------------
+
+Runs = Mapping[str, tuple[Experiment, ...]]  # a row's label -> what it trains
+
+DELTA = "delta_mtl"
+SEMSEG, DEPTH, NORMALS = "semseg/miou", "depth/abs_err", "normals/mean_err"
+HEADLINES = {SEMSEG: "semseg mIoU", DEPTH: "depth AbS", NORMALS: "normals mErr"}
+WORDS = HEADLINES | {DELTA: "Δ_MTL"}
+
+
+def make_rows(cells: Printed, runs: Runs, group: str = "", **how: Any) -> tuple[Row, ...]:
+    """Rows of a printed table; in a block their names start with the block's."""
+    names = {label: f"{group.lower()}/{label}" if group else label for label in runs}
+    return tuple(
+        Row(
+            name=names[label],
+            label=label,
+            group=group,
+            experiments=experiments,
+            printed=cells.rows[names[label]],
+            **how,
+        )
+        for label, experiments in runs.items()
+    )
+
+
+def make_blocks(cells: Printed, runs: Callable[[LabelSetting], Runs]) -> tuple[Row, ...]:
+    """The same rows for every label setting, a block each."""
+    return tuple(row for group, s in SETTINGS.items() for row in make_rows(cells, runs(s), group))
+
+
+def beats(
+    better: str,
+    others: Iterable[str],
+    columns: Iterable[str] = (DELTA,),
+    text: str = "{beats} on {words}",
+    group: str = "",
+) -> Iterator[Claim]:
+    """That one row of a block beats others of it, once a column.
+
+    Args:
+        better: The row's label.
+        others: Labels.
+        columns: Of the table.
+        text: In it ``{beats}`` is the comparison, ``{words}`` the column's name, ``{key}`` its key.
+        group: The block; its name comes first.
+    """
+    block, begins = (f"{group.lower()}/", f"{group}: ") if group else ("", "")
+    for worse in others:
+        for column in columns:
+            said = {"beats": f"{better} beats {worse}", "words": WORDS.get(column), "key": column}
+            yield Claim(
+                text=begins + text.format(**said),
+                better=block + better,
+                worse=block + worse,
+                column=column,
+            )
+
+
+def make_table(
+    cells: Printed, title: str, rows: tuple[Row, ...], claims: Iterable[Claim], *notes: str
+) -> Table:
+    """A table that answers a printed one; deltas refer to the row STL of their block."""
+    references = {row.group: row.name for row in rows if row.label == "STL"}
+    return Table(
+        name=cells.source.strip("[]").removeprefix("HiTTs, ").lower().replace(" ", ""),
+        paper="hitts",
+        title=title,
+        source=cells.source,
+        columns=cells.columns,
+        rows=rows,
+        reference=references if DELTA in cells.columns else {},
+        claims=tuple(claims),
+        notes=notes,
     )
