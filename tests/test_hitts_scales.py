@@ -34,10 +34,9 @@ from mtpsl.data.scenes import people21, streets7
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder
 from mtpsl.models import build_backbone
 from mtpsl.papers import build_method
-from mtpsl.papers.hitts.layers import to_size
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.scales import MultiScaleTokens, Scale, to_grid, token_map
-from mtpsl.papers.hitts.tokens import feature_confidence, score_mask
+from mtpsl.papers.hitts.tokens import feature_confidence, score_mask, to_size
 
 PEOPLE, STREETS = people21.TASKS, streets7.TASKS
 PASCAL = {"normal_centers": 40, "normal_centers_from": "uniform"}

@@ -119,9 +119,8 @@ class Quantizer(nn.Module, ABC):
     bins: int
     needs_labels: bool = False
 
-    @abstractmethod
     def fit(self, values: Tensor) -> None:
-        """(N, D) labeled values of the training set -> centers."""
+        """(N, D) labeled values of the training set -> centers, where there are any."""
 
     @abstractmethod
     def encode(self, target: Tensor) -> Tensor:
@@ -167,9 +166,6 @@ class ClassIds(Quantizer):
         super().__init__()
         self.bins = classes
 
-    def fit(self, values: Tensor) -> None:
-        """Nothing to find."""
-
     def encode(self, target: Tensor) -> Tensor:
         return target
 
@@ -189,9 +185,6 @@ class YesNo(Quantizer):
     """
 
     bins = 2
-
-    def fit(self, values: Tensor) -> None:
-        """Nothing to find."""
 
     def encode(self, target: Tensor) -> Tensor:
         return (target > 0.5).long()  # NaN is no

@@ -5,40 +5,24 @@ features and tokens of all scales become one feature and one token a task. What 
 at one scale is the same as without scales, so ``tokens`` shares these functions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtpsl.papers.hitts.layers import per_task
-from mtpsl.tasks import TaskSet
+from mtpsl.tasks import Task, TaskSet
+
+
+def per_task(tasks: TaskSet, build: Callable[[Task], nn.Module]) -> nn.ModuleDict:
+    """One module a task, by name."""
+    return nn.ModuleDict({t.name: build(t) for t in tasks})
 
 
 def query_gate(q: Tensor, k: Tensor) -> Tensor:
     """How much each cell answers each task: q (T, C), k (B, n, C) -> (B, T, n) in [0, 1]."""
     return (q @ k.transpose(1, 2) / q.shape[1] ** 0.5).sigmoid()
-
-
-def affinity(q: Tensor, k: Tensor) -> Tensor:
-    """A = Softmax(Q x K^T) [HiTTs, Eq. 1]: two (B, T, C) -> (B, T, T), rows sum to 1."""
-    return (q @ k.transpose(1, 2)).softmax(-1)
-
-
-def combine(A: Tensor, theta: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Theta' = A x Theta, F' = A x F [HiTTs, Eq. 2].
-
-    Args:
-        A: (B, T, T).
-        theta: (B, T, C).
-        features: (B, T, n, C).
-
-    Returns:
-        Like theta and features.
-    """
-    features = torch.einsum("bst,btnc->bsnc", A, features)
-    return A @ theta, features
 
 
 def query_cells(
@@ -77,8 +61,9 @@ def mix_tasks(
     if layers.Q is None:
         B, T = features.shape[:2]
         return theta, features, torch.eye(T, device=features.device).expand(B, T, T)
-    A = affinity(layers.Q(theta), layers.K(theta))  # Eq. (1)
-    return *combine(A, theta, features), A  # Eq. (2)
+    A = (layers.Q(theta) @ layers.K(theta).transpose(1, 2)).softmax(-1)  # Eq. (1)
+    features = torch.einsum("bst,btnc->bsnc", A, features)  # Eq. (2)
+    return A @ theta, features, A
 
 
 @final
