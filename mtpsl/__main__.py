@@ -39,92 +39,51 @@ exit status: 0 done, 1 something failed, 2 bad usage
 PASSED_ON = {  # commands with an argument parser of their own
     "reproduce": "run all notebooks: every table and figure (see reproduce --help)",
 }
+TABLE = "hitts/table1, or table1"
+PAPERS_SIZES = "the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes), 512 x 512 (PASCAL)"
 
 
 def make_parser() -> argparse.ArgumentParser:
-    raw = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(
-        "python -m mtpsl", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw
+        "python -m mtpsl",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     known = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
-
-    def add(name: str, function: Any, summary: str, example: str = "") -> argparse.ArgumentParser:
-        epilog = f"example:\n  python -m mtpsl {example}" if example else None
-        command = known.add_parser(
-            name, help=summary, description=summary, epilog=epilog, formatter_class=raw
-        )
-        command.set_defaults(function=function)
-        return command
-
-    command = add(
-        "list", commands.list_everything, "tables, figures and notebooks, and how far they are"
-    )
+    summary = "tables, figures and notebooks, and how far they are"
+    command = _add(known, "list", commands.list_everything, summary)
     _add_profile(command, "smoke")
-    command = add(
-        "run",
-        commands.run,
-        "train what a table lacks and print it, or one experiment",
-        "run hitts/table1 --profile smoke --seeds 1",
-    )
-    command.add_argument("table", nargs="?", help="hitts/table1, or table1")
+    summary = "train what a table lacks and print it, or one experiment"
+    command = _add(known, "run", commands.run, summary, "hitts/table1 --profile smoke --seeds 1")
+    command.add_argument("table", nargs="?", help=TABLE)
     command.add_argument("--experiment", metavar="FILE", help="a run's experiment.json")
     _add_profile(command, "smoke")
     _add_running(command, seeds=1)
     command.add_argument("--force", action="store_true", help="train again what is done")
     summary = "predict a folder of pictures with a trained run: maps as PNG and .npy, and a sheet"
-    command = add(
-        "predict", commands.predict, summary, "predict runs/1a2b3c4d5e6f ~/photos ~/predicted"
-    )
+    example = "runs/1a2b3c4d5e6f ~/photos ~/predicted"
+    command = _add(known, "predict", commands.predict, summary, example)
     command.add_argument("run", metavar="RUN", help="a run's folder, or its key")
     command.add_argument("pictures", metavar="PICTURES", help="a folder of .png and .jpg files")
     command.add_argument("out", metavar="OUT", help="a new folder")
     _add_device(command)
     summary = "a table from the recorded results; trains nothing"
-    command = add("show", commands.show, summary, "show hitts/table1")
-    command.add_argument("table", help="hitts/table1, or table1")
+    command = _add(known, "show", commands.show, summary, "hitts/table1")
+    command.add_argument("table", help=TABLE)
     command.add_argument("--format", choices=("markdown", "html", "csv"), default="markdown")
-    add(
-        "audit",
-        commands.audit,
-        "recompute the printed numbers that can be recomputed; list the errata",
-    )
-    command = add(
-        "cost", commands.cost, "parameters and FLOPs beside the printed ones of HiTTs Table 8"
-    )
+    summary = "recompute the printed numbers that can be recomputed; list the errata"
+    _add(known, "audit", commands.audit, summary)
+    summary = "parameters and FLOPs of the papers' networks, beside the printed ones"
+    command = _add(known, "cost", commands.cost, summary)
     command.add_argument("--json", action="store_true", help="exact numbers, for programs")
     summary = "check a data set, convert it, or say where it comes from"
-    command = known.add_parser("data", help=summary, description="Data sets.")
-    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
-    summary = "report on a stand-in or a folder: counts, ranges, classes, axes"
-    command = actions.add_parser("check", help=summary, description=summary)
-    command.add_argument(
-        "what", metavar="NAME_OR_PATH", help="rooms13, streets7, people21, or a folder: ~/nyuv2"
+    _add_data(known.add_parser("data", help=summary, description="Data sets."))
+    summary = (
+        "train what is not recorded yet, seed 0 of every row first; stop and start at any time"
     )
-    command.add_argument(
-        "--all", action="store_true", help="read every image of a folder, not only 32 of each split"
-    )
-    command.add_argument(
-        "--sheet", metavar="FILE.png", help="draw images and labels of the test split into a file"
-    )
-    command.set_defaults(function=commands.data_check)
-    summary = "any layout -> the preprocessed .npy tree; stop and start at any time"
-    command = actions.add_parser("convert", help=summary, description=summary)
-    command.add_argument("source", metavar="SOURCE", help="a folder that `data check` knows")
-    command.add_argument("target", metavar="TARGET", help="a new folder, or one to go on with")
-    sizes = "default: the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes), 512 x 512 (PASCAL)"
-    command.add_argument("--height", type=int, help=sizes)
-    command.add_argument("--width", type=int, help="as --height")
-    command.add_argument("--workers", type=int, default=1, help="processes; default: 1")
-    command.set_defaults(function=commands.data_convert)
-    summary = "where each data set is obtained, under which terms, and what to download"
-    command = actions.add_parser("sources", help=summary, description=summary)
-    command.set_defaults(function=commands.data_sources)
-    command = add(
-        "records",
-        commands.records,
-        "train what is not recorded yet, seed 0 of every row first; stop and start at any time",
-        "records --only hitts/table1 --seeds 3 --jobs 2",
-    )
+    example = "--only hitts/table1 --seeds 3 --jobs 2"
+    command = _add(known, "records", commands.records, summary, example)
     _add_profile(command, "quick")
     _add_running(command, seeds=3)
     command.add_argument("--only", default="", help="parts of tables' names, comma-separated")
@@ -133,19 +92,50 @@ def make_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_profile(command: argparse.ArgumentParser, default: str) -> None:
-    command.add_argument(
-        "--profile",
-        default=default,
-        help="smoke (seconds a run), quick (minutes) or full (the paper's settings, for GPUs); "
-        "default: %(default)s",
+def _add(
+    known: Any, name: str, function: Any, summary: str, example: str = ""
+) -> argparse.ArgumentParser:
+    """A command that calls a function with its parsed arguments."""
+    command = known.add_parser(
+        name,
+        help=summary,
+        description=summary,
+        epilog=f"example:\n  python -m mtpsl {name} {example}" if example else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    command.set_defaults(function=function)
+    return command
+
+
+def _add_data(command: argparse.ArgumentParser) -> None:
+    actions = command.add_subparsers(dest="action", metavar="ACTION", required=True)
+    summary = "report on a stand-in or a folder: counts, ranges, classes, axes"
+    command = _add(actions, "check", commands.data_check, summary)
+    what = "rooms13, streets7, people21, or a folder: ~/nyuv2"
+    command.add_argument("what", metavar="NAME_OR_PATH", help=what)
+    every = "read every image of a folder, not only 32 of each split"
+    command.add_argument("--all", action="store_true", help=every)
+    sheet = "draw images and labels of the test split into a file"
+    command.add_argument("--sheet", metavar="FILE.png", help=sheet)
+    summary = "any layout -> the preprocessed .npy tree; stop and start at any time"
+    command = _add(actions, "convert", commands.data_convert, summary)
+    command.add_argument("source", metavar="SOURCE", help="a folder that `data check` knows")
+    command.add_argument("target", metavar="TARGET", help="a new folder, or one to go on with")
+    command.add_argument("--height", type=int, help=f"default: {PAPERS_SIZES}")
+    command.add_argument("--width", type=int, help="as --height")
+    command.add_argument("--workers", type=int, default=1, help="processes; default: 1")
+    summary = "where each data set is obtained, under which terms, and what to download"
+    _add(actions, "sources", commands.data_sources, summary)
+
+
+def _add_profile(command: argparse.ArgumentParser, default: str) -> None:
+    what = "smoke (seconds a run), quick (minutes) or full (the paper's settings, for GPUs)"
+    command.add_argument("--profile", default=default, help=f"{what}; default: %(default)s")
 
 
 def _add_running(command: argparse.ArgumentParser, seeds: int) -> None:
-    command.add_argument(
-        "--seeds", type=int, default=seeds, help="how many, from 0; default: %(default)s"
-    )
+    how_many = "how many, from 0; default: %(default)s"
+    command.add_argument("--seeds", type=int, default=seeds, help=how_many)
     command.add_argument("--jobs", type=int, default=1, help="runs side by side; default: 1")
     _add_device(command)
     command.add_argument(
@@ -157,9 +147,8 @@ def _add_running(command: argparse.ArgumentParser, seeds: int) -> None:
 
 
 def _add_device(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N"
-    )
+    which = "auto (a GPU where there is one), cpu, cuda or cuda:N"
+    command.add_argument("--device", default="auto", help=which)
 
 
 def check_arguments(args: argparse.Namespace) -> None:

@@ -8,10 +8,12 @@ import difflib
 import json
 import os
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from mtpsl import papers
+from mtpsl.reproduction.notebooks import UsageError, checkout, output_folder, runs_folder
 
 if TYPE_CHECKING:
     from mtpsl.report.results import Results
@@ -19,50 +21,40 @@ if TYPE_CHECKING:
     from mtpsl.runs.session import Session
 
 
-class UsageError(Exception):
-    """Something was asked for that does not exist; the message says what does."""
-
-
 # ------------------------------------------------------------------ commands
 
 
 def list_everything(args: argparse.Namespace) -> int:
-    """Tables with how many of their rows are recorded, figures, notebooks."""
-    from mtpsl import papers
-    from mtpsl.reproduction.notebooks import output_folder
-
+    """Tables with how many of their rows are recorded, figures, papers, notebooks."""
     root = checkout()
-    output = output_folder(args.profile, root)
-    whole: Counter[str] = Counter()  # paper -> tables with every row recorded
+    figures, output = root / "figures", output_folder(args.profile, root)
+    whole, drawn = [], []  # the papers of tables with every row recorded, and of recorded figures
     print("tables")
-    for name, table in tables().items():
+    for name, table in papers.tables().items():
         rows = [row for row in table.rows if row.experiments]
-        results = recorded(table, root / "figures")
-        seeds = [len(results.of(row.name)) if results else 0 for row in rows]
-        done = sum(n > 0 for n in seeds)
-        whole[table.paper] += done == len(rows)
-        status = f"recorded {done} of {len(rows)} rows"
+        results = recorded(table, figures)
+        seeds = [len(results.of(row.name)) for row in rows] if results else []
+        done = [n for n in seeds if n]
+        whole += [table.paper] * (len(done) == len(rows))
+        status = f"recorded {len(done)} of {len(rows)} rows"
         if done:
-            least, most = min(n for n in seeds if n), max(seeds)
+            least, most = min(done), max(done)
             span = f"{most} seed{'s'[: most > 1]}" if least == most else f"{least} to {most} seeds"
             status += f" at {results.profile}, {span}"
         print(f"  {name:<16} {table.title}\n{'':18} {status}")
     print("figures")
     for name, figure in papers.figures().items():
-        found = [f"recorded at {profile}"] if (profile := drawn_at(root / "figures", name)) else []
-        if output != root / "figures" and (output / f"{name}.png").is_file():
-            found.append(f"drawn at {args.profile}")
-        print(f"  {name:<16} {figure.title}: {' and '.join(found) or 'not drawn yet'}")
+        profile = drawn_at(figures, name)
+        drawn += [figure.paper] * bool(profile)
+        states = [f"recorded at {profile}"] if profile else []
+        if output != figures and (output / f"{name}.png").is_file():
+            states.append(f"drawn at {args.profile}")
+        print(f"  {name:<16} {figure.title}: {' and '.join(states) or 'not drawn yet'}")
     print("papers")
-    for paper in dict.fromkeys(
-        name.partition("/")[0] for name in papers.figures() if "/fig" in name
-    ):
-        its = [name for name in papers.figures() if name.startswith(f"{paper}/fig")]
-        drawn = sum(bool(drawn_at(root / "figures", name)) for name in its)
-        of = sum(table.paper == paper for table in tables().values())
+    for name, paper in papers.PAPERS.items():
         print(
-            f"  {paper:<16} {whole[paper]} of {of} tables with every row recorded, "
-            f"{drawn} of {len(its)} figures recorded"
+            f"  {name:<16} {whole.count(name)} of {len(paper.tables)} tables with every row "
+            f"recorded, {drawn.count(name)} of {len(paper.figures)} figures recorded"
         )
     print("notebooks")
     for path in sorted((root / "notebooks").glob("[0-9][0-9]*_*.py")):
@@ -90,8 +82,9 @@ def run_experiment(args: argparse.Namespace) -> int:
     """What every worker process does; prints the key and the metrics as JSON."""
     from mtpsl import files
     from mtpsl.data import find_class
+    from mtpsl.runs.data import bind_data
+    from mtpsl.runs.experiment import read_experiment
     from mtpsl.runs.run import run
-    from mtpsl.runs.train import bind_data, read_experiment
 
     if not Path(args.experiment).is_file():
         raise UsageError(f"--experiment: expected a file, got {args.experiment}")
@@ -117,8 +110,8 @@ def run_experiment(args: argparse.Namespace) -> int:
 
 
 def run_table(args: argparse.Namespace) -> int:
+    from mtpsl.report import records
     from mtpsl.report.render import render_markdown
-    from mtpsl.runs import run as runner
 
     table = choose_table(args.table)
     if args.data:
@@ -126,10 +119,10 @@ def run_table(args: argparse.Namespace) -> int:
     root = checkout()
     session = make_session(args, root)
     what = {"profile": args.profile, "seeds": range(args.seeds)}
-    if runner.train_missing([table], session, jobs=args.jobs, force=args.force, **what):
+    if records.train_missing([table], session, jobs=args.jobs, force=args.force, **what):
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
-    computed = runner.run_table(table, session, **what)
+    computed = records.run_table(table, session, **what)
     print(render_markdown(table, recorded(table, root / "figures"), computed), end="")
     return 0
 
@@ -137,12 +130,12 @@ def run_table(args: argparse.Namespace) -> int:
 def require_use(table: "Table", data: str) -> None:
     """Refuses a folder of data that no row of the table is about."""
     from mtpsl.data import find_class, recognize
-    from mtpsl.runs.train import REAL, bind_data
+    from mtpsl.runs.data import bind_data
 
-    wanted = {e.dataset for row in table.rows for e in row.experiments}
-    bound = {bind_data(e, data).dataset for row in table.rows for e in row.experiments}
+    experiments = [e for row in table.rows for e in row.experiments]
+    bound = {bind_data(e, data).dataset for e in experiments}
     if bound and all(find_class(name).stand_in for name in bound):
-        real = ", ".join(sorted(REAL.get(name, name) for name in wanted))
+        real = ", ".join(sorted({find_class(e.dataset).stands_for for e in experiments}))
         raise UsageError(f"--data: expected a folder of {real}, got {data}, of {recognize(data)}")
 
 
@@ -170,7 +163,7 @@ def audit(args: argparse.Namespace) -> int:
 
 
 def cost(args: argparse.Namespace) -> int:
-    """Parameters and operations at the paper's size, beside [HiTTs, Table 8]."""
+    """Parameters and operations at the papers' size, beside the printed ones."""
     from mtpsl.report import costs
 
     print(json.dumps(list(costs.cost_rows()), indent=1) if args.json else costs.cost_text())
@@ -180,7 +173,6 @@ def cost(args: argparse.Namespace) -> int:
 def predict(args: argparse.Namespace) -> int:
     """What a trained network says of a folder of pictures."""
     from mtpsl.report.predicted import predict_folder
-    from mtpsl.reproduction.notebooks import runs_folder
     from mtpsl.runs.session import Session
     from mtpsl.runs.store import RunStore
 
@@ -239,8 +231,7 @@ def data_sources(args: argparse.Namespace) -> int:
 
 
 def records(args: argparse.Namespace) -> int:
-    from mtpsl.reproduction.notebooks import output_folder
-    from mtpsl.runs.run import fill_records
+    from mtpsl.report.records import fill_records
 
     root = checkout()
     failed = fill_records(
@@ -250,7 +241,7 @@ def records(args: argparse.Namespace) -> int:
         profile=args.profile,
         seeds=range(args.seeds),
         jobs=args.jobs,
-        others=tables().values(),
+        others=papers.tables().values(),
     )
     if failed:
         print(f"{failed} runs failed; the same command tries them again", file=sys.stderr)
@@ -261,44 +252,39 @@ def records(args: argparse.Namespace) -> int:
 
 
 def make_session(args: argparse.Namespace, root: Path) -> "Session":
-    from mtpsl.reproduction.notebooks import runs_folder
     from mtpsl.runs.session import Session
     from mtpsl.runs.store import RunStore
 
     return Session(RunStore(runs_folder(root)), args.device, args.data)
 
 
-def tables() -> Mapping[str, "Table"]:
-    """``paper/table`` -> table, for all papers."""
-    from mtpsl import papers
-
-    return papers.tables()
-
-
 def choose_table(name: str) -> "Table":
     """By ``paper/table``, or by the table's own name where only one paper has it."""
-    known = tables()
+    known = papers.tables()
     fitting = [full for full in known if name in (full, full.partition("/")[2])]
     if len(fitting) == 1:
         return known[fitting[0]]
     if fitting:
         raise UsageError(f"table: expected one paper's, got {name!r}; say {' or '.join(fitting)}")
-    words = [*known, *(full.partition("/")[2] for full in known)]
-    hint = nearest(name, words)
-    expected = "one that `mtpsl list` names" if hint else f"one of {list(known)}"
-    raise UsageError(f"table: expected {expected}, got {name!r}{hint}")
+    raise unknown_table("table: expected one", name)
 
 
 def choose_tables(only: str) -> list["Table"]:
     """Those whose name contains one of the comma-separated parts; all without any."""
-    known = tables()
+    known = papers.tables()
     parts = only.replace(",", " ").split()
     for part in parts:
         if not any(part in name for name in known):
-            hint = nearest(part, [*known, *(name.partition("/")[2] for name in known)])
-            expected = "a name that `mtpsl list` shows" if hint else str(list(known))
-            raise UsageError(f"--only: expected a part of {expected}, got {part!r}{hint}")
+            raise unknown_table("--only: expected a part of one", part)
     return [t for name, t in known.items() if not parts or any(part in name for part in parts)]
+
+
+def unknown_table(expected: str, name: str) -> UsageError:
+    """What to raise where no table is called so; suggests the nearest, or names all of them."""
+    known = papers.tables()
+    hint = nearest(name, [*known, *(full.partition("/")[2] for full in known)])
+    known = "that `mtpsl list` names" if hint else f"of {list(known)}"
+    return UsageError(f"{expected} {known}, got {name!r}{hint}")
 
 
 def recorded(table: "Table", folder: Path) -> "Results | None":
@@ -307,21 +293,12 @@ def recorded(table: "Table", folder: Path) -> "Results | None":
     from mtpsl.report.results import load_recorded
 
     try:
-        return load_recorded(folder / table.paper / f"{table.name}.json", table)
+        return load_recorded(folder / f"{table.key}.json", table)
     except FileNotFoundError:
         return None
     except files.Damaged as error:
         print(f"recorded results are damaged and left out: {error}", file=sys.stderr)
         return None
-
-
-def checkout() -> Path:
-    from mtpsl.reproduction import notebooks
-
-    try:
-        return notebooks.checkout()
-    except notebooks.UsageError as error:
-        raise UsageError(str(error)) from error
 
 
 def nearest(name: str, known: Iterable[str]) -> str:

@@ -66,9 +66,9 @@ def read_json(path: Path) -> dict[str, Any]:
         expected = values.pop("sha256")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise Damaged(f"{path}: expected a JSON object with a sha256, got {error!r}") from error
-    found = _digest(values)
-    if found != expected:
-        raise Damaged(f"{path}: expected sha256 {expected!s:.12}, got {found:.12}")
+    actual = _digest(values)
+    if actual != expected:
+        raise Damaged(f"{path}: expected sha256 {expected!s:.12}, got {actual:.12}")
     return values
 
 
@@ -80,9 +80,9 @@ def sha256(path: Path) -> str:
 
 def check_sha256(path: Path, expected: str) -> None:
     """Raises ``Damaged`` if the file is missing or its content is not the expected one."""
-    found = sha256(path) if path.is_file() else "no file"
-    if found != expected:
-        raise Damaged(f"{path}: expected sha256 {expected:.12}, got {found:.12}")
+    actual = sha256(path) if path.is_file() else "no file"
+    if actual != expected:
+        raise Damaged(f"{path}: expected sha256 {expected:.12}, got {actual:.12}")
 
 
 def write_lines(path: Path, entries: Sequence[Mapping[str, Any]]) -> None:

@@ -73,8 +73,8 @@ show(overview.figure, alt=overview.alt, caption=overview.caption)
 
 # %%
 from mtpsl.papers.hitts.tables import mtl
+from mtpsl.runs.data import bind_data, open_split
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import bind_data, open_split
 
 paper = mtl("one_label")  # the MTL baseline with the paper's settings
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
@@ -237,7 +237,7 @@ show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.pr
 # %%
 from mtpsl.report.arrays import Material, qualitative
 from mtpsl.report.lessons import draw_predictions
-from mtpsl.runs.run import load_method
+from mtpsl.runs.network import load_method
 
 methods = {k: load_method(e, session) for k, e in experiments.items()}
 arrays = qualitative(Material(methods=methods, test=test, device=session.device))

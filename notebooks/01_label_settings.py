@@ -131,8 +131,8 @@ print(f"the same label on {100 * same:.0f} % of the images")
 # %%
 from mtpsl.data.labels import PartialLabels
 from mtpsl.papers.xtc.tables import TABLE2
+from mtpsl.runs.data import bind_data, open_split
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import bind_data, open_split
 
 row = TABLE2.row("one/Supervised Learning").experiments[0]
 experiment = bind_data(get_profile(session.profile)(row), session.data_root)

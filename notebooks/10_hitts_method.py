@@ -53,8 +53,8 @@ import torch.nn.functional as F
 
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts.tables import TABLES
+from mtpsl.runs.data import bind_data, open_split, tasks_of
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import bind_data, open_split, tasks_of
 
 (paper,) = TABLES["table1"].row("one-label/Ours").experiments
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)

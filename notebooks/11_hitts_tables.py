@@ -194,7 +194,7 @@ for source, costs_of in by_source.items():
 
 # %%
 from mtpsl.models.cost import format_costs
-from mtpsl.report.costs import full_size_cost
+from mtpsl.runs.network import full_size_cost
 
 rows = {row.label: row.experiments[0] for row in TABLE8.rows if row.experiments}
 costs = {name: full_size_cost(e) for name, e in rows.items()}
@@ -210,8 +210,8 @@ print("parameters of the MTL baseline:", f"{costs['MTL baseline'].params:,}")
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.report.lessons import constant_guess, headlines
+from mtpsl.runs.data import bind_data, open_split
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import bind_data, open_split
 
 scaled = bind_data(get_profile(session.profile)(ours), session.data_root)
 train, test = (open_split(scaled, split, session) for split in ("train", "test"))

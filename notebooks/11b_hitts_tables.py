@@ -132,7 +132,7 @@ print(
     "rows whose run another table has:",
     [e.key in known for r in TABLE6.rows for e in r.experiments],
 )
-print("images measured:", [row.part for row in TABLE6.rows])
+print("images measured:", [row.measured_on for row in TABLE6.rows])
 
 # %% [markdown]
 # ## 3. Table 7: ten labels of one task
@@ -151,7 +151,7 @@ for path in write_table(TABLE7, table7, now7, session.output / TABLE7.paper):
 
 # %%
 for label in ("STL", "MTL baseline"):
-    for task, e in zip(TABLE7.row(label).takes, TABLE7.row(label).experiments, strict=True):
+    for task, e in zip(TABLE7.row(label).task_of_each, TABLE7.row(label).experiments, strict=True):
         print(f"{label:<13} gives {task:<8} learns {e.tasks} with {dict(e.label_args)}")
 
 # %% [markdown]

@@ -166,7 +166,7 @@ for path in write_table(TABLE9, table9, now9, session.output / TABLE9.paper):
 
 # %%
 from mtpsl.models.cost import cost, format_costs
-from mtpsl.runs.train import build, without_pretrained
+from mtpsl.runs.network import build, without_pretrained
 
 rows = {row.label: row for row in TABLE9.rows if row.group == "One-Label" and row.label != "STL"}
 networks = {label: without_pretrained(row.experiments[0]) for label, row in rows.items()}

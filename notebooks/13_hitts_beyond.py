@@ -233,9 +233,8 @@ for less, more in zip(groups, groups[1:], strict=False):
 
 # %%
 from mtpsl.papers.companion.tables import LABEL_SHARE
+from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import bind_data, open_split
-from mtpsl.runs.train import label
 
 for row in LABEL_SHARE.rows:
     experiment = bind_data(get_profile(session.profile)(row.experiments[0]), session.data_root)
@@ -349,7 +348,7 @@ print(f"recorded: {len(known)} of {len(LABEL_SHARE.rows)} rows")
 #
 # ```python
 # from mtpsl.papers.hitts.pseudo_quality import calibration, count
-# from mtpsl.runs.run import load_method
+# from mtpsl.runs.network import load_method
 # from mtpsl.papers.hitts.tables import hitts
 #
 # teacher = bind_data(get_profile(session.profile)(hitts("one_label")), session.data_root)

@@ -50,8 +50,8 @@ import torch.nn.functional as F
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.papers import build_method
 from mtpsl.papers.xtc.tables import TABLES
+from mtpsl.runs.data import bind_data, open_split, tasks_of
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import bind_data, open_split, tasks_of
 
 (paper,) = TABLES["table2"].row("one/Ours").experiments
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
@@ -96,7 +96,7 @@ show(
 # %%
 import pandas as pd
 
-from mtpsl.papers.xtc.method import find_links
+from mtpsl.papers.xtc.links import find_links
 
 links = find_links(tasks, batch)
 table = [(x.source.name, x.target.name, ", ".join(map(str, x.rows))) for x in links]
@@ -108,10 +108,10 @@ assert sum(len(x.rows) for x in links) == B * (len(tasks) - 1)
 # 🤔 *Which shapes below depend on the number of classes? Which two must be equal for Eq. 4 to make sense?*
 
 # %%
-from mtpsl.papers.xtc.method import Inputs
+from mtpsl.papers.xtc.links import Inputs
 
 inputs = Inputs(output.predictions, batch)
-embedded = xtc.embed(links, inputs)
+embedded = xtc.loss.embed(links, inputs)
 shapes = {"x": batch.images.shape, "f(x)": output.bottleneck.shape}
 for t in tasks:
     shapes[f"ŷ of {t.name}"] = output.predictions[t.name].shape
@@ -236,7 +236,7 @@ print(f"L_u = 0.25 x {withheld:.3f} = {L_u:.3f}")
 # the whole map as one vector?*
 
 # %%
-from mtpsl.papers.xtc.method import cosine_distance
+from mtpsl.papers.xtc.loss import cosine_distance
 
 a = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(1, 2, 1, 2)  # (1, 0) left, (0, 1) right
 b = torch.tensor([[1.0, 1.0], [0.0, 0.0]]).view(1, 2, 1, 2)  # (1, 0) at both
@@ -355,7 +355,7 @@ assert (found[:, 1] == 5).all()  # gamma 0: this pair forgets the channel
 from copy import deepcopy
 
 torch.manual_seed(0)
-before = xtc.embed(links, Inputs(output.predictions, batch))
+before = xtc.loss.embed(links, Inputs(output.predictions, batch))
 other, changed = deepcopy(xtc), links[0]
 with torch.no_grad():
     for norm in (m for m in other.mapping.stages.modules() if isinstance(m, PairNorm)):
@@ -364,7 +364,7 @@ with torch.no_grad():
 
 # %%
 torch.manual_seed(0)
-after = other.embed(links, Inputs(output.predictions, batch))
+after = other.loss.embed(links, Inputs(output.predictions, batch))
 for link, (old, _), (new, _) in zip(links, before, after, strict=True):
     moves = not torch.allclose(old, new)
     assert moves == (link is changed)
@@ -520,7 +520,7 @@ print("same L_ct, but only one of them can tell a right prediction from a wrong 
 # %%
 features = output.bottleneck
 torch.manual_seed(0)  # the same Gumbel noise
-L_ct, R = xtc.consistency(output.predictions, features, batch)
+L_ct, R = xtc.loss.consistency(output.predictions, features, batch)
 sums = torch.zeros(2, device=session.device)
 for link, (m_s, m_t) in zip(links, before, strict=True):
     f = features[list(link.rows)]
@@ -535,7 +535,7 @@ print(f"L_ct = {L_ct:.3f}, R = {R:.3f}")
 # %%
 leaf = output.bottleneck.clone().requires_grad_()
 heads = {name: maps.clone().requires_grad_() for name, maps in output.predictions.items()}
-total = sum(xtc.consistency(heads, leaf, batch))
+total = sum(xtc.loss.consistency(heads, leaf, batch))
 to_feature, to_depth = torch.autograd.grad(total, [leaf, heads["depth"]], materialize_grads=True)
 reached = to_depth.flatten(1).any(dim=1)
 assert not to_feature.any() and torch.equal(reached, ~batch.labeled["depth"])
@@ -598,7 +598,7 @@ print(
 # ## 9 What the paper leaves open, and what is done here
 
 # %%
-from mtpsl.papers.xtc.method import CHOICES
+from mtpsl.papers.xtc.loss import CHOICES
 
 rows = pd.DataFrame(
     CHOICES.items(), columns=["what differs", "what the code does, what the paper says"]
@@ -666,7 +666,7 @@ print(f"{len(direct.maps)} mapping networks; terms {terms}")
 # through the eyes of another. A right prediction costs nothing, whatever the map:
 
 # %%
-from mtpsl.papers.xtc.method import Link
+from mtpsl.papers.xtc.links import Link
 from mtpsl.papers.xtc.pair_maps import perceptual_loss
 
 perceptual, terms = one_step("perceptual_map")

@@ -358,9 +358,9 @@ print("problems:", list(report.problems))
 # Where paper and code differ, this package does what the code does and offers the paper's reading as an argument, but for slips of the code that it does not repeat: holes of a normal label that read as a direction, a label without one pixel mapped as zeros, noise that differs from pair to pair, a last batch that is dropped. (Nor what its data pipeline does to disparity, which it divides by the zoom, and to the border of a turned image, which becomes background.) Each such decision has a line in the module that makes it:
 
 # %%
-from mtpsl.papers.xtc import method as cross_task
+from mtpsl.papers.xtc.loss import CHOICES
 
-for question, answer in cross_task.CHOICES.items():
+for question, answer in CHOICES.items():
     print(f"{question}: {answer}")
 
 # %% [markdown]

@@ -208,7 +208,7 @@ for path in write_table(TABLE3, table3, now3, session.output / TABLE3.paper):
     print(session.where(path))
 
 # %%
-from mtpsl.runs.train import build
+from mtpsl.runs.network import build
 
 method = build(PASCAL.replace(method="xtc"))
 net, mapping = (sum(p.numel() for p in m.parameters()) for m in (method.net, method.mapping))

@@ -102,7 +102,8 @@ import torch
 
 from mtpsl.papers.xtc.figure_arrays import trace_shapes
 from mtpsl.papers.xtc.tables import TABLE2
-from mtpsl.runs.train import build, open_split
+from mtpsl.runs.data import open_split
+from mtpsl.runs.network import build
 
 paper = TABLE2.row("one/Ours").experiments[0]
 print(paper.backbone, f"{paper.height}x{paper.width}", f"width x {paper.width_factor:g}")

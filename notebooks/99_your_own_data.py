@@ -166,7 +166,7 @@ for task in train.tasks:
 # %%
 import dataclasses
 
-from mtpsl.runs.own import experiment_on
+from mtpsl.runs.data import experiment_on
 from mtpsl.runs.run import run
 
 settings = {"height": 64, "width": 96, "width_factor": 0.125, "batch_size": 4, "lr": 3e-3}
@@ -180,7 +180,7 @@ print("trained on", record.labels["images"], "images with labels", record.labels
 import pandas
 
 from mtpsl.report.lessons import headlines
-from mtpsl.runs.run import tasks_of
+from mtpsl.runs.data import tasks_of
 
 line = headlines(record.metrics["test"], tasks_of(experiment))
 caption = f"{len(Own('test', root=folder))} test images, profile {session.profile}."
@@ -291,7 +291,8 @@ Path("experiment.json").write_text(json.dumps(short | settings, indent=1))
 print(Path("experiment.json").read_text())
 
 # %%
-from mtpsl.runs.train import bind_data, read_experiment
+from mtpsl.runs.data import bind_data
+from mtpsl.runs.experiment import read_experiment
 
 bound = bind_data(read_experiment("experiment.json"), folder)
 print("the run of section 5:", bound.key == experiment.key)

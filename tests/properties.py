@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from mtpsl.batch import Batch, Discovered
 from mtpsl.methods import Method, Teacher, Terms
@@ -422,11 +422,16 @@ def assert_views_teach_what_they_should(method: Method, batch: Batch) -> None:
         assert changed == (reads and not own), f"{name} and the labels of the last view"
 
 
+def options(method: Method) -> nn.Module:
+    """Where a method keeps its options: itself, or the loss that it is a thin user of."""
+    return getattr(method, "loss", method)
+
+
 def assert_weight_scales_its_terms(method: Method, batch: Batch) -> None:
     """``weight`` multiplies the terms that a method adds to the tasks' own."""
     terms, _ = step(method, batch)
     method = copy.deepcopy(method)
-    method.weight *= 2
+    options(method).weight *= 2
     doubled, _ = step(method, batch)
     for name, term in terms.items():
         factor = 1 if name in (*method.tasks.names, *AUXILIARY) else 2

@@ -20,8 +20,9 @@ from mtpsl.papers.hitts.rows import THRESHOLDS
 from mtpsl.papers.xtc import tables as xtc
 from mtpsl.report.results import Results, column_of, decide, parse_results
 from mtpsl.report.tables import Table
-from mtpsl.runs import train
+from mtpsl.runs import data
 from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.network import build
 from mtpsl.runs.profiles import smoke
 
 
@@ -98,8 +99,8 @@ def test_the_parts_of_xtc_share_their_runs_with_its_table() -> None:
 def test_two_views_without_weight_learn_from_labels_alone() -> None:
     (experiment,) = checks.CONSISTENCY.row(checks.TWO_VIEWS).experiments
     experiment = smoke(experiment)
-    made = train.build(experiment)
-    partial, _ = train.label(experiment, train.open_split(experiment, "train"))
+    made = build(experiment)
+    partial, _ = data.label(experiment, data.open_split(experiment, "train"))
     loader = TrainLoader(partial, batch_size=2, seed=0, views=made.views, augment=False)
     views = next(iter(loader.epoch(0)))
     assert len(views) == 2

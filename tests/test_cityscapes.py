@@ -5,7 +5,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mtpsl.data import DATASETS, open_dataset, recognize
+from mtpsl.data import DATASETS, find_class, open_dataset, recognize
 from mtpsl.data.loader import EvalLoader
 from mtpsl.data.readers.check_cityscapes import report
 from mtpsl.data.readers.cityscapes import Cityscapes
@@ -20,9 +20,9 @@ from mtpsl.data.readers.cityscapes_files import (
 )
 from mtpsl.data.scenes.streets7 import Streets7
 from mtpsl.losses import IGNORE_INDEX
-from mtpsl.runs import train as training
+from mtpsl.runs.data import bind_data, open_split
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.run import bind_data, open_split, run
+from mtpsl.runs.run import run
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 
@@ -551,7 +551,7 @@ def test_an_experiment_end_to_end(tmp_path, write, monkeypatch):
         batch_size=2,
     )
     bound = bind_data(experiment, root)
-    assert bound.dataset == "cityscapes" == training.REAL["streets7"]
+    assert bound.dataset == "cityscapes" == find_class("streets7").stands_for
     assert bound.data_version == cityscapes(root).version
     record = run(experiment, Session(RunStore(tmp_path / "runs"), "cpu", root))
     assert record.data == {

@@ -10,13 +10,12 @@ import nyud_trees
 import pytest
 
 import mtpsl.__main__ as cli
-from mtpsl import commands
+from mtpsl import papers
 from mtpsl.data import DATASETS
 from mtpsl.data.readers.sources import SOURCES
 from mtpsl.report.tables import Row, Table
-from mtpsl.runs import fill
-from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.train import write_experiment
+from mtpsl.runs import workers
+from mtpsl.runs.experiment import Experiment, write_experiment
 
 TINY = Experiment(
     height=32, width=32, width_factor=0.125, train_images=6, test_images=2, epochs=1, batch_size=3
@@ -47,7 +46,7 @@ def here(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def tiny(monkeypatch) -> None:
     """One small table in place of the papers'."""
-    monkeypatch.setattr(commands, "tables", lambda: {"tiny/table1": TABLE})
+    monkeypatch.setattr(papers, "tables", lambda: {"tiny/table1": TABLE})
 
 
 def call(capsys, *arguments: str) -> tuple[int, str, str]:
@@ -162,7 +161,7 @@ def test_an_interrupt_is_no_traceback(here, tiny, capsys, monkeypatch) -> None:
     def interrupt(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("mtpsl.runs.run.train_missing", interrupt)
+    monkeypatch.setattr("mtpsl.report.records.train_missing", interrupt)
     status, _, err = call(capsys, "run", "tiny/table1")
     assert status == 1
     assert "goes on from here" in err
@@ -172,8 +171,8 @@ def test_failed_records_are_status_1(here, tiny, capsys, monkeypatch) -> None:
     def fail(job, *_):
         job.process = subprocess.Popen([sys.executable, "-c", "raise SystemExit(1)"])
 
-    monkeypatch.setattr(fill, "_start", fail)
-    monkeypatch.setattr(fill, "_last_words", lambda job, store: "the reason")
+    monkeypatch.setattr(workers, "_start", fail)
+    monkeypatch.setattr(workers, "_last_words", lambda job, store: "the reason")
     status, out, err = call(capsys, "records", "--profile", "smoke")
     assert status == 1
     assert "failed: the reason" in out
@@ -223,7 +222,7 @@ def test_list_names_everything(here, capsys) -> None:
     assert status == 0
     for words in ("hitts/table1", "recorded 0 of 10 rows", "fig9", "00_tour", "not built yet"):
         assert words in out
-    assert "hitts            0 of 9 tables with every row recorded, 0 of 16 figures recorded" in out
+    assert "hitts            0 of 9 tables with every row recorded, 0 of 17 figures recorded" in out
     (here / "figures/hitts").mkdir(parents=True)
     (here / "runs/smoke/hitts").mkdir(parents=True)
     facts = {"made_from": {"profile": "quick"}}
@@ -234,7 +233,7 @@ def test_list_names_everything(here, capsys) -> None:
     (fig8,), (fig9,) = ([s for s in out.splitlines() if f"/fig{n} " in s] for n in (8, 9))
     assert fig9.endswith(": recorded at quick and drawn at smoke")
     assert "hitts/fig8" in fig8 and fig8.endswith(": not drawn yet")
-    assert "hitts            0 of 9 tables with every row recorded, 1 of 16 figures recorded" in out
+    assert "hitts            0 of 9 tables with every row recorded, 1 of 17 figures recorded" in out
 
 
 def test_the_audit_passes(capsys) -> None:

@@ -6,20 +6,14 @@ import torch
 import torch.nn.functional as F
 from properties import TASKS, random_batch, rewrite_withheld, step
 
+from mtpsl.methods.base import ramp
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import cost
 from mtpsl.models.multitask import MultiTaskNet
+from mtpsl.papers.xtc.links import Inputs, find_links, source_weights
+from mtpsl.papers.xtc.loss import cosine_distance
 from mtpsl.papers.xtc.mapping import prediction_input
-from mtpsl.papers.xtc.method import (
-    XTC,
-    Inputs,
-    TrainingPasses,
-    cosine_distance,
-    find_links,
-    ramp,
-    source_weights,
-    two_views,
-)
+from mtpsl.papers.xtc.method import XTC, TrainingPasses, two_views
 from mtpsl.tasks import TaskSet, depth, edges, human_parts, normals, saliency, semseg
 from tests.benchmarks.xtc import parity
 
@@ -78,10 +72,10 @@ def test_loss_by_hand():
     others = {n: m[4:] for n, m in output.predictions.items()}
     features = output.bottleneck[4:].detach()
     torch.manual_seed(5)
-    found = method.consistency(others, features, batch)
+    found = method.loss.consistency(others, features, batch)
     torch.manual_seed(5)
     links = find_links(TASKS, batch)
-    embedded = method.embed(links, Inputs(others, batch))
+    embedded = method.loss.embed(links, Inputs(others, batch))
     l_st = l_f = 0.0
     for link, (a, b) in zip(links, embedded, strict=True):
         for i, row in enumerate(link.rows):
@@ -110,7 +104,7 @@ def test_terms_and_switches():
 def test_the_feature_gets_no_gradient_and_the_prediction_does():
     method, batch = build().train(), random_batch()
     predictions, others, features = two_views(method.net, (batch, batch))
-    pair, anchor = method.consistency(others, features, batch)
+    pair, anchor = method.loss.consistency(others, features, batch)
     heads = list(method.net.heads.parameters())
     assert all(g is not None for g in torch.autograd.grad(pair + anchor, heads, retain_graph=True))
     (gradient,) = torch.autograd.grad(pair + anchor, features, allow_unused=True)
@@ -179,7 +173,7 @@ def test_distance_by_hand():
     a = torch.tensor([[1.0, 0.0], [0.0, 1.0]]).view(1, 2, 1, 2)  # (1, 0) and (0, 1)
     b = torch.tensor([[2.0, 3.0], [0.0, 0.0]]).view(1, 2, 1, 2)  # (2, 0) and (3, 0)
     assert cosine_distance(a, b).tolist() == pytest.approx([0.5])
-    whole = build(distance="vector").compare(a, b).item()
+    whole = build(distance="vector").loss.compare(a, b).item()
     assert whole == pytest.approx(1 - 2 / (2**0.5 * 13**0.5))
     zero = torch.zeros(1, 2, 1, 2, requires_grad=True)  # ReLU can leave nothing at a position
     cosine_distance(zero, b).sum().backward()

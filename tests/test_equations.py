@@ -19,9 +19,12 @@ from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.quantize import Centers
 from mtpsl.papers.hitts.scales import MultiScaleTokens
 from mtpsl.papers.hitts.tokens import Trace
-from mtpsl.papers.xtc import method as cross_task
+from mtpsl.papers.xtc import links as task_links
+from mtpsl.papers.xtc import loss as cross_task
+from mtpsl.papers.xtc.links import Inputs, Link, find_links
+from mtpsl.papers.xtc.loss import CrossTaskLoss
 from mtpsl.papers.xtc.mapping import MappingNet, PairNorm
-from mtpsl.papers.xtc.method import XTC, Inputs, Link, find_links
+from mtpsl.papers.xtc.method import XTC
 from mtpsl.report.equations import PACKAGE, find_equations, scan
 from mtpsl.runs.experiment import Experiment
 from mtpsl.tasks import Task, TaskSet, depth, normals, semseg
@@ -37,7 +40,7 @@ EXPECTED = {
         1: {"supervised_terms"},
         2: {"SemiSupervised.consistency"},
         3: {"find_links", "cosine_distance"},
-        4: {"XTC.consistency"},
+        4: {"CrossTaskLoss.consistency"},
     },
     "hitts": {
         1: {"TaskTokens.learn_inter_task", "mix_tasks"},
@@ -150,12 +153,12 @@ def test_every_symbol_has_the_name_it_is_said_to_have() -> None:
         "MixtureLoss": dir(hitts.mixture_loss),
         "MultiScaleTokens": dir(scales),
         "Scale": dir(scales.scales[0]),
-        "XTC": dir(xtc),
+        "CrossTaskLoss": dir(xtc.loss),
         "MappingNet": dir(xtc.mapping),
         "PairNorm": dir(xtc.mapping.stages[0].norms[0]),
         "Centers": [*Centers.__annotations__],
     }
-    for kind in (metrics, cross_task, consistency, Inputs, SemiSupervised):
+    for kind in (metrics, task_links, cross_task, consistency, Inputs, SemiSupervised):
         owners[kind.__name__.split(".")[-1]] = dir(kind)
     for kind in (Trace, batch.Batch, batch.Discovered, Features, Output, Link, Task, Experiment):
         owners[kind.__name__] = [*vars(kind), *(field.name for field in dataclasses.fields(kind))]
@@ -214,7 +217,8 @@ def test_every_symbol_of_xtc_has_the_shape_it_is_said_to_have() -> None:
     output, inputs = net.net(images.images), Inputs({}, images)
     maps, labels = output.predictions, images.targets
     links = find_links(TASKS, images)
-    embedded = net.embed(links, Inputs(output.predictions, images))
+    loss: CrossTaskLoss = net.loss
+    embedded = loss.embed(links, Inputs(output.predictions, images))
     sizes = {"B": 2, "n": 2, "H": 32, "W": 64, "D": 64, "h": 1, "w": 2, "P": 6}
     norms = [m for m in net.mapping.stages.modules() if isinstance(m, PairNorm)]
     values = {  # code name -> (shape, sizes that differ between tasks and layers)
@@ -226,9 +230,9 @@ def test_every_symbol_of_xtc_has_the_shape_it_is_said_to_have() -> None:
         "Task.loss": [
             (t.loss(maps[t.name], labels[t.name], images.mask(t.name)).shape, {}) for t in TASKS
         ],
-        "method.source_weights": [(cross_task.source_weights(links, 2).shape, {})],
-        "XTC.embed": [(m.shape, {}) for pair in embedded for m in pair],
-        "method.cosine_distance": [(cross_task.cosine_distance(*embedded[0]).shape, {})],
+        "links.source_weights": [(task_links.source_weights(links, 2).shape, {})],
+        "CrossTaskLoss.embed": [(m.shape, {}) for pair in embedded for m in pair],
+        "loss.cosine_distance": [(cross_task.cosine_distance(*embedded[0]).shape, {})],
         "PairNorm.gamma": [(m.gamma.shape, {"M": m.num_features}) for m in norms],
         "PairNorm.beta": [(m.beta.shape, {"M": m.num_features}) for m in norms],
     }  # fmt: skip

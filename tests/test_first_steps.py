@@ -6,7 +6,7 @@ import pytest
 
 from mtpsl import files, papers
 from mtpsl.papers.xtc import first_steps
-from mtpsl.runs.fill import row_experiments
+from mtpsl.report.records import row_experiments
 from mtpsl.runs.run import run
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore

@@ -14,9 +14,9 @@ from torch import Tensor
 
 from mtpsl import papers
 from mtpsl.data import open_dataset
-from mtpsl.report.costs import full_size_cost
+from mtpsl.report.records import row_experiments
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.fill import row_experiments
+from mtpsl.runs.network import full_size_cost
 
 FILE = Path(__file__).parent / "frozen.json"
 FROZEN = json.loads(FILE.read_text())

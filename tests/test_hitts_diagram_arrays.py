@@ -15,7 +15,7 @@ from mtpsl.papers.hitts import diagram_arrays as diagrams
 from mtpsl.papers.hitts import scale_arrays as scales
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.report.arrays import Arrays, Material, shown
-from mtpsl.runs.train import build
+from mtpsl.runs.network import build
 
 FIGURES = {
     "fig1": diagrams.setting,

@@ -18,12 +18,12 @@ from mtpsl.papers.hitts import draw_labels as hitts_labels
 from mtpsl.papers.hitts import figure_arrays as more
 from mtpsl.report import make, maps
 from mtpsl.report.arrays import EXAMPLES, Material, evenly_spaced, in_parts
+from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.profiles import PROFILES
-from mtpsl.runs.run import bind_data, open_split
+from mtpsl.runs.run import discover
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
-from mtpsl.runs.train import discover, label
 from mtpsl.tasks import Task, depth, edges, normals, semseg
 
 NAMES = ("hitts/fig6", "hitts/fig10", "hitts/fig13", "hitts/fig14", "hitts/fig15", "hitts/fig16")

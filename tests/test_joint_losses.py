@@ -7,7 +7,6 @@ from mtpsl.papers.xtc.joint_losses import (
     Contrastive,
     Discriminator,
     Judge,
-    joint_pairs,
     judged,
     triplet_loss,
 )
@@ -55,9 +54,9 @@ def test_negatives_need_a_second_image():
     method = build(Contrastive)
     batch = random_batch()  # semseg labels two images, depth and normals one each
     predictions = method.net(batch.images).predictions
-    pairs = joint_pairs(method, predictions, batch)
-    assert [len(a) for a, _ in pairs] == [2, 2]
-    assert joint_pairs(method, predictions, random_batch(labeled=NONE)) == []
+    pairs = method.embed(predictions, batch)
+    assert [(len(p.m_s), len(p.m_t)) for p in pairs] == [(2, 2)] * 2
+    assert method.embed(predictions, random_batch(labeled=NONE)) == []
 
 
 def test_contrastive_has_no_regularizer():
@@ -97,9 +96,9 @@ def test_the_discriminator_learns_from_what_the_network_made():
     terms, _ = gradients(method, batch)
     counts = {n: b.clone() for n, b in method.named_buffers()}
     pairs = method.embedded
-    assert [len(m_s) for m_s, _ in pairs] == [2] * 6
-    assert not any(m.requires_grad for pair in pairs for m in pair)
-    verdict = sum(judged(method.judge, *pair).sum() for pair in pairs) / 6
+    assert [len(p.m_s) for p in pairs] == [2] * 6
+    assert not any(p.m_s.requires_grad or p.m_t.requires_grad for p in pairs)
+    verdict = sum(judged(method.judge, p.m_s, p.m_t).sum() for p in pairs) / 6
     torch.testing.assert_close(terms["mapping"], method.weight * verdict)
     method.turn = 1
     terms, _ = gradients(method, batch)
@@ -115,8 +114,8 @@ def test_contrastive_by_hand():
     term = method.training_step(batch, batch, progress=0.0)["contrastive"]
     torch.manual_seed(1)
     predictions = method.net(torch.cat([batch.images] * 2)).predictions
-    pairs = joint_pairs(method, {n: maps[6:] for n, maps in predictions.items()}, batch)
-    expected = sum(triplet_loss(*pair, method.margin).sum() for pair in pairs) / 6
+    pairs = method.embed({n: maps[6:] for n, maps in predictions.items()}, batch)
+    expected = sum(triplet_loss(p.m_s, p.m_t, method.margin).sum() for p in pairs) / 6
     torch.testing.assert_close(term, method.weight * expected, rtol=1e-3, atol=1e-5)
 
 

@@ -19,7 +19,7 @@ from mtpsl.report import lessons
 from mtpsl.report.arrays import describe
 from mtpsl.report.make import Made
 from mtpsl.report.results import parse_results
-from mtpsl.runs import train
+from mtpsl.runs.network import build
 from mtpsl.runs.profiles import smoke
 
 
@@ -221,7 +221,7 @@ def test_adam_steps_are_those_of_adam(rooms: tuple) -> None:
 def test_untrained_is_what_a_run_begins_with() -> None:
     experiment = smoke(TABLE8.row("MTL baseline").experiments[0])
     method, loader = lessons.untrained(experiment)
-    weights = train.build(experiment).state_dict()
+    weights = build(experiment).state_dict()
     assert all(torch.equal(weights[name], value) for name, value in method.state_dict().items())
     assert loader.steps == math.ceil(len(loader.dataset) / experiment.batch_size)
     assert {len(views) for views in loader.epoch(0)} == {method.views}

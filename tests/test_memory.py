@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from mtpsl.papers.hitts.tables import TABLE8
+from mtpsl.report import records as recording
+from mtpsl.report.records import RowRun, fill_records, row_entry, run_table
 from mtpsl.report.results import load_recorded
 from mtpsl.report.tables import Row, Table
-from mtpsl.runs import fill, memory
+from mtpsl.runs import memory
+from mtpsl.runs.data import tasks_of
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.fill import fill_records
 from mtpsl.runs.memory import (
     Memory,
     at_size,
@@ -25,10 +27,9 @@ from mtpsl.runs.memory import (
     train_on_noise,
     training_memory,
 )
-from mtpsl.runs.run import run_table
+from mtpsl.runs.network import build
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
-from mtpsl.runs.train import build, tasks_of
 
 TINY = Experiment(height=32, width=32, width_factor=0.125, batch_size=2)
 PLAIN = TINY.replace(method="hitts")
@@ -216,34 +217,36 @@ def test_an_entry_says_how_memory_was_measured(device, monkeypatch):
         asked.append((experiment, where))
         return Memory(100, where, experiment.height, experiment.width, experiment.batch_size, 1.0)
 
-    monkeypatch.setattr(fill, "training_memory", answer)
+    monkeypatch.setattr(recording, "training_memory", answer)
     table = Table(**(vars(TABLE8) | {"columns": ("cost/memory", "depth/rmse")}))
     row = Row(name="STL", label="STL", experiments=(TINY, TINY.replace(method="xtc")))
-    entry = fill.row_entry(table, row, 0, [Ran(device), Ran(device)], None, memory=True)
-    assert entry["metrics"]["cost/memory"] == 200  # of both networks, like their parameters
+    entry = row_entry(
+        RowRun(table, row, 0, row.experiments), [Ran(device), Ran(device)], None, memory=True
+    )
+    assert entry.metrics["cost/memory"] == 200  # of both networks, like their parameters
     assert asked == [(at_size(e), device) for e in row.experiments]
-    assert entry["memory"] == {
+    assert entry.memory == {
         "device": device, "height": 32, "width": 32, "batch": 2, "width_factor": 1.0,
     }  # fmt: skip
-    json.dumps(entry)
+    json.dumps(vars(entry))
 
 
 def test_one_run_on_a_cpu_makes_it_a_cpu_s_number(monkeypatch):
     asked = []
     some = Memory(1, "cpu", 1, 1, 1, 1.0)
-    monkeypatch.setattr(fill, "training_memory", lambda e, where: asked.append(where) or some)
+    monkeypatch.setattr(recording, "training_memory", lambda e, where: asked.append(where) or some)
     table = Table(**(vars(TABLE8) | {"columns": ("cost/memory",)}))
     row = Row(name="STL", label="STL", experiments=(TINY, PLAIN))
-    fill.row_entry(table, row, 0, [Ran("cuda"), Ran("cpu")], None, memory=True)
+    row_entry(RowRun(table, row, 0, row.experiments), [Ran("cuda"), Ran("cpu")], None, memory=True)
     assert asked == ["cpu", "cpu"]
 
 
 def test_a_table_without_the_column_measures_nothing(monkeypatch):
-    monkeypatch.setattr(fill, "training_memory", lambda *args: pytest.fail("measured"))
+    monkeypatch.setattr(recording, "training_memory", lambda *args: pytest.fail("measured"))
     table = Table(**(vars(TABLE8) | {"columns": ("depth/rmse",)}))
     row = replace(TABLE8.rows[0], experiments=(TINY,))
-    entry = fill.row_entry(table, row, 0, [Ran("cpu")], None, memory=True)
-    assert "memory" not in entry and "cost/memory" not in entry["metrics"]
+    entry = row_entry(RowRun(table, row, 0, row.experiments), [Ran("cpu")], None, memory=True)
+    assert not entry.memory and "cost/memory" not in entry.metrics
 
 
 # --- tables of costs alone -----------------------------------------------------------------------
@@ -252,8 +255,8 @@ def test_a_table_without_the_column_measures_nothing(monkeypatch):
 def test_a_table_of_costs_trains_nothing(tmp_path, monkeypatch):
     measured = []
     some = Memory(7, "cpu", 288, 384, 2, 1.0)
-    monkeypatch.setattr(fill, "training_memory", lambda e, where: measured.append(e) or some)
-    monkeypatch.setattr(fill, "train_all", lambda jobs, *args, **kwargs: iter(list(jobs)))
+    monkeypatch.setattr(recording, "training_memory", lambda e, where: measured.append(e) or some)
+    monkeypatch.setattr(recording, "train_all", lambda jobs, *args, **kwargs: iter(list(jobs)))
     assert not TABLE8.trains
     store = RunStore(tmp_path / "runs")
     assert fill_records([TABLE8], tmp_path, Session(store), profile="quick", seeds=(0, 1, 2)) == 0

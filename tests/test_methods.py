@@ -28,6 +28,7 @@ from properties import (
     assert_weights_say_everything,
     assert_withheld_labels_never_reach_gradient,
     discovered_by,
+    options,
     random_batch,
 )
 from torch import Tensor, nn
@@ -63,6 +64,10 @@ def prepared(case: str) -> Method:
     method = build(case)
     method.prepare([random_batch(images=6)])
     return method
+
+
+def cases_with(option: str) -> list[str]:
+    return [case for case in CASES if hasattr(options(prepared(case)), option)]
 
 
 def batch_for(case: str, **args: Any) -> Batch:
@@ -123,20 +128,20 @@ def test_views_teach_what_they_should(case: str) -> None:
     assert_views_teach_what_they_should(prepared(case), batch_for(case, images=6))
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if hasattr(prepared(c), "weight")])
+@pytest.mark.parametrize("case", cases_with("weight"))
 @pytest.mark.parametrize("labeled", [None, FULL], ids=["one label", "every label"])
 def test_weight_scales_its_terms(case: str, labeled: dict[str, Tensor] | None) -> None:
     assert_weight_scales_its_terms(prepared(case), batch_for(case, labeled=labeled))
 
 
-@pytest.mark.parametrize("case", [c for c in CASES if hasattr(prepared(c), "per_image_mean")])
+@pytest.mark.parametrize("case", cases_with("per_image_mean"))
 @pytest.mark.parametrize("labels", [1, 3])
 def test_per_image_mean_divides_as_printed(case: str, labels: int) -> None:
     """[XTC, Eq. 1 to 4]: by |T_n| labels, and by |U_n| tasks without; all three where all have."""
     batch = batch_for(case, images=6, labeled=None if labels == 1 else dict.fromkeys(FULL, ALL_SIX))
     method = copy.deepcopy(prepared(case)).train()
     found = []
-    for method.per_image_mean in (False, True):
+    for options(method).per_image_mean in (False, True):
         terms = {}
         for turn in range(method.turns):
             method.turn = turn

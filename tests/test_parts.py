@@ -7,14 +7,15 @@ from mtpsl import files
 from mtpsl.data.loader import EvalLoader
 from mtpsl.engine import evaluate
 from mtpsl.papers.hitts.tables import TABLES
+from mtpsl.report import records as recording
+from mtpsl.report.records import RowRun, metrics_on, row_entry
 from mtpsl.report.tables import Row, Table
-from mtpsl.runs import fill, parts
+from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.parts import metrics_on
-from mtpsl.runs.run import bind_data, run
+from mtpsl.runs.network import load_method
+from mtpsl.runs.run import run
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
-from mtpsl.runs.train import label, load_method, open_split
 
 TINY = Experiment(
     height=32, width=32, width_factor=0.125, train_images=9, test_images=3, epochs=1, batch_size=4
@@ -78,9 +79,9 @@ def test_both_parts_make_the_whole(store, cache):
 def test_is_measured_once_and_again_after_damage(store, cache, monkeypatch, capsys):
     record = trained(store, cache)
     first = metrics_on("labeled", record, here(store, cache))
-    real = parts.evaluate
+    real = recording.evaluate
     calls = []
-    monkeypatch.setattr(parts, "evaluate", lambda *args: calls.append(1) or real(*args))
+    monkeypatch.setattr(recording, "evaluate", lambda *args: calls.append(1) or real(*args))
     again = metrics_on("labeled", record, here(store, cache))
     assert not calls
     torch.testing.assert_close(again, first, equal_nan=True)
@@ -102,31 +103,31 @@ def test_the_test_split_is_what_the_run_recorded(store, cache):
 
 def test_a_row_measures_its_part(store, cache):
     record = trained(store, cache)
-    row = Row(name="a", label="a", experiments=(TINY,), part="unlabeled")
+    row = Row(name="a", label="a", experiments=(TINY,), measured_on="unlabeled")
     table = Table(name="t", paper="p", title="", source="", columns=COLUMNS, rows=(row,))
-    entry = fill.row_entry(table, row, 0, [record], here(store, cache))
-    assert entry["metrics"]["depth/abs_err"] == pytest.approx(
+    entry = row_entry(RowRun(table, row, 0, (TINY,)), [record], here(store, cache))
+    assert entry.metrics["depth/abs_err"] == pytest.approx(
         metrics_on("unlabeled", record, here(store, cache))["depth/abs_err"]
     )
-    assert entry["metrics"]["depth/abs_err"] != record.metrics["test"]["depth/abs_err"]
+    assert entry.metrics["depth/abs_err"] != record.metrics["test"]["depth/abs_err"]
 
 
 def test_a_row_takes_each_task_from_its_run(store, cache):
     records = [trained(store, cache, seed=seed) for seed in (0, 1)]
     experiments = tuple(bind_data(TINY).with_seed(seed) for seed in (0, 1))
-    row = Row(name="a", label="a", experiments=experiments, takes=("depth", "normals"))
+    row = Row(name="a", label="a", experiments=experiments, task_of_each=("depth", "normals"))
     table = Table(name="t", paper="p", title="", source="", columns=COLUMNS[1:], rows=(row,))
-    metrics = fill.row_entry(table, row, 0, records, Session(store))["metrics"]
+    metrics = row_entry(RowRun(table, row, 0, experiments), records, Session(store)).metrics
     assert metrics["depth/abs_err"] == records[0].metrics["test"]["depth/abs_err"]
     assert metrics["normals/mean_err"] == records[1].metrics["test"]["normals/mean_err"]
     assert "semseg/miou" not in metrics
 
 
 def test_tables_that_need_them():
-    assert {row.part for row in TABLES["table6"].rows} == {"labeled", "unlabeled"}
+    assert {row.measured_on for row in TABLES["table6"].rows} == {"labeled", "unlabeled"}
     for row in TABLES["table7"].rows:
-        assert row.takes == ("semseg", "depth", "normals")
-        for task, e in zip(row.takes, row.experiments, strict=True):
+        assert row.task_of_each == ("semseg", "depth", "normals")
+        for task, e in zip(row.task_of_each, row.experiments, strict=True):
             assert e.label_setting == "few_shot"
             assert e.label_args == {"task": task, "shots": 10}
             assert e.teacher is None or e.teacher.label_args == e.label_args

@@ -8,7 +8,7 @@ import scipy.io
 import torch
 from PIL import Image
 
-from mtpsl.data import DATASETS, open_dataset, recognize
+from mtpsl.data import DATASETS, find_class, open_dataset, recognize
 from mtpsl.data.loader import EvalLoader
 from mtpsl.data.readers.check_pascal import report
 from mtpsl.data.readers.pascal import FOLDERS, PascalContext
@@ -18,12 +18,12 @@ from mtpsl.data.scenes.people21_acceptance import VOC
 from mtpsl.engine import evaluate
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.methods.base import Method
-from mtpsl.runs import train as training
+from mtpsl.runs.data import bind_data
+from mtpsl.runs.data import test_batches as scored_batches
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.run import bind_data, run
+from mtpsl.runs.run import run
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
-from mtpsl.runs.train import test_batches as scored_batches
 from mtpsl.tasks import HUMAN_PARTS
 
 H, W = 40, 56
@@ -456,7 +456,7 @@ def test_an_experiment_end_to_end(tree, tmp_path, monkeypatch):
         batch_size=2,
     )
     bound = bind_data(experiment, tree)
-    assert bound.dataset == "pascal_context" == training.REAL["people21"]
+    assert bound.dataset == "pascal_context" == find_class("people21").stands_for
     record = run(experiment, Session(RunStore(tmp_path / "runs"), "cpu", tree))
     assert record.data == {
         "name": "pascal_context",

@@ -19,9 +19,10 @@ from mtpsl.report import predict as predicting
 from mtpsl.report.predict import at_size, predict, to_steps
 from mtpsl.report.predicted import PAPER, _printable, predict_folder
 from mtpsl.report.style import classes_to_rgb
+from mtpsl.runs.data import bind_data, experiment_on
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.own import experiment_on
-from mtpsl.runs.run import bind_data, load_method, run
+from mtpsl.runs.network import load_method
+from mtpsl.runs.run import run
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 from mtpsl.tasks import depth, normals, semseg

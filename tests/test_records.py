@@ -150,8 +150,7 @@ def test_a_killed_holder_lets_go(tmp_path, capsys) -> None:
         [sys.executable, "-c", HOLD, str(tmp_path)], stdout=subprocess.PIPE, text=True
     )
     assert holder.stdout.readline() == "held\n"
-    with open(tmp_path / "abc" / "lock") as file:
-        assert file.read() == str(holder.pid)
+    assert (tmp_path / "abc" / "holder").read_text() == str(holder.pid)
 
     def wait() -> None:
         with RunStore(tmp_path).lock("abc"):

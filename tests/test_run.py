@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import math
 import os
 import random
 import shutil
@@ -21,15 +22,19 @@ from mtpsl.data.loader import EvalLoader
 from mtpsl.engine import evaluate
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import cost
+from mtpsl.report import records as recording
+from mtpsl.report.records import RowRun, fill_records, row_entry, run_table, train_missing
 from mtpsl.report.tables import Row, Table
-from mtpsl.runs import fill, train
-from mtpsl.runs import run as runner
-from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.fill import fill_records, missing_runs, train_all
-from mtpsl.runs.run import bind_data, load_method, run, run_table, train_missing
+from mtpsl.runs import data
+from mtpsl.runs import run as running
+from mtpsl.runs import workers as side_by_side
+from mtpsl.runs.data import bind_data, label, open_split
+from mtpsl.runs.experiment import Experiment, write_experiment
+from mtpsl.runs.network import build, load_method
+from mtpsl.runs.run import run
 from mtpsl.runs.session import Session, resolve_device
 from mtpsl.runs.store import RunStore
-from mtpsl.runs.train import label, open_split
+from mtpsl.runs.workers import missing_runs, train_all
 
 TINY = Experiment(
     height=32,
@@ -67,13 +72,13 @@ def go(experiment: Experiment, store: RunStore):
 def trained(monkeypatch) -> list[str]:
     """Keys in the order in which they were really trained."""
     keys = []
-    real = train.train
+    real = running.train
 
     def spy(experiment, *args, **options):
         keys.append(experiment.key)
         return real(experiment, *args, **options)
 
-    monkeypatch.setattr(runner, "train", spy)
+    monkeypatch.setattr(running, "train", spy)
     return keys
 
 
@@ -89,7 +94,7 @@ def test_binding_fills_in_data_for_the_teacher_too() -> None:
 
 def test_data_on_disk_replace_their_stand_in(monkeypatch) -> None:
     seen = []
-    monkeypatch.setattr(train, "data_version", lambda *a: seen.append(a) or "fingerprint")
+    monkeypatch.setattr(data, "data_version", lambda *a: seen.append(a) or "fingerprint")
     bound = bind_data(STUDENT, "somewhere")
     assert (bound.dataset, bound.data_version) == ("nyud", "fingerprint")
     assert (bound.teacher.dataset, bound.teacher.data_version) == ("nyud", "fingerprint")
@@ -284,7 +289,7 @@ def test_a_killed_run_ends_with_the_same_bits(store, tmp_path) -> None:
     experiment = bind_data(STUDENT.replace(epochs=8, average_last=0.4, schedule="cosine"))
     expected = go(experiment, RunStore(tmp_path / "whole")).weights_sha256
     folder = store.folder(experiment.key)
-    train.write_experiment(experiment, tmp_path / "e.json")
+    write_experiment(experiment, tmp_path / "e.json")
     code = "import sys; from mtpsl import files; from mtpsl.__main__ import main; "
     code += "files.SAVING_SHARE = 1e6; sys.exit(main())"  # a checkpoint after every epoch
     command = [sys.executable, "-c", code, "run", "--experiment", str(tmp_path / "e.json")]
@@ -361,12 +366,12 @@ def test_costs_are_those_of_the_paper_s_network(full_store) -> None:
         **(vars(TABLE) | {"columns": ("cost/params", "cost/flops", "cost/memory"), "rows": (row,)})
     )
     record = go(TINY, full_store)  # at some profile
-    entry = fill.row_entry(table, row, 0, [record], Session(full_store))
-    expected = train.build(paper)
-    assert entry["metrics"]["cost/params"] == sum(p.numel() for p in expected.parameters())
-    assert entry["metrics"]["cost/params"] > 2 * record.params
-    assert entry["metrics"]["cost/flops"] > record.thop_flops
-    assert entry["metrics"]["cost/memory"] is None  # takes minutes, so only where it is recorded
+    entry = row_entry(RowRun(table, row, 0, (TINY,)), [record], Session(full_store))
+    expected = build(paper)
+    assert entry.metrics["cost/params"] == sum(p.numel() for p in expected.parameters())
+    assert entry.metrics["cost/params"] > 2 * record.params
+    assert entry.metrics["cost/flops"] > record.thop_flops
+    assert math.isnan(entry.metrics["cost/memory"])  # takes minutes, so only where it is recorded
 
 
 # --- workers -------------------------------------------------------------------------------------
@@ -385,7 +390,7 @@ def workers(monkeypatch):
         (session.store.folder(job.experiment.key) / "output.txt").write_text("mtpsl: the reason\n")
         job.process = subprocess.Popen([sys.executable, "-c", code])
 
-    monkeypatch.setattr(fill, "_start", start)
+    monkeypatch.setattr(side_by_side, "_start", start)
     return events, exits
 
 
@@ -420,7 +425,7 @@ def test_leaving_stops_the_workers(store, monkeypatch) -> None:
         job.process = subprocess.Popen(["sleep", str(seconds)])
         processes.append(job.process)
 
-    monkeypatch.setattr(fill, "_start", start)
+    monkeypatch.setattr(side_by_side, "_start", start)
     jobs = missing_runs([(TINY, "a"), (PLAIN, "b")], store)
     iterator = train_all(jobs.values(), Session(store), 2)
     next(iterator)
@@ -455,7 +460,7 @@ def here(monkeypatch):
             yield job
 
     stop_at = [""]
-    monkeypatch.setattr(fill, "train_all", lambda jobs, *rest: train_here(list(jobs), *rest))
+    monkeypatch.setattr(recording, "train_all", lambda jobs, *rest: train_here(list(jobs), *rest))
     return order, stop_at
 
 
@@ -511,7 +516,7 @@ def test_runs_that_another_table_has_recorded_are_not_trained_again(
     options = {"profile": "full", "seeds": [0]}
     fill_records([TABLE], tmp_path, Session(full_store, "cpu"), **options)
     plain = dataclasses.replace(TABLE.row("MTL"), name="Supervised")
-    apart = dataclasses.replace(plain, name="Hidden", part="unlabeled")
+    apart = dataclasses.replace(plain, name="Hidden", measured_on="unlabeled")
     other = dataclasses.replace(TABLE, name="table2", rows=(plain, apart), reference={}, claims=())
     order, _ = here
     elsewhere = RunStore(tmp_path / "another machine")

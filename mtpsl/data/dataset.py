@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -31,6 +32,9 @@ class Dataset(ABC):
     version: str  # part of every run's key: another version, other numbers
     split: str
     stand_in: bool  # True: generated scenes; every table made from them says so
+    stands_for: ClassVar[str] = ""  # of a stand-in: the data set on disk that takes its place
+    counts_steps: ClassVar[bool] = False  # the papers train for a number of steps, not of epochs
+    scores_at_file_size: ClassVar[bool] = False  # predictions are scored at each file's size
     tasks: TaskSet
     height: int
     width: int

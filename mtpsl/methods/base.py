@@ -20,6 +20,7 @@ class Method(nn.Module, ABC):
     through functions such as ``supervised_terms``, never by subclassing another method.
     """
 
+    learns_from_unlabeled: ClassVar[bool] = True  # False: an image without labels adds nothing
     views: ClassVar[int] = 1  # augmented views of each image the method asks for
     turns: ClassVar[int] = 1  # optimizer steps a batch; more where networks learn alternately
     turn: int = 0  # which of them is taken; set by the engine

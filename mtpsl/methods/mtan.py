@@ -36,6 +36,8 @@ class MTAN(Method):
         per_image_mean: Divide by |T_n|, as [XTC, Eq. 1] is printed.
     """
 
+    learns_from_unlabeled = False
+
     def __init__(self, tasks: TaskSet, backbone: Backbone, *, per_image_mean: bool = False) -> None:
         super().__init__()
         self.tasks, self.per_image_mean = tasks, per_image_mean

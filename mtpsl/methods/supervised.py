@@ -31,6 +31,8 @@ class Supervised(Method):
         per_image_mean: Divide by |T_n|, as [XTC, Eq. 1] is printed; pseudo labels are not counted.
     """
 
+    learns_from_unlabeled = False
+
     def __init__(
         self,
         tasks: TaskSet,

@@ -1,8 +1,8 @@
 """The papers, a folder each: the only list of them.
 
 A paper is a package with one ``PAPER`` value and, where they are needed, modules of these names:
-``tables`` with ``TABLES``, ``figures`` with ``FIGURES``, ``errata`` with ``audit``, and
-``equations`` with ``TERMS`` and ``FILES``. Whatever lists, runs, renders, audits or draws loops
+``tables`` with ``TABLES`` and ``COSTS``, ``figures`` with ``FIGURES``, ``errata`` with ``audit``,
+and ``equations`` with ``TERMS`` and ``FILES``. Whatever lists, runs, renders, audits or draws loops
 over ``PAPERS``; deleting a folder and its name below deletes the paper.
 
 Folders named in the environment variable ``MTPSL_PAPERS`` are searched for further papers, so that
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from mtpsl.methods import Method
     from mtpsl.models import Backbone
     from mtpsl.report.figure import Figure
-    from mtpsl.report.tables import Table
+    from mtpsl.report.tables import Row, Table
     from mtpsl.tasks import TaskSet
 
 NAMES = ("xtc", "hitts", "companion")  # an earlier one is never built on a later one
@@ -53,6 +53,11 @@ class Paper:
     @property
     def figures(self) -> "tuple[Figure, ...]":
         return self._part("figures", "FIGURES", ())
+
+    @property
+    def costs(self) -> "tuple[Row, ...]":
+        """Rows that ``python -m mtpsl cost`` counts beside those of its tables."""
+        return self._part("tables", "COSTS", ())
 
     @property
     def terms(self) -> tuple[Any, ...]:
@@ -109,8 +114,8 @@ def method_class(name: str) -> "type[Method]":
     from mtpsl.methods import METHODS
 
     papers = {method: paper for paper in PAPERS.values() for method in paper.methods}
-    found = look_up("method", name, METHODS | papers)
-    return found.method(name) if isinstance(found, Paper) else found
+    known = look_up("method", name, METHODS | papers)
+    return known.method(name) if isinstance(known, Paper) else known
 
 
 def build_method(

@@ -25,14 +25,15 @@ from mtpsl.report.arrays import Arrays
 from mtpsl.report.files import footer, load_arrays
 from mtpsl.report.make import Made, make_figure
 from mtpsl.report.maps import FOOTER, LEGEND, image_grid, legends, map_to_rgb
+from mtpsl.report.records import run_table
 from mtpsl.report.render import COMPUTED, PAPER, RECORDED
 from mtpsl.report.results import Results, decide, decide_printed, load_recorded
 from mtpsl.report.style import Sheet, styled
 from mtpsl.report.tables import Table
+from mtpsl.runs.data import bind_data, label, open_split, training_batches
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.run import run_table
+from mtpsl.runs.network import build
 from mtpsl.runs.session import Session
-from mtpsl.runs.train import bind_data, build, label, open_split, training_batches
 from mtpsl.tasks import Task, TaskSet
 
 BATCHES, IMAGES = 8, 8  # training batches that a constant guess looks at, and images in each

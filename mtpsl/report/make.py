@@ -11,12 +11,13 @@ from mtpsl.registry import look_up
 from mtpsl.report.arrays import Arrays, Material
 from mtpsl.report.figure import Figure as FigureSpec
 from mtpsl.report.files import footer, save
+from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.network import load_method
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.run import run
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunRecord, commit
-from mtpsl.runs.train import bind_data, label, load_method, open_split
 
 
 @dataclass(frozen=True, kw_only=True)

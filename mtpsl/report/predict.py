@@ -31,10 +31,11 @@ from mtpsl.data.readers.own_files import IMAGES, read_photo, unfit
 from mtpsl.data.readers.own_toml import MILLIMETERS, SIXTEEN_BITS
 from mtpsl.data.readers.own_write import MOST_STEPS, write_array, write_picture
 from mtpsl.methods import Method
+from mtpsl.runs.data import EVAL_BATCH, bind_data
 from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.network import load_method
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
-from mtpsl.runs.train import EVAL_BATCH, bind_data, load_method
 from mtpsl.tasks import Task, TaskSet, to_unit_length
 
 SUMMARY, OVERVIEW = "predictions.json", "overview.png"

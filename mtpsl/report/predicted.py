@@ -17,9 +17,9 @@ from mtpsl.report.files import footer, png_bytes
 from mtpsl.report.maps import FOOTER, grid_size, image_grid, legend_height, legends, map_to_rgb
 from mtpsl.report.predict import OVERVIEW, SUMMARY, predict
 from mtpsl.report.style import classes_to_rgb, styled
+from mtpsl.runs.data import tasks_of
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.session import Session
-from mtpsl.runs.train import tasks_of
 from mtpsl.tasks import Task, TaskSet
 
 ROWS = 6  # pictures on a sheet

@@ -16,8 +16,9 @@ began with pretrained weights, "data" has "pretrained" with their "weights" (a n
 
 import math
 import statistics
+import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -62,6 +63,11 @@ class Entry:
     memory: Mapping[str, Any] = field(default_factory=dict)  # how ``cost/memory`` was measured
     stale: str = ""  # why it no longer answers the table; empty: it does
 
+    @property
+    def identity(self) -> tuple[str, int, tuple[str, ...]]:
+        """What it is known by: row, seed and the keys of its runs."""
+        return self.row, self.seed, self.keys
+
 
 @dataclass(frozen=True, kw_only=True)
 class Results:
@@ -91,18 +97,18 @@ class Results:
         Delta refers to the single-task row of the same group and the same seed, over the metrics
         that are columns of the table.
         """
-        found = {entry.seed: _value(entry, column) for entry in self.of(row)}
+        by_seed = {entry.seed: _value(entry, column) for entry in self.of(row)}
         if column == DELTA:
             reference = table.reference.get(table.row(row).group, "")
             if row == reference:
                 return {}
             singles = {entry.seed: entry for entry in self.of(reference)}
-            found = {
+            by_seed = {
                 entry.seed: _delta(table, entry, singles[entry.seed])
                 for entry in self.of(row)
                 if entry.seed in singles
             }
-        return {seed: value for seed, value in found.items() if not math.isnan(value)}
+        return {seed: value for seed, value in by_seed.items() if not math.isnan(value)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,6 +180,37 @@ def decide_printed(claim: Claim, table: Table) -> Verdict:
     return Verdict(status="holds" if holds else "does not hold", n=1, difference=difference)
 
 
+def write_results(folder: Path, results: Results) -> None:
+    """Writes ``<folder>/<paper>/<table>.json``."""
+    entries = []
+    for entry in results.entries:
+        values = {name: value for name, value in vars(entry).items() if name != "stale"}
+        if not entry.memory:
+            del values["memory"]
+        entries.append(values)
+    values = vars(results) | {"entries": entries}
+    files.write_json(folder / results.paper / f"{results.table}.json", values)
+
+
+def read_recorded(folder: Path, table: Table, profile: str) -> Results:
+    """What ``write_results`` wrote, out-of-date entries and all, to go on from there.
+
+    Returns:
+        No entries where the file is absent, damaged (which is reported on stderr) or of another
+        profile.
+    """
+    path = folder / f"{table.key}.json"
+    try:
+        results = _parse(files.read_json(path), table, str(path))
+        if results.profile == profile:
+            return results
+    except FileNotFoundError:
+        pass  # nothing is recorded yet
+    except files.Damaged as error:
+        print(f"recorded results are damaged and made again: {error}", file=sys.stderr)
+    return Results(paper=table.paper, table=table.name, profile=profile, entries=())
+
+
 def load_recorded(path: str | Path, table: Table, bind: Bind | None = None) -> Results:
     """The recorded results of a table, out-of-date entries marked.
 
@@ -194,7 +231,14 @@ def load_recorded(path: str | Path, table: Table, bind: Bind | None = None) -> R
 def parse_results(
     values: Any, table: Table, *, source: str = "results", bind: Bind | None = None
 ) -> Results:
-    """``load_recorded`` for what a run has just computed: the same format, in memory."""
+    """``load_recorded`` of the content of a file."""
+    results = _parse(values, table, source)
+    entries = tuple(_mark(entry, table, results.profile, bind) for entry in results.entries)
+    return replace(results, entries=entries)
+
+
+def _parse(values: Any, table: Table, source: str) -> Results:
+    """The content of a results file, no entry of which is marked as out of date."""
     _expect(values, dict, "an object", source)
     for name, expected in (("paper", table.paper), ("table", table.name)):
         if values.get(name) != expected:
@@ -214,7 +258,7 @@ def parse_results(
         paper=table.paper,
         table=table.name,
         profile=profile,
-        entries=tuple(_mark(entry, table, profile, bind) for entry in entries),
+        entries=tuple(entries),
     )
 
 
@@ -237,8 +281,8 @@ _FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
 
 def _entry(item: Any, source: str) -> Entry:
     _expect(item, dict, "an object", source)
-    for name, (kind, words) in _FIELDS.items():
-        _expect(item.get(name), kind, f"{name}: {words}", source)
+    for name, (kind, expected) in _FIELDS.items():
+        _expect(item.get(name), kind, f"{name}: {expected}", source)
     if not item["keys"] or len(item["keys"]) != len(item["experiments"]):
         counts = f"{len(item['keys'])} and {len(item['experiments'])}"
         raise ValueError(f"{source}: expected as many keys as experiments, got {counts}; {_REDO}")
@@ -247,16 +291,16 @@ def _entry(item: Any, source: str) -> Entry:
     measured = {}
     for name, value in item["metrics"].items():
         _expect(value, (int, float, type(None)), f"metrics: a number for {name!r}", source)
-        measured[name] = math.nan if value is None else float(value)
+        measured[name] = math.nan if value is None else value
     fields = {name: item[name] for name in _FIELDS}
     fields |= {name: tuple(item[name]) for name in ("keys", "experiments")}
     fields["memory"] = _expect(item.get("memory", {}), dict, "memory: an object", source)
     return Entry(**(fields | {"metrics": measured}))
 
 
-def _expect(value: Any, kind: type | tuple[type, ...], words: str, source: str) -> Any:
+def _expect(value: Any, kind: type | tuple[type, ...], expected: str, source: str) -> Any:
     if not isinstance(value, kind) or isinstance(value, bool):
-        raise ValueError(f"{source}: expected {words}, got {value!r:.60}; {_REDO}")
+        raise ValueError(f"{source}: expected {expected}, got {value!r:.60}; {_REDO}")
     return value
 
 
@@ -264,17 +308,13 @@ def _mark(entry: Entry, table: Table, profile: str, bind: Bind | None) -> Entry:
     """The entry, marked if the table would run something else today."""
     rows = {row.name: row for row in table.rows}
     if entry.row not in rows:
-        return _with_reason(entry, "the table has no such row any more")
+        return replace(entry, stale="the table has no such row any more")
     bind = bind or _same_data(entry.experiments[0])
     scale = get_profile(profile)
     today = [bind(scale(e)).with_seed(entry.seed) for e in rows[entry.row].experiments]
     if tuple(e.key for e in today) == entry.keys:
         return entry
-    return _with_reason(entry, _changes(entry.experiments, [e.to_dict() for e in today]))
-
-
-def _with_reason(entry: Entry, reason: str) -> Entry:
-    return Entry(**(vars(entry) | {"stale": reason}))
+    return replace(entry, stale=_changes(entry.experiments, [e.to_dict() for e in today]))
 
 
 def _same_data(ran: Mapping[str, Any]) -> Bind:

@@ -7,7 +7,7 @@ from typing import Literal
 from mtpsl.runs.experiment import Experiment
 
 # The test split; or the training images, each task on those that show its label, or hide it.
-Part = Literal["test", "labeled", "unlabeled"]
+MeasuredOn = Literal["test", "labeled", "unlabeled"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +36,8 @@ class Row:
     experiments: tuple[Experiment, ...] = ()  # empty: printed only
     printed: tuple[float, ...] = ()  # one per column of the table, in the paper's units
     why_not_run: str = ""  # one line; required when ``experiments`` is empty
-    part: Part = "test"  # which images are measured
-    takes: tuple[str, ...] = ()  # the task whose metrics each experiment gives; empty: all have all
+    measured_on: MeasuredOn = "test"  # which images
+    task_of_each: tuple[str, ...] = ()  # whose metrics each experiment gives; empty: all of all
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +55,16 @@ class Table:
     notes: tuple[str, ...] = ()
 
     @property
+    def key(self) -> str:
+        """What the papers' tables are listed under: ``"hitts/table1"``."""
+        return f"{self.paper}/{self.name}"
+
+    @property
+    def has_costs(self) -> bool:
+        """Whether a column counts what networks cost."""
+        return any(column.startswith("cost/") for column in self.columns)
+
+    @property
     def trains(self) -> bool:
         """Whether a column needs trained networks; costs are those of untrained ones."""
         return not all(column.startswith("cost/") for column in self.columns)
@@ -63,4 +73,4 @@ class Table:
         for row in self.rows:
             if row.name == name:
                 return row
-        raise KeyError(f"row of {self.paper}/{self.name}: got {name!r}")
+        raise KeyError(f"row of {self.key}: got {name!r}")

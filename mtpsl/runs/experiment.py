@@ -5,9 +5,10 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, get_args
 
-from mtpsl import NUMERICS
+from mtpsl import NUMERICS, files
 from mtpsl.data.loader import Augmentation
 from mtpsl.precision import Precision
 
@@ -132,6 +133,24 @@ class Experiment:
         """The same experiment, and the same teacher, from another seed."""
         teacher = self.teacher and self.teacher.with_seed(seed)
         return self.replace(seed=seed, teacher=teacher)
+
+
+def write_experiment(experiment: Experiment, path: Path) -> None:
+    """Writes an experiment for people, and for ``python -m mtpsl run --experiment``."""
+    text = json.dumps(experiment.to_dict(), indent=1) + "\n"
+    files.write(path, lambda file: file.write(text.encode()))
+
+
+def read_experiment(path: Path | str) -> Experiment:
+    """What ``write_experiment`` wrote.
+
+    Raises:
+        ValueError: If the file is no experiment, naming it and what is wrong.
+    """
+    try:
+        return Experiment.from_dict(json.loads(Path(path).read_text()))
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: expected an experiment as JSON, got {error}") from error
 
 
 _DEFAULTS = Experiment().to_dict()

@@ -7,7 +7,6 @@ those of ``engine.fit``; images and labels are noise, because memory does not de
 
 import functools
 import json
-import resource
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -21,10 +20,16 @@ from mtpsl.batch import Batch, Discovered
 from mtpsl.engine import fit
 from mtpsl.methods import Method
 from mtpsl.optimization import Optimization
+from mtpsl.runs.data import tasks_of
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.train import build, tasks_of, without_pretrained
+from mtpsl.runs.network import build, without_pretrained
 from mtpsl.tasks import TaskSet
 from mtpsl.weighting import build_weighting
+
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 BATCH = 2  # images; the papers' four or eight do not fit into a small machine's memory
 STEPS = 2  # the optimizer's state exists from the first step on
@@ -55,7 +60,7 @@ def at_size(experiment: Experiment) -> Experiment:
 
 @functools.cache
 def training_memory(experiment: Experiment, device: str = "cpu") -> Memory:
-    """Of an experiment's training step at its own size and batch size.
+    """What an experiment's training step takes, at its own size and batch size.
 
     Args:
         experiment: A second stage's discoveries are made from noise too.
@@ -72,10 +77,10 @@ def training_memory(experiment: Experiment, device: str = "cpu") -> Memory:
         text=True,
     )
     if done.returncode:
-        said = done.stderr.strip().split("\n")[-1]
+        last = done.stderr.strip().split("\n")[-1]
         raise RuntimeError(
             f"memory of {experiment.method} at {experiment.height}x{experiment.width}: expected a "
-            f"measurement, got exit status {done.returncode}{': ' + said if said else ''}"
+            f"measurement, got exit status {done.returncode}{': ' + last if last else ''}"
         )
     return Memory(
         bytes=int(done.stdout),
@@ -101,6 +106,11 @@ def measure(experiment: Experiment, device: torch.device) -> int:
         train_on_noise(experiment, device)
         return torch.cuda.max_memory_allocated(device) - before
     before = high_water_mark()
+    if not before:
+        raise RuntimeError(
+            "memory: expected a system that says what a process has had resident at most, Linux "
+            f"or macOS, got {sys.platform}; measure there, or on a GPU"
+        )
     train_on_noise(experiment, device)
     return high_water_mark() - before
 
@@ -180,8 +190,21 @@ def discovered_by(method: Method, batch: Batch) -> Discovered:
     )
 
 
+# ------------------------------------------------------------ what a process has had at most
+
+
+def peak_memory(device: torch.device, *, start: bool = False) -> int:
+    """Bytes: the peak so far of the process, or on a GPU since ``start``."""
+    if device.type != "cuda":
+        return high_water_mark()
+    if start:
+        torch.cuda.reset_peak_memory_stats(device)
+        return 0
+    return torch.cuda.max_memory_allocated(device)
+
+
 def high_water_mark() -> int:
-    """Bytes this process has had resident at most.
+    """Bytes this process has had resident at most; 0 on a system that does not say, as Windows.
 
     Linux's VmHWM; elsewhere ru_maxrss, which a process may inherit from the one that started it.
     """
@@ -189,6 +212,8 @@ def high_water_mark() -> int:
     if status.exists():
         lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
         return int(lines["VmHWM"].split()[0]) * 1024
+    if resource is None:
+        return 0
     unit = 1 if sys.platform == "darwin" else 1024  # what the kernel counts in
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 

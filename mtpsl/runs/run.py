@@ -1,51 +1,45 @@
-"""Running experiments: one, a row, a table, or everything that is not recorded yet.
+"""Running an experiment: from its data to trained weights and a record.
 
 Finished runs are looked up by key, so whatever is asked for twice is trained once: the plain
 row of a table is also the teacher of the rows that build on it.
 """
 
-import functools
+import hashlib
+import json
+import shutil
 import sys
 import time
-from collections.abc import Iterable
-from pathlib import Path
+from dataclasses import fields
+from itertools import islice
 from typing import Any
 
+import torch
+
 import mtpsl
-from mtpsl.report.results import Results, parse_results
-from mtpsl.report.tables import Row, Table
-from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.fill import (
-    cost_entry,
-    fill_records,
-    missing_runs,
-    row_entry,
-    row_experiments,
-    train_all,
-)
-from mtpsl.runs.session import Session, resolve_device
-from mtpsl.runs.store import RunRecord
-from mtpsl.runs.train import (
+from mtpsl import files
+from mtpsl.data.labels import PartialLabels
+from mtpsl.data.loader import EvalLoader
+from mtpsl.data.supervision import SupervisionStore, discover_to_folder
+from mtpsl.engine import Fit, evaluate, fit, seeded
+from mtpsl.methods import Method
+from mtpsl.models.pretrained import describe_pretrained
+from mtpsl.optimization import Optimization
+from mtpsl.runs.data import (
+    EVAL_BATCH,
     bind_data,
     data_version,
-    load_method,
+    label,
     open_split,
-    tasks_of,
-    train,
+    test_batches,
+    training_batches,
 )
-
-__all__ = [
-    "bind_data",
-    "fill_records",
-    "load_method",
-    "open_split",
-    "resolve_device",
-    "run",
-    "run_row",
-    "run_table",
-    "tasks_of",
-    "train_missing",
-]
+from mtpsl.runs.experiment import Experiment, write_experiment
+from mtpsl.runs.memory import peak_memory
+from mtpsl.runs.network import build, load_method, network_cost
+from mtpsl.runs.session import Session
+from mtpsl.runs.store import RunRecord, environment
+from mtpsl.training_state import Selection
+from mtpsl.weighting import build_weighting
 
 
 def run(experiment: Experiment, session: Session) -> RunRecord:
@@ -58,12 +52,12 @@ def run(experiment: Experiment, session: Session) -> RunRecord:
         session: Where runs are kept, and how they are computed.
 
     Raises:
-        ValueError: If the experiment asks for data or code of another version than are here, or
-            its teacher cannot teach it.
+        ValueError: If the experiment asks for data or code of another version than are here, its
+            teacher cannot teach it, or there is no such device.
     """
-    resolve_device(session.device)
+    session.torch_device  # noqa: B018 -- an unknown device is refused before anything is read
     experiment = bind_data(experiment, session.data_root)
-    _check_versions(experiment, session.data_root)
+    _check_versions(experiment, session)
     _check_teacher(experiment)
     with session.store.lock(experiment.key):
         record = session.store.load(experiment.key)
@@ -74,111 +68,146 @@ def run(experiment: Experiment, session: Session) -> RunRecord:
         return train(experiment, session)
 
 
-def run_row(
-    table: Table,
-    row: Row,
+def train(experiment: Experiment, session: Session) -> RunRecord:
+    """Trains, tests and records; goes on where an interrupted run stopped.
+
+    The caller holds the run's lock and has run the teacher.
+    """
+    store, device = session.store, session.torch_device
+    folder = store.folder(experiment.key)
+    write_experiment(experiment, folder / "experiment.json")
+    images = open_split(experiment, "train", session)
+    partial, assignment = label(experiment, images, session)
+    if untaught := [name for name in experiment.tasks if not assignment.counts[name]]:
+        print(
+            f"run {experiment.key}: no training image keeps a label of {', '.join(untaught)}; what "
+            "is measured there is what other tasks teach",
+            file=sys.stderr,
+        )
+    test = test_batches(experiment, session)
+
+    discovering = time.perf_counter()
+    supervision = discover(experiment, partial, session) if experiment.teacher else None
+    discovering = time.perf_counter() - discovering
+
+    method = build(experiment)
+    memory = peak_memory(device, start=True)
+    done = _fit(experiment, method, partial, supervision, test, session)
+    memory = peak_memory(device) - memory
+
+    testing = time.perf_counter()
+    metrics = {"test": evaluate(method, test)}
+    testing = time.perf_counter() - testing
+    training = sum(entry["seconds"] for entry in done.history)
+    began_with = describe_pretrained(method)
+    record = RunRecord(
+        experiment=experiment.to_dict(),
+        key=experiment.key,
+        metrics=metrics,
+        history=done.history,
+        selected_epoch=done.epoch,
+        **vars(network_cost(experiment)),
+        seconds={"train": training, "discover": discovering, "test": testing},
+        images_per_s=len(partial) * experiment.epochs / training,
+        device=device.type,
+        peak_memory=memory,
+        labels={"hash": assignment.hash, "counts": assignment.counts, "images": len(partial)},
+        data={n: getattr(images, n) for n in ("name", "version", "stand_in")} | began_with,
+        environment=environment(device),
+        weights_sha256=files.save_weights(method, store.weights(experiment.key)),
+    )
+    store.save(record)
+    shutil.rmtree(folder / "checkpoint")  # up to 0.6 GB that nobody needs any more
+    return record
+
+
+def _fit(
+    experiment: Experiment,
+    method: Method,
+    partial: PartialLabels,
+    supervision: SupervisionStore | None,
+    test: EvalLoader,
     session: Session,
-    *,
-    profile: str = "smoke",
-    seed: int = 0,
-) -> dict[str, Any]:
-    """Runs a row and returns its entry of a results file (``results``).
+) -> Fit:
+    """Prepares the fresh method and trains it as the experiment says."""
+    device = session.torch_device
+    weighting = build_weighting(experiment.weighting, method.tasks, experiment.weighting_args)
+    with seeded(torch.device("cpu"), experiment.seed, "prepare"):
+        method.prepare(EvalLoader(partial, EVAL_BATCH))
+    method.to(device)
+    seen = EvalLoader(partial, EVAL_BATCH, device)  # the curve looks at as many as there are
+    as_many = -(-len(test.dataset) // EVAL_BATCH)  # test images
+
+    def curve() -> dict[str, dict[str, float]]:
+        return {
+            "test": evaluate(method, test),
+            "train": evaluate(method, islice(seen, as_many)),
+        }
+
+    return fit(
+        method,
+        training_batches(experiment, method, partial, session, supervision=supervision),
+        epochs=experiment.epochs,
+        lr=experiment.lr,
+        optimization=Optimization(**_shared_fields(experiment, Optimization)),
+        selection=Selection(curve=curve, **_shared_fields(experiment, Selection)),
+        weighting=weighting,
+        seed=experiment.seed,
+        folder=session.store.folder(experiment.key),
+        progress=session.progress,
+    )
+
+
+def _shared_fields(experiment: Experiment, kind: type) -> dict[str, Any]:
+    """What an experiment says of the fields of a dataclass, which have the same names."""
+    names = {field.name for field in fields(kind)} & vars(experiment).keys()
+    return {name: getattr(experiment, name) for name in names}
+
+
+def discover(experiment: Experiment, partial: PartialLabels, session: Session) -> SupervisionStore:
+    """What the teacher finds on the student's training images, made once for all who ask.
+
+    Lies in the teacher's run folder under a name that says what it depends on.
 
     Args:
-        table: Whose columns decide what is measured beside the metrics.
-        row: With at least one experiment.
-        session: Where runs are kept, and how they are computed.
-        profile: A key of ``PROFILES``.
-        seed: Of the training; the label assignment does not change with it.
+        experiment: The student, whose teacher is trained.
+        partial: The student's training images.
+        session: Where the runs are kept, and where the teacher runs.
     """
-    experiments = row_experiments(row, profile, seed, session.data_root)
-    if not table.trains:
-        return cost_entry(table, row, experiments)
-    records = [run(e, session) for e in experiments]
-    return row_entry(table, row, seed, records, session)
+    teacher, store = experiment.teacher, session.store
+    record = store.load(teacher.key)
+    facts = {
+        "teacher": record and record.weights_sha256,
+        "data": [partial.name, partial.version, len(partial), partial.height, partial.width],
+        "labels": partial.assignment.hash,
+        "thresholds": dict(experiment.thresholds),
+    }
+    digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:12]
+    folder = store.folder(teacher.key) / "supervision" / digest
+    with store.lock(teacher.key):
+        try:
+            return SupervisionStore(folder, partial.tasks)
+        except FileNotFoundError:
+            pass  # not made yet
+        except ValueError as error:
+            print(f"discoveries are damaged and have to be made again: {error}", file=sys.stderr)
+        method = load_method(teacher, session)
+        if teacher.channels_last:
+            method.to(memory_format=torch.channels_last)
+        device = session.torch_device
+        discover_to_folder(method, partial, folder, thresholds=experiment.thresholds, device=device)
+        return SupervisionStore(folder, partial.tasks)
 
 
-def run_table(
-    table: Table,
-    session: Session,
-    *,
-    profile: str = "smoke",
-    seeds: Iterable[int] = (0,),
-    train: bool = True,
-) -> Results:
-    """Runs every row that has experiments, one after the other: the "computed now" numbers.
-
-    With ``train=False`` only rows whose runs are in the store already.
-    """
-
-    def finished(row: Row, seed: int) -> bool:
-        experiments = row_experiments(row, profile, seed, session.data_root)
-        return not table.trains or all(session.store.load(e.key) is not None for e in experiments)
-
-    entries = [
-        run_row(table, row, session, profile=profile, seed=seed)
-        for seed in seeds
-        for row in table.rows
-        if row.experiments and (train or finished(row, seed))
-    ]
-    values = {"paper": table.paper, "table": table.name, "profile": profile, "entries": entries}
-    bind = functools.partial(bind_data, data_root=session.data_root)
-    return parse_results(values, table, source="computed now", bind=bind)
-
-
-def train_missing(
-    tables: Iterable[Table],
-    session: Session,
-    *,
-    profile: str = "smoke",
-    seeds: Iterable[int] = (0,),
-    jobs: int = 1,
-    force: bool = False,
-) -> int:
-    """Trains what tables need and the store lacks, in this process or in several others.
-
-    Args:
-        tables: Their rows, in order, seed by seed.
-        session: Where runs are kept, and how they are computed.
-        profile: A key of ``PROFILES``.
-        seeds: In order.
-        jobs: 1 trains here; more start worker processes.
-        force: Trains again what is finished; teachers that are no rows stay.
-
-    Returns:
-        How many runs failed in worker processes. Here, the first error ends it.
-    """
-    tables = tuple(tables)
-    labeled = [
-        (experiment, f"{table.name} {row.name} seed {seed}")
-        for seed in seeds
-        for table in tables
-        if table.trains
-        for row in table.rows
-        for experiment in row_experiments(row, profile, seed, session.data_root)
-    ]
-    for experiment, _ in labeled if force else ():
-        session.store.forget(experiment.key)
-    todo = missing_runs(labeled, session.store)
-    if jobs > 1:
-        return sum(bool(job.error) for job in train_all(todo.values(), session, jobs))
-    for number, job in enumerate(todo.values(), start=1):
-        began = time.monotonic()
-        run(job.experiment, session)
-        seconds = time.monotonic() - began
-        print(f"[{number}/{len(todo)}] {job.label} {seconds:.1f} s", file=sys.stderr, flush=True)
-    return 0
-
-
-def _check_versions(experiment: Experiment, data_root: Path | str | None) -> None:
-    found = data_version(experiment.dataset, data_root)
-    for name, wanted, here in (
-        ("data_version", experiment.data_version, found),
+def _check_versions(experiment: Experiment, session: Session) -> None:
+    here = data_version(experiment.dataset, session.data_root)
+    for name, asked, available in (
+        ("data_version", experiment.data_version, here),
         ("numerics", experiment.numerics, mtpsl.NUMERICS),
     ):
-        if wanted != here:
+        if asked != available:
             raise ValueError(
-                f"{name}: expected {here!r}, which is what is here, got {wanted!r} from "
+                f"{name}: expected {available!r}, which is what is here, got {asked!r} from "
                 f"experiment {experiment.key}; a number made with another one needs that version"
             )
 

@@ -5,7 +5,6 @@ A run's folder is ``<root>/<key>/`` with ``experiment.json``, ``record.json``,
 is written last, so where it is intact the run is complete.
 """
 
-import fcntl
 import functools
 import math
 import os
@@ -22,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
 
 import mtpsl
 from mtpsl import files
@@ -86,20 +86,28 @@ class RunStore:
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Waits until no other process works on this run; a killed one lets go by itself."""
+        """Waits until no other process works on this run; a killed one lets go by itself.
+
+        While it is held, ``holder`` beside it says by which process.
+        """
         folder = self.folder(key)
         folder.mkdir(parents=True, exist_ok=True)
-        with open(folder / "lock", "a+") as file:
+        lock, holder = FileLock(folder / "lock"), folder / "holder"
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
             try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                file.seek(0)
-                print(f"run {key}: waiting for process {file.read()}", file=sys.stderr)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
+                process = holder.read_text()
+            except FileNotFoundError:
+                process = "that has just begun or ended"
+            print(f"run {key}: waiting for process {process}", file=sys.stderr)
+            lock.acquire()
+        try:
+            holder.write_text(str(os.getpid()))
             yield
+        finally:
+            holder.unlink(missing_ok=True)
+            lock.release()
 
     def load(self, key: str) -> RunRecord | None:
         """The record of a complete, intact run; None where it has to be done (again).

@@ -18,17 +18,17 @@ from typing import Any
 import numpy as np
 import torch
 
-from mtpsl.data import open_dataset, recognize
+from mtpsl.data import DATASETS, open_dataset, recognize
 from mtpsl.data.cache import Cached
 from mtpsl.data.dataset import Dataset
 from mtpsl.data.loader import TrainLoader
 from mtpsl.data.readers.convert import TREES, file_of
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.memory import noise_batch
+from mtpsl.runs.network import build
 from mtpsl.runs.store import environment
-from mtpsl.runs.train import REAL, build
 
-SCENES = {real: stand_in for stand_in, real in REAL.items()}
+SCENES = {kind.stands_for: name for name, kind in DATASETS.items() if kind.stand_in}
 WRITTEN = "nyud"  # the data set whose files are written
 DRAWN = 16  # scenes of the training split that differ
 TARGETS = {  # height, width -> images a second on two cores, without and with augmentation

@@ -22,13 +22,14 @@ from mtpsl.batch import Batch
 from mtpsl.data import open_dataset
 from mtpsl.methods import Method
 from mtpsl.papers.hitts import tables as hitts
+from mtpsl.runs.data import bind_data, label, open_split, tasks_of
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.memory import noise_batch, training_memory
+from mtpsl.runs.network import build
 from mtpsl.runs.profiles import quick
-from mtpsl.runs.run import run
+from mtpsl.runs.run import discover, run
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore, environment
-from mtpsl.runs.train import bind_data, build, discover, label, open_split, tasks_of
 
 METHODS = {"mtl": "supervised", "mtan": "mtan", "xtc": "xtc", "hitts": "hitts"}  # name -> method
 SIZES = {  # name -> height, width, batch, width factor of the backbone

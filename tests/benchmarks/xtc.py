@@ -23,8 +23,10 @@ from mtpsl.batch import Batch
 from mtpsl.methods.base import Terms, supervised_terms
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import cost
+from mtpsl.papers.xtc.links import Inputs
+from mtpsl.papers.xtc.loss import cosine_distance
 from mtpsl.papers.xtc.mapping import PairNorm, Pass
-from mtpsl.papers.xtc.method import XTC, Inputs, TrainingPasses, cosine_distance, two_views
+from mtpsl.papers.xtc.method import XTC, TrainingPasses, two_views
 from mtpsl.precision import Precision, fast_products
 from mtpsl.runs.memory import noise_batch
 from mtpsl.runs.store import environment
@@ -58,8 +60,8 @@ def plain_loop(method: XTC, *views: Batch) -> Terms:
             m_t = mapped(method, Pass(t.name, pair, inputs.label(t, row)))
             f = features[n : n + 1]
             anchor = cosine_distance(m_s, f) + cosine_distance(m_t, f)
-            total = total + (cosine_distance(m_s, m_t) + method.regularizer * anchor).sum()
-    terms["cross_task"] = method.weight * total / len(batch)
+            total = total + (cosine_distance(m_s, m_t) + method.loss.regularizer * anchor).sum()
+    terms["cross_task"] = method.loss.weight * total / len(batch)
     return terms
 
 
@@ -148,7 +150,7 @@ def step_times(
     fast, fast_optimizer = prepare(channels_last=True)
 
     def by(statistics: str) -> Terms:
-        method.statistics = statistics
+        method.loss.statistics = statistics
         return method.training_step(*views, progress=0.0)
 
     def supervised() -> Terms:

@@ -65,6 +65,8 @@ class PascalContext(disk.FolderDataset):
     """
 
     name = "pascal_context"
+    counts_steps = True  # [HiTTs, Sec. 4.1]
+    scores_at_file_size = True
     rounds_images = True
     tasks = people21.TASKS
 

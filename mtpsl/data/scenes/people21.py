@@ -60,6 +60,8 @@ class People21(Rendered):
     """
 
     name = "people21"
+    stands_for = "pascal_context"
+    counts_steps = True  # as of what it stands for
     version = str(VERSION)
     splits = SPLITS
     tasks = TASKS

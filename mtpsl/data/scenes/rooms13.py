@@ -49,6 +49,7 @@ class Rooms13(Rendered):
     """
 
     name = "rooms13"
+    stands_for = "nyud"
     version = str(VERSION)
     splits = SPLITS
     tasks = TASKS

@@ -52,6 +52,7 @@ class Streets7(Rendered):
     """
 
     name = "streets7"
+    stands_for = "cityscapes"
     version = str(VERSION)
     splits = SPLITS
     tasks = TASKS

@@ -2,7 +2,12 @@
 
 from mtpsl.report.equations import Term
 
-FILES = ("methods/base.py", "papers/xtc/method.py", "methods/semi_supervised.py")
+FILES = (
+    "methods/base.py",
+    "papers/xtc/links.py",
+    "papers/xtc/loss.py",
+    "methods/semi_supervised.py",
+)
 """The files of the package that its equations are in."""
 
 TERMS: tuple[Term, ...] = (
@@ -15,17 +20,17 @@ TERMS: tuple[Term, ...] = (
     Term("e<sub>r</sub>", "semi_supervised.crop_predictions", "", "Eq. 2"),
     Term("L<sub>u</sub>", "SemiSupervised.consistency", "", "Eq. 2"),
     Term("s ∈ 𝒰<sub>n</sub>, t ∈ 𝒯<sub>n</sub>", "Link.rows", "", "Eq. 3"),
-    Term("1 / |𝒰<sub>n</sub>|", "method.source_weights", "B", "Eq. 3"),
+    Term("1 / |𝒰<sub>n</sub>|", "links.source_weights", "B", "Eq. 3"),
     Term(
         "m<sup>s→st</sup>(ŷ<sup>s</sup>), m<sup>t→st</sup>(y<sup>t</sup>)",
-        "XTC.embed",
+        "CrossTaskLoss.embed",
         "n D h w",
         "Eq. 3",
     ),
-    Term("L<sub>ct</sub>", "method.cosine_distance", "n", "Eq. 3"),
-    Term("m̃<sub>ϑ</sub>", "XTC.mapping", "", "Sec. 3.2"),
+    Term("L<sub>ct</sub>", "loss.cosine_distance", "n", "Eq. 3"),
+    Term("m̃<sub>ϑ</sub>", "CrossTaskLoss.mapping", "", "Sec. 3.2"),
     Term("A", "MappingNet.pairs", "", "Sec. 3.2"),
     Term("a<sup>c</sup><sub>i</sub>", "PairNorm.gamma", "P M", "Sec. 3.2"),
     Term("a<sup>b</sup><sub>i</sub>", "PairNorm.beta", "P M", "Sec. 3.2"),
-    Term("R", "XTC.consistency", "", "Eq. 4"),
+    Term("R", "CrossTaskLoss.consistency", "", "Eq. 4"),
 )

@@ -115,13 +115,13 @@ def _diagram(method: XTC, batch: Batch, chosen: int) -> Arrays:
     for name, plane in zip((*SIDES, "image"), points[..., 0], strict=True):
         arrays[f"embedding/{name}"] = np.round(plane.numpy(), 4).astype(np.float32)
     distances = {
-        "consistency": [method.compare(m_s[one], m_t[one])],
-        "regularizer": [method.compare(m[one], f[one]) for m in (m_s, m_t)],
+        "consistency": [method.loss.compare(m_s[one], m_t[one])],
+        "regularizer": [method.loss.compare(m[one], f[one]) for m in (m_s, m_t)],
     }
     for name, values in distances.items():
         arrays[name] = np.round(torch.cat(values).double().cpu().numpy(), 6)
-    arrays |= {"weight": np.array(method.weight), "pair": np.array(PAIR)}
-    arrays["regularizer_weight"] = np.array(method.regularizer * method.regularize)
+    arrays |= {"weight": np.array(method.loss.weight), "pair": np.array(PAIR)}
+    arrays["regularizer_weight"] = np.array(method.loss.regularizer * method.loss.regularize)
     return arrays | trace_shapes(method, batch, s, t)
 
 
@@ -215,7 +215,7 @@ def mapped_outputs(material: Material) -> Arrays:
         for role, maps in (("ours", prediction_input(u, predictions[u.name])), ("truth", label)):
             passes.append(Pass(u.name, PAIR, maps))
             names.append(f"{u.name}/{role}")
-    leaving = as_in_training(method).trace(passes, method.statistics)
+    leaving = as_in_training(method).trace(passes, method.loss.statistics)
     for layer, maps in (("first", leaving[1]), ("second_to_last", leaving[-2])):
         stacked = torch.stack([m[rows] for m in maps]).movedim(2, -1).double().cpu()
         points, shares = principal_components(stacked, count=1)  # (4, N, h, w, 1)
@@ -277,18 +277,18 @@ def consistency(material: Material) -> Arrays:
     indices = evenly_spaced(len(material.test), STATISTICS_IMAGES)
     batch = _load(material, indices)
     for role, history in material.histories.items():
-        method = material.methods[role]
+        method, loss = material.methods[role], material.methods[role].loss
         pairs = len(method.tasks) - 1
-        terms = {"consistency": ("cross_task", method.weight * pairs)}
-        if method.regularize:  # two distances a pair
-            terms["regularizer"] = ("regularizer", 2 * method.weight * method.regularizer * pairs)
+        terms = {"consistency": ("cross_task", loss.weight * pairs)}
+        if loss.regularize:  # two distances a pair
+            terms["regularizer"] = ("regularizer", 2 * loss.weight * loss.regularizer * pairs)
         arrays[f"{role}/epochs"] = np.array([entry["epoch"] for entry in history])
         for name, (term, divisor) in terms.items():
             values = np.array([entry["terms"][term] for entry in history]) / divisor
             arrays[f"{role}/{name}"] = np.round(values, 6)
         output = method.net(batch.images)
         f = output.bottleneck.float()
-        apart = method.compare(f, f.roll(1, dims=0)).double().mean()
+        apart = loss.compare(f, f.roll(1, dims=0)).double().mean()
         arrays[f"{role}/two_features"] = np.round(float(apart), 6)
         found = [pair_distances(method, s, t, output, batch) for s, t in method.tasks.pairs()]
         for name in found[0]:
@@ -301,11 +301,11 @@ def pair_distances(
 ) -> dict[str, float]:
     """Mean cosine distances of a pair's embeddings: ``same`` image, ``other``, ``feature``."""
     m_s, m_t = embed(method, source, target, output.predictions, batch)
-    f = output.bottleneck.float()
-    anchors = torch.cat([method.compare(m_s, f), method.compare(m_t, f)])
+    f, compare = output.bottleneck.float(), method.loss.compare
+    anchors = torch.cat([compare(m_s, f), compare(m_t, f)])
     distances = {
-        "same": method.compare(m_s, m_t),
-        "other": method.compare(m_s, m_t.roll(1, dims=0)),  # every image with the one before it
+        "same": compare(m_s, m_t),
+        "other": compare(m_s, m_t.roll(1, dims=0)),  # every image with the one before it
         "feature": anchors,
     }
     return {name: float(values.double().mean()) for name, values in distances.items()}
@@ -319,7 +319,7 @@ def embed(
     As in training, but for the Gumbel noise: classes are the likeliest ones.
     """
     passes = _passes(method, source, target, predictions, batch, slice(None))
-    m_s, m_t = as_in_training(method)(passes, method.statistics)
+    m_s, m_t = as_in_training(method)(passes, method.loss.statistics)
     return m_s.float(), m_t.float()
 
 
@@ -338,7 +338,7 @@ def _passes(
         Pass(source.name, pair, prediction_input(source, predictions[source.name][rows])),
         Pass(
             target.name,
-            pair if method.pair_of == "pair" else pair[::-1],
+            pair if method.loss.pair_of == "pair" else pair[::-1],
             label_input(target, batch.targets[target.name][rows], mask),
         ),
     ]

@@ -15,10 +15,10 @@ import torch
 from mtpsl import files, papers
 from mtpsl.engine import seeded
 from mtpsl.report.lessons import agreement, pulls, untrained
-from mtpsl.runs.fill import row_experiments
+from mtpsl.report.records import row_experiments
+from mtpsl.runs.network import load_method
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore, environment
-from mtpsl.runs.train import load_method
 
 ROWS = (
     ("xtc/table2", "one/Semi-supervised Learning"),

@@ -8,6 +8,8 @@ prediction and the label of one image are a positive pair, those of different im
 one. There is no released code; what the paper leaves open is decided in ``CHOICES``.
 """
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -18,15 +20,10 @@ from mtpsl.batch import Batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.segnet import init_weights
-from mtpsl.papers.xtc.mapping import Pass, Statistics, build_mapping
-from mtpsl.papers.xtc.method import (
-    Inputs,
-    Link,
-    film_groups,
-    find_links,
-    source_weights,
-    two_views,
-)
+from mtpsl.papers.xtc.links import Inputs, embed_links, find_links, source_weights
+from mtpsl.papers.xtc.loss import film_groups
+from mtpsl.papers.xtc.mapping import Statistics, build_mapping
+from mtpsl.papers.xtc.method import two_views
 from mtpsl.tasks import TaskSet
 
 CHOICES: dict[str, str] = {
@@ -46,50 +43,77 @@ CHOICES: dict[str, str] = {
 """What the paper leaves open -> what this file does."""
 
 
-def joint_pairs(
-    method: "Contrastive | Discriminator", predictions: dict[str, Tensor], batch: Batch
-) -> list[tuple[Tensor, Tensor]]:
-    """m(y^_s) and m(y_t), each (n, D, h, w), of the pairs that have at least two images."""
-    links = comparable_links(method.tasks, batch)
-    if not links:
-        return []
-    inputs, passes = Inputs(predictions, batch), []
-    for link in links:
-        s, t = link.source, link.target
-        passes.append(Pass(s.name, (s.name, t.name), inputs.prediction(s, link.rows)))
-        passes.append(Pass(t.name, (s.name, t.name), inputs.label(t, link.rows)))
-    maps = [m.float() for m in method.mapping(passes, method.statistics)]
-    return list(zip(maps[::2], maps[1::2], strict=True))
+@dataclass(frozen=True)
+class Embedded:
+    """What a batch has of a task pair, in the joint space."""
+
+    m_s: Tensor  # (n, D, h, w), predictions, n > 1
+    m_t: Tensor  # (n, D, h, w), labels of the same images
+    weight: Tensor | float  # (n,), what each image's loss counts
 
 
-def comparable_links(tasks: TaskSet, batch: Batch) -> list[Link]:
-    return [link for link in find_links(tasks, batch) if len(link.rows) > 1]
-
-
-def pair_weights(method: "Contrastive | Discriminator", batch: Batch) -> list[Tensor | float]:
-    """What an image's loss counts, (n,) for each of ``joint_pairs``: 1, or else 1 / |U_n|."""
-    links = comparable_links(method.tasks, batch)
-    if not method.per_image_mean:
-        return [1.0] * len(links)
-    weights = source_weights(find_links(method.tasks, batch), len(batch)).to(batch.images.device)
-    return [weights[list(link.rows)] for link in links]
-
-
-@final
-class Contrastive(Method):
-    """A label is nearer to the prediction of its own image than to those of others.
+class JointSpaceMethod(Method):
+    """The network and the mapping of XTC, for losses that compare images of a batch.
 
     Args:
         tasks: The tasks.
         backbone: Returns ``Features`` with a bottleneck.
-        weight: Of the contrastive term.
-        margin: By how much nearer.
-        film_lr: See ``XTC``.
-        statistics: See ``XTC``.
+        weight: Of the loss in the joint space.
+        film_lr: See ``CrossTaskLoss``.
+        statistics: See ``CrossTaskLoss``.
         per_image_mean: Divide by |T_n| and |U_n|.
     """
 
     views = 2
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        backbone: nn.Module,
+        weight: float,
+        film_lr: float,
+        statistics: Statistics,
+        per_image_mean: bool,
+    ) -> None:
+        super().__init__()
+        self.tasks, self.net = tasks, MultiTaskNet(backbone, tasks)
+        self.mapping = build_mapping(tasks, backbone)
+        self.weight, self.film_lr = weight, film_lr
+        self.statistics, self.per_image_mean = statistics, per_image_mean
+
+    def supervise(self, views: Sequence[Batch]) -> tuple[Terms, list[Embedded]]:
+        """The tasks' own terms on the first view, and the pairs of the last."""
+        predictions, others, _ = two_views(self.net, views)
+        mean = self.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, views[0], per_image_mean=mean)
+        return terms, self.embed(others, views[-1])
+
+    def embed(self, predictions: dict[str, Tensor], batch: Batch) -> list[Embedded]:
+        """The task pairs that at least two images of a batch have."""
+        links = find_links(self.tasks, batch)
+        compared = [link for link in links if len(link.rows) > 1]
+        if not compared:
+            return []
+        weights: list[Tensor | float] = [1.0] * len(compared)
+        if self.per_image_mean:
+            by_image = source_weights(links, len(batch)).to(batch.images.device)
+            weights = [by_image[list(link.rows)] for link in compared]
+        inputs = Inputs(predictions, batch)
+        maps = embed_links(self.mapping, compared, inputs, self.statistics)
+        return [Embedded(*pair, weight) for pair, weight in zip(maps, weights, strict=True)]
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        return film_groups(self, self.mapping, lr, self.film_lr)
+
+
+@final
+class Contrastive(JointSpaceMethod):
+    """A label is nearer to the prediction of its own image than to those of others.
+
+    Args:
+        tasks: See ``JointSpaceMethod``, as all others.
+        margin: By how much nearer.
+    """
 
     def __init__(
         self,
@@ -102,49 +126,29 @@ class Contrastive(Method):
         statistics: Statistics = "pass",
         per_image_mean: bool = False,
     ) -> None:
-        super().__init__()
-        self.tasks = tasks
-        self.net = MultiTaskNet(backbone, tasks)
-        self.mapping = build_mapping(tasks, backbone)
-        self.weight, self.margin = weight, margin
-        self.film_lr, self.statistics, self.per_image_mean = film_lr, statistics, per_image_mean
+        super().__init__(tasks, backbone, weight, film_lr, statistics, per_image_mean)
+        self.margin = margin
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
-        predictions, others, _ = two_views(self.net, views)
-        mean = self.per_image_mean
-        terms = supervised_terms(self.tasks, predictions, views[0], per_image_mean=mean)
+        terms, pairs = self.supervise(views)
         total = views[0].images.new_zeros(())
-        weights = pair_weights(self, views[-1])
-        for pair, weight in zip(joint_pairs(self, others, views[-1]), weights, strict=True):
-            total = total + (weight * triplet_loss(*pair, self.margin)).sum()
-        terms["contrastive"] = self.weight * total / len(views[0])
-        return terms
-
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        return self.net(images).predictions
-
-    def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        return film_groups(self, self.mapping.film_parameters(), lr, self.film_lr)
+        for pair in pairs:
+            total = total + (pair.weight * triplet_loss(pair.m_s, pair.m_t, self.margin)).sum()
+        return terms | {"contrastive": self.weight * total / len(views[0])}
 
 
 @final
-class Discriminator(Method):
+class Discriminator(JointSpaceMethod):
     """A discriminator tells, from two embeddings, whether they are of one image.
 
     Every batch is used in two turns: the network and its mapping learn, then the discriminator,
     from the embeddings of the first turn. So BatchNorm's statistics see a batch once.
 
     Args:
-        tasks: The tasks.
-        backbone: Returns ``Features`` with a bottleneck.
-        weight: Of the discriminator's verdict in the network's turn.
+        tasks: See ``JointSpaceMethod``, as all others.
         channels: Of the discriminator's hidden layers.
-        film_lr: See ``XTC``.
-        statistics: See ``XTC``.
-        per_image_mean: Divide by |T_n| and |U_n|.
     """
 
-    views = 2
     turns = 2
 
     def __init__(
@@ -158,47 +162,33 @@ class Discriminator(Method):
         statistics: Statistics = "pass",
         per_image_mean: bool = False,
     ) -> None:
-        super().__init__()
-        self.tasks = tasks
-        self.net = MultiTaskNet(backbone, tasks)
-        self.mapping = build_mapping(tasks, backbone)
+        super().__init__(tasks, backbone, weight, film_lr, statistics, per_image_mean)
         self.judge = Judge(backbone.bottleneck_channels, channels)
-        self.weight, self.film_lr, self.statistics = weight, film_lr, statistics
-        self.per_image_mean = per_image_mean
-        self.embedded: list[tuple[Tensor, Tensor]] | None = None  # from first turn to second
+        self.embedded: list[Embedded] | None = None  # from first turn to second
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         if self.turn == 0:
-            predictions, others, _ = two_views(self.net, views)
-            mean = self.per_image_mean
-            terms = supervised_terms(self.tasks, predictions, views[0], per_image_mean=mean)
-            pairs = joint_pairs(self, others, views[-1])
+            terms, pairs = self.supervise(views)
             self.judge.requires_grad_(False)  # gradients pass through it; they do not train it
             terms["mapping"] = self.weight * self.verdict(pairs, views[-1])
             self.judge.requires_grad_(True)
-            self.embedded = [(m_s.detach(), m_t.detach()) for m_s, m_t in pairs]
+            self.embedded = [replace(p, m_s=p.m_s.detach(), m_t=p.m_t.detach()) for p in pairs]
             return terms
         if self.embedded is None:
             raise RuntimeError("turn 1: expected turn 0 of the same batch before it; take it first")
         pairs, self.embedded = self.embedded, None
         return {"discriminator": self.verdict(pairs, views[-1])}
 
-    def verdict(self, pairs: list[tuple[Tensor, Tensor]], batch: Batch) -> Tensor:
+    def verdict(self, pairs: Sequence[Embedded], batch: Batch) -> Tensor:
         """Cross-entropy of the discriminator, summed over pairs and images, by the batch size.
 
         Without a pair it is 0 with a gradient of 0: an optimizer can take a step on it.
         """
         D = self.net.backbone.bottleneck_channels
         total = self.judge(batch.images.new_zeros(0, 2 * D, 1, 1)).sum()
-        for pair, weight in zip(pairs, pair_weights(self, batch), strict=True):
-            total = total + (weight * judged(self.judge, *pair)).sum()
+        for pair in pairs:
+            total = total + (pair.weight * judged(self.judge, pair.m_s, pair.m_t)).sum()
         return total / len(batch)
-
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        return self.net(images).predictions
-
-    def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        return film_groups(self, self.mapping.film_parameters(), lr, self.film_lr)
 
 
 # ------------------------------------------------------------------- pieces

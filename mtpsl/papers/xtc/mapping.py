@@ -23,9 +23,12 @@ from torch import Tensor, nn
 
 from mtpsl.models.resnet import WIDTHS as RESNET_WIDTHS
 from mtpsl.models.resnet import init_residual_weights
-from mtpsl.models.segnet import SegNet, init_weights
+from mtpsl.models.segnet import CONVS as SEGNET_CONVS
+from mtpsl.models.segnet import WIDTHS as SEGNET_WIDTHS
+from mtpsl.models.segnet import SegNet, init_weights, scale_channels
 from mtpsl.tasks import Task, TaskSet
 
+Form = Literal["resnet18", "segnet"]
 Statistics = Literal["pass", "image"]
 PEAK = 1e-6  # a smaller largest depth divides like this one: its inverse must stay finite
 
@@ -137,14 +140,6 @@ class PairNorm(nn.BatchNorm2d):
         return wide.reshape(x.shape)
 
 
-@dataclass(frozen=True)
-class Route:
-    """What the layers of one call need to know about its passes."""
-
-    pairs: tuple[int, ...]  # row of gamma and beta, by pass
-    statistics: Statistics
-
-
 def convolve(conv: nn.Conv2d, xs: Sequence[Tensor]) -> list[Tensor]:
     """The same convolution of several stacks of maps; stacks that are one object, once.
 
@@ -158,13 +153,15 @@ def convolve(conv: nn.Conv2d, xs: Sequence[Tensor]) -> list[Tensor]:
 
 def once(function: Callable[[Tensor], Tensor], xs: Sequence[Tensor]) -> list[Tensor]:
     """``function`` of every tensor, called once for one object that occurs several times."""
-    results = {id(x): x for x in xs}
-    results = {key: function(x) for key, x in results.items()}
+    different = {id(x): x for x in xs}
+    results = {key: function(x) for key, x in different.items()}
     return [results[id(x)] for x in xs]
 
 
-def normalize(norm: PairNorm, xs: Sequence[Tensor], route: Route) -> list[Tensor]:
-    return [norm(x, p, route.statistics) for x, p in zip(xs, route.pairs, strict=True)]
+def normalize(
+    norm: PairNorm, xs: Sequence[Tensor], pairs: Sequence[int], statistics: Statistics
+) -> list[Tensor]:
+    return [norm(x, pair, statistics) for x, pair in zip(xs, pairs, strict=True)]
 
 
 def rectify(xs: Sequence[Tensor]) -> list[Tensor]:
@@ -181,9 +178,11 @@ class PlainStage(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(c, channels, 3, padding=1) for c in before)
         self.norms = nn.ModuleList(PairNorm(channels, pairs) for _ in before)
 
-    def forward(self, xs: Sequence[Tensor], route: Route) -> list[Tensor]:
+    def forward(
+        self, xs: Sequence[Tensor], pairs: Sequence[int], statistics: Statistics
+    ) -> list[Tensor]:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            xs = rectify(normalize(norm, convolve(conv, xs), route))
+            xs = rectify(normalize(norm, convolve(conv, xs), pairs, statistics))
         return [F.max_pool2d(x, kernel_size=2) for x in xs]
 
 
@@ -217,13 +216,18 @@ class ResidualStage(nn.Module):
             self.shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
             self.shortcut_norm = PairNorm(channels, pairs)
 
-    def forward(self, xs: Sequence[Tensor], route: Route) -> list[Tensor]:
+    def forward(
+        self, xs: Sequence[Tensor], pairs: Sequence[int], statistics: Statistics
+    ) -> list[Tensor]:
+        def layer(conv: nn.Conv2d, norm: PairNorm, xs: Sequence[Tensor]) -> list[Tensor]:
+            return normalize(norm, convolve(conv, xs), pairs, statistics)
+
         for block in (0, 2):
             kept = xs
             if block == 0 and self.shortcut is not None:
-                kept = normalize(self.shortcut_norm, convolve(self.shortcut, xs), route)
-            xs = rectify(normalize(self.norms[block], convolve(self.convs[block], xs), route))
-            xs = normalize(self.norms[block + 1], convolve(self.convs[block + 1], xs), route)
+                kept = layer(self.shortcut, self.shortcut_norm, xs)
+            xs = rectify(layer(self.convs[block], self.norms[block], xs))
+            xs = layer(self.convs[block + 1], self.norms[block + 1], xs)
             xs = rectify([x + k for x, k in zip(xs, kept, strict=True)])
         return xs
 
@@ -253,13 +257,16 @@ class MappingNet(nn.Module):
     Args:
         tasks: Their ordered pairs number the rows of gamma and beta: entries of the K x K matrix
             A row by row, the diagonal left out.
-        inputs: One layer a task.
+        inputs: One layer a task, in their order.
         stages: The shared encoder.
     """
 
-    def __init__(self, tasks: TaskSet, inputs: nn.ModuleDict, stages: nn.ModuleList) -> None:
+    def __init__(
+        self, tasks: TaskSet, inputs: Sequence[InputLayer], stages: Sequence[nn.Module]
+    ) -> None:
         super().__init__()
-        self.inputs, self.stages = inputs, stages
+        self.inputs = nn.ModuleDict(zip(tasks.names, inputs, strict=True))
+        self.stages = nn.ModuleList(stages)
         self.pairs = {(s.name, t.name): row for row, (s, t) in enumerate(tasks.pairs())}
 
     def forward(self, passes: Sequence[Pass], statistics: Statistics = "pass") -> list[Tensor]:
@@ -274,12 +281,12 @@ class MappingNet(nn.Module):
 
     def trace(self, passes: Sequence[Pass], statistics: Statistics = "pass") -> list[list[Tensor]]:
         """What leaves the input layers and every stage, the embeddings last; by pass."""
-        route = Route(tuple(self.pairs[p.pair] for p in passes), statistics)
+        pairs = [self.pairs[p.pair] for p in passes]
         layer = {id(p.maps): self.inputs[p.task] for p in passes}
         xs = once(lambda maps: layer[id(maps)](maps, statistics), [p.maps for p in passes])
         leaving = [xs]
         for stage in self.stages:
-            leaving.append(stage(leaving[-1], route))
+            leaving.append(stage(leaving[-1], pairs, statistics))
         return leaving
 
     def film_parameters(self) -> list[nn.Parameter]:
@@ -305,49 +312,71 @@ def build_mapping(tasks: TaskSet, backbone: nn.Module, *, condition: bool = True
     Raises:
         ValueError: If no such network has the backbone's resolution.
     """
-    pairs = len(list(tasks.pairs())) if condition else 0
     if isinstance(backbone, SegNet):
-        return _plain_mapping(tasks, backbone, pairs)
-    return _residual_mapping(tasks, backbone, pairs)
+        convs = [[m for m in stage if isinstance(m, nn.Conv2d)] for stage in backbone.encoder]
+        widths = [stage[0].out_channels for stage in convs]
+        return _plain_mapping(tasks, widths, [len(stage) for stage in convs], condition)
+    return _residual_mapping(tasks, backbone.bottleneck_channels, backbone.reduction, condition)
 
 
-def _plain_mapping(tasks: TaskSet, backbone: SegNet, pairs: int) -> MappingNet:
-    convs = [[m for m in stage if isinstance(m, nn.Conv2d)] for stage in backbone.encoder]
-    widths = [layers[0].out_channels for layers in convs]
-    inputs = nn.ModuleDict(
-        {t.name: InputLayer(nn.Conv2d(t.channels, widths[0], 3, padding=1), False) for t in tasks}
-    )
-    stages = nn.ModuleList(
-        PlainStage(before, width, len(layers), pairs)
-        for before, width, layers in zip([widths[0], *widths], widths, convs, strict=False)
-    )
-    net = MappingNet(tasks, inputs, stages)
+def mapping_for_channels(
+    tasks: TaskSet, channels: int, *, form: Form, reduction: int, condition: bool = True
+) -> MappingNet:
+    """A fresh mapping network for features of any network; see ``build_mapping``.
+
+    Args:
+        tasks: The tasks.
+        channels: Of the features.
+        form: ``"segnet"`` or ``"resnet18"``.
+        reduction: Image size / size of the features: 4, 8, 16 or 32; for a SegNet 32.
+        condition: See ``build_mapping``.
+
+    Raises:
+        ValueError: If there is no such form, or none of that reduction.
+    """
+    if form == "resnet18":
+        return _residual_mapping(tasks, channels, reduction, condition)
+    if form != "segnet":
+        raise ValueError(f"mapping: expected 'segnet', 'resnet18' or a MappingNet, got {form!r}")
+    if reduction != SegNet.reduction:
+        raise ValueError(
+            f"mapping: expected a reduction of {SegNet.reduction} for 'segnet', got {reduction}; "
+            "take 'resnet18'"
+        )
+    widths = [scale_channels(width, channels / SEGNET_WIDTHS[-1]) for width in SEGNET_WIDTHS[:-1]]
+    return _plain_mapping(tasks, [*widths, channels], SEGNET_CONVS, condition)
+
+
+def _plain_mapping(
+    tasks: TaskSet, widths: Sequence[int], convs: Sequence[int], condition: bool
+) -> MappingNet:
+    first = [nn.Conv2d(t.channels, widths[0], 3, padding=1) for t in tasks]
+    pairs = len(list(tasks.pairs())) if condition else 0
+    stages = [
+        PlainStage(before, width, count, pairs)
+        for before, width, count in zip([widths[0], *widths], widths, convs, strict=False)
+    ]
+    net = MappingNet(tasks, [InputLayer(conv, pool=False) for conv in first], stages)
     init_weights(net)
     return net
 
 
-def _residual_mapping(tasks: TaskSet, backbone: nn.Module, pairs: int) -> MappingNet:
-    last = backbone.bottleneck_channels
-    factor = min(1.0, last / RESNET_WIDTHS[-1])  # a bottleneck network is wide at its end only
-    widths = [max(8, round(width * factor / 8) * 8) for width in RESNET_WIDTHS[:-1]] + [last]
-    halvings = math.log2(backbone.reduction) - 2  # of the stages: the input layer halves twice
+def _residual_mapping(tasks: TaskSet, channels: int, reduction: int, condition: bool) -> MappingNet:
+    factor = min(1.0, channels / RESNET_WIDTHS[-1])  # a bottleneck network is wide at its end only
+    widths = [scale_channels(width, factor) for width in RESNET_WIDTHS[:-1]] + [channels]
+    halvings = math.log2(reduction) - 2  # of the stages: the input layer halves twice
     if halvings not in (0, 1, 2, 3):
         raise ValueError(
-            f"backbone: expected a reduction of 4, 8, 16 or 32, got {backbone.reduction}; "
+            f"mapping: expected a reduction of 4, 8, 16 or 32, got {reduction}; "
             "give the mapping network stages that fit"
         )
-    inputs = nn.ModuleDict(
-        {
-            t.name: InputLayer(nn.Conv2d(t.channels, widths[0], 7, 2, 3, bias=False), True)
-            for t in tasks
-        }
-    )
-    stages = nn.ModuleList()
-    dilation = 1
+    first = [nn.Conv2d(t.channels, widths[0], 7, 2, 3, bias=False) for t in tasks]
+    pairs = len(list(tasks.pairs())) if condition else 0
+    stages, dilation = [], 1
     for i, (before, width) in enumerate(zip([widths[0], *widths], widths, strict=False)):
         stride = 2 if 0 < i <= halvings else 1
         dilation = dilation * 2 if i > halvings else 1
         stages.append(ResidualStage(before, width, stride, dilation, pairs))
-    net = MappingNet(tasks, inputs, stages)
+    net = MappingNet(tasks, [InputLayer(conv, pool=True) for conv in first], stages)
     init_residual_weights(net)
     return net

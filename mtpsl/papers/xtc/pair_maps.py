@@ -9,6 +9,7 @@ arXiv:2006.04096 [X-Task]
 There is no released code for their use here. What the papers leave open is decided in ``CHOICES``.
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import final
 
@@ -22,7 +23,15 @@ from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.methods.semi_supervised import comparable
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.segnet import WIDTHS, SegNet, init_weights
-from mtpsl.papers.xtc.method import Inputs, Link, find_links, source_weights, weighted
+from mtpsl.papers.xtc.links import (
+    Inputs,
+    Link,
+    find_links,
+    gather_links,
+    source_weights,
+    usable_labels,
+    weighted,
+)
 from mtpsl.tasks import Task, TaskSet
 
 CHOICES: dict[str, str] = {
@@ -102,14 +111,13 @@ def width_for(backbone: nn.Module, width_factor: float | None) -> float:
     return min(1.0, backbone.bottleneck_channels / WIDTHS[-1])
 
 
-@final
-class DirectMap(Method):
-    """The prediction of an unlabeled task, mapped to a labeled one, must match the label.
+class PairMapMethod(Method):
+    """A network, a map for every ordered pair of its tasks, and what ties the two.
 
     Args:
         tasks: The tasks.
         backbone: Returns ``Features``.
-        weight: Of the mapping term.
+        weight: Of the term that teaches the network through the maps.
         map_width: Width factor of the maps; None: see ``width_for``.
         per_image_mean: Divide by |T_n| and |U_n|.
     """
@@ -131,77 +139,51 @@ class DirectMap(Method):
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
-        predictions = self.net(batch.images).predictions
-        mean = self.per_image_mean
+        predictions, mean = self.net(batch.images).predictions, self.per_image_mean
         terms = supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
-        inputs = Inputs(predictions, batch)
-        links = find_links(self.tasks, batch)
-        weights = source_weights(links, len(batch)) if mean else None
-        terms["direct_map"] = self.weight * direct_loss(self.maps, links, inputs, batch, weights)
-        return terms
+        return terms | self.mapped_terms(Inputs(predictions, batch), batch, progress)
 
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        return self.net(images).predictions
+    @abstractmethod
+    def mapped_terms(self, inputs: Inputs, batch: Batch, progress: float) -> Terms:
+        """The terms that the maps have a part in."""
+
+    def weights(self, links: Sequence[Link], batch: Batch) -> Tensor | None:
+        """(B,) what an image's losses count; None: all alike."""
+        return source_weights(links, len(batch)) if self.per_image_mean else None
 
 
 @final
-class PerceptualMap(Method):
-    """A labeled task's prediction and label must agree after both are mapped to another task.
+class DirectMap(PairMapMethod):
+    """The prediction of an unlabeled task, mapped to a labeled one, must match the label."""
 
-    Args:
-        tasks: The tasks.
-        backbone: Returns ``Features``.
-        weight: Of the perceptual term.
-        map_width: Width factor of the maps; None: see ``width_for``.
-        per_image_mean: Divide by |T_n| and |U_n|.
-    """
-
-    def __init__(
-        self,
-        tasks: TaskSet,
-        backbone: nn.Module,
-        *,
-        weight: float = 1.0,
-        map_width: float | None = None,
-        per_image_mean: bool = False,
-    ) -> None:
-        super().__init__()
-        self.tasks, self.weight = tasks, weight
-        self.net = MultiTaskNet(backbone, tasks)
-        self.maps = PairMaps(tasks, width_for(backbone, map_width))
-        self.per_image_mean = per_image_mean
-
-    def training_step(self, *views: Batch, progress: float) -> Terms:
-        (batch,) = views
-        predictions = self.net(batch.images).predictions
-        mean = self.per_image_mean
-        terms = supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
-        inputs = Inputs(predictions, batch)
+    def mapped_terms(self, inputs: Inputs, batch: Batch, progress: float) -> Terms:
         links = find_links(self.tasks, batch)
-        weights = source_weights(links, len(batch)) if mean else None
+        loss = direct_loss(self.maps, links, inputs, batch, self.weights(links, batch))
+        return {"direct_map": self.weight * loss}
+
+
+@final
+class PerceptualMap(PairMapMethod):
+    """A labeled task's prediction and label must agree after both are mapped to another task."""
+
+    def mapped_terms(self, inputs: Inputs, batch: Batch, progress: float) -> Terms:
+        links = find_links(self.tasks, batch)
+        weights = self.weights(links, batch)
         back = [Link(link.target, link.source, link.rows) for link in links]
         loss = perceptual_loss(self.maps, back, inputs, batch, weights)
-        terms["perceptual"] = self.weight * loss
-        terms["maps"] = direct_loss(self.maps, links, inputs, batch, weights, detach=True)
-        return terms
-
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        return self.net(images).predictions
+        maps = direct_loss(self.maps, links, inputs, batch, weights, detach=True)
+        return {"perceptual": self.weight * loss, "maps": maps}
 
 
 @final
-class XTask(Method):
+class XTask(PairMapMethod):
     """Perceptual consistency through maps that learn from labels alone [X-Task].
 
     For images with several labels: a pair without a common image contributes nothing.
 
     Args:
-        tasks: The tasks.
-        backbone: Returns ``Features``.
-        weight: Of the perceptual term.
+        tasks: See ``PairMapMethod``, as all others.
         pretraining: Share of training before the perceptual term starts.
-        map_width: Width factor of the maps; None: see ``width_for``.
-        per_image_mean: Divide by |T_n| and |U_n|.
 
     Raises:
         ValueError: If ``pretraining`` is no share.
@@ -217,37 +199,26 @@ class XTask(Method):
         map_width: float | None = None,
         per_image_mean: bool = False,
     ) -> None:
-        super().__init__()
         if not 0 <= pretraining < 1:
             raise ValueError(f"pretraining: expected a share in [0, 1), got {pretraining}")
-        self.tasks, self.weight, self.pretraining = tasks, weight, pretraining
-        self.net = MultiTaskNet(backbone, tasks)
-        self.maps = PairMaps(tasks, width_for(backbone, map_width))
-        self.per_image_mean = per_image_mean
+        options = {"weight": weight, "map_width": map_width, "per_image_mean": per_image_mean}
+        super().__init__(tasks, backbone, **options)
+        self.pretraining = pretraining
 
-    def training_step(self, *views: Batch, progress: float) -> Terms:
-        (batch,) = views
-        predictions = self.net(batch.images).predictions
-        mean = self.per_image_mean
-        terms = supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
-        inputs = Inputs(predictions, batch)
+    def mapped_terms(self, inputs: Inputs, batch: Batch, progress: float) -> Terms:
         links = common_links(self.tasks, batch)
-        weights = source_weights(links, len(batch)) if mean else None
-        terms["perceptual"] = batch.images.new_zeros(())
+        weights = self.weights(links, batch)
+        terms = {"perceptual": batch.images.new_zeros(()), "maps": batch.images.new_zeros(())}
         if progress >= self.pretraining:
             loss = perceptual_loss(self.maps, links, inputs, batch, weights)
             terms["perceptual"] = self.weight * loss
-        total = batch.images.new_zeros(())
         for link in links:
-            mapped = self.maps.learning(link.source, link.target)(
-                inputs.label(link.source, link.rows)
+            read = inputs.label(link.source, link.rows)
+            mapped = self.maps.learning(link.source, link.target)(read)
+            terms["maps"] = terms["maps"] + label_loss(
+                link.target, mapped, batch, link.rows, weights
             )
-            total = total + label_loss(link.target, mapped, batch, link.rows, weights)
-        terms["maps"] = total
         return terms
-
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        return self.net(images).predictions
 
 
 # ------------------------------------------------------------------- pieces
@@ -316,12 +287,5 @@ def perceptual_loss(
 
 def common_links(tasks: TaskSet, batch: Batch) -> list[Link]:
     """Every ordered pair with the images that have a usable label of both tasks."""
-    usable = torch.stack([batch.mask(n).flatten(1).any(dim=1) for n in tasks.names]).tolist()
-    known = dict(zip(tasks.names, usable, strict=True))
-    links = []
-    for s, t in tasks.pairs():
-        pairs = enumerate(zip(known[s.name], known[t.name], strict=True))
-        rows = tuple(row for row, (a, b) in pairs if a and b)
-        if rows:
-            links.append(Link(s, t, rows))
-    return links
+    usable = usable_labels(tasks, batch)
+    return gather_links(tasks, usable, usable)

@@ -1,0 +1,366 @@
+"""From the rows of tables to measured numbers: planned once, trained where missing, recorded.
+
+Seed 0 of every row comes first, then seed 1, and so on, so that a table says something as early
+as possible. Every finished run is kept and every finished row written at once: stop and start
+again at any time.
+"""
+
+import dataclasses
+import math
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import zip_longest
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from mtpsl import files
+from mtpsl.data.labels import PartialLabels
+from mtpsl.data.loader import EvalLoader
+from mtpsl.engine import evaluate
+from mtpsl.report.results import Entry, Results, read_recorded, write_results
+from mtpsl.report.tables import MeasuredOn, Row, Table
+from mtpsl.runs.data import EVAL_BATCH, bind_data, label, open_split
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.memory import at_size, training_memory
+from mtpsl.runs.network import full_size_cost, load_method
+from mtpsl.runs.profiles import get_profile
+from mtpsl.runs.run import run
+from mtpsl.runs.session import Session
+from mtpsl.runs.store import RunRecord, environment
+from mtpsl.runs.workers import missing_runs, train_all
+
+# ---------------------------------------------------------------------- plan
+
+
+@dataclass(frozen=True)
+class RowRun:
+    """A row of a table at one seed: what is trained for one entry of its results."""
+
+    table: Table
+    row: Row
+    seed: int
+    experiments: tuple[Experiment, ...]  # at a profile, bound to their data
+
+    @property
+    def trained(self) -> tuple[Experiment, ...]:
+        """The experiments that must have run; none where a table only counts costs."""
+        return self.experiments if self.table.trains else ()
+
+    @property
+    def identity(self) -> tuple[str, int, tuple[str, ...]]:
+        """What its entry is known by (``Entry.identity``)."""
+        return self.row.name, self.seed, tuple(e.key for e in self.experiments)
+
+    def labeled(self) -> Iterator[tuple[Experiment, str]]:
+        """What is trained, each with what progress calls it."""
+        for e in self.trained:
+            tasks = f" ({', '.join(e.tasks)})" if len(self.trained) > 1 else ""
+            yield e, f"{self.table.name} {self.row.name}{tasks} seed {self.seed}"
+
+
+def row_experiments(
+    row: Row, profile: str, seed: int, data_root: Path | str = ""
+) -> tuple[Experiment, ...]:
+    """What a row of a table trains at a profile, bound to its data and ready to run."""
+    scale = get_profile(profile)
+    return tuple(bind_data(scale(e), data_root).with_seed(seed) for e in row.experiments)
+
+
+def plan(
+    tables: Iterable[Table], session: Session, *, profile: str, seeds: Iterable[int]
+) -> list[RowRun]:
+    """Every row that has experiments, seed by seed; a table that only counts costs, once.
+
+    Args:
+        tables: In order of urgency.
+        session: Says where data on disk lie.
+        profile: A key of ``PROFILES``.
+        seeds: In order of urgency.
+    """
+    tables, planned = tuple(tables), []
+    for number, seed in enumerate(seeds):
+        for table in tables:
+            if number and not table.trains:  # costs have no spread over seeds
+                continue
+            at = seed if table.trains else 0
+            for row in table.rows:
+                if row.experiments:
+                    experiments = row_experiments(row, profile, at, session.data_root)
+                    planned.append(RowRun(table, row, at, experiments))
+    return planned
+
+
+# --------------------------------------------------------------------- train
+
+
+def train_missing(
+    tables: Iterable[Table],
+    session: Session,
+    *,
+    profile: str = "smoke",
+    seeds: Iterable[int] = (0,),
+    jobs: int = 1,
+    force: bool = False,
+) -> int:
+    """Trains what tables need and the store lacks, in this process or in several others.
+
+    Args:
+        tables: Their rows, in order, seed by seed.
+        session: Where runs are kept, and how they are computed.
+        profile: A key of ``PROFILES``.
+        seeds: In order.
+        jobs: 1 trains here; more start worker processes.
+        force: Trains again what is finished; teachers that are no rows stay.
+
+    Returns:
+        How many runs failed in worker processes. Here, the first error ends it.
+    """
+    planned = plan(tables, session, profile=profile, seeds=seeds)
+    labeled = [pair for row_run in planned for pair in row_run.labeled()]
+    for experiment, _ in labeled if force else ():
+        session.store.forget(experiment.key)
+    todo = missing_runs(labeled, session.store)
+    if jobs > 1:
+        return sum(bool(job.error) for job in train_all(todo.values(), session, jobs))
+    for number, job in enumerate(todo.values(), start=1):
+        began = time.monotonic()
+        run(job.experiment, session)
+        seconds = time.monotonic() - began
+        print(f"[{number}/{len(todo)}] {job.label} {seconds:.1f} s", file=sys.stderr, flush=True)
+    return 0
+
+
+def run_table(
+    table: Table,
+    session: Session,
+    *,
+    profile: str = "smoke",
+    seeds: Iterable[int] = (0,),
+    train: bool = True,
+) -> Results:
+    """Runs every row that has experiments, one after the other: the "computed now" numbers.
+
+    Args:
+        table: Whose rows are run.
+        session: Where runs are kept, and how they are computed.
+        profile: A key of ``PROFILES``.
+        seeds: Of the training; the label assignment does not change with it.
+        train: False takes only rows whose runs are in the store already.
+    """
+    entries = [
+        row_entry(row_run, [run(e, session) for e in row_run.trained], session)
+        for row_run in plan([table], session, profile=profile, seeds=seeds)
+        if train or not missing_runs(row_run.labeled(), session.store)
+    ]
+    return Results(paper=table.paper, table=table.name, profile=profile, entries=tuple(entries))
+
+
+# ------------------------------------------------------------------- measure
+
+
+def row_entry(
+    row_run: RowRun, records: Sequence[RunRecord], session: Session, *, memory: bool = False
+) -> Entry:
+    """A row's finished runs as an entry of its table's results.
+
+    Args:
+        row_run: A column of costs has them counted, at the size that the table states.
+        records: Of ``row_run.trained``, in that order; none for a table that only counts costs.
+        session: Where the runs and their images are.
+        memory: Measures ``cost/memory``, in seconds to minutes at the paper's size.
+    """
+    row, began = row_run.row, time.monotonic()
+    on_gpu = [r.device == "cuda" for r in records] or [torch.cuda.is_available()]
+    device = "cuda" if all(on_gpu) else "cpu"
+    measured = {}
+    for record, task in zip_longest(records, row.task_of_each):
+        metrics = metrics_on(row.measured_on, record, session)
+        measured |= {n: v for n, v in metrics.items() if not task or n.startswith(f"{task}/")}
+    costs, conditions = _row_costs(row_run.table, row, device, memory)
+    return Entry(
+        row=row.name,
+        seed=row_run.seed,
+        keys=tuple(e.key for e in row_run.experiments),
+        experiments=tuple(e.to_dict() for e in row_run.experiments),
+        metrics=measured | costs,
+        memory=conditions,
+        **(_origin(records) if records else _origin_of_costs(device, began)),
+    )
+
+
+def _origin(records: Sequence[RunRecord]) -> dict[str, Any]:
+    """How long runs took, and what made them on which data."""
+    environments = [r.environment for r in records]
+    return {
+        "seconds": round(sum(sum(r.seconds.values()) for r in records), 1),
+        "commit": ", ".join(dict.fromkeys(e["commit"] for e in environments)),
+        "versions": environments[0]["versions"],
+        "hardware": ", ".join(dict.fromkeys(e["hardware"] for e in environments)),
+        "date": max(e["date"] for e in environments),
+        "data": records[0].data,
+    }
+
+
+def _origin_of_costs(device: str, began: float) -> dict[str, Any]:
+    data = {"name": "noise of the size above", "version": "", "stand_in": True}
+    return {"seconds": round(time.monotonic() - began, 1), **environment(device), "data": data}
+
+
+def _row_costs(
+    table: Table, row: Row, device: str, memory: bool
+) -> tuple[dict[str, float], dict[str, Any]]:
+    """The columns of costs, of all networks of a row together, and how memory was measured."""
+    costs, conditions = {}, {}
+    if table.has_costs:
+        full = [full_size_cost(experiment) for experiment in row.experiments]
+        costs["cost/params"] = sum(c.params for c in full)
+        costs["cost/flops"] = sum(c.thop_flops for c in full)
+        costs["cost/memory"] = math.nan
+    if memory and "cost/memory" in table.columns:
+        peaks = [training_memory(at_size(e), device) for e in row.experiments]
+        costs["cost/memory"] = sum(peak.bytes for peak in peaks)
+        conditions = peaks[0].conditions
+    return costs, conditions
+
+
+def metrics_on(images: MeasuredOn, record: RunRecord, session: Session) -> dict[str, float]:
+    """``"semseg/miou"`` and the like of a finished run, on images that its table names.
+
+    What a run records is the test split. Tables on the training set [HiTTs, Table 6] measure the
+    same weights again, each task on the images that show its label, or on those that hide it.
+
+    Args:
+        images: "test", or "labeled" and "unlabeled" of the clean training images.
+        record: Of the run; the file with what was measured before lies in its folder.
+        session: Where the run and its images are.
+
+    Raises:
+        FileNotFoundError: If the run's weights are not in the store any more.
+    """
+    if images == "test":
+        return dict(record.metrics["test"])
+    path = session.store.folder(record.key) / f"{images}.json"
+    if path.exists():
+        try:
+            known = files.read_json(path)
+            if known["weights"] == record.weights_sha256:
+                values = known["metrics"].items()
+                return {name: math.nan if value is None else value for name, value in values}
+        except files.Damaged as error:
+            print(f"metrics are damaged and measured again: {error}", file=sys.stderr)
+    experiment = Experiment.from_dict(record.experiment)
+    train = open_split(experiment, "train", session)
+    _, assignment = label(experiment, train, session)
+    if images == "unlabeled":
+        assignment = dataclasses.replace(assignment, labeled=~assignment.labeled)
+    shown = PartialLabels(train, assignment.select(experiment.tasks))
+    device = torch.device(record.device if torch.cuda.is_available() else "cpu")
+    method = load_method(experiment, dataclasses.replace(session, device=device))
+    metrics = evaluate(method, EvalLoader(shown, EVAL_BATCH, device))
+    files.write_json(path, {"weights": record.weights_sha256, "metrics": metrics})
+    return metrics
+
+
+# -------------------------------------------------------------------- record
+
+
+def fill_records(
+    tables: Iterable[Table],
+    folder: Path | str,
+    session: Session,
+    *,
+    profile: str = "quick",
+    seeds: Iterable[int] = (0, 1, 2),
+    jobs: int = 1,
+    others: Iterable[Table] = (),
+) -> int:
+    """Trains what is not recorded yet and writes ``<folder>/<paper>/<table>.json``.
+
+    Args:
+        tables: In order of urgency.
+        folder: Of the results files; an entry counts as recorded if its keys are today's.
+        session: Where runs are kept, and how they are computed.
+        profile: A key of ``PROFILES``. A file of another profile is replaced.
+        seeds: In order of urgency.
+        jobs: Worker processes, on a GPU all on the same one.
+        others: More tables whose records may be of the same runs.
+
+    Returns:
+        How many runs failed; what they said is printed.
+    """
+    folder, tables, store = Path(folder), tuple(tables), session.store
+    consulted = {t.key: t for t in (*tables, *others)}
+    recorded = {key: read_recorded(folder, t, profile) for key, t in consulted.items()}
+    missing = []
+    for row_run in plan(tables, session, profile=profile, seeds=seeds):
+        known = recorded[row_run.table.key].entries
+        if any(entry.identity == row_run.identity for entry in known):
+            continue
+        if entry := entry_of_same_runs(row_run, consulted, recorded):
+            _record(folder, profile, row_run.table, entry, session)
+        else:
+            missing.append(row_run)
+    todo = missing_runs((pair for row_run in missing for pair in row_run.labeled()), store)
+    print(f"profile {profile}: {len(missing)} rows to record, {len(todo)} runs to train for them")
+
+    def record_what_is_complete() -> None:
+        for row_run in list(missing):
+            if any(e.key in todo for e in row_run.trained):
+                continue
+            records = [store.load(e.key) for e in row_run.trained]
+            entry = row_entry(row_run, records, session, memory=profile != "smoke")
+            _record(folder, profile, row_run.table, entry, session)
+            missing.remove(row_run)
+
+    record_what_is_complete()
+    failed = 0
+    for job in train_all(todo.values(), session, jobs):
+        if job.error:
+            failed += 1
+        else:
+            del todo[job.experiment.key]
+            record_what_is_complete()
+    return failed
+
+
+def entry_of_same_runs(
+    row_run: RowRun, tables: Mapping[str, Table], recorded: Mapping[str, Results]
+) -> Entry | None:
+    """The entry that another table has of the same runs, as one of this table; None without any.
+
+    Baselines are in the tables of several papers. Nothing else is taken over: an entry that is
+    measured on other images, counts otherwise or has costs is made from the runs themselves.
+
+    Args:
+        row_run: What lacks an entry.
+        tables: Key of a table -> where to look.
+        recorded: Key of a table -> its results.
+    """
+    *_, keys = row_run.identity
+    asked = row_run.row
+    if row_run.table.has_costs:
+        return None
+    for key, table in tables.items():
+        rows = {row.name: row for row in table.rows}
+        for entry in recorded[key].entries:
+            row = rows.get(entry.row)
+            if entry.keys != keys or row is None or table.has_costs:
+                continue
+            if (row.measured_on, row.task_of_each) == (asked.measured_on, asked.task_of_each):
+                return dataclasses.replace(entry, row=asked.name)
+    return None
+
+
+def _record(folder: Path, profile: str, table: Table, entry: Entry, session: Session) -> None:
+    """Adds or replaces an entry; entries of rows that the table no longer has go."""
+    order = {row.name: number for number, row in enumerate(table.rows)}
+    with session.store.lock("results"):
+        known = read_recorded(folder, table, profile)
+        kept = {(e.row, e.seed): e for e in known.entries if e.row in order}
+        kept[entry.row, entry.seed] = entry
+        entries = sorted(kept.values(), key=lambda e: (order[e.row], e.seed))
+        write_results(folder, dataclasses.replace(known, entries=tuple(entries)))
