@@ -50,9 +50,8 @@ def with_discoveries(method: HiTTs, batch: Batch, shift: float = 0.0) -> Batch:
     method.eval()
     found = method.discover(batch.images, {})
     method.train()
-    valid = {n: v & ~batch.labeled[n].view(-1, 1, 1, 1) for n, v in found.valid.items()}
     features = {n: f + shift for n, f in found.features.items()}
-    return replace(batch, discovered=Discovered(found.targets, valid, features, found.confidence))
+    return replace(batch, discovered=replace(found.withhold(batch), features=features))
 
 
 def test_table8_budget_at_full_size():

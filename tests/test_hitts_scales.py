@@ -88,11 +88,7 @@ def batch_for(case: str, **args: Any) -> Batch:
     if not method.pseudo_labels:
         return batch
     found = copy.deepcopy(method).eval().discover(batch.images, {})
-    hidden = {n: ~m.view(-1, 1, 1, 1) for n, m in batch.labeled.items()}
-    missing = {t.name: t.fill_missing(found.targets[t.name]) for t in method.tasks}
-    targets = {n: torch.where(hidden[n], m, missing[n]) for n, m in found.targets.items()}
-    valid = {n: m & hidden[n] for n, m in found.valid.items()}
-    return replace(batch, discovered=replace(found, targets=targets, valid=valid))
+    return replace(batch, discovered=found.withhold(batch))
 
 
 # --- the contract of a method, on these tasks and backbones -----------------------------------
