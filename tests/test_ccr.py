@@ -18,6 +18,7 @@ from mtpsl.papers.hitts.ccr import (
     ALIKE,
     CCR,
     DIFFERENT,
+    build_projectors,
     contrastive_loss,
     draw_pixels,
     draw_sources,
@@ -286,3 +287,13 @@ def test_prediction_costs_what_the_baseline_s_does():
     images = torch.rand(2, 3, 32, 32)
     for name, prediction in mine.eval().predict(images).items():
         assert torch.equal(prediction, plain.eval().predict(images)[name])
+
+
+def test_the_term_needs_no_network_of_ours():
+    torch.manual_seed(0)
+    features = {n: torch.randn(4, 6, 8, 8, requires_grad=True) for n in TASKS.names}
+    projectors = build_projectors(TASKS, dict.fromkeys(TASKS.names, 6))
+    loss = contrastive_loss(TASKS, projectors, features, random_batch(labeled=ALL))
+    loss.backward()
+    assert loss > 0 and all(maps.grad.isfinite().all() for maps in features.values())
+    assert all(maps.grad.any() for maps in features.values())

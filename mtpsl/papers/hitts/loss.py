@@ -9,7 +9,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from mtpsl.batch import Batch
+from mtpsl.batch import Batch, Discovered
 from mtpsl.losses import per_image_mean
 from mtpsl.methods.base import Terms, require_discoveries
 from mtpsl.papers.hitts.quantize import Quantizer, Quantizers, class_last
@@ -46,9 +46,7 @@ class MixtureLoss(nn.Module):
             task -> scalar; exactly 0 for a task that no image is labeled for.
         """
         return {
-            t.name: self.mixture(
-                t, logits[t.name], batch.targets, batch.valid, batch.labeled[t.name]
-            )
+            t.name: self.mixture(t, logits[t.name], batch, batch.labeled[t.name])  # alpha_i
             for t in self.tasks
         }
 
@@ -65,29 +63,22 @@ class MixtureLoss(nn.Module):
         Raises:
             ValueError: If the batch carries no discoveries.
         """
-        seen = require_discoveries(batch)
+        discovered = require_discoveries(batch)
         return {
-            f"{t.name}_pseudo": self.mixture(
-                t, logits[t.name], seen.targets, seen.valid, ~batch.labeled[t.name]
-            )
+            f"{t.name}_pseudo": self.mixture(t, logits[t.name], discovered, ~batch.labeled[t.name])
             for t in self.tasks
         }
 
     def mixture(
-        self,
-        task: Task,
-        logits: Tensor,
-        targets: dict[str, Tensor],
-        valid: dict[str, Tensor],
-        rows: Tensor,
+        self, task: Task, logits: Tensor, labels: Batch | Discovered, rows: Tensor
     ) -> Tensor:
         """1/T of L_i [Eq. 13] on the images where ``rows`` (B,) is set, as a mean over all B."""
         losses = mixture_loss(
             task,
             self.quantizers[task.name],
             logits[rows].float(),
-            targets[task.name][rows],
-            valid[task.name][rows],
+            labels.targets[task.name][rows],
+            labels.valid[task.name][rows],
             self.regression_weight,
         )
         return losses.sum() / (len(rows) * len(self.tasks))
@@ -110,12 +101,12 @@ def feature_terms(tasks: TaskSet, features: dict[str, Tensor], batch: Batch) -> 
     Raises:
         ValueError: If the batch carries no discoveries.
     """
-    seen, terms = require_discoveries(batch), {}
+    discovered, terms = require_discoveries(batch), {}
     for t in tasks:
-        confidence = seen.confidence[t.name]  # M^f, 0 beyond the image alone
+        confidence = discovered.confidence[t.name]  # M^f, 0 beyond the image alone
         inside = (confidence > 0).to(confidence.dtype)
         weight = torch.where(batch.labeled[t.name].view(-1, 1, 1, 1), inside, confidence)
-        distance = (features[t.name] - seen.features[t.name]).square()
+        distance = (features[t.name] - discovered.features[t.name]).square()
         terms[f"{t.name}_feature"] = (weight * distance).mean() / len(tasks)  # Eq. (6)
     return terms
 

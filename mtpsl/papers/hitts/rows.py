@@ -1,4 +1,4 @@
-"""What [HiTTs] trains: its settings on three data sets, and its two stages, as experiments.
+"""What [HiTTs] trains, as experiments, and how its tables are built from them.
 
 The settings of Sec. 4.1 on NYUD-v2 are the defaults of ``Experiment``; thresholds are Appendix B's.
 ``profiles`` scales an experiment; nothing here knows about sizes but the paper's own.
@@ -100,13 +100,12 @@ def hitts(
 def second_stage(plain: Experiment, *, pseudo_labels: bool, pseudo_features: bool) -> Experiment:
     """A plain HiTTs trained again from scratch, with L_p, L_f or both from itself."""
     switches = {"pseudo_labels": pseudo_labels, "pseudo_features": pseudo_features}
-    found = {}
+    thresholds = {}
     if pseudo_labels:  # thresholds select labels; features are weighted by M^f instead
         settings = ALL_THRESHOLDS[plain.dataset]
-        found = settings.get(plain.label_setting, settings["one_label"])
-    return plain.replace(
-        method_args=dict(plain.method_args) | switches, teacher=plain, thresholds=found
-    )
+        thresholds = settings.get(plain.label_setting, settings["one_label"])
+    args = dict(plain.method_args) | switches
+    return plain.replace(method_args=args, teacher=plain, thresholds=thresholds)
 
 
 def ours(setting: LabelSetting, base: Experiment = NYUD) -> Experiment:
@@ -139,7 +138,7 @@ Runs = Mapping[str, tuple[Experiment, ...]]  # a row's label -> what it trains
 DELTA = "delta_mtl"
 SEMSEG, DEPTH, NORMALS = "semseg/miou", "depth/abs_err", "normals/mean_err"
 HEADLINES = {SEMSEG: "semseg mIoU", DEPTH: "depth AbS", NORMALS: "normals mErr"}
-WORDS = HEADLINES | {DELTA: "Δ_MTL"}
+TITLES = HEADLINES | {DELTA: "Δ_MTL"}
 
 
 def make_rows(cells: Printed, runs: Runs, group: str = "", **how: Any) -> tuple[Row, ...]:
@@ -167,24 +166,24 @@ def beats(
     better: str,
     others: Iterable[str],
     columns: Iterable[str] = (DELTA,),
-    text: str = "{beats} on {words}",
+    text: str = "{beats} on {title}",
     group: str = "",
 ) -> Iterator[Claim]:
-    """That one row of a block beats others of it, once a column.
+    """Claims that one row of a block beats others of it, one for each column.
 
     Args:
-        better: The row's label.
-        others: Labels.
-        columns: Of the table.
-        text: In it ``{beats}`` is the comparison, ``{words}`` the column's name, ``{key}`` its key.
+        better: Label of the row.
+        others: Labels of the rows that it beats.
+        columns: Columns of the table.
+        text: In it ``{beats}`` is the comparison, ``{title}`` the column's, ``{key}`` its key.
         group: The block; its name comes first.
     """
     block, begins = (f"{group.lower()}/", f"{group}: ") if group else ("", "")
     for worse in others:
         for column in columns:
-            said = {"beats": f"{better} beats {worse}", "words": WORDS.get(column), "key": column}
+            comparison, title = f"{better} beats {worse}", TITLES.get(column)
             yield Claim(
-                text=begins + text.format(**said),
+                text=begins + text.format(beats=comparison, title=title, key=column),
                 better=block + better,
                 worse=block + worse,
                 column=column,

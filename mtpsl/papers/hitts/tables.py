@@ -114,9 +114,9 @@ TABLE2 = make_table(
 def _table3_claims(group: str) -> Iterator[Claim]:
     for column in (DELTA, SEMSEG, DEPTH):
         yield from beats("Ours", RIVALS, [column], group=group)
-    gain = "gain on both tasks: {beats} on {words}"
+    gain = "gain on both tasks: {beats} on {title}"
     yield from beats("Ours", ["STL"], (SEMSEG, DEPTH), gain, group)
-    no_other = "no other gains on both: {beats} on {words}"
+    no_other = "no other gains on both: {beats} on {title}"
     yield from beats("STL", RIVALS, [DEPTH], no_other, group)
 
 
@@ -229,7 +229,7 @@ def _table6_rows() -> Iterator[Row]:
 
 def _table6_claims() -> Iterator[Claim]:
     hidden = "unlabeled/HiTTs"
-    better = "Without labels HiTTs generalizes better: {words}"
+    better = "Without labels HiTTs generalizes better: {title}"
     yield from beats(hidden, ["unlabeled/MTL baseline"], HEADLINES, better)
     boosts = "L_p + L_f boosts unlabeled data: {key}"
     yield from beats(f"unlabeled/{BOTH}", [hidden], printed.NYUD_METRICS, boosts)
@@ -337,7 +337,7 @@ def _table9_runs(setting: LabelSetting) -> Runs:
 
 def _table9_claims(group: str) -> Iterator[Claim]:
     yield from beats(SINGLE, ["MTL baseline"], group=group)
-    yield from beats(MULTI, [SINGLE], text="Several scales help: {beats} on {words}", group=group)
+    yield from beats(MULTI, [SINGLE], text="Several scales help: {beats} on {title}", group=group)
 
 
 TABLE9 = make_table(

@@ -276,11 +276,11 @@ def discover(trace: Trace, quantizers: Quantizers, thresholds: Mapping[str, floa
         confidence, ids = logits.float().softmax(1).max(1, keepdim=True)
         targets[name] = quantizers[name].values(ids)  # Y~
         valid[name] = confidence > thresholds.get(name, 0.0)  # M^p
-    features, sure = (
-        {name: maps.detach() for name, maps in found.items()}
-        for found in (trace.task_features, trace.feature_confidence)
+    features, confidence = (
+        {name: maps.detach() for name, maps in by_task.items()}
+        for by_task in (trace.task_features, trace.feature_confidence)
     )
-    return Discovered(targets, valid, features, sure)
+    return Discovered(targets, valid, features, confidence)
 
 
 # --- layers that are no equation of their own ----------------------------------------------------
