@@ -40,7 +40,7 @@ PASSED_ON = {  # commands with an argument parser of their own
     "reproduce": "run all notebooks: every table and figure (see reproduce --help)",
 }
 TABLE = "hitts/table1, or table1"
-PAPERS_SIZES = "the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes), 512 x 512 (PASCAL)"
+PAPERS_SIZES = "the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes)"
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -119,7 +119,7 @@ def _add_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--sheet", metavar="FILE.png", help=sheet)
     summary = "any layout -> the preprocessed .npy tree; stop and start at any time"
     command = _add(actions, "convert", commands.data_convert, summary)
-    command.add_argument("source", metavar="SOURCE", help="a folder that `data check` knows")
+    command.add_argument("source", metavar="SOURCE", help="a folder of NYUD-v2 or Cityscapes")
     command.add_argument("target", metavar="TARGET", help="a new folder, or one to go on with")
     command.add_argument("--height", type=int, help=f"default: {PAPERS_SIZES}")
     command.add_argument("--width", type=int, help="as --height")

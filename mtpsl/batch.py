@@ -1,16 +1,20 @@
 """The types that travel from a data loader to a method."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from mtpsl.losses import IGNORE_INDEX
+from mtpsl.tasks import Task, TaskSet
+
+Labels = Tensor | Sequence[Tensor | None] | None  # of one task, see ``Batch.from_targets``
 
 
 @dataclass(frozen=True)
 class Geometry:
-    """How an augmented view was cut from its clean image, one row an image.
+    """How an augmented view was cut from its clean image, one row per image.
 
     The view shows the box (top, left, height, width) of the clean image, in pixels of the clean
     image, resized to the full size and then, where ``flip`` is set, mirrored left to right. With
@@ -88,6 +92,63 @@ class Batch:
     geometry: Geometry | None = None  # None: the clean image
     discovered: Discovered | None = None  # what a teacher found, in two-stage methods
 
+    @classmethod
+    def from_targets(
+        cls,
+        images: Tensor,
+        targets: Mapping[str, Labels],
+        tasks: TaskSet,
+        *,
+        index: Tensor | None = None,
+    ) -> "Batch":
+        """Makes a batch of whatever labels there are, for any data loader.
+
+        Args:
+            images: (B, 3, H, W) float, RGB; networks of this package expect values in [0, 1].
+            targets: task -> its labels: (B, C, H, W) for all images; a list with a map (C, H, W) or
+                None for each; or None where no image has any. C is ``Task.target_channels``, and
+                may be left out where it is 1. Class ids have any integer type, 255
+                (``losses.IGNORE_INDEX``) for none; all other labels are in the task's unit, with
+                NaN for none. A task that is not there has no labels.
+            tasks: The tasks of the network, whose names are the keys.
+            index: (B,) int64, the images' numbers in the data set, by which a method tells images
+                apart where it draws at random; by default 0 to B - 1.
+
+        Returns:
+            A batch on the images' device that shares no memory with ``targets``. An image counts as
+            labeled for a task if its map has a pixel that is not missing; everything else is
+            overwritten with ``Task.missing``, so that a loss that looks at it becomes NaN.
+
+        Raises:
+            ValueError: If images or labels have another shape, type or range than announced, or a
+                task is unknown.
+        """
+        if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
+            raise ValueError(
+                f"images: expected float (B, 3, H, W), got {images.dtype} {tuple(images.shape)}; "
+                "divide 8-bit images by 255 and move their channels to dimension 1"
+            )
+        if unknown := [name for name in targets if name not in tasks.names]:
+            raise ValueError(
+                f"targets: expected tasks {tasks.names}, got {unknown[0]!r}; name it in the TaskSet"
+            )
+        if index is None:
+            index = torch.arange(len(images), device=images.device)
+        if index.shape != (len(images),):
+            raise ValueError(
+                f"index: expected shape {(len(images),)}, got {tuple(index.shape)}; "
+                "give one number per image"
+            )
+        maps = {t.name: _stack(t, targets.get(t.name), images) for t in tasks}
+        valid = {t.name: t.known(maps[t.name]) for t in tasks}
+        return cls(
+            images=images,
+            targets={t.name: maps[t.name].masked_fill(~valid[t.name], t.missing) for t in tasks},
+            valid=valid,
+            labeled={name: known.flatten(1).any(dim=1) for name, known in valid.items()},
+            index=index.to(images.device, torch.int64),
+        )
+
     def __len__(self) -> int:
         return len(self.images)
 
@@ -106,3 +167,35 @@ class Batch:
             geometry=self.geometry and self.geometry.to(device),
             discovered=self.discovered and self.discovered.to(device),
         )
+
+
+def _stack(task: Task, labels: Labels, images: Tensor) -> Tensor:
+    """Labels as ``Batch.from_targets`` takes them -> (B, C, H, W), missing where there are none."""
+    shape = (task.target_channels, *images.shape[2:])
+    stacked = torch.full(
+        (len(images), *shape), task.missing, dtype=task.target_dtype, device=images.device
+    )
+    if labels is None:
+        return stacked
+    if len(labels) != len(images):
+        raise ValueError(
+            f"{task.name}: expected {len(images)} maps, got {len(labels)}; "
+            "give None for an image without label"
+        )
+    for row, label in enumerate(labels):
+        if label is None:
+            continue
+        label = torch.as_tensor(label)
+        whole = label[None] if label.ndim == 2 and task.target_channels == 1 else label
+        if whole.shape != shape:
+            raise ValueError(
+                f"{task.name}: expected a map of shape {shape}, got {tuple(label.shape)}; "
+                "give labels the size of the images and channels first"
+            )
+        if task.kind == "classes" and (label.is_floating_point() or label.dtype == torch.bool):
+            raise ValueError(
+                f"{task.name}: expected integer class ids, got {label.dtype}; "
+                f"write {IGNORE_INDEX} where there is none and convert them"
+            )
+        stacked[row] = whole
+    return stacked

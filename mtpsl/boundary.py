@@ -4,7 +4,7 @@ A predicted pixel is right if it can be paired with a true one nearby, and a pix
 one partner, so neither a thick line nor a doubled one can claim a true line twice. The papers run
 MATLAB code (SEISM) for this, threshold by threshold, with a matching that is approximate.
 
-Here the matching is exact and computed once an image. Call a set of predicted pixels good if all
+Here the matching is exact and computed once per image. Call a set of predicted pixels good if all
 of them can have partners at the same time. Good sets form a matroid, so one that is best by the
 sum of its pixels' thresholds holds, for every threshold at once, as many pixels above it as any
 matching can pair. Such a set is an assignment of least cost, which SciPy finds: ten images of
@@ -42,6 +42,9 @@ class Boundary(Metric):
 
     def __init__(self, max_distance: float = 0.0075, *, nms: bool = False) -> None:
         self.max_distance, self.nms = max_distance, nms
+        super().__init__()
+
+    def reset(self) -> None:
         self.pixels = torch.zeros(3, THRESHOLDS, dtype=torch.float64)  # pairs, predicted, true
         self.undecided = 0  # counted pixels with a NaN logit
 
@@ -50,10 +53,10 @@ class Boundary(Metric):
         check_shapes(prediction, 1, target, 1, mask)
         self.undecided += int(prediction[mask].isnan().sum())
         probability = prediction.double().sigmoid().masked_fill(~mask, 0.0).nan_to_num(0.0)
-        found, true = probability.squeeze(1).cpu().numpy(), (target > 0.5) & mask
+        images, true = probability.squeeze(1).cpu().numpy(), (target > 0.5) & mask
         reach = self.max_distance * math.hypot(*target.shape[2:])
         thresholds = np.arange(1, THRESHOLDS + 1) / 100
-        for image, truth in zip(found, true.squeeze(1).cpu().numpy(), strict=True):
+        for image, truth in zip(images, true.squeeze(1).cpu().numpy(), strict=True):
             image = suppress_non_maxima(image) if self.nms else image
             levels = np.searchsorted(thresholds, image, side="right")  # thresholds it reaches
             paired = levels.ravel()[match(levels, truth, reach)]

@@ -40,7 +40,7 @@ class NonFiniteLoss(RuntimeError):
 class Fit:
     """What a training run leaves beside the weights."""
 
-    history: list[dict[str, Any]]  # one entry an epoch: epoch (from 1), lr, terms, seconds, and
+    history: list[dict[str, Any]]  # one entry per epoch: epoch (from 1), lr, terms, seconds, and
     # where there are any: weights, metrics
     epoch: int  # after which the method's weights were taken
 
@@ -68,7 +68,7 @@ def fit(
         optimization: Schedule, precision and the like; by default plain Adam in float32.
         selection: Which weights to keep, and the learning curve; by default the last, and none.
         weighting: How loss terms become one scalar; by default their plain sum.
-        seed: Of everything random in the method.
+        seed: Decides everything random in the method.
         folder: For ``log.jsonl`` and ``checkpoint/``; training goes on where these stop.
         progress: Shows a bar on stderr, unless the environment says MTPSL_PROGRESS=0.
 
@@ -182,13 +182,17 @@ def _require_suited(method: Method, loader: TrainLoader, optimization: Optimizat
 def evaluate(
     method: Method, loader: Iterable[Batch], tasks: TaskSet | None = None
 ) -> dict[str, float]:
-    """Metrics over a whole split, ``{"semseg/miou": 0.31, ...}``; changes neither run nor RNG.
+    """Measures a method on a whole split; changes neither the run nor the random state.
 
     Args:
         method: Any mode, any device; its mode is restored.
         loader: Clean batches. Only what ``Batch.mask`` allows counts. Where labels have another
             size than images, predictions are brought to theirs (``at_label_size``).
         tasks: Which to measure; by default all of the method's.
+
+    Returns:
+        ``{"semseg/miou": 0.31, ...}``: task and metric (``metrics.COLUMNS``); NaN where nothing
+        was labeled.
     """
     tasks = tasks or method.tasks
     device, training = next(method.parameters()).device, method.training
@@ -207,15 +211,15 @@ def evaluate(
 
 
 def at_label_size(task: Task, prediction: Tensor, size: Sequence[int]) -> Tensor:
-    """A prediction at the size it is scored at, as the protocol of PASCAL-Context resizes it.
+    """Resizes a prediction to the size it is scored at, as the protocol of PASCAL-Context does.
 
     Classes go to the nearest pixel, all else bilinearly: probabilities, not logits, of binary
     tasks. There is no rounding to 8 bits in between, which that protocol's files cause.
 
     Args:
-        task: Whose prediction.
+        task: Decides how: ids, probabilities or numbers.
         prediction: (B, C, h, w), as ``Method.predict`` gives it.
-        size: Height and width.
+        size: Height and width of the label, in pixels.
 
     Returns:
         (B, C, *size); the prediction itself where it has that size.
@@ -254,6 +258,7 @@ class EpochLosses:
         self.recent: list[tuple[int, Terms, Tensor]] = []
 
     def add(self, step: int, terms: Terms, index: Tensor) -> None:
+        """Takes the terms of batch ``step`` of this epoch, and the numbers of its images."""
         terms = {name: value.detach().float() for name, value in terms.items()}
         self.count = step + 1  # batches: each turn of one has terms of its own
         for name, value in terms.items():
@@ -263,6 +268,7 @@ class EpochLosses:
             self.check()
 
     def check(self) -> None:
+        """Raises ``NonFiniteLoss`` if a term since the last look is not finite."""
         if not self.recent:
             return
         if torch.stack([sum(terms.values()) for _, terms, _ in self.recent]).isfinite().all():
@@ -278,14 +284,17 @@ class EpochLosses:
                     )
 
     def latest(self) -> dict[str, str]:
+        """Term -> its mean so far, as the progress bar shows it."""
         return {name: f"{float(total) / self.count:.3f}" for name, total in self.sums.items()}
 
     def means(self) -> dict[str, float]:
+        """Term -> its mean over the batches so far."""
         self.check()
         return {name: float(total) / self.count for name, total in self.sums.items()}
 
 
 def require_finite_weights(method: Method, epoch: int) -> None:
+    """Raises ``NonFiniteLoss`` if a finite loss has led to weights that are not."""
     for name, parameter in method.named_parameters():
         if not parameter.isfinite().all():
             raise NonFiniteLoss(

@@ -72,6 +72,11 @@ def read_json(path: Path) -> dict[str, Any]:
     return values
 
 
+def null_to_nan(values: Mapping[str, float | None]) -> dict[str, float]:
+    """Numbers that ``write_json`` wrote: null stands for NaN."""
+    return {name: math.nan if value is None else value for name, value in values.items()}
+
+
 def sha256(path: Path) -> str:
     """Hex digest of a file's content."""
     with open(path, "rb") as file:

@@ -14,7 +14,7 @@ IGNORE_INDEX = 255  # class id of a pixel without a label, in every dataset of t
 
 
 def l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Mean absolute error, the depth loss [XTC, Sec. 4] and one of those for normals.
+    """Computes the mean absolute error, the depth loss [XTC, Sec. 4] and one of those for normals.
 
     For unit normals, the mean over three channels: a third of a sum over them per pixel, which
     later papers use.
@@ -38,7 +38,7 @@ def l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def cosine(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """One minus the cosine similarity, the surface-normal loss [XTC, Sec. 4].
+    """Computes one minus the cosine similarity, the surface-normal loss [XTC, Sec. 4].
 
     Args:
         prediction: (B, 3, H, W) float, unit length along dim 1 (the network normalizes).
@@ -57,7 +57,7 @@ def cosine(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 
 
 def cross_entropy(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """Pixel-wise cross-entropy, the segmentation loss [XTC, Sec. 4].
+    """Computes the pixel-wise cross-entropy, the segmentation loss [XTC, Sec. 4].
 
     Args:
         prediction: (B, K, H, W) float logits.
@@ -80,7 +80,7 @@ def cross_entropy(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
 def balanced_bce(
     prediction: Tensor, target: Tensor, mask: Tensor, *, positive_weight: float | None = None
 ) -> Tensor:
-    """Cross-entropy of a yes-or-no map whose two answers are weighted, for rare positives.
+    """Computes the cross-entropy of a yes-or-no map with weighted answers, for rare positives.
 
     A mean over all usable pixels, not over the sum of the weights, as in the protocol that [XTC]
     follows on PASCAL-Context. There the share of negatives is taken over a batch; here over each

@@ -1,10 +1,18 @@
 """Metrics over a whole split: counts are added image by image, divided once at the end.
 
-``Metric.update(prediction, target, mask)`` adds the pixels where ``mask`` is True, in float64,
-on the device of its inputs; ``Metric.compute()`` divides. So the batch size does not matter, and
-large images or a small last batch weigh by their pixels. Targets and predictions may hold
-anything outside the mask, NaN included. A prediction that is NaN *inside* the mask makes the
-result NaN: a broken network must not score well.
+``Metric.update(prediction, target, mask)`` adds the pixels where ``mask`` is True, in float64;
+``Metric.compute()`` divides, and ``Metric.reset()`` forgets everything. So the batch size does not
+matter, and large images or a small last batch weigh by their pixels. Counting happens on the
+device of the predictions, wherever that is; a metric has no device of its own to choose. Targets
+and predictions may hold anything outside the mask, NaN included. A prediction that is NaN *inside*
+the mask makes the result NaN: a broken network must not score well.
+
+In a loop of your own, for any ``Task``::
+
+    metric = task.metric()
+    for images, batch in ...:
+        metric.update(prediction, batch.targets[task.name], batch.mask(task.name))
+    print(metric.compute())
 
 Values are fractions in [0, 1], meters and degrees; ``COLUMNS`` says how a table prints them.
 """
@@ -20,7 +28,14 @@ from torch import Tensor
 
 
 class Metric(ABC):
-    """An accumulator over a split; one object an evaluation."""
+    """An accumulator over a split; one object for each evaluation, or one that is reset between."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    @abstractmethod
+    def reset(self) -> None:
+        """Forgets everything seen so far."""
 
     @abstractmethod
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
@@ -28,7 +43,7 @@ class Metric(ABC):
 
         Args:
             prediction: (B, C, H, W) float, after ``Task.activate``.
-            target: Of the same height and width, as in ``Batch.targets``.
+            target: As in ``Batch.targets``, at the same height and width, on the same device.
             mask: (B, 1, H, W) bool, True where the pixel counts (``Batch.mask``).
 
         Raises:
@@ -51,7 +66,11 @@ class ConfusionMatrix(Metric):
 
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
         self.num_classes, self.ignore_index = num_classes, ignore_index
-        self.counts = torch.zeros(num_classes, num_classes, dtype=torch.float64)  # [target, pred]
+        super().__init__()
+
+    def reset(self) -> None:
+        size = (self.num_classes, self.num_classes)
+        self.counts = torch.zeros(size, dtype=torch.float64)  # [target, pred]
         self.undecided = torch.zeros((), dtype=torch.float64)  # counted pixels with NaN logits
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
@@ -102,6 +121,9 @@ class PartsConfusion(Metric):
     def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
         self.confusion = ConfusionMatrix(num_classes, ignore_index)
 
+    def reset(self) -> None:
+        self.confusion.reset()
+
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
         check_shapes(prediction, self.confusion.num_classes, target, 1, mask)
         part = mask & (target != 0) & (target != self.confusion.ignore_index)
@@ -137,6 +159,10 @@ class Saliency(Metric):
         self.measure = measure
         first, last, steps = (0.2, 0.9, 15) if measure == "miou" else (0.05, 0.95, 19)
         self.thresholds = torch.linspace(first, last, steps, dtype=torch.float64)
+        super().__init__()
+
+    def reset(self) -> None:
+        steps = len(self.thresholds)
         self.images = torch.zeros((), dtype=torch.float64)  # with a pixel that counts
         self.overlap = torch.zeros(steps, dtype=torch.float64)  # sum of the images' IoU
         self.pixels = torch.zeros(3, steps, dtype=torch.float64)  # both, predicted, true
@@ -181,7 +207,7 @@ class Saliency(Metric):
 class DepthErrors(Metric):
     """``abs_err`` and ``rmse`` in meters and ``rel_err`` (a fraction) of positive depth maps."""
 
-    def __init__(self) -> None:
+    def reset(self) -> None:
         self.sums = torch.zeros(4, dtype=torch.float64)  # pixels, |e|, e^2, |e| / target
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
@@ -216,7 +242,7 @@ class NormalErrors(Metric):
 
     LIMITS = {"within_11_25": 11.25, "within_22_5": 22.5, "within_30": 30.0}  # degrees
 
-    def __init__(self) -> None:
+    def reset(self) -> None:
         self.sums = torch.zeros(3 + len(self.LIMITS), dtype=torch.float64)  # pixels, a, a^2, ...
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
@@ -285,7 +311,7 @@ def delta_mtl(
     average: Literal["metrics", "tasks", "headline"] = "metrics",
     headlines: Mapping[str, str] | None = None,
 ) -> float:
-    """The mean relative gain over a reference, usually the single-task networks [HiTTs, Eq. 9].
+    """Averages the relative gain over a reference, usually single-task networks [HiTTs, Eq. 9].
 
     A gain is (value - reference) / reference, negated where lower is better. Eq. 9 is printed
     without the division by the number of gains, but all printed numbers include it.
@@ -343,7 +369,7 @@ def best_f(both: Tensor, predicted: Tensor, true: Tensor, beta_squared: float) -
         both: (T,) hits per threshold.
         predicted: (T,) what was found per threshold; precision is ``both / predicted``.
         true: (T,) what there is to find; recall is ``both / true``.
-        beta_squared: Of the formula: 1 weighs precision and recall alike, less favors precision.
+        beta_squared: 1 weighs precision and recall alike, less favors precision.
 
     Returns:
         In [0, 1], 0 without a hit; NaN if there was nothing to find.

@@ -87,7 +87,7 @@ class ScheduledAdam(torch.optim.Adam):
     Args:
         groups: Parameters with an ``lr`` each; under schedule "step" a group may have a
             ``step_size`` of its own.
-        lr: Of groups without one.
+        lr: The rate of groups without one.
         optimization: Says schedule and weight decay.
         epochs: Passes over the images.
         steps: Batches in all of them.

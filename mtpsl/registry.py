@@ -9,10 +9,10 @@ Entry = TypeVar("Entry")
 
 
 def look_up(what: str, name: str, register: Mapping[str, Entry]) -> Entry:
-    """The entry of that name.
+    """Returns the entry of that name.
 
     Args:
-        what: Of what it is the name, for the message: "method", "profile".
+        what: What kind of name it is, for the message: "method", "profile".
         name: What a user asked for.
         register: Name -> entry.
 

@@ -1,7 +1,7 @@
 """What a task is. With ``data/``, the only place that knows what a task's name means."""
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import permutations
 from typing import Literal
@@ -14,6 +14,7 @@ from mtpsl import boundary, losses, metrics
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Kind = Literal["classes", "binary", "positive", "direction"]
 
+LENGTH_TOLERANCE = 0.05  # of a unit vector's square: 8 bits a component keep far less
 HUMAN_PARTS = ("background", "head", "torso", "upper arm", "lower arm", "upper leg", "lower leg")
 
 
@@ -55,6 +56,35 @@ class Task:
         Classes and binary tasks stay logits: their losses and metrics take the rest of the way.
         """
         return to_unit_length(raw) if self.kind == "direction" else raw
+
+    def known(self, target: Tensor) -> Tensor:
+        """Where a label says something: (B, C, H, W), as in ``Batch.targets`` -> (B, 1, H, W) bool.
+
+        Raises:
+            ValueError: If it says there what this task cannot hold.
+        """
+        match self.kind:
+            case "classes":
+                known = target != int(self.missing)
+                fits = (target >= 0) & (target < self.channels)
+                expected = f"class ids in [0, {self.channels}), {int(self.missing)} for none"
+            case "binary":
+                known, fits = target.isfinite(), (target == 0) | (target == 1)
+                expected = "1 and 0, NaN for none"
+            case "positive":
+                known, fits = target.isfinite(), target > 0
+                expected = "positive numbers, NaN for none"
+            case "direction":
+                known = target.isfinite().all(dim=1, keepdim=True)
+                fits = (target.square().sum(dim=1, keepdim=True) - 1).abs() < LENGTH_TOLERANCE
+                expected = "vectors of length 1, NaN for none"
+        if (wrong := known & ~fits).any():
+            first, *others = target.movedim(1, -1)[wrong.squeeze(1)][0].tolist()
+            value = (first, *others) if others else first
+            raise ValueError(
+                f"{self.name}: expected {expected}, got {value}; convert the labels first"
+            )
+        return known
 
     def fill_missing(self, target: Tensor) -> Tensor:
         """A target of the same shape and dtype that says nothing."""
@@ -100,22 +130,32 @@ class TaskSet:
         return permutations(self.tasks, 2)
 
 
-def semseg(class_names: tuple[str, ...], *, weight: float = 1.0) -> Task:
-    """Semantic segmentation: int64 ids in [0, K), ``losses.IGNORE_INDEX`` where void."""
-    classes = len(class_names)
+def semseg(classes: Sequence[str] | int, *, weight: float = 1.0) -> Task:
+    """Semantic segmentation: int64 ids in [0, K), ``losses.IGNORE_INDEX`` where void.
+
+    Args:
+        classes: Their names in the order of the ids, or how many there are.
+        weight: Multiplies the loss, in ``supervised_terms``.
+
+    Raises:
+        ValueError: If the number is not at least 1.
+    """
+    if isinstance(classes, int) and classes < 1:
+        raise ValueError(f"classes: expected names, or how many at least 1, got {classes}")
+    names = tuple(map(str, range(classes))) if isinstance(classes, int) else tuple(classes)
     return Task(
         name="semseg",
         title="Semseg.",
         kind="classes",
-        channels=classes,
+        channels=len(names),
         loss=losses.cross_entropy,
-        metric=partial(metrics.ConfusionMatrix, classes),
+        metric=partial(metrics.ConfusionMatrix, len(names)),
         headline="miou",
         columns=("miou", "pixel_acc"),
         missing=losses.IGNORE_INDEX,
         resize="nearest",
         weight=weight,
-        class_names=class_names,
+        class_names=names,
     )
 
 
@@ -125,19 +165,12 @@ def human_parts(*, weight: float = 1.0) -> Task:
     An image without a part has no label at all (``losses.IGNORE_INDEX`` everywhere), and the
     metric skips it.
     """
-    return Task(
+    return replace(
+        semseg(HUMAN_PARTS, weight=weight),
         name="human_parts",
         title="Parsing.",
-        kind="classes",
-        channels=len(HUMAN_PARTS),
-        loss=losses.cross_entropy,
         metric=partial(metrics.PartsConfusion, len(HUMAN_PARTS)),
-        headline="miou",
         columns=("miou",),
-        missing=losses.IGNORE_INDEX,
-        resize="nearest",
-        weight=weight,
-        class_names=HUMAN_PARTS,
     )
 
 
@@ -166,19 +199,7 @@ def inverse_depth() -> Task:
     two. The released code [XTC] divides it by the zoom like a depth, although what is magnified
     is nearer and its disparity larger: here it is multiplied.
     """
-    return Task(
-        name="depth",
-        title="Depth.",
-        kind="positive",
-        channels=1,
-        loss=losses.l1,
-        metric=metrics.DepthErrors,
-        headline="abs_err",
-        columns=("abs_err", "rmse"),
-        missing=float("nan"),
-        resize="nearest",
-        zoom_power=1,
-    )
+    return replace(depth(), zoom_power=1, unit="")
 
 
 def normals(loss: Literal["cosine", "l1"] = "cosine", *, weight: float = 1.0) -> Task:
@@ -187,7 +208,7 @@ def normals(loss: Literal["cosine", "l1"] = "cosine", *, weight: float = 1.0) ->
     Args:
         loss: ``"cosine"`` as on NYUD-v2; ``"l1"``, a mean over valid elements, as in the
             protocol that [XTC] follows on PASCAL-Context.
-        weight: Of the loss.
+        weight: Multiplies the loss, in ``supervised_terms``.
     """
     choices = {"cosine": losses.cosine, "l1": losses.l1}
     if loss not in choices:
@@ -214,7 +235,7 @@ def saliency(metric: Literal["miou", "max_f"] = "miou", *, weight: float = 1.0) 
     Args:
         metric: ``"miou"`` reports ``sal_miou``, as [XTC] and [HiTTs] do; ``"max_f"`` reports the
             F-measure of the later papers. They are not comparable, so a task has one of them.
-        weight: Of the loss.
+        weight: Multiplies the loss, in ``supervised_terms``.
     """
     columns = {"miou": "sal_miou", "max_f": "max_f"}
     if metric not in columns:

@@ -75,6 +75,7 @@ class WeightMean:
 
     @torch.no_grad()
     def update(self, method: nn.Module) -> None:
+        """Takes the method's present weights into the mean."""
         self.count += 1
         for name, live in method.state_dict().items():
             if live.is_floating_point():
@@ -93,6 +94,7 @@ class WeightMean:
 
     @contextmanager
     def applied(self, method: nn.Module) -> Iterator[None]:
+        """Inside, the method has the mean weights."""
         self.apply(method)
         try:
             yield
@@ -123,6 +125,7 @@ class Best:
         self.epoch, self.metrics, self.tensors = 0, dict[str, float](), dict[str, Tensor]()
 
     def consider(self, method: nn.Module, epoch: int, metrics: dict[str, float]) -> None:
+        """Keeps a copy of the weights if this point gains over the best; not where one is NaN."""
         metrics = {column: metrics[column] for column in self.columns}
         if not all(map(math.isfinite, metrics.values())):
             return
@@ -132,7 +135,7 @@ class Best:
         self.tensors = {name: t.clone() for name, t in method.state_dict().items()}
 
     def _gain(self, column: str, value: float) -> float:
-        """Over the best point, relative to the reference.
+        """How much a value gains over the best point, relative to the reference.
 
         Without one to the larger of both values, because the first of a young network may be 0.
         """
@@ -142,6 +145,7 @@ class Best:
         return sign * (value - known) / unit
 
     def apply(self, method: nn.Module) -> None:
+        """Gives the method the best weights, if there was a point."""
         if self.epoch:
             method.load_state_dict(self.tensors)
 
@@ -155,7 +159,7 @@ class TrainingState:
     optimizer: torch.optim.Optimizer
     best: Best
     mean: WeightMean = field(default_factory=WeightMean)
-    history: list[dict[str, Any]] = field(default_factory=list)  # one entry an epoch
+    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per epoch
 
     def save(self, checkpoints: files.Checkpoints) -> None:
         """Writes a checkpoint after as many epochs as ``history`` has."""
@@ -198,7 +202,7 @@ class RunFolder:
     Args:
         folder: For ``log.jsonl`` and ``checkpoint/``; None keeps nothing.
         settings: What the run was asked for.
-        state: Of a run that has not begun.
+        state: A run that has not begun; what the folder holds is read into it.
 
     Raises:
         ValueError: If ``folder`` holds a run with other settings.

@@ -91,7 +91,7 @@ class Weighting(nn.Module, ABC):
     ) -> list[tuple[Tensor, ...]]:
         """T times the gradient of an objective in every parameter; the graph stays.
 
-        One backward pass an objective, each through its own head only.
+        One backward pass per objective, each through its own head only.
         """
         return [
             torch.autograd.grad(terms[n], parameters, retain_graph=True, materialize_grads=True)
@@ -121,7 +121,7 @@ class Uncertainty(Weighting):
     Args:
         tasks: The objectives.
         initial: s at the start, the log of the variance.
-        lr: Of s; None for the network's.
+        lr: Learning rate of s; None for the network's.
     """
 
     def __init__(self, tasks: TaskSet, *, initial: float = -0.5, lr: float | None = None) -> None:
@@ -153,7 +153,7 @@ class GradNorm(Weighting):
     Args:
         tasks: The objectives.
         alpha: Strength of the pull back to a common rate; 1.5 on NYUv2 in the paper.
-        lr: Of the weights; None for the network's. At that one, short runs would end before the
+        lr: Learning rate of w; None for the network's. At that one, short runs would end before the
             weights move.
         start: Labeled batches whose mean is L_i(0). 1 is the paper's; but in partially labeled
             data the loss of one batch says more about how many of its images are labeled.
@@ -297,7 +297,7 @@ WEIGHTINGS: dict[str, type[Weighting]] = {
 
 
 def build_weighting(name: str, tasks: TaskSet, args: Mapping[str, Any] | None = None) -> Weighting:
-    """A fresh weighting; nothing in it is random.
+    """Builds a fresh weighting; nothing in it is random.
 
     Args:
         name: A key of ``WEIGHTINGS``.

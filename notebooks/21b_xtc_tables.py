@@ -147,7 +147,7 @@ errors = [cells[1] for table in (printed.TABLE1, printed.TABLE4) for cells in ta
 print(f"{' and '.join(shown)}: errors from {min(errors)} to {max(errors)}")
 
 # %% [markdown]
-# On three frames of the real Cityscapes the mean of each row is off by about .014, in sample, against .086 for a constant (`streets7_acceptance`): less than most printed results. Three frames prove little, but the order of magnitude is plain: *the depth column of these tables distinguishes networks in a range where position alone does nearly as well*. The stand-in tilts its cameras and streets so that a row tells less, about .03, and there is something to learn.
+# On three frames of the real Cityscapes the mean of each row is off by about .014, in sample, against .086 for a constant (`tests/acceptance/streets7.py`): less than most printed results. Three frames prove little, but the order of magnitude is plain: *the depth column of these tables distinguishes networks in a range where position alone does nearly as well*. The stand-in tilts its cameras and streets so that a row tells less, about .03, and there is something to learn.
 #
 # Two consequences for reading. A relative gain in this column is a gain on what position leaves over, so ten percent is much. And "more labels help" can fail for want of anything left to learn: in Table 4, SL with depth labels on nine tenths of the images has *lower* error than with all of them.
 

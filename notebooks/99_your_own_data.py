@@ -88,7 +88,7 @@ os.chdir(work.name)  # so that paths below are short
 # %%
 from mtpsl.data import open_dataset, recognize
 from mtpsl.data.labels import PartialLabels, assign
-from mtpsl.data.readers.own_write import write_split
+from mtpsl.data.readers.own_files import write_split
 
 counts = {"train": 16, "test": 8} if session.profile == "smoke" else {"train": 160, "test": 80}
 for split, setting in (("train", "random_labels"), ("test", "full")):
@@ -199,7 +199,7 @@ print("trained again:", again.environment["date"] != record.environment["date"])
 # Any pictures, of any size; nothing needs a label here, and the folder of training data may be gone. Here are three rooms that the network has not seen; with a folder of your own, your test images.
 
 # %%
-from mtpsl.data.readers.own_write import write_picture
+from mtpsl.data.readers.own_files import write_picture
 from mtpsl.data.scenes.rooms13 import render_image
 
 shapes = {"a wide room": (90, 160), "a room": (96, 128), "ein hohes Zimmer": (150, 100)}

@@ -101,13 +101,7 @@ def discovered_by(teacher: Teacher, batch: Batch) -> Discovered:
     """What a teacher finds on the batch's images, without what has a label (``Discovered``)."""
     with torch.no_grad():
         found = copy.deepcopy(teacher).eval().discover(batch.images, {})
-    hidden = {n: ~batch.labeled[n].view(-1, 1, 1, 1) for n in found.targets}
-    missing = {n: teacher.tasks[n].fill_missing(m) for n, m in found.targets.items()}
-    return replace(
-        found,
-        targets={n: torch.where(hidden[n], m, missing[n]) for n, m in found.targets.items()},
-        valid={n: m & hidden[n] for n, m in found.valid.items()},
-    )
+    return found.withhold(batch)
 
 
 def rewrite_withheld(batch: Batch, tasks: TaskSet = TASKS, seed: int = 1) -> Batch:

@@ -2,8 +2,11 @@
 
 import json
 import logging
+import os
 import pickle
+import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import nyud_trees
@@ -12,13 +15,11 @@ import torch
 from test_cityscapes import official_path, write_npy, write_official
 from test_pascal_context import FAINT, IDS, PEOPLE, path_of, write_tree
 
-from mtpsl.data import cache as cached
-from mtpsl.data import open_dataset
-from mtpsl.data.cache import Cached, layout, pack, pack_image
+from mtpsl.data import cache, cached, open_dataset
+from mtpsl.data.cached import Cached, layout, pack, pack_image
 from mtpsl.data.dataset import Dataset, Sample
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.loader import TrainLoader
-from mtpsl.data.readers.convert import convert
 from mtpsl.data.readers.nyud import Nyud
 from mtpsl.data.scenes.rooms13 import Rooms13
 from mtpsl.tasks import TaskSet, saliency, semseg
@@ -26,17 +27,11 @@ from mtpsl.tasks import TaskSet, saliency, semseg
 SIZE = {"height": 20, "width": 28}
 
 
-def pascal_npy(root):
-    convert(write_tree(root / "source"), root / "out", height=24, width=30)
-    return root / "out"
-
-
 SOURCES = {  # name, writer, whether images have 8 bits
     "files": ("nyud", nyud_trees.write_archive, False),
     "official": ("cityscapes", write_official, True),
     "npy": ("cityscapes", write_npy, False),
     "PASCAL_MT": ("pascal_context", write_tree, True),
-    "pascal_npy": ("pascal_context", pascal_npy, True),
 }
 
 
@@ -105,7 +100,7 @@ def test_a_batch_is_its_images(nyud, store):
 
 def test_it_is_read_once(nyud, store, monkeypatch):
     first = Cached(opened(nyud), cache_dir=store)
-    monkeypatch.setattr(cached, "fill", lambda *args: pytest.fail("read again"))
+    monkeypatch.setattr(cached, "read_all", lambda *args, **how: pytest.fail("read again"))
     again = Cached(opened(nyud), cache_dir=store)
     same(first[1].targets["normals"], again[1].targets["normals"])
 
@@ -185,22 +180,23 @@ def test_a_damaged_source_is_named(tmp_path, store, processes):
         opened(tmp_path, "pascal_context")
 
 
-def test_a_process_that_dies_is_an_error(nyud, store, monkeypatch):
-    monkeypatch.setattr(cached.sys, "executable", shutil.which("false"))
-    with pytest.raises(RuntimeError, match="ended with code 1; try again"):
-        Cached(opened(nyud), cache_dir=store, processes=2)
+def die(item):
+    os._exit(3)
+
+
+def test_a_process_that_dies_is_an_error():
+    with pytest.raises(RuntimeError, match="a process that worked on images has died"):
+        list(cache.side_by_side(die, range(4), 2))
 
 
 def test_slow_files_are_read_by_several_processes(nyud, store, monkeypatch):
     asked = []
-    monkeypatch.setattr(cached, "_start", lambda *args: asked.append(args[2:]) or pytest.fail())
-    monkeypatch.setattr(cached, "_cores", lambda: 2)
+    monkeypatch.setattr(cached, "write_images", lambda *args: asked.append(args[3]))
+    monkeypatch.setattr(cached, "cores", lambda: 2)
     Cached(opened(nyud), cache_dir=store)
-    assert not asked
     monkeypatch.setattr(cached, "SLOW", 0.0)
-    with pytest.raises(pytest.fail.Exception):
-        Cached(opened(nyud), cache_dir=store / "other")
-    assert asked == [(1, 2)]
+    Cached(opened(nyud), cache_dir=store / "other")
+    assert asked == [1, 2]
 
 
 def test_another_process_maps_the_files_itself(nyud, store):
@@ -223,6 +219,13 @@ def test_training_batches(nyud, store):
         same(view.images, other.images)
         same(view.targets, other.targets)
         assert view.images.isfinite().all() and any(mask.any() for mask in view.valid.values())
+
+
+def test_nothing_in_the_package_of_data_needs_posix():
+    folder = Path(cache.__file__).parent
+    posix = re.compile(r"^\s*(import|from) (fcntl|grp|pwd|resource|termios)\b", re.MULTILINE)
+    named = [path.name for path in folder.rglob("*.py") if posix.search(path.read_text())]
+    assert named == []
 
 
 # --- what cannot be stored, and wrong arguments ---------------------------------------------------

@@ -9,12 +9,11 @@ import torch
 from PIL import Image
 
 from mtpsl.data import DATASETS
-from mtpsl.data.readers.nyud_axes import FIELD_OF_VIEW, OURS, axes_name, rank_axes
-from mtpsl.data.readers.nyud_layout import CLASSES
-from mtpsl.data.readers.report import FOLDER_REPORTS, REPORTS, check, check_folder, write_sheet
+from mtpsl.data.readers.axes import FIELD_OF_VIEW, OURS, axes_name, rank_axes
+from mtpsl.data.readers.nyud_files import CLASSES
+from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.readers.report import check, check_folder, write_sheet
 from mtpsl.data.readers.sheet import class_colors, to_picture
-from mtpsl.data.scenes.acceptance import Finding
-from mtpsl.data.scenes.rooms13_acceptance import NYUD
 from mtpsl.tasks import depth, semseg
 
 H, W = 48, 64
@@ -66,14 +65,16 @@ def write_rooms(root, train=4, val=3, axes=OURS):
 def test_a_sound_folder(tmp_path):
     text, ok = check(write_rooms(tmp_path))
     assert ok and text.endswith("problems: none")
-    assert "train: 4 images (published: 795) of 48x64; 4 of them read" in text
+    assert "train: 4 images (published: 795); 4 of them read" in text
     assert "test: 3 images (published: 654)" in text
+    assert "sizes        48x64" in text
     assert "image float64, label int64, depth float64, normal float64" in text
-    assert "25.0 % void" in text and "8.3 % without; mean" in text
+    assert "25.0 % of pixels without (NYUD-v2: 10 to 20, unusual); classes" in text
+    assert "8.3 % of pixels without; mean" in text and "near is small" in text
     lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
-    assert lines["wall"] == ["100.00", "28.40", "100", "97", "unusual"]
-    assert lines["bed"] == ["0.00", "4.90", "0", "24", "unusual"]
-    assert "agree best with the depth as (x, y, z), our convention" in text
+    assert lines["wall"] == ["100.00", "28.40", "100", "97.00", "unusual"]
+    assert lines["bed"] == ["0.00", "4.90", "0", "24.00", "never"]
+    assert "fit the depth best as (x, y, z), as they should" in text
     assert "flips" not in text
 
 
@@ -88,7 +89,7 @@ def test_a_sound_folder(tmp_path):
 def test_other_axes_are_recognized(tmp_path, axes, name, flips):
     text, ok = check(write_rooms(tmp_path, axes=axes))
     assert ok  # unusual, but nothing is broken
-    assert f"as {name}, not our convention" in text
+    assert f"as {name}, not as (x, y, z)" in text
     assert ("do not train with flips" in text) == flips
 
 
@@ -104,7 +105,7 @@ def test_a_subset_is_read_unless_asked_for_all(tmp_path):
     write_rooms(tmp_path, train=6)
     np.save(tmp_path / "nyuv2/train/depth/3.npy", -np.ones((H, W, 1)))
     text, ok = check(tmp_path, images=2)
-    assert ok and "6 images (published: 795) of 48x64; 2 of them read" in text
+    assert ok and "6 images (published: 795); 2 of them read" in text
     text, ok = check(tmp_path / "nyuv2", images=2, read_all=True)
     assert not ok and "problems: 1" in text and "train/depth/3.npy" in text
     assert "5 of them read" in text
@@ -133,25 +134,21 @@ def test_mixed_sizes_are_a_problem(tmp_path):
     assert not ok and "expected images of one size" in text
 
 
-def test_a_stand_in_answers_with_its_acceptance_tests(monkeypatch, tmp_path):
-    seen = []
-
-    def report(device, cache_dir):
-        seen.append((device, cache_dir))
-        return [Finding("depth mean", "3.1", "2.8 to 4.1", True), Finding("void", "0.4", "0.1", ok)]
-
-    monkeypatch.setitem(REPORTS, "rooms13", report)
-    ok = True
-    text, fine = check("rooms13", cache_dir=tmp_path)
-    assert fine and "all 2 pass" in text and "depth mean" in text
-    ok = False
-    text, fine = check("rooms13", device="meta")
-    assert not fine and "1 of 2 fail" in text
-    assert seen == [("cpu", tmp_path), ("meta", None)]
-
-
-def test_every_stand_in_has_acceptance_tests():
-    assert set(REPORTS) == {name for name, kind in DATASETS.items() if kind.stand_in}
+@pytest.mark.parametrize(
+    ("name", "title", "images"),
+    [("rooms13", "NYUD-v2", 795), ("streets7", "Cityscapes", 2975), ("people21", "VOC", 4998)],
+)
+def test_a_stand_in_is_reported_like_a_folder(tmp_path, name, title, images):
+    text, ok = check(name, images=3, cache_dir=tmp_path)
+    assert ok and text.endswith("problems: none")
+    assert text.startswith(f"{name}, generated as a stand-in for {title}\n")
+    assert f"train: 3 images (published: {images}); 3 of them read" in text
+    assert "test: 3 images" in text and "sizes        96x128" in text
+    lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
+    for task in DATASETS[name].tasks:
+        assert "% of pixels without" in lines[task.name]
+        assert all(kind.split()[0] in lines for kind in task.class_names)
+    assert ("fit the depth best as (x, y, z), as they should" in text) == (name == "rooms13")
 
 
 def test_neither_folder_nor_name(tmp_path):
@@ -164,8 +161,10 @@ def test_neither_folder_nor_name(tmp_path):
 
 
 def test_the_reference_covers_all_classes():
-    assert tuple(NYUD) == CLASSES
-    assert sum(pixels for pixels, _ in NYUD.values()) == pytest.approx(100, abs=0.5)
+    assert tuple(PUBLISHED["nyud"].classes) == CLASSES
+    assert sum(pixels for pixels, *_ in PUBLISHED["nyud"].classes.values()) == pytest.approx(
+        100, abs=0.5
+    )
 
 
 @pytest.mark.parametrize(
@@ -174,18 +173,22 @@ def test_the_reference_covers_all_classes():
         (
             nyud_trees.write_archive,
             "the folders of the NYUD_MT archive",
-            "label uint8, depth float",
+            "label 8-bit gray, depth float",
         ),
-        (nyud_trees.write_pngs, "a tree of PNG files", "note     channels of the normals are (z,"),
-        (nyud_trees.write_mat, "the published MATLAB file", "normal from depth"),
+        (
+            nyud_trees.write_pngs,
+            "a tree of PNG files",
+            "note         channels of the normals are (z,",
+        ),
+        (nyud_trees.write_mat, "the published MATLAB file", "normals are not on disk"),
     ],
 )
 def test_every_layout_of_nyud_has_its_report(tmp_path, write, title, words):
     text, ok = check(write(tmp_path))
     assert ok, text
     assert text.startswith(f"NYUD-v2 as {title}: ") and words in text
-    assert "train: 3 images (published: 795) of 36x48; 3 of them read" in text
-    assert "agree best with the depth as (x, y, z), our convention" in text
+    assert "train: 3 images (published: 795); 3 of them read" in text
+    assert "fit the depth best as (x, y, z), as they should" in text
 
 
 def test_unreadable_files_of_other_layouts_are_listed(tmp_path):
@@ -196,20 +199,6 @@ def test_unreadable_files_of_other_layouts_are_listed(tmp_path):
     assert not ok and "problems: 2" in text and "test: cannot be read" in text
     for words in ("depth/0001.npy: expected", "images/0004.png: expected"):
         assert words in text
-
-
-def test_every_set_on_disk_has_a_report():
-    assert set(FOLDER_REPORTS) == {n for n, kind in DATASETS.items() if not kind.stand_in}
-
-
-def test_a_folder_goes_to_its_report(tmp_path, monkeypatch):
-    (tmp_path / "JPEGImages").mkdir()
-    (tmp_path / "ImageSets/Context").mkdir(parents=True)
-    asked = []
-    answer = lambda path, **how: asked.append((path, how)) or ("a report", True)  # noqa: E731
-    monkeypatch.setitem(FOLDER_REPORTS, "pascal_context", answer)
-    assert check(tmp_path, images=3) == ("a report", True)
-    assert asked == [(tmp_path, {"images": 3, "read_all": False})]
 
 
 def test_a_sheet_shows_images_and_labels(tmp_path):

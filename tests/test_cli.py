@@ -12,7 +12,7 @@ import pytest
 import mtpsl.__main__ as cli
 from mtpsl import papers
 from mtpsl.data import DATASETS
-from mtpsl.data.readers.sources import SOURCES
+from mtpsl.data.readers.published import PUBLISHED
 from mtpsl.report.tables import Row, Table
 from mtpsl.runs import workers
 from mtpsl.runs.experiment import Experiment, write_experiment
@@ -281,8 +281,13 @@ def test_data_is_checked_drawn_and_converted(here, capsys) -> None:
 def test_data_sources_names_every_set_on_disk(capsys) -> None:
     status, out, _ = call(capsys, "data", "sources")
     assert status == 0
-    assert set(SOURCES) == {name for name, kind in DATASETS.items() if not kind.stand_in}
-    for words in ("795 training and 654 test", "MIT license", "nyu_depth_v2_labeled.mat", *SOURCES):
+    assert set(PUBLISHED) == {name for name, kind in DATASETS.items() if not kind.stand_in}
+    for words in (
+        "795 training and 654 test",
+        "MIT license",
+        "nyu_depth_v2_labeled.mat",
+        *PUBLISHED,
+    ):
         assert words in out
 
 

@@ -8,14 +8,14 @@ import pytest
 import torch
 from nyud_trees import H, W
 from test_cityscapes import official_path, write_npy, write_official
-from test_pascal_context import IDS, PEOPLE, objects_of, path_of, write_tree
+from test_pascal_context import write_tree
 
 from mtpsl import files
 from mtpsl.__main__ import main
 from mtpsl.data import open_dataset, recognize
-from mtpsl.data.readers.convert import MANIFEST, TREES, TYPES, convert
+from mtpsl.data.readers.convert import MANIFEST, TREES, convert
 from mtpsl.data.readers.nyud import Nyud
-from mtpsl.data.readers.nyud_npy import NpyTree
+from mtpsl.data.readers.nyud_files import NpyTree
 from mtpsl.data.readers.report import check
 
 WRITERS = {
@@ -48,10 +48,10 @@ def test_a_round_trip_from_every_layout(tmp_path, layout):
     root, target = WRITERS[layout](tmp_path / "source"), tmp_path / "nyuv2"
     assert convert(root, target, height=H, width=W) == {"written": 5, "kept": 0}
     same(root, target)
-    for folder, kind in TYPES.items():
+    for folder, kind in TREES["nyud"].types.items():
         assert np.load(target / f"train/{folder}/0.npy").dtype == kind
     text, ok = check(target)
-    assert ok and "NYUD-v2 as preprocessed .npy files" in text and "our convention" in text
+    assert ok and "NYUD-v2 as preprocessed .npy files" in text and "as they should" in text
     again = tmp_path / "again"
     convert(target, again, height=H, width=W)  # its own output is a source too
     same(target, again)
@@ -147,12 +147,11 @@ def test_wrong_targets_and_arguments_are_named(tmp_path):
         convert(root, target, height=18, width=24)
 
 
-# --- Cityscapes and PASCAL-Context ----------------------------------------------------------------
+# --- Cityscapes ----------------------------------------------------------------
 
 OTHERS = {  # data set, writer, greatest difference of the images
     "official": ("cityscapes", write_official, 2**-12 + 1e-7),
     "npy": ("cityscapes", write_npy, 2**-12 + 1e-7),
-    "PASCAL_MT": ("pascal_context", write_tree, 0.0),
 }
 
 
@@ -200,34 +199,10 @@ def test_a_round_trip_of_the_others(tmp_path, layout, size):
 def test_the_papers_sizes(tmp_path, layout):
     name, write, _ = OTHERS[layout]
     convert(write(tmp_path / "source"), tmp_path / "out")
-    size = {"cityscapes": (128, 256), "pascal_context": (512, 512)}[name]
-    assert np.load(tmp_path / "out/val/image/0.npy").shape == (*size, 3)
+    assert name == "cityscapes"
+    assert np.load(tmp_path / "out/val/image/0.npy").shape == (128, 256, 3)
     convert(nyud_trees.write_archive(tmp_path), tmp_path / "rooms", width=30)
     assert np.load(tmp_path / "rooms/val/image/0.npy").shape == (288, 30, 3)
-
-
-def test_human_parts_only_of_people(tmp_path):
-    root, target = write_tree(tmp_path), tmp_path / "out"
-    convert(root, target, height=24, width=30)
-    found = sorted(path.name for path in (target / "train/human_parts").iterdir())
-    assert found == ["1.npy", "2.npy", "3.npy"]  # the first image shows nobody
-    assert (target / "train/ids.txt").read_text().split("\n") == [*IDS["train"], ""]
-    (target / "train/human_parts/2.npy").unlink()
-    (target / "train/ids.txt").unlink()
-    assert convert(root, target, height=24, width=30) == {"written": 1, "kept": 5}
-    equal("pascal_context", root, target, 24, 30, 0.0)
-
-
-def test_a_list_that_denies_a_person_is_named(tmp_path):
-    root = write_tree(tmp_path)
-    table = {n: [k for _, k, _, _ in objects_of(n) if n != PEOPLE[0]] for n in IDS["train"]}
-    (root / "ImageSets/Parts/train.txt").write_text(json.dumps(table))
-    words = f"nothing in human_parts of {PEOPLE[0]}, which .*found a label; delete the lists"
-    with pytest.raises(ValueError, match=words):
-        convert(root, tmp_path / "out", height=24, width=30)
-    for path in (root / "ImageSets/Parts").iterdir():
-        path.unlink()
-    assert convert(root, tmp_path / "out", height=24, width=30) == {"written": 5, "kept": 1}
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
@@ -248,7 +223,9 @@ def test_a_damaged_file_is_named_and_stops_the_command(tmp_path, capsys, monkeyp
     path.write_bytes(intact)
     assert main(command) == 1  # another source now
     assert "found another source" in capsys.readouterr().err
-    path = path_of(write_tree(tmp_path), "normals_distill", "9")
-    path.write_bytes(path.read_bytes()[:200])
-    command[2:4] = [str(tmp_path / "PASCAL_MT"), str(tmp_path / "other")]
-    assert main(command) == 1 and f"{path}: expected" in capsys.readouterr().err
+
+
+def test_pascal_context_is_not_converted(tmp_path):
+    root = write_tree(tmp_path)
+    with pytest.raises(FileNotFoundError, match="NYUD-v2 or Cityscapes .*, found those of pascal"):
+        convert(root, tmp_path / "out")

@@ -8,9 +8,9 @@ import pytest
 import torch
 from nyud_trees import H, W
 
-from mtpsl.data.readers.check_nyud import report
 from mtpsl.data.readers.convert import convert
 from mtpsl.data.readers.nyud import Nyud
+from mtpsl.data.readers.report import check_folder as report
 
 FEW = {"train": 1, "val": 1}
 

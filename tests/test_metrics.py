@@ -240,6 +240,17 @@ def test_nothing_counted_is_nan(task: Task) -> None:
 
 
 @FOR_EVERY_TASK
+def test_reset_forgets_everything(task: Task) -> None:
+    maps, others = random_maps(task), random_maps(task, images=3)
+    metric = task.metric()
+    metric.update(*others)
+    metric.reset()
+    assert all(math.isnan(value) for value in metric.compute().values())
+    metric.update(*maps)
+    assert metric.compute() == run(task.metric(), *maps)
+
+
+@FOR_EVERY_TASK
 def test_half_precision_predictions_are_scored_in_full(task: Task) -> None:
     prediction, target, mask = random_maps(task)
     half = prediction.bfloat16()
@@ -291,7 +302,7 @@ def test_default_ignore_index_is_that_of_the_losses() -> None:
 class MeanOfBatches(Metric):
     """Seeded defects: a mean over batches, of all pixels, with NaN taken for 0."""
 
-    def __init__(self) -> None:
+    def reset(self) -> None:
         self.values: list[float] = []
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:

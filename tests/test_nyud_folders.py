@@ -18,10 +18,9 @@ from nyud_trees import (
 )
 from PIL import Image
 
-from mtpsl.data.readers.nyud import Nyud, find_layout
-from mtpsl.data.readers.nyud_axes import Camera, implied_normals, normals_from_depth
-from mtpsl.data.readers.nyud_folders import Archive, PngTree
-from mtpsl.data.readers.nyud_layout import FORTY_TO_13
+from mtpsl.data.readers.axes import Camera, implied_normals, normals_from_depth
+from mtpsl.data.readers.nyud import Archive, Nyud, PngTree, find_layout
+from mtpsl.data.readers.nyud_files import FORTY_TO_13
 from mtpsl.losses import IGNORE_INDEX
 
 
@@ -105,7 +104,7 @@ def test_normals_are_computed_where_there_are_none(tmp_path):
     assert sample.valid["normals"].float().mean() > 0.6
     assert not sample.valid["normals"][0, 0].any()  # the border has no neighbors
     assert degrees_off(sample, normal) < 6  # millimeters, and a slightly different camera
-    assert dataset.layout.read(1).stored["normal"] == "from depth"
+    assert "normal" not in dataset.files(1)
 
 
 def test_computed_normals_are_exact_on_a_plane_and_toward_the_camera():
@@ -217,7 +216,7 @@ def save(path, array):
         ("survey", "normals/0002.npy", np.full((H, W, 3), 1.5), r"\[-1, 1\]"),
         ("survey", "normals/0002.npy", np.full((H, W, 3), np.nan), "nan"),
         ("survey", "normals/0002.npy", np.ones((3, H, W)), "any x any x 3"),
-        ("astmt", "segmentation/0002.mat", {"seg": np.ones((H, W))}, r"'segmentation'.*\['seg'\]"),
+        ("astmt", "segmentation/0002.mat", {"seg": np.ones((H, W))}, r"'segmentation', found seg"),
         ("astmt", "segmentation/0002.mat", {"segmentation": np.full((H, W), 2.5)}, "fractions"),
         ("astmt", "segmentation/0002.mat", {"segmentation": "wall"}, "numbers in .* found none"),
         ("astmt", "depth/0002.mat", {"depth": np.full((H, W), -1.0)}, "-1"),
@@ -257,7 +256,7 @@ def test_wrong_lists_are_named(tmp_path):
     with pytest.raises(ValueError, match="train.txt: expected every name once, found '0000' twice"):
         nyud(root)
     path.write_text("\n \n")
-    with pytest.raises(ValueError, match="train.txt: expected a name in each line, found none"):
+    with pytest.raises(ValueError, match="train.txt: expected one name a line, found an empty"):
         nyud(root)
     path.write_text("../0000\n")
     with pytest.raises(ValueError, match="names without folders"):
@@ -267,7 +266,9 @@ def test_wrong_lists_are_named(tmp_path):
     with pytest.raises(ValueError, match=f"expected no name of val.txt, found '{val}' in both"):
         nyud(root)
     path.write_bytes(b"\xff\xfe\0")
-    with pytest.raises(ValueError, match="train.txt: expected a list of names, found a damaged"):
+    with pytest.raises(
+        ValueError, match="train.txt: expected a list of names as text, found a dam"
+    ):
         nyud(root)
     path.unlink()
     with pytest.raises(FileNotFoundError, match="train.txt: expected a list of names"):

@@ -15,11 +15,9 @@ import mtpsl.__main__ as cli
 from mtpsl.data import DATASETS, open_dataset, recognize
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.data.loader import EvalLoader
-from mtpsl.data.readers.nyud_axes import OURS, axes_name
-from mtpsl.data.readers.own import Own
-from mtpsl.data.readers.own_files import read_photo
-from mtpsl.data.readers.own_toml import OPTIONS, read_description, to_axes
-from mtpsl.data.readers.own_write import describe, write_split
+from mtpsl.data.readers.axes import OURS, axes_name
+from mtpsl.data.readers.own import OPTIONS, Own, read_description, to_axes
+from mtpsl.data.readers.own_files import describe, read_photo, write_split
 from mtpsl.data.readers.report import check, write_sheet
 from mtpsl.runs.data import bind_data, experiment_on, label, open_split, tasks_of
 from mtpsl.runs.experiment import Experiment, write_experiment
@@ -496,7 +494,7 @@ def test_the_report_says_what_is_there(tmp_path):
     assert "none of edges, so nothing will be measured of it" in text
     lines = {line.split()[0]: line for line in text.splitlines() if line.strip()}
     assert lines["lower"].endswith(" 100") and "never" not in lines["chair"]
-    assert "24 to 24 high, 32 to 32 wide" in text and "median" in lines["depth"]
+    assert "sizes        24x32" in text and "median" in lines["depth"]
     assert "not looked at" not in text
     (tmp_path / "val").mkdir()
     assert "not looked at: val\n" in check(tmp_path)[0]

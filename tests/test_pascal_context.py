@@ -10,11 +10,18 @@ from PIL import Image
 
 from mtpsl.data import DATASETS, find_class, open_dataset, recognize
 from mtpsl.data.loader import EvalLoader
-from mtpsl.data.readers.check_pascal import report
-from mtpsl.data.readers.pascal import FOLDERS, PascalContext
-from mtpsl.data.readers.pascal_files import PART_ID, PARTS_OF, WITH_NORMALS, edges_of, read_objects
+from mtpsl.data.readers.pascal import (
+    FOLDERS,
+    PART_ID,
+    PARTS_OF,
+    WITH_NORMALS,
+    PascalContext,
+    edges_of,
+    read_objects,
+)
+from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.readers.report import check_folder as report
 from mtpsl.data.scenes.people21 import People21
-from mtpsl.data.scenes.people21_acceptance import VOC
 from mtpsl.engine import evaluate
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.methods.base import Method
@@ -33,6 +40,7 @@ IDS = {
 }
 PEOPLE = ("2008_000008", "2009 später", "9")  # have parts
 FAINT = "2010_000001"  # a person without parts
+ENDINGS = {folders[0]: ending for folders, ending in FOLDERS.values()}
 FALLBACK = ("2008_000008", "9")  # labels in semseg/pascal-context
 WALL, PERSON, SKY, DOG = 440, 284, 360, 113
 
@@ -103,7 +111,7 @@ def arrays(name):
 def path_of(root, folder, name):
     if folder == "semseg/VOC12" and name in FALLBACK:
         folder = "semseg/pascal-context"
-    return root / folder / f"{name}{FOLDERS.get(folder, '.png')}"
+    return root / folder / f"{name}{ENDINGS.get(folder, '.png')}"
 
 
 def write(path, content):
@@ -250,7 +258,7 @@ def test_a_saliency_map_of_another_size(tree):
 
 def test_the_tasks_are_those_of_the_stand_in(tree):
     assert PascalContext.tasks == People21.tasks == DATASETS["pascal_context"].tasks
-    assert PascalContext.tasks["semseg"].class_names == tuple(VOC)
+    assert PascalContext.tasks["semseg"].class_names == tuple(PUBLISHED["pascal_context"].classes)
     (batch,) = EvalLoader(pascal(tree, "test"), 8)
     for task in PascalContext.tasks:
         target, valid = batch.targets[task.name], batch.valid[task.name]
@@ -274,7 +282,7 @@ def test_layout_is_recognized(tree, tmp_path):
 def test_the_first_images_and_wrong_arguments(tree):
     few = pascal(tree, images=2)
     assert len(few) == len(few.ids) == 2 and torch.equal(few[1].image, pascal(tree)[1].image)
-    assert pascal(tree, images=400).available == len(pascal(tree, images=400)) == 4
+    assert len(pascal(tree, images=400)) == 4
     with pytest.raises(IndexError, match=r"\[0, 2\), got 2"):
         few[2]
     for wrong in ({"images": 0}, {"split": "val"}):
@@ -325,14 +333,14 @@ def with_part(name, mask=None, kind=15):
         ("sal_distill", np.zeros((H, W, 3), np.uint8), r"8-bit gray\), found 8-bit color"),
         ("pascal-context/trainval", shorten, "damaged or another file"),
         ("pascal-context/trainval", lambda p: p.write_bytes(b""), "damaged or another file"),
-        ("pascal-context/trainval", {"labels": np.ones((H, W))}, "'LabelMap' .* found labels"),
+        ("pascal-context/trainval", {"labels": np.ones((H, W))}, "'LabelMap', found labels"),
         ("pascal-context/trainval", {"LabelMap": np.ones((H, 2))}, "40 x 56 .* found 40 x 2"),
         ("pascal-context/trainval", {"LabelMap": np.full((H, W), 460)}, r"\[0, 459\], found 460"),
         ("pascal-context/trainval", {"LabelMap": np.full((H, W), 1.5)}, "fractions"),
         ("pascal-context/trainval", {"LabelMap": np.full((H, W), np.nan)}, "found nan"),
         ("human_parts", shorten, "damaged or another file"),
         ("human_parts", {"anno": np.ones((2, 2))}, "another structure"),
-        ("human_parts", {"parts": np.ones((2, 2))}, "'anno' in the file, found parts"),
+        ("human_parts", {"parts": np.ones((2, 2))}, "'anno', found parts"),
         ("human_parts", with_part("wing"), "parts of a person .* found 'wing'"),
         ("human_parts", with_part("head", np.ones((W, H), np.uint8)), "40 x 56 .* found 56 x 40"),
     ],
@@ -354,7 +362,7 @@ def test_parts_of_other_things_are_left_alone(tree):
     assert read_objects(path) == []
 
 
-@pytest.mark.parametrize("folder", [*FOLDERS, "semseg/VOC12"])
+@pytest.mark.parametrize("folder", ENDINGS)
 def test_missing_files_are_named(tree, folder):
     dataset = pascal(tree)
     path = path_of(tree, folder, IDS["train"][0])
@@ -363,7 +371,7 @@ def test_missing_files_are_named(tree, folder):
         pascal(tree, "test")
     with pytest.raises(FileNotFoundError, match=f"{path.name}: expected .* no such file"):
         dataset[0]
-    if folder in FOLDERS:
+    if folder != "semseg/VOC12":
         (tree / folder).rename(tree / "elsewhere")
         with pytest.raises(FileNotFoundError, match="expected"):
             pascal(tree)
@@ -372,11 +380,11 @@ def test_missing_files_are_named(tree, folder):
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("9\n9\n", "expected every id once, found 9 twice"),
+        ("9\n9\n", "expected every image id once, found '9' twice"),
         ("9\n\n2008_1\n", "found none in line 2"),
-        ("", "found none in an empty file"),
-        ("2008_000008\n", "found 2008_000008 in both"),
-        ("8\n", "8.jpg: expected a file for every id"),
+        ("", "found an empty file"),
+        ("2008_000008\n", "found '2008_000008' in both"),
+        ("8\n", "8.png: expected a .png file for every name of ImageSets/Context"),
         (b"\xff\xfe\x00", "image ids as text"),
     ],
 )
@@ -404,7 +412,7 @@ def test_a_wrong_list_of_people_is_named(tree, text, words):
     with pytest.raises(ValueError, match=rf"Parts/train\.txt: expected .*{words}"):
         dataset.carries("human_parts")
     text, ok = report(tree)
-    assert not ok and "people     unknown" in text and "problems: 1" in text
+    assert not ok and "by train.txt" not in text and "problems: 1" in text
 
 
 # --- the report ---------------------------------------------------------------------------------
@@ -416,11 +424,13 @@ def test_report(tree):
     assert text.startswith("PASCAL-Context as PASCAL_MT:") and "version pascal-mt-" in text
     assert "train: 4 images (published: 4998); 4 of them read" in text
     assert "test: 2 images (published: 5105); 2 of them read" in text
-    assert "people     in 3 images (75 %), by train.txt   unusual" in text
-    assert "3 of VOC12, 1 of pascal-context" in text and "parts      in 2 of 4 images" in text
-    assert "40 to 40 high, 56 to 56 wide" in text and "normals    on 7" in text
+    assert "people in 3 images (75 %), by train.txt" in text
+    assert "labels: 3 of VOC12, 1 of pascal-context" in text
+    assert "sizes        40x56" in text
+    assert "human_parts  in 2 of 4 images (VOC: 25 to 35, unusual)" in text
+    assert "normals      in 4 of 4 images; 2" in text
     lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
-    assert set(VOC) <= set(lines) and lines["cow"][-1] == "unusual"
+    assert set(PUBLISHED["pascal_context"].classes) <= set(lines) and lines["cow"][-1] == "unusual"
 
 
 def test_report_lists_every_damage(tree):

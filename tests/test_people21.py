@@ -5,12 +5,15 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from acceptance import people21 as people21_acceptance
+from acceptance import shared as acceptance
 
 from mtpsl.data.labels import assign
-from mtpsl.data.scenes import acceptance, people21_acceptance, rendered
+from mtpsl.data.readers.published import PUBLISHED
 from mtpsl.data.scenes import people21_labels as labels
 from mtpsl.data.scenes import people21_layout as layout
 from mtpsl.data.scenes import people21_scene as stage
+from mtpsl.data.scenes import rendered
 from mtpsl.data.scenes.people21 import CLASSES, TASKS, People21, render_image, scene
 from mtpsl.data.scenes.people21_person import person
 from mtpsl.data.scenes.people21_render import surface
@@ -42,7 +45,7 @@ def picture_of(text):
 def test_tasks_are_those_of_the_protocol():
     assert TASKS.names == ("semseg", "human_parts", "normals", "saliency", "edges")
     assert [task.weight for task in TASKS] == [1, 2, 10, 5, 50]
-    assert len(CLASSES) == 21 and CLASSES == tuple(people21_acceptance.VOC)
+    assert len(CLASSES) == 21 and CLASSES == tuple(PUBLISHED["pascal_context"].classes)
     assert People21.splits == {"train": 4998, "test": 5105}
 
 
@@ -149,7 +152,7 @@ def test_statistics_are_close_to_pascal(many):
     assert found["background, closer"].ok, found["background, closer"]
     # A class is in about eight of these pictures: single shares vary, their middle does not.
     ratios = [
-        float(found[name].measured.split()[0]) / people21_acceptance.VOC[name][0]
+        float(found[name].measured.split()[0]) / PUBLISHED["pascal_context"].classes[name][0]
         for name in CLASSES[1:]
     ]
     assert 0.6 < np.median(ratios) < 1.5, ratios
@@ -288,6 +291,6 @@ def test_second_opening_renders_nothing(dataset, cache, monkeypatch):
 @pytest.mark.slow
 def test_several_processes_make_the_same_bits(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(rendered, "MANY", 0)
-    monkeypatch.setattr(rendered, "_cores", lambda: 3)
+    monkeypatch.setattr(rendered, "cores", lambda: 3)
     other = People21("train", **SIZE, images=12, cache_dir=tmp_path)
     assert torch.equal(other.load(range(12)).images, dataset.load(range(12)).images)

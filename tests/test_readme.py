@@ -8,6 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+
+from mtpsl.models._torchvision import import_torchvision
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "README.md").read_text()
@@ -59,8 +62,28 @@ def test_the_two_commands_come_first() -> None:
     assert blocks("console")[0] == "$ make reproduce\n$ make test\n"
 
 
-def test_the_code_runs(capsys: pytest.CaptureFixture) -> None:
-    (code,) = blocks("python")
+def test_the_loop_of_your_own_runs() -> None:
+    code, _ = blocks("python")
+    assert len(code.splitlines()) <= 25
+    import_torchvision("models.resnet")  # as "Troubleshooting" says
+    generator = torch.Generator().manual_seed(0)
+    normals = torch.nn.functional.normalize(torch.randn(3, 64, 64, generator=generator), dim=0)
+    ids = torch.randint(13, (2, 64, 64), generator=generator)
+    labels = {"semseg": ids, "depth": None, "normals": [normals, None]}
+    seen = {"loader": [(torch.rand(2, 3, 64, 64, generator=generator), labels)] * 3}
+    torch.manual_seed(0)
+    exec(compile(code, "README.md", "exec"), seen)
+    terms = seen["terms"]
+    assert set(terms) == {"semseg", "depth", "normals", "cross_task", "regularizer"}
+    assert all(term.isfinite() for term in terms.values())
+    assert terms["depth"] == 0 and all(terms[n] > 0 for n in set(terms) - {"depth"})
+    without = [n for n, p in seen["encoder"].named_parameters() if not p.grad.abs().sum() > 0]
+    assert without == []
+
+
+def test_the_code_with_our_engine_runs(capsys: pytest.CaptureFixture) -> None:
+    _, code = blocks("python")
+    assert len(code.splitlines()) <= 12
     exec(compile(code, "README.md", "exec"), {})
     measured = ast.literal_eval(capsys.readouterr().out.replace("nan", "None"))
     assert {"semseg/miou", "depth/abs_err", "normals/mean_err"} <= set(measured)

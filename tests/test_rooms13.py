@@ -8,9 +8,12 @@ import threading
 import numpy as np
 import pytest
 import torch
+from acceptance import rooms13 as rooms13_acceptance
+from acceptance import shared as acceptance
 
-from mtpsl.data.scenes import acceptance, rendered, rooms13, rooms13_acceptance
-from mtpsl.data.scenes.cache import cache_root, cached_arrays
+from mtpsl.data.cache import cache_root, cached_arrays
+from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.scenes import rendered, rooms13
 from mtpsl.data.scenes.rooms13 import CLASSES, Rooms13, render_image
 from mtpsl.data.scenes.rooms13_render import surface
 
@@ -33,7 +36,7 @@ def digest(picture):
 
 
 def test_classes_are_those_of_nyud_in_order():
-    assert CLASSES == tuple(rooms13_acceptance.NYUD)
+    assert CLASSES == tuple(PUBLISHED["nyud"].classes)
     assert len(CLASSES) == 13 and rooms13.TASKS["semseg"].class_names == CLASSES
 
 
@@ -230,18 +233,6 @@ def test_two_builders_build_once(tmp_path):
 @pytest.mark.slow
 def test_several_processes_make_the_same_bits(dataset, tmp_path, monkeypatch):
     monkeypatch.setattr(rendered, "MANY", 0)
-    monkeypatch.setattr(rendered, "_cores", lambda: 3)
+    monkeypatch.setattr(rendered, "cores", lambda: 3)
     other = Rooms13("train", **SIZE, images=6, cache_dir=tmp_path)
     assert torch.equal(other.load(range(6)).images, dataset.load(range(6)).images)
-
-
-def test_a_helper_process_fills_its_part(dataset, tmp_path):
-    names = {"images": np.uint8, "semseg": np.uint8, "depth": np.float16, "normals": np.float16}
-    for name, dtype in names.items():
-        shape = (6, 3, 24, 32) if name in ("images", "normals") else (6, 24, 32)
-        np.save(tmp_path / f"{name}.npy", np.zeros(shape, dtype))
-    kind = "mtpsl.data.scenes.rooms13:Rooms13"
-    rendered.work(["-c", kind, str(tmp_path), "train", "4", "2"])
-    images = np.load(tmp_path / "images.npy")
-    assert not images[:4].any() and not images[5].any()
-    assert torch.equal(torch.from_numpy(images[4]).float() / 255, dataset[4].image)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mtpsl import files
+from mtpsl import files, papers
 from mtpsl.data.loader import EvalLoader
 from mtpsl.engine import evaluate
 from mtpsl.models import build_backbone
@@ -30,6 +30,7 @@ from mtpsl.runs import run as running
 from mtpsl.runs import workers as side_by_side
 from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment, write_experiment
+from mtpsl.runs.memory import noise_batch
 from mtpsl.runs.network import build, load_method
 from mtpsl.runs.run import run
 from mtpsl.runs.session import Session, resolve_device
@@ -122,6 +123,17 @@ def test_single_task_networks_see_the_labels_of_the_shared_assignment() -> None:
         column = assignment.labeled[:, assignment.tasks.index(task)]
         assert single.positions.tolist() == column.nonzero().flatten().tolist()
         assert len(label(alone.replace(teacher=alone), images)[0]) == 6
+
+
+FROM_LABELS_ALONE = [n for n, m in papers.methods().items() if not m.learns_from_unlabeled]
+
+
+@pytest.mark.parametrize("name", FROM_LABELS_ALONE)
+def test_what_says_so_learns_nothing_from_images_without_a_label(name) -> None:
+    method = build(TINY.replace(method=name))
+    batch = noise_batch(method.tasks, 32, 32, 1)  # with a label of the first task
+    first, *others = (method.training_step(batch, progress=0.0)[n] for n in TINY.tasks)
+    assert first > 0 and all(term == 0 for term in others)
 
 
 def test_where_a_protocol_counts_steps_single_tasks_take_as_many() -> None:

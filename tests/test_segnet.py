@@ -9,7 +9,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtpsl.models import BACKBONES, build_backbone, build_net
-from mtpsl.models.segnet import SegNet, scale_channels
+from mtpsl.models.backbone import scale_channels
+from mtpsl.models.segnet import SegNet
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 TASKS = TaskSet((semseg(tuple(f"class {k}" for k in range(13))), depth(), normals()))

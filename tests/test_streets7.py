@@ -5,16 +5,11 @@ import hashlib
 import numpy as np
 import pytest
 import torch
+from acceptance import shared as acceptance
+from acceptance import streets7 as streets7_acceptance
 
-from mtpsl.data.scenes import (
-    acceptance,
-    raycast,
-    rendered,
-    streets7,
-    streets7_acceptance,
-    streets7_layout,
-    streets7_pieces,
-)
+from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.scenes import raycast, streets7, streets7_layout, streets7_pieces
 from mtpsl.data.scenes.rooms13_scene import Draw, Paint
 from mtpsl.data.scenes.streets7 import CLASSES, Streets7, render_image
 from mtpsl.data.scenes.streets7_patterns import PATTERNS
@@ -41,7 +36,7 @@ def digest(picture):
 
 
 def test_classes_and_counts_are_those_of_the_real_set():
-    assert CLASSES == tuple(streets7_acceptance.CITYSCAPES)
+    assert CLASSES == tuple(PUBLISHED["cityscapes"].classes)
     assert streets7.TASKS.names == ("semseg", "depth") and Streets7.stand_in
     assert streets7.TASKS["semseg"].class_names == CLASSES
     assert Streets7.splits == {"train": 2975, "test": 500}
@@ -238,16 +233,6 @@ def test_noise_is_smooth_repeatable_and_fills_its_range():
     cell = torch.arange(50)
     assert torch.equal(noise(cell.float(), cell.float(), cell), hashed(cell, cell, cell))
     assert torch.equal(hashed(cell, cell, cell), hashed(cell + PERIOD, cell, cell))
-
-
-def test_a_helper_process_fills_its_part(dataset, tmp_path):
-    for name, (shape, dtype) in Streets7.layout(24, 48).items():
-        np.save(tmp_path / f"{name}.npy", np.zeros((6, *shape), dtype))
-    kind = "mtpsl.data.scenes.streets7:Streets7"
-    rendered.work(["-c", kind, str(tmp_path), "train", "4", "2"])
-    images = np.load(tmp_path / "images.npy")
-    assert not images[:4].any() and not images[5].any()
-    assert torch.equal(torch.from_numpy(images[4]).float() / 255, dataset[4].image)
 
 
 def test_nothing_but_the_sky_reaches_behind_the_camera_in_most_scenes():

@@ -126,6 +126,14 @@ def test_loss_of_normals_is_an_argument() -> None:
         normals("l2")
 
 
+def test_classes_are_names_or_their_number() -> None:
+    assert semseg(3).channels == 3 and semseg(3).class_names == ("0", "1", "2")
+    assert semseg(["wall", "floor"]).class_names == ("wall", "floor")
+    assert semseg(3).metric().num_classes == 3
+    with pytest.raises(ValueError, match="classes: expected names, or how many at least 1, got 0"):
+        semseg(0)
+
+
 def test_weights_multiply_the_supervised_terms() -> None:
     plain = TaskSet((semseg(tuple("abc")), human_parts(), saliency(), edges(), normals("l1")))
     weights = (1.0, 2.0, 5.0, 50.0, 10.0)

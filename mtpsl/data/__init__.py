@@ -1,10 +1,9 @@
-"""Data sets by name."""
+"""Every data set and stand-in, by name."""
 
 from pathlib import Path
 
 from mtpsl.data.dataset import Dataset
-from mtpsl.data.readers import cityscapes, nyud, own
-from mtpsl.data.readers import pascal as pascal_context
+from mtpsl.data.readers import cityscapes, nyud, own, pascal
 from mtpsl.data.readers.cityscapes import Cityscapes
 from mtpsl.data.readers.nyud import Nyud
 from mtpsl.data.readers.own import Own
@@ -23,7 +22,7 @@ DATASETS: dict[str, type[Dataset]] = {
     "pascal_context": PascalContext,
     "own": Own,
 }
-"""Name -> class. To add one, write ``data/<name>.py`` and a line here."""
+"""Name -> class. To add one, write ``data/readers/<name>.py`` and a line here."""
 
 
 def open_dataset(
@@ -36,7 +35,7 @@ def open_dataset(
     root: str | Path | None = None,
     cache_dir: str | Path | None = None,
 ) -> Dataset:
-    """A split of a data set: clean images, everything labeled.
+    """Opens a split of a data set: clean images, everything labeled.
 
     Args:
         name: A key of ``DATASETS``.
@@ -63,21 +62,21 @@ def open_dataset(
     try:
         return kind(split, height=height, width=width, images=images, root=root)
     except (ValueError, FileNotFoundError) as error:
-        found = recognize(root)
-        if found in (None, name) or name == "own":  # whose folders can look like others
+        other = recognize(root)
+        if other in (None, name) or name == "own":  # whose folders can look like others
             raise
         raise ValueError(
-            f"{root}: expected the folder of {name}, found that of {found}; name another folder, "
-            f"or choose what is made from {found}"
+            f"{root}: expected the folder of {name}, found that of {other}; name another folder, "
+            f"or choose what is made from {other}"
         ) from error
 
 
 def recognize(root: str | Path) -> str | None:
-    """The key in ``DATASETS`` of the data set that a folder holds, or None."""
+    """Finds out which data set a folder holds: its key in ``DATASETS``, or None."""
     for name, find in (
         ("own", own.find_root),  # first: its folders have the names of others
         ("cityscapes", cityscapes.find_root),
-        ("pascal_context", pascal_context.find_root),
+        ("pascal_context", pascal.find_root),
         ("nyud", nyud.find_layout),
     ):
         try:
@@ -89,7 +88,7 @@ def recognize(root: str | Path) -> str | None:
 
 
 def find_class(name: str) -> type[Dataset]:
-    """The class of that name.
+    """Looks up the class of that name.
 
     Raises:
         ValueError: If there is none, suggesting the nearest.

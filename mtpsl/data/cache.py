@@ -1,110 +1,279 @@
-"""A data set on disk as memory maps of one size, so that reading never limits training.
+"""Data sets as memory maps that are written once, checked at every start and rebuilt when damaged.
 
-Every run on such data reads through this cache, so no number depends on whether it was there.
-It gives what the reader gives: class ids, binary maps, positive numbers and holes exactly; the
-image exactly where the reader rounds it to 8 bits, else within 0.00001; directions within 0.002
-degrees.
-
-A batch is made image by image with NumPy: what one needs fits into the processor's cache, there is
-too little of it to wait for other threads, and no number depends on the batch it is in.
+Its users are the generated stand-ins (``scenes.rendered``) and data on disk (``cached.Cached``).
 """
 
-import copy
-import hashlib
-import inspect
 import json
+import logging
 import os
 import shutil
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from importlib import import_module
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, final
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from torch import Tensor
 from tqdm import tqdm
 
+from mtpsl import files
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import Dataset, Sample
-from mtpsl.data.scenes.cache import Layout, cache_root, cached_arrays
-from mtpsl.tasks import Task
 
-READERS = 1  # raise it when a reader gives other samples than before of the same files
-HOLE = 255  # in a map of 8 bits; the ``missing`` of class ids
-FULL = {"uint8": 255, "uint16": 65535}  # type of the images -> what stands for 1
-UNIT = 32767  # what stands for 1 in a direction
-STORED = {"classes": "uint8", "binary": "uint8", "positive": "float32", "direction": "int16"}
-"""Kind of a task -> type of its maps. Masks are not stored: a hole is a value of its own."""
+log = logging.getLogger(__name__)
 
-SLOW = 20.0  # seconds; what takes longer to read is read by several processes
+MANIFEST = "manifest.json"
 MOST_PROCESSES = 8
-PLACE = ("root", "images")  # arguments of a reader that say nothing about what a sample holds
+CHUNKS = 50  # of the images, each a message to a process and a step of the progress bar
+
+Layout = Mapping[str, tuple[tuple[int, ...], str]]  # array -> (shape, dtype)
+Maps = dict[str, Tensor]  # task -> values
+Write = Callable[[dict[str, np.ndarray], int], None]  # an image's entries of all arrays
 
 
-@final
-class Cached(Dataset):
-    """The samples of a data set on disk, read once and kept; see above for their precision.
+def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
+    """``cache_dir``, or the environment's ``MTPSL_CACHE``, or ``~/.cache/mtpsl``."""
+    chosen = cache_dir or os.environ.get("MTPSL_CACHE") or Path.home() / ".cache" / "mtpsl"
+    return Path(chosen).expanduser()
 
-    The cache is made on first use, by several processes where that pays, and again where it is
-    damaged. It belongs to the name, version, split, size and number of images, and to how the
-    reader was told to read them. A file that changes without changing ``version`` is not seen.
+
+# ------------------------------------------------------------ folders of arrays
+
+
+def cached_arrays(
+    folder: Path, identity: Mapping[str, Any], layout: Layout, fill: Callable[[Path], None]
+) -> dict[str, np.ndarray]:
+    """Opens arrays in a folder as memory maps, after building them if they are absent or damaged.
+
+    Safe with several processes: one builds, the others wait for it. A folder appears complete
+    or not at all, so an interrupted build leaves nothing that could be mistaken for data.
 
     Args:
-        dataset: A reader of files that keeps its arguments as attributes of their names, so that
-            other processes can open it again.
-        cache_dir: Where to keep the arrays; see ``cache.cache_root``. 8 to 17 bytes a pixel.
-        processes: That read files when the cache is made; None: one, or if that is slow one a
-            core.
+        folder: Where the arrays are kept, one ``.npy`` each, with a manifest of their checksums.
+        identity: What the arrays are made of; arrays of another identity are rebuilt.
+        layout: Shape and dtype of every array.
+        fill: Gets a folder of zeroed arrays in this layout and writes all of them.
+
+    Returns:
+        Array name -> read-only memory map.
 
     Raises:
-        ValueError: If a file of the data set is damaged, naming it, or the data set is a stand-in.
-        OSError: If the disk is too small.
+        OSError: If the disk is too small, or damages what is written.
+    """
+    arrays = _open(folder, identity, layout)
+    if arrays is not None:
+        return arrays
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        if not folder.exists() or (arrays := _open(folder, identity, layout)) is None:
+            _build(folder, identity, layout, fill)
+            arrays = _open(folder, identity, layout)
+    if arrays is None:
+        raise OSError(f"cache: {folder} is damaged right after it was written; check the disk")
+    return arrays
+
+
+def _build(
+    folder: Path, identity: Mapping[str, Any], layout: Layout, fill: Callable[[Path], None]
+) -> None:
+    work = folder.with_name(folder.name + ".part")
+    shutil.rmtree(work, ignore_errors=True)  # of a build that was interrupted
+    needed = sum(np.prod(shape) * np.dtype(dtype).itemsize for shape, dtype in layout.values())
+    free = shutil.disk_usage(folder.parent).free
+    if needed > free:
+        raise OSError(
+            f"cache: expected {needed / 1e9:.1f} GB on the disk of {work}, found "
+            f"{free / 1e9:.1f} GB; make room, or name another disk in MTPSL_CACHE"
+        )
+    work.mkdir()
+    try:
+        for name, (shape, dtype) in layout.items():
+            path = work / f"{name}.npy"
+            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+        fill(work)
+        manifest = {"identity": dict(identity), "sha256": _checksums(work, layout)}
+        (work / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(work, folder)
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)  # it may be large, and nothing goes on from it
+        raise
+
+
+def _open(
+    folder: Path, identity: Mapping[str, Any], layout: Layout
+) -> dict[str, np.ndarray] | None:
+    """Opens the arrays; None where none can be used, after logging what is damaged."""
+    if not folder.exists():
+        return None
+    complaint = _damage(folder, identity, layout)
+    if complaint:
+        log.warning("cache: %s; building %s again", complaint, folder)
+        return None
+    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in layout}
+
+
+def _damage(folder: Path, identity: Mapping[str, Any], layout: Layout) -> str | None:
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_text())
+        identity_then, expected = manifest["identity"], manifest["sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return f"{path} cannot be read ({type(error).__name__}: {error})"
+    if identity_then != dict(identity):
+        return f"{path} describes other data"
+    paths = {name: folder / f"{name}.npy" for name in layout}
+    missing = [path for path in paths.values() if not path.is_file()]
+    if missing:
+        return f"{missing[0]} is missing"
+    actual = _checksums(folder, layout)
+    damaged = [str(paths[name]) for name in layout if actual[name] != expected.get(name)]
+    if damaged:
+        return f"{', '.join(damaged)} does not match its checksum"
+    for name, (shape, dtype) in layout.items():
+        array = np.load(paths[name], mmap_mode="r")
+        if array.shape != shape or array.dtype != np.dtype(dtype):
+            return f"{paths[name]} has another layout"
+    return None
+
+
+def _checksums(folder: Path, layout: Layout) -> dict[str, str]:
+    with ThreadPoolExecutor(len(layout)) as pool:  # hashing releases the interpreter's lock
+        digests = pool.map(lambda name: files.sha256(folder / f"{name}.npy"), layout)
+        return dict(zip(layout, digests, strict=True))
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Holds a lock between processes; the system lets go of it when the holder dies."""
+    lock = FileLock(folder.with_name(folder.name + ".lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("cache: waiting for another process that builds %s", folder)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+# ------------------------------------------------------------------ writing
+
+Item, Result = TypeVar("Item"), TypeVar("Result")
+
+
+def side_by_side(
+    function: Callable[[Item], Result], items: Iterable[Item], processes: int
+) -> Iterator[Result]:
+    """Calls a function with every item in several processes, and yields the results in order.
+
+    The processes do not run the caller's script again, as those of ``multiprocessing`` would.
+
+    Args:
+        function: Can be pickled, like the items. What it raises is raised here.
+        items: Each large enough to be worth a message.
+        processes: At least 1, which means this one.
+
+    Raises:
+        RuntimeError: If a process dies.
+    """
+    if processes == 1:
+        yield from (_in_one_thread(function, item) for item in items)
+        return
+    from joblib import Parallel, delayed
+    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    parallel = Parallel(processes, return_as="generator", max_nbytes=None)
+    results = parallel(delayed(_in_one_thread)(function, item) for item in items)
+    try:
+        yield from results
+    except TerminatedWorkerError as error:
+        raise RuntimeError(f"a process that worked on images has died ({error})") from error
+    finally:
+        results.close()
+        get_reusable_executor().shutdown(kill_workers=True)  # they would wait for minutes
+
+
+def _in_one_thread(function: Callable[[Item], Result], item: Item) -> Result:
+    """Calls the function without threads: pictures are too small for them."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        return function(item)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def write_images(folder: Path, write: Write, count: int, processes: int, title: str) -> None:
+    """Writes all images into the arrays of a folder, side by side, with a progress bar.
+
+    Args:
+        folder: Of arrays of ``count`` images.
+        write: Writes one image; can be pickled where there are several processes.
+        count: Images.
+        processes: That share them.
+        title: Of the bar.
+    """
+    size = -(-count // CHUNKS)
+    chunks = [range(first, min(first + size, count)) for first in range(0, count, size)]
+    function = partial(_write_chunk, folder, write)
+    with tqdm(total=count, desc=title, disable=None, leave=False) as bar:
+        for written in side_by_side(function, chunks, processes):
+            bar.update(written)
+
+
+def _write_chunk(folder: Path, write: Write, indices: range) -> int:
+    arrays = {path.stem: np.load(path, mmap_mode="r+") for path in sorted(folder.glob("*.npy"))}
+    for index in indices:
+        write(arrays, index)
+    for array in arrays.values():
+        array.flush()
+    return len(indices)
+
+
+def cores() -> int:
+    """Counts the processors that this process may use, up to ``MOST_PROCESSES``."""
+    try:
+        return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
+    except AttributeError:  # not on every system
+        return min(os.cpu_count() or 1, MOST_PROCESSES)
+
+
+# ------------------------------------------------------------------ data sets
+
+
+class Stored(Dataset):
+    """A data set whose samples are kept in a folder of arrays. Abstract: see ``unpack_rows``.
+
+    A subclass sets ``count`` and calls ``_keep``.
     """
 
-    stand_in = False
+    count: int
 
-    def __init__(
+    def _keep(
         self,
-        dataset: Dataset,
-        *,
-        cache_dir: str | os.PathLike | None = None,
-        processes: int | None = None,
+        folder: Path,
+        identity: Mapping[str, Any],
+        layout: Layout,
+        fill: Callable[[Path], None],
     ) -> None:
-        if dataset.stand_in:
-            raise ValueError(
-                f"dataset: expected one on disk, got {dataset.name}, which has a cache of its own"
-            )
-        if processes is not None and processes < 1:
-            raise ValueError(f"processes: expected at least 1, got {processes}")
-        self.dataset, self.tasks = dataset, dataset.tasks
-        self.name, self.version, self.split = dataset.name, dataset.version, dataset.split
-        self.height, self.width, self.count = dataset.height, dataset.width, len(dataset)
-        told = {k: v for k, v in arguments(dataset).items() if k not in PLACE}
-        identity = {
-            "name": self.name,
-            "version": self.version,
-            "images": self.count,
-            "readers": READERS,
-            **told,
-        }
-        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
-        size = f"{self.height}x{self.width}-{self.count}"
-        self.folder = cache_root(cache_dir) / (
-            f"{self.name}-{self.version}-{self.split}-{size}-{digest}"
-        )
-        maps = cached_arrays(
-            self.folder, identity, layout(dataset), lambda work: fill(work, dataset, processes)
-        )
-        self._arrays = _plain(maps)
+        self.folder = folder
+        self._map(cached_arrays(folder, identity, layout, fill))
 
-    @property
-    def ids(self) -> tuple[str, ...]:
-        """What the source calls the images, in order."""
-        return self.dataset.ids
+    def _map(self, maps: Mapping[str, np.ndarray]) -> None:
+        # The same memory as plain arrays, which are faster to slice.
+        self._arrays = {name: np.asarray(array) for name, array in maps.items()}
+
+    @abstractmethod
+    def unpack_rows(self, rows: np.ndarray) -> tuple[Tensor, Maps, Maps]:
+        """The rows' images (B, 3, H, W) float32 in [0, 1], targets and valid pixels."""
 
     def __len__(self) -> int:
         return self.count
@@ -112,256 +281,32 @@ class Cached(Dataset):
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.count:
             raise IndexError(f"index: expected one in [0, {self.count}), got {index}")
-        batch = self.load([index])
+        images, targets, valid = self.unpack_rows(np.array([index]))
         return Sample(
-            image=batch.images[0],
-            targets={name: target[0] for name, target in batch.targets.items()},
-            valid={name: valid[0] for name, valid in batch.valid.items()},
+            image=images[0],
+            targets={name: target[0] for name, target in targets.items()},
+            valid={name: known[0] for name, known in valid.items()},
         )
 
     def load(self, indices: Sequence[int]) -> Batch:
+        """The images at ``indices``, clean and fully labeled, in that order."""
         rows = np.asarray(indices, dtype=np.int64)
         if rows.size and not (0 <= rows.min() and rows.max() < self.count):
             raise IndexError(f"index: expected 0 to {self.count - 1}, got {rows.tolist()}")
-        images = unpack_images(self._arrays["images"], rows)
-        targets, valid = {}, {}
-        for task in self.tasks:
-            maps = unpack(task, self._arrays[task.name], rows)
-            targets[task.name], valid[task.name] = map(torch.from_numpy, maps)
+        images, targets, valid = self.unpack_rows(rows)
         return Batch(
-            images=torch.from_numpy(images),
+            images=images,
             targets=targets,
             valid=valid,
             labeled={t: torch.ones(len(rows), dtype=torch.bool) for t in self.tasks.names},
             index=torch.from_numpy(rows.copy()),
         )
 
-    def carries(self, task: str) -> Tensor:
-        return self.dataset.carries(task)
-
     def __getstate__(self) -> dict[str, Any]:
-        """Without the arrays, which another process maps itself."""
-        return {k: v for k, v in vars(self).items() if k != "_arrays"} | {
-            "_names": list(self._arrays)
-        }
+        """Leaves out the arrays, which another process maps itself."""
+        return vars(self) | {"_arrays": list(self._arrays)}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        names = state.pop("_names")
+        names = state.pop("_arrays")
         vars(self).update(state)
-        self._arrays = _plain({n: np.load(self.folder / f"{n}.npy", mmap_mode="r") for n in names})
-
-
-def arguments(dataset: Dataset) -> dict[str, Any]:
-    """What the reader was opened with, as JSON: equal arguments, equal samples."""
-    names = inspect.signature(type(dataset)).parameters
-    found = {name: getattr(dataset, name) for name in names}
-    return {k: str(v) if isinstance(v, Path) else v for k, v in found.items()}
-
-
-# ---------------------------------------------------------------- as stored
-
-
-def layout(dataset: Dataset) -> Layout:
-    """Array name -> shape and type, of all images."""
-    count, size = len(dataset), (dataset.height, dataset.width)
-    color = "uint8" if getattr(dataset, "rounds_images", False) else "uint16"
-    maps = {t.name: ((count, t.target_channels, *size), STORED[t.kind]) for t in dataset.tasks}
-    return {"images": ((count, 3, *size), color), **maps}
-
-
-def pack_image(image: Tensor, kind: np.dtype) -> np.ndarray:
-    """An image (C, H, W) in [0, 1] as it is stored.
-
-    Raises:
-        ValueError: If it is not of 8 bits although its reader says so.
-    """
-    stored = (image * FULL[str(kind)]).round()
-    if kind == np.uint8 and not torch.equal(stored / FULL["uint8"], image):
-        raise ValueError("rounds_images: expected an image of 8 bits, got one between them")
-    return stored.numpy().astype(kind)
-
-
-def pack(task: Task, target: Tensor, valid: Tensor) -> np.ndarray:
-    """A target (C, H, W) as it is stored; holes are 255, NaN or a zero vector.
-
-    Raises:
-        ValueError: If it does not fit: an id or a hole that the type cannot express.
-    """
-    known = valid.expand_as(target)
-    if task.kind == "direction":
-        stored = (target.masked_fill(~known, 0.0) * UNIT).round()
-    else:
-        stored = target.masked_fill(~known, float("nan") if task.kind == "positive" else HOLE)
-    stored = stored.numpy().astype(STORED[task.kind])
-    again, shown = map(torch.from_numpy, unpack(task, stored[None], [0]))
-    exact = task.kind == "direction" or torch.equal(again[0][known], target[known])
-    if not exact or not torch.equal(shown[0], valid):
-        raise ValueError(f"{task.name}: expected {task.kind} that fit {STORED[task.kind]}")
-    return stored
-
-
-def unpack_images(stored: np.ndarray, rows: Sequence[int]) -> np.ndarray:
-    """Images as they were stored -> those of the rows, (B, 3, H, W) float32 in [0, 1]."""
-    images = np.empty((len(rows), *stored.shape[1:]), dtype=np.float32)
-    full = np.float32(FULL[str(stored.dtype)])
-    for image, row in zip(images, rows, strict=True):
-        np.divide(stored[row], full, out=image, dtype=np.float32)
-    return images
-
-
-def unpack(task: Task, stored: np.ndarray, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Targets as they were stored -> those of the rows (B, C, H, W) and holes (B, 1, H, W).
-
-    In a hole the target is ``task.missing`` and the other is False.
-    """
-    count, channels, height, width = len(rows), *stored.shape[1:]
-    kind = np.int64 if task.kind == "classes" else np.float32
-    targets = np.empty((count, channels, height, width), dtype=kind)
-    valid = np.empty((count, 1, height, width), dtype=bool)
-    for target, known, row in zip(targets, valid, rows, strict=True):
-        target[...] = stored[row]
-        if task.kind == "direction":
-            _normalize(target, known[0])
-        elif task.kind == "positive":
-            np.isfinite(stored[row], out=known)
-        else:  # of class ids, ``task.missing`` is ``HOLE``
-            np.not_equal(stored[row], HOLE, out=known)
-            if task.kind == "binary":
-                target[~known] = task.missing
-    return targets, valid
-
-
-def _normalize(vectors: np.ndarray, known: np.ndarray) -> None:
-    """Gives vectors (3, H, W) unit length in place; zero vectors become NaN and not known."""
-    x, y, z = vectors
-    square = x * x
-    square += y * y
-    square += z * z
-    np.greater(square, 0, out=known)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        vectors *= 1 / np.sqrt(square, out=square)  # of a zero vector 0 times infinity: NaN
-
-
-# -------------------------------------------------------------------- making
-
-
-def fill(work: Path, dataset: Dataset, processes: int | None) -> None:
-    """Writes all samples into the zeroed arrays of a folder."""
-    needed = sum(path.stat().st_size for path in work.glob("*.npy"))
-    free = shutil.disk_usage(work).free
-    if needed > free:
-        raise OSError(
-            f"cache: expected {needed / 1e9:.1f} GB on the disk of {work}, found "
-            f"{free / 1e9:.1f} GB; make room, or name another disk in MTPSL_CACHE"
-        )
-    try:
-        _read_all(work, dataset, processes)
-    except BaseException:
-        shutil.rmtree(work, ignore_errors=True)  # it may be large, and nothing goes on from it
-        raise
-
-
-def _read_all(work: Path, dataset: Dataset, processes: int | None) -> None:
-    reader = copy.deepcopy(dataset)  # what it keeps in memory goes away with it
-    arrays = _open(work)
-    began = time.perf_counter()
-    write_samples(arrays, reader, [0])
-    if processes is None:
-        slow = (time.perf_counter() - began) * len(dataset) > SLOW
-        importable = type(dataset).__module__ != "__main__"
-        processes = min(_cores(), MOST_PROCESSES) if slow and importable else 1
-    processes = min(processes, len(dataset))
-    helpers = [_start(work, dataset, k, processes) for k in range(1, processes)]
-    try:
-        title = f"{dataset.name} {dataset.split} {dataset.height}x{dataset.width}"
-        indices = tqdm(
-            range(0, len(dataset), processes),
-            desc=f"{title}: reading {len(dataset)} images, kept for next time",
-            disable=None,
-            leave=False,
-        )
-        write_samples(arrays, reader, indices, lambda: _check(work, helpers, running=True))
-        for helper in helpers:
-            helper.wait()
-        _check(work, helpers, running=False)
-    finally:
-        for helper in helpers:
-            helper.kill()
-            helper.wait()
-
-
-def write_samples(
-    arrays: dict[str, np.ndarray],
-    reader: Dataset,
-    indices: Iterable[int],
-    between: Callable[[], None] = lambda: None,
-) -> None:
-    """Writes the samples at ``indices`` into maps of all samples."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # pictures are too small for threads; processes share them instead
-    try:
-        for index in indices:
-            between()
-            sample = reader[index]
-            arrays["images"][index] = pack_image(sample.image, arrays["images"].dtype)
-            for task in reader.tasks:
-                maps = sample.targets[task.name], sample.valid[task.name]
-                arrays[task.name][index] = pack(task, *maps)
-    finally:
-        torch.set_num_threads(threads)
-    for array in arrays.values():
-        array.flush()
-
-
-def work(argv: list[str]) -> None:
-    """What a helper process runs: a folder, a class, its arguments as JSON, first and step."""
-    folder, kind, told, first, step = argv[1:]
-    module, name = kind.split(":")
-    try:
-        reader = getattr(import_module(module), name)(**json.loads(told))
-        write_samples(_open(Path(folder)), reader, range(int(first), len(reader), int(step)))
-    except (ValueError, OSError, RuntimeError) as error:
-        (Path(folder) / f"{first}.error").write_text(str(error), encoding="utf-8")
-        sys.exit(1)
-
-
-def _open(folder: Path) -> dict[str, np.ndarray]:
-    return {path.stem: np.load(path, mmap_mode="r+") for path in sorted(folder.glob("*.npy"))}
-
-
-def _start(folder: Path, dataset: Dataset, first: int, step: int) -> subprocess.Popen:
-    """A process that reads images ``first``, ``first + step``, ...
-
-    Not by ``multiprocessing``, which would run the caller's script again.
-    """
-    kind = f"{type(dataset).__module__}:{type(dataset).__qualname__}"
-    told = json.dumps(arguments(dataset))
-    command = "import sys; from mtpsl.data import cache; cache.work(sys.argv)"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-    return subprocess.Popen(
-        [sys.executable, "-c", command, folder, kind, told, str(first), str(step)], env=environment
-    )
-
-
-def _check(folder: Path, helpers: Sequence[subprocess.Popen], *, running: bool) -> None:
-    """Raises what a helper that failed has said."""
-    for helper in helpers:
-        code = helper.poll()
-        if code == 0 or (code is None and running):
-            continue
-        said = sorted(folder.glob("*.error"))
-        if said:
-            raise ValueError(said[0].read_text(encoding="utf-8"))
-        raise RuntimeError(f"cache: a process that reads images ended with code {code}; try again")
-
-
-def _plain(maps: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The same memory as plain arrays, which are faster to slice."""
-    return {name: np.asarray(array) for name, array in maps.items()}
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
+        self._map({n: np.load(self.folder / f"{n}.npy", mmap_mode="r") for n in names})

@@ -27,7 +27,7 @@ def read_label_split(
     ids: Sequence[str] = (),
     carries: Mapping[str, Tensor] | None = None,
 ) -> Tensor:
-    """Which image keeps which label, from either kind of file.
+    """Reads which image keeps which label, from either kind of file.
 
     Args:
         path: ``.pth`` or ``.npy``.

@@ -45,7 +45,7 @@ class Assignment:
         return hashlib.sha256(head + bits).hexdigest()[:12]
 
     def select(self, tasks: Sequence[str]) -> "Assignment":
-        """The columns of ``tasks``: what a network for fewer tasks gets of the same assignment.
+        """Keeps the columns of ``tasks``: what a network for fewer tasks gets of the assignment.
 
         Raises:
             ValueError: If a task has no column.
@@ -116,7 +116,7 @@ def assign(
 
 
 def find_label_file(root: str | Path, setting: str) -> Path | None:
-    """The label-split file that lies beside a data set, None where there is none.
+    """Finds the label-split file that lies beside a data set, None where there is none.
 
     Args:
         root: Folder of the data set, as ``--data`` names it.
@@ -133,13 +133,13 @@ def find_label_file(root: str | Path, setting: str) -> Path | None:
     if ending is None:
         return None
     folder = Path(root) / "label_splits"
-    found = sorted(p for suffix in (".npy", ".pth") for p in folder.glob(f"*{ending}{suffix}"))
-    if len(found) > 1:
+    paths = sorted(p for suffix in (".npy", ".pth") for p in folder.glob(f"*{ending}{suffix}"))
+    if len(paths) > 1:
         raise ValueError(
-            f"{folder}: expected one file for {setting}, found {found[0].name} and "
-            f"{found[1].name}; keep the one of this data set"
+            f"{folder}: expected one file for {setting}, found {paths[0].name} and "
+            f"{paths[1].name}; keep the one of this data set"
         )
-    return found[0] if found else None
+    return paths[0] if paths else None
 
 
 def assignment_from_file(
@@ -150,7 +150,7 @@ def assignment_from_file(
     ids: Sequence[str] = (),
     carries: Mapping[str, Tensor] | None = None,
 ) -> Assignment:
-    """The assignment of a label-split file, for the first ``images`` of its rows.
+    """Reads the assignment of a label-split file, for the first ``images`` of its rows.
 
     Args:
         path: See ``read_label_split``. Records keep the assignment's hash, not this path.
@@ -244,23 +244,23 @@ class PartialLabels(Dataset):
 
 # ----------------------------------------------------------------- settings
 
+Names = tuple[str, ...]  # of the tasks, in the order of the columns
+Random = np.random.Generator
 Draw = Callable[..., np.ndarray]  # (rng, possible (N, K), tasks, **args) -> labeled (N, K) bool
 
 
-def _full(rng: np.random.Generator, possible: np.ndarray, tasks: tuple[str, ...]) -> np.ndarray:
+def _full(rng: Random, possible: np.ndarray, tasks: Names) -> np.ndarray:
     return possible
 
 
-def _one_label(
-    rng: np.random.Generator, possible: np.ndarray, tasks: tuple[str, ...]
-) -> np.ndarray:
+def _one_label(rng: Random, possible: np.ndarray, tasks: Names) -> np.ndarray:
     return _one_each(rng, possible, np.ones(len(tasks)))
 
 
 def _ratio(
-    rng: np.random.Generator,
+    rng: Random,
     possible: np.ndarray,
-    tasks: tuple[str, ...],
+    tasks: Names,
     *,
     ratio: Mapping[str, float] | str | None = None,
 ) -> np.ndarray:
@@ -279,9 +279,7 @@ def _ratio(
     return _one_each(rng, possible, weights)
 
 
-def _random_labels(
-    rng: np.random.Generator, possible: np.ndarray, tasks: tuple[str, ...]
-) -> np.ndarray:
+def _random_labels(rng: Random, possible: np.ndarray, tasks: Names) -> np.ndarray:
     images, count = possible.shape
     if count < 2:
         raise ValueError(f"random_labels: expected at least two tasks, got {tasks}")
@@ -300,12 +298,7 @@ def _random_labels(
 
 
 def _few_shot(
-    rng: np.random.Generator,
-    possible: np.ndarray,
-    tasks: tuple[str, ...],
-    *,
-    task: str = "",
-    shots: int = 10,
+    rng: Random, possible: np.ndarray, tasks: Names, *, task: str = "", shots: int = 10
 ) -> np.ndarray:
     if task not in tasks:
         raise ValueError(f"task: expected one of {tasks}, got {task!r}")
@@ -320,11 +313,7 @@ def _few_shot(
 
 
 def _share(
-    rng: np.random.Generator,
-    possible: np.ndarray,
-    tasks: tuple[str, ...],
-    *,
-    share: float | None = None,
+    rng: Random, possible: np.ndarray, tasks: Names, *, share: float | None = None
 ) -> np.ndarray:
     """Each task's label on the first ``share`` of an order of its own, rounded half up.
 
@@ -363,7 +352,7 @@ GIVE_EACH = ("one_label", "random_labels", "ratio")
 """Settings that give every image a label."""
 
 
-def _one_each(rng: np.random.Generator, possible: np.ndarray, weights: np.ndarray) -> np.ndarray:
+def _one_each(rng: Random, possible: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """One label an image; shares of the tasks follow ``weights``, exact up to rounding.
 
     Images with the fewest options choose first; each takes the task that lacks the largest part

@@ -88,10 +88,10 @@ class TrainLoader:
         drawn = [self._draw(view, epoch) for view in range(self.views)]
         for batch in self._read(order.split(self.batch_size)):
             geometries = [g.rows(batch.index).to(self.device) for g in drawn]
-            found = None
+            discovered = None
             if self.supervision is not None:
-                found = self.supervision.lookup(batch.index, batch.labeled, self.device)
-            batch = replace(batch.to(self.device), discovered=found)
+                discovered = self.supervision.lookup(batch.index, batch.labeled, self.device)
+            batch = replace(batch.to(self.device), discovered=discovered)
             yield self._views(batch, geometries)
 
     def _draw(self, view: int, epoch: int) -> Geometry:
@@ -149,40 +149,27 @@ class _Reader:
 
     def __init__(self, dataset: Dataset, workers: int) -> None:
         self.dataset = dataset
-        self.order: list[list[int]] = []  # read by the sampler, so workers live through all epochs
+        self.order: list[list[int]] = []  # changed in place, so workers live through all epochs
         self.loader = None
         if workers > 0:
             self.loader = DataLoader(
-                _Chunks(dataset),
+                _Batches(dataset),
                 batch_size=None,  # a "sample" of the loader is a batch already
-                sampler=_Order(self),
+                sampler=self.order,
                 num_workers=workers,
-                collate_fn=_as_is,
                 persistent_workers=True,
                 generator=torch.Generator(),  # else it would advance the global one
                 multiprocessing_context="spawn",  # forking a process with threads can deadlock
             )
 
     def __call__(self, chunks: Sequence[Tensor]) -> Iterator[Batch]:
-        self.order = [chunk.tolist() for chunk in chunks]
-        if self.loader is not None:
-            yield from self.loader
-        else:
-            yield from map(self.dataset.load, self.order)
+        self.order[:] = [chunk.tolist() for chunk in chunks]
+        yield from self.loader if self.loader is not None else map(self.dataset.load, self.order)
 
 
-class _Order:
-    def __init__(self, reader: _Reader) -> None:
-        self.reader = reader
+class _Batches:
+    """A data set as a ``DataLoader`` wants it: indices in brackets, a batch out."""
 
-    def __len__(self) -> int:
-        return len(self.reader.order)
-
-    def __iter__(self) -> Iterator[list[int]]:
-        return iter(self.reader.order)
-
-
-class _Chunks:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset = dataset
 
@@ -191,10 +178,6 @@ class _Chunks:
 
     def __getitem__(self, indices: list[int]) -> Batch:
         return self.dataset.load(indices)
-
-
-def _as_is(batch: Batch) -> Batch:
-    return batch
 
 
 def _generator(seed: int, purpose: str, epoch: int) -> torch.Generator:

@@ -11,7 +11,6 @@ same images always pass the teacher together, because a processor sums in anothe
 image than for many, and the last of 16 bits may differ.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
 
+from mtpsl import files
 from mtpsl.batch import Discovered
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.loader import EvalLoader
@@ -36,7 +36,7 @@ MANIFEST = "manifest.json"
 
 
 class Teacher(Protocol):
-    """As ``methods.base.Teacher``, and a module."""
+    """The part of ``methods.base.Teacher`` that is asked here; it is a module, too."""
 
     def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered: ...
 
@@ -83,16 +83,14 @@ def discover_to_folder(
     taus = resolve_thresholds(teacher, dataset, thresholds or {}, TOGETHER, device)
     for batch in EvalLoader(dataset, TOGETHER, device):
         with torch.no_grad():
-            found = teacher.discover(batch.images, taus).withhold(batch).to("cpu")
+            discovered = teacher.discover(batch.images, taus).withhold(batch).to("cpu")
         index = batch.index.tolist()
-        for task in dataset.tasks:
+        for name, writer in labels.items():
             for row, image in enumerate(index):
-                if not batch.labeled[task.name][row]:
-                    labels[task.name].add(
-                        image, found.targets[task.name][row], found.valid[task.name][row]
-                    )
+                if not batch.labeled[name][row]:
+                    writer.add(image, discovered.targets[name][row], discovered.valid[name][row])
         for kind in ("features", "confidence") if features else ():
-            for name, maps in getattr(found, kind).items():
+            for name, maps in getattr(discovered, kind).items():
                 file = f"{name}.{kind}"
                 if file not in cells:
                     shape = (len(dataset), *maps.shape[1:])
@@ -115,9 +113,8 @@ def discover_to_folder(
         "thresholds": taus,
         "files": {p.name: _checksum(p) for p in sorted(folder.glob("*.npy"))},
     }
-    partial = folder / f"{MANIFEST}.partial"
-    partial.write_text(json.dumps(manifest, indent=1) + "\n")
-    os.replace(partial, folder / MANIFEST)
+    text = (json.dumps(manifest, indent=1) + "\n").encode()
+    files.write(folder / MANIFEST, lambda file: file.write(text))
 
 
 class SupervisionStore:
@@ -327,11 +324,7 @@ def _new(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
 
 
 def _checksum(path: Path) -> dict[str, Any]:
-    with path.open("rb") as file:
-        return {
-            "bytes": path.stat().st_size,
-            "sha256": hashlib.file_digest(file, "sha256").hexdigest(),
-        }
+    return {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
 
 def _read_manifest(folder: Path) -> dict[str, Any]:
@@ -340,14 +333,14 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         raise FileNotFoundError(f"{path}: expected a finished discovery, found none; run it again")
     try:
         manifest = json.loads(path.read_text())
-        files = dict(manifest["files"])
+        checksums = dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected JSON with 'files', found a damaged file") from error
     if manifest.get("format") != FORMAT:
         raise ValueError(
             f"{path}: expected format {FORMAT}, found {manifest.get('format')}; discover again"
         )
-    for name, expected in files.items():
+    for name, expected in checksums.items():
         if not (folder / name).is_file():
             raise ValueError(f"{folder / name}: expected a file, found none; discover again")
         if _checksum(folder / name) != expected:

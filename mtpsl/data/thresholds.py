@@ -27,7 +27,7 @@ def resolve_thresholds(
     batch_size: int = 8,
     device: torch.device | str = "cpu",
 ) -> dict[str, float]:
-    """Thresholds as numbers; a share is looked up in a histogram of the teacher's confidence.
+    """Turns thresholds into numbers; shares are looked up in a histogram of the confidence.
 
     Args:
         teacher: On ``device``, in evaluation mode.

@@ -163,13 +163,13 @@ def warp_batch(batch: Batch, geometry: Geometry, tasks: TaskSet) -> Batch:
     height, width = batch.images.shape[2:]
     sight = _Sight(geometry, height, width)
     targets, valid = _warp_targets(batch.targets, batch.valid, tasks, sight)
-    found = batch.discovered
-    if found is not None:
-        pseudo = _warp_targets(found.targets, found.valid, tasks, sight)
-        found = Discovered(
+    discovered = batch.discovered
+    if discovered is not None:
+        pseudo = _warp_targets(discovered.targets, discovered.valid, tasks, sight)
+        discovered = Discovered(
             *pseudo,
-            features=_warp_cells(found.features, sight),
-            confidence=_warp_cells(found.confidence, sight),
+            features=_warp_cells(discovered.features, sight),
+            confidence=_warp_cells(discovered.confidence, sight),
         )
     seen = geometry
     if batch.geometry is not None:
@@ -180,7 +180,7 @@ def warp_batch(batch: Batch, geometry: Geometry, tasks: TaskSet) -> Batch:
         targets=targets,
         valid=valid,
         geometry=seen,
-        discovered=found,
+        discovered=discovered,
     )
 
 

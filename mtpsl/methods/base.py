@@ -22,16 +22,20 @@ class Method(nn.Module, ABC):
 
     learns_from_unlabeled: ClassVar[bool] = True  # False: an image without labels adds nothing
     views: ClassVar[int] = 1  # augmented views of each image the method asks for
-    turns: ClassVar[int] = 1  # optimizer steps a batch; more where networks learn alternately
+    turns: ClassVar[int] = 1  # optimizer steps per batch; more where networks learn alternately
     turn: int = 0  # which of them is taken; set by the engine
     tasks: TaskSet
 
     @abstractmethod
     def training_step(self, *views: Batch, progress: float) -> Terms:
-        """Loss terms of one step. ``progress`` in [0, 1) is the share of training done.
+        """Computes the loss terms of one step.
 
         A term named like a task is an objective, which ``mtpsl.weighting`` may weigh; the others
-        are not touched. With several turns this is called once a turn, each with its own terms.
+        are not touched. With several turns this is called once per turn, each with its own terms.
+
+        Args:
+            *views: As many batches as ``self.views``: augmented views of the same images.
+            progress: In [0, 1), the share of training done.
         """
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
@@ -48,7 +52,7 @@ class Method(nn.Module, ABC):
         """
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Every parameter in exactly one group.
+        """Puts every parameter into exactly one group for the optimizer.
 
         A group may have a rate of its own and, under schedule "step", its own ``step_size``.
         """
@@ -104,24 +108,31 @@ class Teacher(Protocol):
 
 
 def ramp(progress: float, share: float) -> float:
-    """From 0 to 1 over the first ``share`` of training, linearly; 1 if there is no ramp."""
+    """Rises from 0 to 1 over the first ``share`` of training, linearly; 1 if there is no ramp."""
     return min(1.0, progress / share) if share else 1.0
 
 
 def supervised_terms(
     tasks: TaskSet, predictions: dict[str, Tensor], batch: Batch, *, per_image_mean: bool = False
 ) -> Terms:
-    """One scalar per task: per-image losses summed over labeled images, over *all* B images.
+    """Learns each task from the images that are labeled for it [XTC, Eq. 1].
 
-    The denominator follows the authors' code [XTC]: an image without the label counts as 0.
-    Each task's mean is multiplied by its ``Task.weight``.
+    Per-image losses are summed over the labeled images and divided by *all* B images, as in the
+    authors' code: an image without the label counts as 0. Each task's mean is multiplied by its
+    ``Task.weight``. Works in any training loop.
 
     Args:
         tasks: The tasks.
-        predictions: task -> (B, C, H, W).
-        batch: Its labels.
+        predictions: task -> (B, C, H, W), after ``Task.activate``, at the size of the labels.
+        batch: The labels (``Batch.from_targets`` makes one of whatever there is).
         per_image_mean: Divide each image's losses by how many labels it has, as [XTC, Eq. 1] is
             printed.
+
+    Returns:
+        task -> scalar; exactly 0, with zero gradient, for a task that no image is labeled for.
+
+    Raises:
+        ValueError: If a prediction's shape is not that of its labels.
     """
     labels = sum(batch.labeled[n].float() for n in tasks.names).clamp(min=1)  # |T_n|, (B,)
     terms = {}
@@ -133,7 +144,7 @@ def supervised_terms(
 
 
 def require_discoveries(batch: Batch) -> Discovered:
-    """What the teacher found for this batch.
+    """Returns what the teacher found for this batch.
 
     Raises:
         ValueError: If the batch carries nothing: the experiment has no teacher.

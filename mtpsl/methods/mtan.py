@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from mtpsl.batch import Batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.models import Backbone
+from mtpsl.models.backbone import require_multiples
 from mtpsl.models.multitask import to_size
-from mtpsl.models.segnet import SegNet, conv_stage, init_weights, require_halves
+from mtpsl.models.segnet import SegNet, conv_stage, init_weights
 from mtpsl.tasks import TaskSet
 
 CONV = 3  # modules of a convolution in ``conv_stage``: Conv3x3, BatchNorm, ReLU
@@ -107,7 +108,7 @@ class AttentionSegNet(nn.Module):
         self.heads = nn.ModuleDict({t.name: backbone.build_head(t.channels) for t in tasks})
 
     def shared_parameters(self) -> list[nn.Parameter]:
-        """Of everything that all tasks use."""
+        """The parameters that all tasks use, in forward order by part."""
         return [
             parameter
             for part in (self.backbone, self.carry_down, self.carry_up)
@@ -120,7 +121,7 @@ class AttentionSegNet(nn.Module):
         Raises:
             ValueError: If they are not.
         """
-        require_halves(images, self.backbone.reduction)
+        require_multiples(images, self.backbone.reduction)
         encoder, decoder = self.shared(images)
         predictions = {}
         for task in self.tasks:

@@ -38,7 +38,7 @@ class SemiSupervised(Method):
     Args:
         tasks: The tasks.
         backbone: The network that all tasks share.
-        weight: Of L_u.
+        weight: Multiplies L_u.
         ramp_up: Share of training over which ``weight`` grows linearly from 0; 0: at once.
         stop_gradient: Let only the prediction of the crop learn from L_u.
         per_image_mean: Divide by |T_n| and |U_n|.

@@ -1,4 +1,4 @@
-"""Supervised baselines: one network a task (STL) or one shared network (MTL) [XTC, Sec. 4].
+"""Supervised baselines: one network per task (STL) or one shared network (MTL) [XTC, Sec. 4].
 
 Wei-Hong Li, Xialei Liu, Hakan Bilen. Learning Multiple Dense Prediction Tasks from Partially
 Annotated Data. CVPR 2022. arXiv:2111.14893
@@ -52,16 +52,18 @@ class Supervised(Method):
         mean = self.per_image_mean
         terms = supervised_terms(self.tasks, predictions, batch, per_image_mean=mean)
         if self.pseudo_labels:
-            found = require_discoveries(batch)
+            pseudo = require_discoveries(batch)
             for t in self.tasks:
-                loss = t.loss(predictions[t.name], found.targets[t.name], found.valid[t.name])
+                loss = t.loss(predictions[t.name], pseudo.targets[t.name], pseudo.valid[t.name])
                 terms[f"{t.name}_pseudo"] = t.weight * loss.mean()
         return terms
 
     @torch.no_grad()
     def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered:
-        """Hard labels. Only probabilities have a confidence that a threshold can act on; a
-        regression head has none, so its prediction is accepted everywhere.
+        """Labels images by the network's own predictions, made hard.
+
+        Only probabilities have a confidence that a threshold can act on; a regression head has
+        none, so its prediction is accepted everywhere.
         """
         targets, valid = {}, {}
         predictions = self.predict(images)
@@ -81,13 +83,13 @@ class Supervised(Method):
 
     @torch.no_grad()
     def label_confidence(self, images: Tensor) -> dict[str, Tensor]:
-        """The largest class probability; regression heads have none."""
+        """Task -> (B, 1, H, W), the largest class probability; regression heads have none."""
         predictions = self.predict(images)
-        found = {}
+        confidence = {}
         for t in self.tasks:
             prediction = predictions[t.name].float()
             if t.kind == "classes":
-                found[t.name] = prediction.softmax(1).amax(1, keepdim=True)
+                confidence[t.name] = prediction.softmax(1).amax(1, keepdim=True)
             elif t.kind == "binary":
-                found[t.name] = torch.maximum(prediction.sigmoid(), (-prediction).sigmoid())
-        return found
+                confidence[t.name] = torch.maximum(prediction.sigmoid(), (-prediction).sigmoid())
+        return confidence

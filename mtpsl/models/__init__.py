@@ -29,12 +29,12 @@ BACKBONES: dict[str, Callable[..., Backbone]] = {  # name -> builder(width_facto
 
 
 def build_backbone(name: str, width_factor: float = 1.0, **args: Any) -> Backbone:
-    """A backbone; its random weights come from torch's global generator.
+    """Builds a backbone; its random weights come from torch's global generator.
 
     Args:
         name: A key of ``BACKBONES``.
         width_factor: Scales its channels.
-        args: Further arguments of this backbone, such as ``weights`` of a ResNet.
+        **args: Further arguments of this backbone, such as ``weights`` of a ResNet.
 
     Raises:
         ValueError: If the name or an argument is unknown, suggesting the nearest.

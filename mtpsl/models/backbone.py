@@ -49,7 +49,7 @@ class Encoder(nn.Module):
     Args:
         module: Maps images (B, 3, H, W) in [0, 1] to (B, channels, H / stride, W / stride). Where
             it expects normalized images, put the normalization in front (``nn.Sequential``).
-        channels: Of that map.
+        channels: Channels of that map.
         stride: Image size / map size. ``XTC`` takes 4, 8, 16 or 32; ``HiTTs`` needs a
             ``reduction`` that is a multiple of it.
         head_channels: Between the two convolutions of a head.
@@ -86,3 +86,23 @@ class Encoder(nn.Module):
     def build_head(self, out: int) -> nn.Module:
         """A fresh head: the map -> (B, out, H / stride, W / stride), before ``activate``."""
         return PointwiseHead(self.channels, out, self.head_channels)
+
+
+def require_multiples(images: Tensor, reduction: int) -> None:
+    """Raises ValueError unless height and width (the last two) are multiples of ``reduction``."""
+    if images.shape[-2] % reduction or images.shape[-1] % reduction:
+        raise ValueError(
+            f"images: expected height and width in multiples of {reduction}, "
+            f"got {tuple(images.shape[-2:])}; resize or pad them"
+        )
+
+
+def require_positive(width_factor: float) -> None:
+    """Raises ValueError unless a network can have that factor."""
+    if width_factor <= 0:
+        raise ValueError(f"width_factor: expected a positive number, got {width_factor}")
+
+
+def scale_channels(channels: int, factor: float) -> int:
+    """A channel count times ``factor``, in multiples of 8."""
+    return max(8, round(channels * factor / 8) * 8)

@@ -5,7 +5,7 @@ counts modules and not operations:
 
 - a convolution or a linear layer: its multiply-adds, bias excluded, so input channels (a
   group's) x kernel positions x output elements, or input features x output elements;
-- a normalization layer: 4 operations an element with affine parameters and 2 without, although
+- a normalization layer: 4 operations per element with affine parameters and 2 without, although
   inference folds BatchNorm into the convolution before it;
 - everything else: 0. ReLU and max-pooling by decision; matrix products, attention, softmax,
   interpolation and all other functions because no module announces them.
@@ -33,7 +33,7 @@ COMPUTED = 128 * 128
 
 @dataclass(frozen=True)
 class Cost:
-    """Of one image through one network, at inference."""
+    """What one image costs on its way through one network, at inference."""
 
     params: int  # trainable
     macs: int  # multiply-adds of convolutions and matrix products
@@ -46,8 +46,8 @@ def cost(module: nn.Module, height: int, width: int) -> Cost:
     Args:
         module: Takes images (1, 3, height, width), through ``predict`` if it has it (a
             ``Method``), else by a call. Left untouched.
-        height: Of the image, in pixels; the papers use 288.
-        width: Of the image, in pixels; the papers use 384.
+        height: Pixels of the image; the papers use 288.
+        width: Pixels of the image; the papers use 384.
     """
     # Without gradients: the counter follows views of parameters through autograd, and fails there.
     device = "meta" if height * width > COMPUTED else "cpu"

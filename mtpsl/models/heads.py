@@ -15,7 +15,7 @@ class SegNetHead(nn.Sequential):
     """Conv3x3, then Conv1x1, with nothing between them [XTC, released code].
 
     Args:
-        channels: Of the features.
+        channels: Channels of the features.
         out: Channels of the map (``Task.channels``).
     """
 
@@ -38,9 +38,9 @@ class PointwiseHead(nn.Sequential):
     between the two that of SETR-Naive on a transformer's last map [Zheng et al., CVPR 2021].
 
     Args:
-        channels: Of the features.
+        channels: Channels of the features.
         out: Channels of the map (``Task.channels``).
-        hidden: Between the two convolutions.
+        hidden: Channels between the two convolutions.
     """
 
     def __init__(self, channels: int, out: int, hidden: int) -> None:
@@ -66,9 +66,9 @@ class AsppHead(nn.Module):
     as PyTorch's layers do.
 
     Args:
-        channels: Of the features.
+        channels: Channels of the features.
         out: Channels of the map (``Task.channels``).
-        hidden: Of every layer between them; 256 in the protocol.
+        hidden: Channels of every layer between them; 256 in the protocol.
     """
 
     def __init__(self, channels: int, out: int, hidden: int = 256) -> None:
@@ -98,7 +98,7 @@ class AsppHead(nn.Module):
 class PooledNorm(nn.BatchNorm2d):
     """BatchNorm of (B, C, 1, 1) that a batch of one image does not stop.
 
-    One value a channel has no variance, and ``BatchNorm2d`` refuses to train on it; the last
+    One value per channel has no variance, and ``BatchNorm2d`` refuses to train on it; the last
     batch of an epoch can be that small. Such a batch is normalized like at evaluation, with the
     running statistics, and leaves them alone.
     """

@@ -1,4 +1,4 @@
-"""One backbone, one head a task: the supervised multi-task network (hard parameter sharing)."""
+"""One backbone with a head for each task: the multi-task network with hard parameter sharing."""
 
 from dataclasses import dataclass
 from typing import final

@@ -42,19 +42,20 @@ class Pretrained:
 
 def load_pretrained(
     module: nn.Module,
-    weights: str,
+    weights: str | None,
     published: type[Enum] | Mapping[str, str],
     *,
     sha256: str = "",
     skip: tuple[str, ...] = (),
     convert: Callable[[dict[str, Tensor]], dict[str, Tensor]] = dict,
-) -> Pretrained:
+) -> Pretrained | None:
     """Replaces every parameter and buffer of ``module``, and shows on stderr by what.
 
     Args:
-        module: Of the shape of the weights.
+        module: A network of the shape of the weights.
         weights: A name in ``published``, ``"hf-hub:<owner>/<name>[@<revision>]"``, or the path of
-            a ``.safetensors`` file or of a state dict that ``torch.save`` wrote.
+            a ``.safetensors`` file or of a state dict that ``torch.save`` wrote. None changes
+            nothing and returns None.
         published: torchvision's weights of this network, or names and where such weights are: the
             address of a file, which is kept in ``torch.hub``'s folder, or a repository behind
             ``"hf-hub:"``, whose file is kept in Hugging Face's cache. What is there already is not
@@ -69,6 +70,8 @@ def load_pretrained(
         ConnectionError: If they are not on this machine and cannot be downloaded.
         ImportError: If they are on Hugging Face and its package is not installed.
     """
+    if weights is None:
+        return None
     if isinstance(published, EnumType):
         published = {n: entry.url for n, entry in published.__members__.items()}
     place = published.get(weights, weights)
@@ -84,17 +87,17 @@ def load_pretrained(
             f"exists, got {weights!r}"
         )
     name = place.removeprefix(HUB) if place.startswith(HUB) else path.name
-    found = files.sha256(path)
-    if sha256 and sha256 != found:
-        raise files.Damaged(f"{path}: expected sha256 {sha256:.12}, got {found:.12}")
+    digest = files.sha256(path)
+    if sha256 and sha256 != digest:
+        raise files.Damaged(f"{path}: expected sha256 {sha256:.12}, got {digest:.12}")
     if path != Path(weights):
-        _require_digest_in_name(path, found)
+        _require_digest_in_name(path, digest)
     state = convert(dict(_read(path)))
     state = {n: value for n, value in state.items() if not n.startswith(skip)}
     _require_fit(module, state, weights)
     module.load_state_dict(state, strict=False)  # names were checked, but for some counters
-    print(f"weights: {name}, sha256 {found}", file=sys.stderr)
-    return Pretrained(name, found)
+    print(f"weights: {name}, sha256 {digest}", file=sys.stderr)
+    return Pretrained(name, digest)
 
 
 def describe_pretrained(module: nn.Module) -> dict[str, dict[str, str]]:
@@ -181,14 +184,14 @@ def _offline(name: str, url: str, reason: str) -> ConnectionError:
     )
 
 
-def _require_digest_in_name(path: Path, found: str) -> None:
+def _require_digest_in_name(path: Path, digest: str) -> None:
     """What a cache holds must be what it says: a download may have been cut off, a disk full."""
     match = DIGEST.fullmatch(path.resolve().name)
     expected = (match[1] or match[2]) if match else ""
-    if not found.startswith(expected):
+    if not digest.startswith(expected):
         raise ValueError(
             f"weights: expected {path.name} as published, with sha256 {expected:.12}, "
-            f"got {found:.12}; delete {path.resolve()}"
+            f"got {digest:.12}; delete {path.resolve()}"
         )
 
 

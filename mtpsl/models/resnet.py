@@ -14,10 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.models._torchvision import import_torchvision
-from mtpsl.models.backbone import Features
+from mtpsl.models.backbone import Features, require_positive, scale_channels
 from mtpsl.models.heads import AsppHead
-from mtpsl.models.pretrained import Pretrained, load_pretrained
-from mtpsl.models.segnet import scale_channels
+from mtpsl.models.pretrained import load_pretrained
 
 WIDTHS = (64, 128, 256, 512)  # of the stages, before a bottleneck block multiplies them by 4
 STEM_WIDTH = 64
@@ -62,8 +61,7 @@ class ResNet(nn.Module):
         super().__init__()
         if depth not in DEPTHS:
             raise ValueError(f"depth: expected one of {list(DEPTHS)}, got {depth}")
-        if width_factor <= 0:
-            raise ValueError(f"width_factor: expected a positive number, got {width_factor}")
+        require_positive(width_factor)
         torchvision = import_torchvision("models.resnet")
         block_name, counts = DEPTHS[depth]
         block = getattr(torchvision, block_name)
@@ -86,12 +84,10 @@ class ResNet(nn.Module):
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
         init_residual_weights(self)
-        self.pretrained: Pretrained | None = None
-        if weights is not None:
-            published = getattr(torchvision, f"ResNet{depth}_Weights")
-            self.pretrained = load_pretrained(
-                self, weights, published, sha256=weights_sha256, skip=("fc.",)
-            )
+        published = getattr(torchvision, f"ResNet{depth}_Weights")
+        self.pretrained = load_pretrained(
+            self, weights, published, sha256=weights_sha256, skip=("fc.",)
+        )
 
     def forward(self, images: Tensor) -> Features:
         """(B, 3, H, W) in [0, 1] -> features, the same map (B, C, H / 8, W / 8) in both places.
@@ -123,8 +119,8 @@ def residual_stage(
 
     Args:
         block: torchvision's ``BasicBlock`` or ``Bottleneck``.
-        channels_in: Of the map that enters.
-        width: Of the blocks; the map that leaves has ``block.expansion`` times as many channels.
+        channels_in: Channels of the map that enters.
+        width: Channels of the blocks; the map that leaves has ``block.expansion`` times as many.
         blocks: How many.
         stride: What an undilated stage would do to the resolution.
         dilation: Above 1, it takes the stride's place: a 3x3 convolution that would have strode

@@ -12,7 +12,12 @@ from typing import final
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtpsl.models.backbone import Features
+from mtpsl.models.backbone import (
+    Features,
+    require_multiples,
+    require_positive,
+    scale_channels,
+)
 from mtpsl.models.heads import SegNetHead
 
 WIDTHS = (64, 128, 256, 512, 512)  # channels of the encoder's stages
@@ -42,8 +47,7 @@ class SegNet(nn.Module):
 
     def __init__(self, width_factor: float = 1.0) -> None:
         super().__init__()
-        if width_factor <= 0:
-            raise ValueError(f"width_factor: expected a positive number, got {width_factor}")
+        require_positive(width_factor)
         widths = [scale_channels(width, width_factor) for width in WIDTHS]
         self.channels, self.bottleneck_channels = widths[0], widths[-1]
         before = [3, *widths[:-1]]  # channels that enter an encoder stage
@@ -58,7 +62,7 @@ class SegNet(nn.Module):
         Raises:
             ValueError: If they are not.
         """
-        require_halves(images, self.reduction)
+        require_multiples(images, self.reduction)
         x, indices = images, []
         for stage in self.encoder:
             x, index = F.max_pool2d(stage(x), kernel_size=2, return_indices=True)
@@ -73,20 +77,6 @@ class SegNet(nn.Module):
         head = SegNetHead(self.channels, out)
         init_weights(head)
         return head
-
-
-def require_halves(images: Tensor, reduction: int) -> None:
-    """Raises ValueError unless height and width (the last two) can be halved all the way."""
-    if images.shape[-2] % reduction or images.shape[-1] % reduction:
-        raise ValueError(
-            f"images: expected height and width in multiples of {reduction}, "
-            f"got {tuple(images.shape[-2:])}; resize or pad them"
-        )
-
-
-def scale_channels(channels: int, factor: float) -> int:
-    """A channel count times ``factor``, in multiples of 8."""
-    return max(8, round(channels * factor / 8) * 8)
 
 
 def conv_stage(channels_in: int, channels_out: int, convs: int) -> nn.Sequential:

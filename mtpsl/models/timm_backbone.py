@@ -23,10 +23,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.models._torchvision import import_timm
-from mtpsl.models.backbone import Features
+from mtpsl.models.backbone import (
+    Features,
+    require_multiples,
+    require_positive,
+    scale_channels,
+)
 from mtpsl.models.heads import PointwiseHead
-from mtpsl.models.pretrained import HUB, Pretrained, load_pretrained
-from mtpsl.models.segnet import scale_channels
+from mtpsl.models.pretrained import HUB, load_pretrained
 from mtpsl.registry import look_up
 
 HEAD_DIM = 64  # channels of an attention head, in transformers of every size
@@ -51,7 +55,7 @@ class HRNet(nn.Module):
             others of timm's (``"hrnet_w18.ms_in1k"``); a repository on Hugging Face with weights
             of timm (``"hf-hub:<owner>/<name>"``), or a local file; see ``load_pretrained``.
         weights_sha256: Hex digest that the file must have; empty to skip the check.
-        mean: Of red, green and blue, subtracted from images. None: the one that the weights named
+        mean: Red, green and blue, subtracted from images. None: the one that the weights named
             were trained with; for a file, a repository and random weights that of
             ``"pretrained"``.
         std: By which images are divided then; None as for ``mean``.
@@ -77,7 +81,7 @@ class HRNet(nn.Module):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        _require_positive(width_factor)
+        require_positive(width_factor)
         config = look_up("name", name, import_timm("models.hrnet").cfg_cls)
         stages = {stage: config[stage] for stage in ("stage1", "stage2", "stage3", "stage4")}
         self.net = import_timm().create_model(
@@ -91,15 +95,13 @@ class HRNet(nn.Module):
         self.stage_channels = tuple(self.net.feature_info.channels())
         self.channels, self.bottleneck_channels = sum(self.stage_channels), self.stage_channels[-1]
         _normalize(self, name, weights, mean, std)
-        self.pretrained: Pretrained | None = None
-        if weights is not None:
-            self.pretrained = load_pretrained(
-                self.net,
-                weights,
-                published_weights(name),
-                sha256=weights_sha256,
-                skip=("incre_modules.", "downsamp_modules.", "final_layer.", "classifier."),
-            )
+        self.pretrained = load_pretrained(
+            self.net,
+            weights,
+            published_weights(name),
+            sha256=weights_sha256,
+            skip=("incre_modules.", "downsamp_modules.", "final_layer.", "classifier."),
+        )
 
     def forward(self, images: Tensor) -> Features:
         """(B, 3, H, W) in [0, 1] -> features; H and W must be multiples of 32.
@@ -110,7 +112,7 @@ class HRNet(nn.Module):
         Raises:
             ValueError: If they are not.
         """
-        _require_multiples(images, self.reduction)
+        require_multiples(images, self.reduction)
         stages = self.net((images - self.mean) / self.std)
         size = stages[0].shape[2:]
         coarse = (F.interpolate(s, size, mode="bilinear", align_corners=False) for s in stages[1:])
@@ -165,7 +167,7 @@ class ViT(nn.Module):
         std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
-        _require_positive(width_factor)
+        require_positive(width_factor)
         self.width_factor = width_factor
         heads = max(1, round(look_up("name", name, VIT_HEADS) * width_factor))
         self.net = import_timm().create_model(
@@ -180,17 +182,15 @@ class ViT(nn.Module):
         self.channels = self.bottleneck_channels = heads * HEAD_DIM
         self.stage_channels = (self.channels,) * DEPTHS
         _normalize(self, name, weights, mean, std)
-        self.pretrained: Pretrained | None = None
-        if weights is not None:
-            convert = import_timm("models.vision_transformer").checkpoint_filter_fn
-            self.pretrained = load_pretrained(
-                self.net,
-                weights,
-                published_weights(name),
-                sha256=weights_sha256,
-                skip=("head.",),
-                convert=partial(convert, model=self.net),  # position embeddings of another grid
-            )
+        convert = import_timm("models.vision_transformer").checkpoint_filter_fn
+        self.pretrained = load_pretrained(
+            self.net,
+            weights,
+            published_weights(name),
+            sha256=weights_sha256,
+            skip=("head.",),
+            convert=partial(convert, model=self.net),  # position embeddings of another grid
+        )
 
     def forward(self, images: Tensor) -> Features:
         """(B, 3, H, W) in [0, 1] -> features; H and W must be multiples of 16.
@@ -201,7 +201,7 @@ class ViT(nn.Module):
         Raises:
             ValueError: If they are not.
         """
-        _require_multiples(images, self.reduction)
+        require_multiples(images, self.reduction)
         stages = self.net.forward_intermediates(
             (images - self.mean) / self.std, self.depths, norm=True, intermediates_only=True
         )
@@ -248,16 +248,3 @@ def _scaled(channels: int, factor: float) -> int:
 def _scaled_stage(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
     widths = tuple(_scaled(channels, factor) for channels in config["num_channels"])
     return {**config, "num_channels": widths}
-
-
-def _require_positive(width_factor: float) -> None:
-    if width_factor <= 0:
-        raise ValueError(f"width_factor: expected a positive number, got {width_factor}")
-
-
-def _require_multiples(images: Tensor, of: int) -> None:
-    if images.shape[-2] % of or images.shape[-1] % of:
-        raise ValueError(
-            f"images: expected height and width in multiples of {of}, "
-            f"got {tuple(images.shape[-2:])}; resize or pad them"
-        )

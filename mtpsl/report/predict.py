@@ -27,9 +27,16 @@ from mtpsl import files
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk
 from mtpsl.data.readers.files import listing
-from mtpsl.data.readers.own_files import IMAGES, read_photo, unfit
-from mtpsl.data.readers.own_toml import MILLIMETERS, SIXTEEN_BITS
-from mtpsl.data.readers.own_write import MOST_STEPS, write_array, write_picture
+from mtpsl.data.readers.own_files import (
+    IMAGES,
+    INVERSE_STEP,
+    MILLIMETERS,
+    MOST_STEPS,
+    read_photo,
+    unfit,
+    write_array,
+    write_picture,
+)
 from mtpsl.methods import Method
 from mtpsl.runs.data import EVAL_BATCH, bind_data
 from mtpsl.runs.experiment import Experiment
@@ -274,7 +281,7 @@ def step_of(task: Task, experiment: Experiment) -> float:
     """
     if task.unit:
         return MILLIMETERS
-    return experiment.data_args.get(task.name, {}).get("png_scale", SIXTEEN_BITS)
+    return experiment.data_args.get(task.name, {}).get("png_scale", INVERSE_STEP)
 
 
 def to_steps(values: np.ndarray, step: float) -> tuple[np.ndarray, dict[str, int]]:

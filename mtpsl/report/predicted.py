@@ -10,8 +10,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from PIL import Image
 
 from mtpsl import files
-from mtpsl.data.readers.own_files import read_photo
-from mtpsl.data.readers.own_write import write_picture
+from mtpsl.data.readers.own_files import read_photo, write_picture
 from mtpsl.report.arrays import Arrays, compact, describe, evenly_spaced
 from mtpsl.report.files import footer, png_bytes
 from mtpsl.report.maps import FOOTER, grid_size, image_grid, legend_height, legends, map_to_rgb

@@ -21,7 +21,7 @@ from mtpsl import files
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.loader import EvalLoader
 from mtpsl.engine import evaluate
-from mtpsl.report.results import Entry, Results, read_recorded, write_results
+from mtpsl.report.results import Entry, Results, read_recorded, results_of, write_results
 from mtpsl.report.tables import MeasuredOn, Row, Table
 from mtpsl.runs.data import EVAL_BATCH, bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment
@@ -156,7 +156,7 @@ def run_table(
         for row_run in plan([table], session, profile=profile, seeds=seeds)
         if train or not missing_runs(row_run.labeled(), session.store)
     ]
-    return Results(paper=table.paper, table=table.name, profile=profile, entries=tuple(entries))
+    return results_of(table, profile, entries)
 
 
 # ------------------------------------------------------------------- measure
@@ -248,8 +248,7 @@ def metrics_on(images: MeasuredOn, record: RunRecord, session: Session) -> dict[
         try:
             known = files.read_json(path)
             if known["weights"] == record.weights_sha256:
-                values = known["metrics"].items()
-                return {name: math.nan if value is None else value for name, value in values}
+                return files.null_to_nan(known["metrics"])
         except files.Damaged as error:
             print(f"metrics are damaged and measured again: {error}", file=sys.stderr)
     experiment = Experiment.from_dict(record.experiment)

@@ -17,7 +17,7 @@ began with pretrained weights, "data" has "pretrained" with their "weights" (a n
 import math
 import statistics
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -26,8 +26,6 @@ from mtpsl import files, metrics
 from mtpsl.report.tables import Claim, Table
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.profiles import get_profile
-
-Bind = Callable[[Experiment], Experiment]
 
 DELTA = "delta_mtl"
 AVERAGE: Literal["metrics"] = "metrics"  # reproduces every printed delta of [HiTTs]; see ``audit``
@@ -145,24 +143,23 @@ def decide(claim: Claim, table: Table, results: Results | None) -> Verdict:
     seeds = sorted(better.keys() & worse.keys())
     if not seeds:
         return Verdict(status="not run")
-    column = column_of(claim.column)
+    column, n = column_of(claim.column), len(seeds)
     if claim.max_ratio is not None:
         ratio = sum(better[s] for s in seeds) / sum(worse[s] for s in seeds)
-        status = "holds" if ratio <= claim.max_ratio else "does not hold"
-        return Verdict(status=status, n=len(seeds), difference=ratio)
+        return Verdict(status=_status(ratio <= claim.max_ratio), n=n, difference=ratio)
     sign = column.scale if column.higher_is_better else -column.scale
     differences = [sign * (better[s] - worse[s]) for s in seeds]
-    mean = statistics.fmean(differences)
-    if claim.column.startswith("cost/"):  # counted or a peak: seeds are no source of spread
-        status = "holds" if mean > 0 else "does not hold"
-        return Verdict(status=status, n=len(seeds), difference=mean)
-    if len(seeds) == 1:
-        return Verdict(status="undecided", n=1, difference=mean)
-    error = statistics.stdev(differences) / math.sqrt(len(seeds))
-    if abs(mean) <= T_95[min(len(seeds), max(T_95))] * error:
-        return Verdict(status="undecided", n=len(seeds), difference=mean, error=error)
-    status = "holds" if mean > 0 else "does not hold"
-    return Verdict(status=status, n=len(seeds), difference=mean, error=error)
+    mean, error = statistics.fmean(differences), math.nan
+    decided = claim.column.startswith("cost/")  # counted or a peak: seeds are no source of spread
+    if not decided and n > 1:
+        error = statistics.stdev(differences) / math.sqrt(n)
+        decided = abs(mean) > T_95[min(n, max(T_95))] * error
+    status = _status(mean > 0) if decided else "undecided"
+    return Verdict(status=status, n=n, difference=mean, error=error)
+
+
+def _status(holds: bool) -> Literal["holds", "does not hold"]:
+    return "holds" if holds else "does not hold"
 
 
 def decide_printed(claim: Claim, table: Table) -> Verdict:
@@ -172,12 +169,11 @@ def decide_printed(claim: Claim, table: Table) -> Verdict:
     if math.isnan(better) or math.isnan(worse):
         return Verdict(status="not run")
     if claim.max_ratio is not None:
-        difference, holds = better / worse, better / worse <= claim.max_ratio
-    else:
-        sign = 1 if column_of(claim.column).higher_is_better else -1
-        difference = sign * (better - worse)
-        holds = difference > 0
-    return Verdict(status="holds" if holds else "does not hold", n=1, difference=difference)
+        ratio = better / worse
+        return Verdict(status=_status(ratio <= claim.max_ratio), n=1, difference=ratio)
+    sign = 1 if column_of(claim.column).higher_is_better else -1
+    difference = sign * (better - worse)
+    return Verdict(status=_status(difference > 0), n=1, difference=difference)
 
 
 def write_results(folder: Path, results: Results) -> None:
@@ -208,32 +204,35 @@ def read_recorded(folder: Path, table: Table, profile: str) -> Results:
         pass  # nothing is recorded yet
     except files.Damaged as error:
         print(f"recorded results are damaged and made again: {error}", file=sys.stderr)
-    return Results(paper=table.paper, table=table.name, profile=profile, entries=())
+    return results_of(table, profile, ())
 
 
-def load_recorded(path: str | Path, table: Table, bind: Bind | None = None) -> Results:
+def results_of(table: Table, profile: str, entries: Iterable[Entry]) -> Results:
+    """The measured numbers of a table."""
+    return Results(paper=table.paper, table=table.name, profile=profile, entries=tuple(entries))
+
+
+def load_recorded(path: str | Path, table: Table) -> Results:
     """The recorded results of a table, out-of-date entries marked.
+
+    A table does not say on which data it runs, so each entry is compared with its row on its own.
 
     Args:
         path: A results file, such as ``figures/hitts/table1.json``, by ``files.write_json``.
         table: The table it answers.
-        bind: Experiment -> the same on today's data. By default the data of each entry.
 
     Raises:
         FileNotFoundError: If there is no such file.
         mtpsl.files.Damaged: If its checksum does not fit, naming it.
         ValueError: If its content is not of the format or answers another table, naming it.
     """
-    values = files.read_json(Path(path))
-    return parse_results(values, table, source=str(path), bind=bind)
+    return parse_results(files.read_json(Path(path)), table, source=str(path))
 
 
-def parse_results(
-    values: Any, table: Table, *, source: str = "results", bind: Bind | None = None
-) -> Results:
+def parse_results(values: Any, table: Table, *, source: str = "results") -> Results:
     """``load_recorded`` of the content of a file."""
     results = _parse(values, table, source)
-    entries = tuple(_mark(entry, table, results.profile, bind) for entry in results.entries)
+    entries = tuple(_mark(entry, table, results.profile) for entry in results.entries)
     return replace(results, entries=entries)
 
 
@@ -254,12 +253,7 @@ def _parse(values: Any, table: Table, source: str) -> Results:
                 f"row {entry.row!r}, seed {entry.seed}; {_REDO}"
             )
         entries.append(entry)
-    return Results(
-        paper=table.paper,
-        table=table.name,
-        profile=profile,
-        entries=tuple(entries),
-    )
+    return results_of(table, profile, entries)
 
 
 _REDO = "delete it or take it from version control, then run `make records`"
@@ -288,14 +282,13 @@ def _entry(item: Any, source: str) -> Entry:
         raise ValueError(f"{source}: expected as many keys as experiments, got {counts}; {_REDO}")
     for experiment in item["experiments"]:
         _expect(experiment, dict, "experiments: objects", source)
-    measured = {}
     for name, value in item["metrics"].items():
         _expect(value, (int, float, type(None)), f"metrics: a number for {name!r}", source)
-        measured[name] = math.nan if value is None else value
     fields = {name: item[name] for name in _FIELDS}
     fields |= {name: tuple(item[name]) for name in ("keys", "experiments")}
     fields["memory"] = _expect(item.get("memory", {}), dict, "memory: an object", source)
-    return Entry(**(fields | {"metrics": measured}))
+    fields["metrics"] = files.null_to_nan(item["metrics"])
+    return Entry(**fields)
 
 
 def _expect(value: Any, kind: type | tuple[type, ...], expected: str, source: str) -> Any:
@@ -304,28 +297,26 @@ def _expect(value: Any, kind: type | tuple[type, ...], expected: str, source: st
     return value
 
 
-def _mark(entry: Entry, table: Table, profile: str, bind: Bind | None) -> Entry:
+def _mark(entry: Entry, table: Table, profile: str) -> Entry:
     """The entry, marked if the table would run something else today."""
     rows = {row.name: row for row in table.rows}
     if entry.row not in rows:
         return replace(entry, stale="the table has no such row any more")
-    bind = bind or _same_data(entry.experiments[0])
-    scale = get_profile(profile)
-    today = [bind(scale(e)).with_seed(entry.seed) for e in rows[entry.row].experiments]
+    scale, ran = get_profile(profile), entry.experiments[0]
+    today = [
+        _on_same_data(scale(e), ran).with_seed(entry.seed) for e in rows[entry.row].experiments
+    ]
     if tuple(e.key for e in today) == entry.keys:
         return entry
     return replace(entry, stale=_changes(entry.experiments, [e.to_dict() for e in today]))
 
 
-def _same_data(ran: Mapping[str, Any]) -> Bind:
-    def bind(experiment: Experiment) -> Experiment:
-        teacher = experiment.teacher and bind(experiment.teacher)
-        data = {name: ran[name] for name in ("dataset", "data_version") if name in ran}
-        if "file" in ran.get("label_args", {}):  # label splits lie beside the data
-            data["label_args"] = ran["label_args"]
-        return experiment.replace(teacher=teacher, **data)
-
-    return bind
+def _on_same_data(experiment: Experiment, ran: Mapping[str, Any]) -> Experiment:
+    teacher = experiment.teacher and _on_same_data(experiment.teacher, ran)
+    data = {name: ran[name] for name in ("dataset", "data_version") if name in ran}
+    if "file" in ran.get("label_args", {}):  # label splits lie beside the data
+        data["label_args"] = ran["label_args"]
+    return experiment.replace(teacher=teacher, **data)
 
 
 def _changes(ran: Sequence[Mapping[str, Any]], today: Sequence[Mapping[str, Any]]) -> str:

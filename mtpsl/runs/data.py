@@ -7,7 +7,7 @@ from typing import Any
 
 from mtpsl import files
 from mtpsl.data import find_class, open_dataset, recognize
-from mtpsl.data.cache import Cached
+from mtpsl.data.cached import Cached
 from mtpsl.data.dataset import Dataset
 from mtpsl.data.labels import (
     Assignment,
@@ -19,7 +19,7 @@ from mtpsl.data.labels import (
 from mtpsl.data.loader import EvalLoader, TrainLoader
 from mtpsl.data.readers.disk import AtFileSize
 from mtpsl.data.readers.own import Own, tasks_from
-from mtpsl.data.readers.own_toml import DESCRIPTION
+from mtpsl.data.readers.own_files import DESCRIPTION
 from mtpsl.data.supervision import SupervisionStore
 from mtpsl.methods import Method
 from mtpsl.papers import method_class

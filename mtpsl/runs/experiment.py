@@ -49,7 +49,7 @@ class Experiment:
     backbone: str = "segnet"  # a key of ``mtpsl.models.BACKBONES``
     width_factor: float = 1.0  # scales the backbone's channels
     backbone_args: Mapping[str, Any] = field(default_factory=dict)  # such as pretrained weights
-    method: str = "supervised"  # a key of ``mtpsl.methods.METHODS``
+    method: str = "supervised"  # a key of ``mtpsl.papers.methods``
     method_args: Mapping[str, Any] = field(default_factory=dict)
     teacher: "Experiment | None" = None  # two-stage methods: whose discoveries supervise this run
     thresholds: Mapping[str, float | str] = field(default_factory=dict)  # task -> confidence that
@@ -72,7 +72,7 @@ class Experiment:
     # evaluation
     select: Select = "last"  # papers differ; ours is "last"
     select_reference: Mapping[str, float] = field(default_factory=dict)  # of "best_on_test", such
-    # as ``xtc_printed.SELECTION``; empty: each point gains over the best before it
+    # as ``papers.xtc.printed.SELECTION``; empty: each point gains over the best before it
     eval_every: int = 0  # epochs between points of the learning curve; 0: none
     score_size: ScoreSize | None = None  # None: the data set's own choice, ``bind_data`` says which
     seed: int = 0

@@ -70,7 +70,7 @@ def quick(experiment: Experiment) -> Experiment:
     """At most a minute for a supervised run on two cores, and numbers that rank methods.
 
     But for those whose first gradients are far longer than the labels': Adam remembers them for
-    thousands of steps, and this profile has some 1,400. XTC is one (``checks.CONSISTENCY``).
+    thousands of steps, and this profile has some 1,400. XTC is one (``companion/consistency``).
     """
     return _scaled(experiment, QUICK | QUICK_SHAPES.get(experiment.dataset, {}))
 

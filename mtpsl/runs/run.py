@@ -36,7 +36,7 @@ from mtpsl.runs.data import (
 from mtpsl.runs.experiment import Experiment, write_experiment
 from mtpsl.runs.memory import peak_memory
 from mtpsl.runs.network import build, load_method, network_cost
-from mtpsl.runs.session import Session
+from mtpsl.runs.session import Session, resolve_device
 from mtpsl.runs.store import RunRecord, environment
 from mtpsl.training_state import Selection
 from mtpsl.weighting import build_weighting
@@ -55,7 +55,7 @@ def run(experiment: Experiment, session: Session) -> RunRecord:
         ValueError: If the experiment asks for data or code of another version than are here, its
             teacher cannot teach it, or there is no such device.
     """
-    session.torch_device  # noqa: B018 -- an unknown device is refused before anything is read
+    resolve_device(session.device)  # an unknown one is refused before anything is read
     experiment = bind_data(experiment, session.data_root)
     _check_versions(experiment, session)
     _check_teacher(experiment)

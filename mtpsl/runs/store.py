@@ -6,7 +6,6 @@ is written last, so where it is intact the run is complete.
 """
 
 import functools
-import math
 import os
 import platform
 import shutil
@@ -185,7 +184,4 @@ def _cpu_name() -> str:
 
 
 def _with_nan(metrics: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:
-    return {
-        split: {name: math.nan if value is None else value for name, value in values.items()}
-        for split, values in metrics.items()
-    }
+    return {split: files.null_to_nan(values) for split, values in metrics.items()}

@@ -7,7 +7,6 @@ epoch, and at images per second of the processor: that of this process, with all
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -19,14 +18,14 @@ import numpy as np
 import torch
 
 from mtpsl.data import DATASETS, open_dataset, recognize
-from mtpsl.data.cache import Cached
+from mtpsl.data.cached import Cached
 from mtpsl.data.dataset import Dataset
 from mtpsl.data.loader import TrainLoader
 from mtpsl.data.readers.convert import TREES, file_of
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.memory import noise_batch
 from mtpsl.runs.network import build
-from mtpsl.runs.store import environment
+from tests.benchmarks.common import take_turns, timed_step, write_report
 
 SCENES = {kind.stands_for: name for name, kind in DATASETS.items() if kind.stand_in}
 WRITTEN = "nyud"  # the data set whose files are written
@@ -89,15 +88,9 @@ def training(dataset: Dataset, steps: int) -> float:
     method = build(experiment).train()
     batch = noise_batch(dataset.tasks, dataset.height, dataset.width, BATCH)
     optimizer = torch.optim.Adam(method.param_groups(1e-4), lr=1e-4)
-    seconds = []
-    for _ in range(steps + 1):  # the first one warms up
-        began = time.perf_counter()
-        terms = method.training_step(*[batch] * method.views, progress=0.0)
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-        optimizer.step()
-        seconds.append(time.perf_counter() - began)
-    return BATCH / statistics.median(seconds[1:])
+    step = lambda: method.training_step(*[batch] * method.views, progress=0.0)  # noqa: E731
+    seconds = take_turns({"step": lambda: timed_step(step, optimizer)}, steps)["step"]
+    return BATCH / statistics.median(seconds)
 
 
 def measure(
@@ -167,12 +160,7 @@ def main(argv: list[str] | None = None) -> int:
     if args.data and recognize(args.data) is None:
         parser.error(f"--data: expected the folder of a data set, got {args.data}")
     how = {key: getattr(args, key) for key in ("images", "epochs", "steps", "workers")}
-    report: dict[str, Any] = {
-        "environment": environment(),
-        "threads": torch.get_num_threads(),
-        "batch": BATCH,
-        "sizes": {},
-    }
+    report: dict[str, Any] = {"batch": BATCH, "sizes": {}}
     with tempfile.TemporaryDirectory() as folder:
         root, name = args.data or Path(folder) / "nyuv2", args.data and recognize(args.data)
         if name is None:
@@ -181,10 +169,7 @@ def main(argv: list[str] | None = None) -> int:
         for height, width in args.sizes:
             found = measure(root, name, height, width, cache_dir=Path(folder) / "cache", **how)
             report["sizes"][f"{height}x{width}"] = found
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=1))
-    print(f"written to {args.out}")
-    return 0
+    return write_report(report, args.out)
 
 
 if __name__ == "__main__":

@@ -1,18 +1,17 @@
 """What a training step costs: methods side by side on one machine, as JSON.
 
-Times are taken alternately (one step of each method in turn) in one process, because machines
-are shared and noisy: trust the ratios. Memory is measured as for [HiTTs, Table 8]
-(``experiments.memory``): each method in a process of its own, on a CPU the growth of the resident
-set, on CUDA the allocator's peak. ``--stages`` measures the two stages of HiTTs at profile quick
-instead.
+Times are taken alternately in one process (one step of each method in turn): trust the ratios.
+Memory is measured as for [HiTTs, Table 8] (``runs.memory``): each method in a process of its own,
+on a CPU the growth of the resident set, on CUDA the allocator's peak. ``--stages`` measures the two
+stages of HiTTs at profile quick instead.
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,8 @@ from mtpsl.runs.network import build
 from mtpsl.runs.profiles import quick
 from mtpsl.runs.run import discover, run
 from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore, environment
+from mtpsl.runs.store import RunStore
+from tests.benchmarks.common import take_turns, timed_step, write_report
 
 METHODS = {"mtl": "supervised", "mtan": "mtan", "xtc": "xtc", "hitts": "hitts"}  # name -> method
 SIZES = {  # name -> height, width, batch, width factor of the backbone
@@ -66,26 +66,15 @@ def prepared(name: str, size: str, device: str) -> tuple[Method, torch.optim.Ada
 
 
 def step(method: Method, optimizer: torch.optim.Adam, batch: Batch) -> float:
-    """One optimizer step -> seconds."""
-    start = time.perf_counter()
-    terms = method.training_step(*[batch] * method.views, progress=0.0)
-    optimizer.zero_grad(set_to_none=True)
-    torch.stack(list(terms.values())).sum().backward()
-    optimizer.step()
-    if batch.images.is_cuda:
-        torch.cuda.synchronize()
-    return time.perf_counter() - start
+    """Takes one optimizer step -> seconds."""
+    return timed_step(
+        lambda: method.training_step(*[batch] * method.views, progress=0.0), optimizer
+    )
 
 
 def step_times(names: Sequence[str], size: str, device: str, steps: int) -> dict[str, Any]:
     """Median seconds a step of each method, interleaved, and the ratios to the first."""
-    ready = {name: prepared(name, size, device) for name in names}
-    for parts in ready.values():
-        step(*parts)  # warm up
-    seconds = {name: [] for name in ready}
-    for _ in range(steps):
-        for name, parts in ready.items():
-            seconds[name].append(step(*parts))
+    seconds = take_turns({n: partial(step, *prepared(n, size, device)) for n in names}, steps)
     images, first = SIZES[size][2], names[0]
     report: dict[str, Any] = {"steps": steps}
     for name, taken in seconds.items():
@@ -141,10 +130,10 @@ def discovery_time(
     second = bind_data(second.replace(train_images=images, teacher=teacher))
     with tempfile.TemporaryDirectory() as folder:
         session = Session(RunStore(folder), device, cache_dir=cache_dir, progress=False)
-        partial, _ = label(second, open_split(second, "train", session))
+        labeled, _ = label(second, open_split(second, "train", session))
         run(second.teacher, session)
         start = time.perf_counter()
-        discover(second, partial, session)
+        discover(second, labeled, session)
         return {"images": images, "seconds": time.perf_counter() - start}
 
 
@@ -197,7 +186,7 @@ def report_stages(second: Experiment, images: int, device: str) -> dict[str, Any
 
 def main(argv: list[str] | None = None) -> int:
     """Prints a report and writes it as JSON."""
-    parser = argparse.ArgumentParser(prog="python -m mtpsl bench", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.steps", description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["mtl", "hitts"])
     default = ["quarter_width", "full_width"]
@@ -207,7 +196,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--epochs", type=int, help="of each stage; by default those of quick")
     parser.add_argument("--out", type=Path, default=Path("runs/bench.json"))
     args = parser.parse_args(argv)
-    report: dict[str, Any] = {"environment": environment()}
+    report: dict[str, Any] = {}
     if args.stages:
         second = quick(hitts.ours("one_label"))
         if args.epochs:
@@ -221,7 +210,8 @@ def main(argv: list[str] | None = None) -> int:
             rate = rendering(name, height, width, images)
             report["rendered_images_per_s"][f"{name} {height}x{width}"] = rate
             print(f"{name} {height}x{width}: {rate:.1f} images/s rendered and cached", flush=True)
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=1))
-    print(f"written to {args.out}")
-    return 0
+    return write_report(report, args.out)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

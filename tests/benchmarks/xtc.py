@@ -7,9 +7,7 @@ With ``--clock cpu`` time is that of the processor, which other programs do not 
 """
 
 import argparse
-import json
 import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,17 +25,16 @@ from mtpsl.papers.xtc.links import Inputs
 from mtpsl.papers.xtc.loss import cosine_distance
 from mtpsl.papers.xtc.mapping import PairNorm, Pass
 from mtpsl.papers.xtc.method import XTC, TrainingPasses, two_views
-from mtpsl.precision import Precision, fast_products
+from mtpsl.precision import Precision
 from mtpsl.runs.memory import noise_batch
-from mtpsl.runs.store import environment
 from mtpsl.tasks import TaskSet, depth, edges, human_parts, normals, saliency, semseg
+from tests.benchmarks.common import CLOCKS, take_turns, timed_step, write_report
 
 TASKS = {  # how many -> which, as on Cityscapes, NYUD-v2 and PASCAL-Context
-    2: TaskSet((semseg(tuple(map(str, range(7)))), depth())),
-    3: TaskSet((semseg(tuple(map(str, range(13)))), depth(), normals())),
-    5: TaskSet((semseg(tuple(map(str, range(21)))), human_parts(), normals(), saliency(), edges())),
+    2: TaskSet((semseg(7), depth())),
+    3: TaskSet((semseg(13), depth(), normals())),
+    5: TaskSet((semseg(21), human_parts(), normals(), saliency(), edges())),
 }
-CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 SETTINGS: dict[str, Precision] = {  # how the engine may run it, maps with channels innermost
     "channels_last": "fp32",
     "channels_last_bf16": "bf16",  # as at profile "quick"
@@ -82,23 +79,6 @@ def normalized(norm: PairNorm, x: Tensor) -> Tensor:
     """BatchNorm in training, without what ``PairNorm`` adds to it."""
     mean, var, weight, bias = norm.running_mean, norm.running_var, norm.weight, norm.bias
     return F.batch_norm(x, mean, var, weight, bias, True, norm.momentum, norm.eps)
-
-
-def step(
-    compute: Callable[[], Terms],
-    optimizer: torch.optim.Optimizer,
-    clock: str,
-    precision: Precision = "fp32",
-) -> float:
-    """One optimizer step, as the engine makes it -> seconds."""
-    start = CLOCKS[clock]()
-    with fast_products("cpu", precision):
-        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
-            terms = compute()
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
-    optimizer.step()
-    return CLOCKS[clock]() - start
 
 
 def product_flops(compute: Callable[[], Terms]) -> int:
@@ -160,24 +140,20 @@ def step_times(
     def in_channels_last() -> Terms:
         return fast.training_step(*views, progress=0.0)
 
-    Way = tuple[Callable[[], Terms], torch.optim.Optimizer, Precision]
-    ways: dict[str, Way] = {
-        "supervised": (supervised, optimizer, "fp32"),
-        "pass": (lambda: by("pass"), optimizer, "fp32"),
-    }
+    def way(compute: Callable[[], Terms]) -> Callable[[], float]:
+        return lambda: timed_step(compute, optimizer, clock)
+
+    def fast_way(precision: Precision) -> Callable[[], float]:
+        return lambda: timed_step(in_channels_last, fast_optimizer, clock, precision)
+
+    ways = {"supervised": way(supervised), "pass": way(lambda: by("pass"))}
     if loop:
-        ways["image"] = (lambda: by("image"), optimizer, "fp32")
-        for name, precision in SETTINGS.items():
-            ways[name] = (in_channels_last, fast_optimizer, precision)
-        ways["loop"] = (lambda: plain_loop(method, *views), optimizer, "fp32")
-    seconds = {name: [] for name in ways}
-    peak = 0.0
-    for turn in range(steps + 1):
-        peak = max(peak, peak_flops(clock))
-        for name, (compute, stepper, precision) in ways.items():
-            taken = step(compute, stepper, clock, precision)
-            if turn:  # the first one warms up
-                seconds[name].append(taken)
+        ways["image"] = way(lambda: by("image"))
+        ways |= {name: fast_way(precision) for name, precision in SETTINGS.items()}
+        ways["loop"] = way(lambda: plain_loop(method, *views))
+    ways["peak"] = lambda: peak_flops(clock)
+    seconds = take_turns(ways, steps)
+    peak = max(seconds.pop("peak"))
     report = {name: statistics.median(s) for name, s in seconds.items()}
     if loop:
         report["floor"] = product_flops(lambda: by("pass")) / peak
@@ -235,7 +211,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, default=Path("runs/bench_xtc.json"))
     args = parser.parse_args(argv)
     size = {"images": args.images, "width_factor": args.width_factor, "steps": args.steps}
-    report: dict[str, Any] = {"environment": environment(), "threads": torch.get_num_threads()}
+    report: dict[str, Any] = {}
     report["step"] = times = step_times(TASKS[3], clock=args.clock, **size)
     print("step, 96x128, one label: " + ", ".join(f"{n} {v:.2f}" for n, v in times.items()))
     report["parity"] = parity(TASKS[3], 3, 64, 0.25)
@@ -245,10 +221,7 @@ def main(argv: list[str] | None = None) -> int:
         print(f"{count} tasks: {row['passes']} passes, {row['seconds_a_pass']:.4f} s a pass")
     report["table8"] = table8_cost()
     print(f"[HiTTs, Table 8] prints 39.84 M and 223.16 G: {report['table8']}")
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    args.out.write_text(json.dumps(report, indent=1))
-    print(f"written to {args.out}")
-    return 0
+    return write_report(report, args.out)
 
 
 if __name__ == "__main__":

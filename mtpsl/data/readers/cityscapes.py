@@ -1,25 +1,321 @@
 """Cityscapes from disk: 2975 training and 500 test images, the official validation split.
 
-Two layouts are recognized by their folders. The official tree, ``leftImg8bit``, ``gtFine`` and
+Two layouts are recognized by their folders: the official tree, ``leftImg8bit``, ``gtFine`` and
 ``disparity`` with one folder a city; and the preprocessed ``.npy`` tree that [XTC] and others use,
-``{train,val}/{image,label_7,depth}/{i}.npy`` at 128x256, whose images cannot be matched to the
-official names. Nothing is repaired or skipped silently.
+``{train,val}/{image,label_7,depth}/{i}.npy`` at 128x256, whose images cannot be matched to it.
 
 The target ``depth`` is a disparity: the official 16-bit value p divided by 65535, about 0 to 0.49,
 as in the preprocessed files; p = 0 means that there is none, and (p - 1) / 256 is the disparity in
 pixels of the full width of 2048. It is not rescaled when images are resized.
 """
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
-from typing import final
+from typing import Literal, final
+
+import numpy as np
+import torch
+from torch import Tensor
 
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk
-from mtpsl.data.readers.cityscapes_files import SPLITS, Layout, Npy, Official, Others, official_part
-from mtpsl.data.readers.files import fingerprint, listing
+from mtpsl.data.readers.files import (
+    CLASS_IDS,
+    SIXTEEN_BITS,
+    check_range,
+    count_numbered,
+    fingerprint,
+    listing,
+    read_npy,
+    read_picture,
+    whole_ids,
+)
 from mtpsl.data.scenes import streets7
+from mtpsl.losses import IGNORE_INDEX
 
-OF_OTHERS = ("normal", "semseg")  # folders of .npy files of NYUD-v2 and of PASCAL-Context
+SPLITS = {"train": "train", "test": "val"}  # ours -> the folder's name, in both layouts
+
+OF_19 = (0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 4, 5, 5, 6, 6, 6, 6, 6, 6)
+"""The group's index of each of the 19 evaluated classes (road, sidewalk, building, ...)."""
+
+LABELS = ("label_7", "label", "label_19")  # folders of labels, the preferred one first
+FULL = 65535  # what the preprocessing divides the 16-bit disparities by
+LARGEST_PIXELS = 256.0  # disparity that 16 bits can express
+SNIFFED = 8  # files a split that an encoding is judged on
+
+ENCODINGS = {
+    "16-bit": ("16-bit pictures, 0 where there is none", 0, FULL),
+    "scaled": ("16-bit values divided by 65535, 0 where there is none", 0, 1),
+    "raw": ("16-bit values, 0 where there is none", 0, FULL),
+    "pixels": ("pixels of the full width, at most 0 where there is none", -1, LARGEST_PIXELS),
+}
+"""How files hold a disparity -> what the report calls it, the least and the largest value."""
+
+Others = Literal["void", "category"]
+
+GROUPS = {
+    "flat": (7, 8, 9, 10),
+    "construction": (11, 12, 13, 14, 15, 16),
+    "object": (17, 18, 19, 20),
+    "nature": (21, 22),
+    "sky": (23,),
+    "human": (24, 25),
+    "vehicle": (26, 27, 28, 29, 30, 31, 32, 33),
+}
+"""Class -> the ids of its members in the official label pictures; ids 0 to 6 are void."""
+
+NOT_EVALUATED = (9, 10, 14, 15, 16, 18, 29, 30)
+"""Parking, rail track, guard rail, bridge, tunnel, pole group, caravan, trailer."""
+
+PARTS = {
+    "leftImg8bit": "_leftImg8bit.png",
+    "gtFine": "_gtFine_labelIds.png",
+    "disparity": "_disparity.png",
+}
+"""Folder of the official tree -> how the names of the files that are read end."""
+
+
+class Official:
+    """``{leftImg8bit,gtFine,disparity}/{split}/{city}/{city}_{seq}_{frame}_*.png``.
+
+    Args:
+        root: Holds the three folders, or ``*_trainvaltest`` folders that hold one each.
+        split: ``"train"`` or ``"test"``.
+        others: See ``Cityscapes``.
+    """
+
+    title = "official tree"
+    encoding = "16-bit"
+    labels = "gtFine/*_labelIds.png"
+
+    def __init__(self, root: Path, split: str, others: Others) -> None:
+        pictures, folders = {}, {}
+        for part, ending in PARTS.items():
+            folder = official_part(root, part)
+            if folder is None:
+                raise FileNotFoundError(
+                    f"{root / part}: expected a folder of Cityscapes, found none; "
+                    f"unpack {part}_trainvaltest.zip there"
+                )
+            folders[part] = folder / SPLITS[split]
+            pictures[part] = _pictures(folders[part], ending)
+        images = pictures["leftImg8bit"]
+        for part, paths in pictures.items():
+            for city, name in sorted(set(images) ^ set(paths)):
+                here, there = ("leftImg8bit", part)[:: 1 if (city, name) in images else -1]
+                raise FileNotFoundError(
+                    f"{folders[there] / city / name}{PARTS[there]}: expected the partner of "
+                    f"{pictures[here][city, name].name}, found no such file; "
+                    f"unpack {there}_trainvaltest.zip again"
+                )
+        keys = sorted(images)  # by city, then by name
+        self.ids = tuple(name for _, name in keys)
+        self.paths = [tuple(pictures[part][key] for part in PARTS) for key in keys]
+        self.table = id_table(others)
+
+    def read(self, index: int) -> Sample:
+        picture, label, depth = self.paths[index]
+        image = read_picture(picture, ("RGB",))
+        size = image.shape[:2]
+        ids = read_picture(label, CLASS_IDS, "a picture of label ids", size)
+        check_range(label, ids, 0, len(self.table) - 1, "label ids")
+        raw = read_picture(depth, SIXTEEN_BITS, "a picture of disparities", size)
+        check_range(depth, raw, 0, FULL, "disparity")
+        disparity = decode(raw, self.encoding)
+        return to_sample(disk.to_image(image), torch.from_numpy(self.table[ids]), disparity)
+
+    def files(self, index: int) -> dict[str, Path]:
+        return dict(zip(PARTS, self.paths[index], strict=True))
+
+    def all_files(self) -> list[Path]:
+        return [path for paths in self.paths for path in paths]
+
+    def notes(self) -> Iterator[str]:
+        yield "classes that are not evaluated, such as parking, are read as void"
+
+
+class Npy:
+    """``{train,val}/{image,label_7,label_19,label,depth}/{i}.npy``, the preprocessed layout.
+
+    Args:
+        root: Holds ``train`` and ``val``.
+        split: ``"train"`` or ``"test"``.
+        others: See ``Cityscapes``; ``"void"``.
+    """
+
+    title = ".npy files"
+
+    def __init__(self, root: Path, split: str, others: Others) -> None:
+        if others != "void":
+            raise ValueError(
+                "others: expected 'void' for .npy files, whose labels are grouped already, "
+                f"got {others!r}"
+            )
+        self.folder = root / SPLITS[split]
+        present = [name for name in LABELS if (self.folder / name).is_dir()]
+        if not present:
+            raise FileNotFoundError(
+                f"{self.folder}: expected a folder label_7 (or label, or label_19) of .npy files, "
+                f"found {listing(self.folder)}"
+            )
+        self.labels = present[0]
+        self.folders = ("image", self.labels, "depth")
+        self.ids = tuple(str(i) for i in range(count_numbered(self.folder, self.folders)))
+        self.classes = 19 if self.labels == "label_19" else 7
+        if self.labels == "label":  # of either
+            few = [self.files(i)["label"] for i in disk.spread(len(self.ids), SNIFFED)]
+            largest = max(read_npy(path, (None, None)).max() for path in few)
+            self.classes = 19 if largest > 6 else 7
+        self.encoding = sniff_encoding(root)
+
+    def read(self, index: int) -> Sample:
+        image_path, label_path, depth_path = self.files(index).values()
+        image = read_npy(image_path, (None, None, 3))
+        size = image.shape[:2]
+        check_range(image_path, image, 0.0, 1.0, kinds="f")
+        ids = whole_ids(label_path, read_npy(label_path, size), -1, self.classes - 1)
+        if self.classes == 19:
+            ids = np.append(OF_19, -1)[ids]  # -1 is the last
+        depth = read_npy(depth_path, (*size, 1))
+        _, low, high = ENCODINGS[self.encoding]
+        check_range(depth_path, depth, low, high, f"disparity ({self.encoding})")
+        ids = torch.from_numpy(np.where(ids < 0, IGNORE_INDEX, ids).astype(np.int64))
+        disparity = decode(depth[..., 0], self.encoding)
+        return to_sample(disk.channels_first(image).clamp(0, 1), ids, disparity)
+
+    def files(self, index: int) -> dict[str, Path]:
+        return {name: self.folder / name / f"{index}.npy" for name in self.folders}
+
+    def all_files(self) -> list[Path]:
+        return [self.folder / name / f"{i}.npy" for name in self.folders for i in self.ids]
+
+    def notes(self) -> Iterator[str]:
+        """How label_7 counts the classes that are not evaluated, told by label_19 beside it."""
+        if self.labels != "label_7" or not (self.folder / "label_19").is_dir():
+            return
+        extra = wrong = pixels = 0
+        for index in disk.spread(len(self.ids), SNIFFED):
+            fine_path = self.folder / "label_19" / f"{index}.npy"
+            try:
+                coarse = read_npy(self.files(index)["label_7"], (None, None))
+                fine = whole_ids(fine_path, read_npy(fine_path, coarse.shape), -1, 18)
+            except (ValueError, FileNotFoundError) as error:
+                yield f"label_19 cannot be compared: {error}"
+                return
+            group = np.append(OF_19, -1)[fine]
+            extra += int(((group < 0) & (coarse >= 0)).sum())
+            wrong += int(((group >= 0) & (group != coarse)).sum())
+            pixels += fine.size
+        extra, wrong = 100 * extra / pixels, 100 * wrong / pixels
+        role = f"members of their groups ({extra:.2f} %)" if extra else "void"
+        yield f"classes that are not evaluated, such as parking, are {role} here"
+        if wrong:
+            yield f"label_7 and label_19 disagree in {wrong:.2f} % of pixels: unusual"
+
+
+def to_sample(image: Tensor, ids: Tensor, disparity: Tensor) -> Sample:
+    """A sample of an image (3, H, W) and maps (H, W): ids and disparity, NaN where none."""
+    targets = {"semseg": ids[None], "depth": disparity[None]}
+    valid = {"semseg": ids[None] != IGNORE_INDEX, "depth": disparity[None].isfinite()}
+    return Sample(image, targets, valid)
+
+
+def decode(values: np.ndarray, encoding: str) -> Tensor:
+    """Disparities as the 16-bit value / 65535, NaN where there is none: same shape, float32.
+
+    Args:
+        values: In ``encoding``: ``"16-bit"`` and ``"raw"`` p, 0 where there is none;
+            ``"scaled"`` p / 65535; ``"pixels"`` (p - 1) / 256, at most 0 where there is none.
+        encoding: A key of ``ENCODINGS``.
+    """
+    exact = values.astype(np.float64)
+    known = exact > 0
+    if encoding == "pixels":
+        exact = (256 * exact + 1) / FULL
+    elif encoding != "scaled":
+        exact = exact / FULL
+    return torch.from_numpy(np.where(known, exact, np.nan).astype(np.float32))
+
+
+def sniff_encoding(root: Path) -> str:
+    """How the ``.npy`` files under ``root`` hold disparities, judged on a few of both splits.
+
+    Raises:
+        ValueError: If they fit none, or look like depths in meters.
+    """
+    most, whole, below = 0.0, True, 0.0
+    for split in SPLITS.values():
+        paths = sorted((root / split / "depth").glob("*.npy"))
+        for path in (paths[i] for i in disk.spread(len(paths), SNIFFED)):
+            array = read_npy(path, (None, None, 1))
+            check_range(path, array, -1, FULL, "disparity")
+            most, whole = max(most, float(array.max())), whole and bool((array % 1 == 0).all())
+            upper, lower = np.array_split(array, [len(array) // 2])
+            below += float(lower.mean() - upper.mean()) if len(upper) else 0.0
+    folder = root / "{train,val}" / "depth"
+    if most == 0:
+        raise ValueError(f"{folder}: expected disparities, found only zeros; copy them again")
+    if most <= 1:
+        return "scaled"
+    if whole and most > LARGEST_PIXELS:
+        return "raw"
+    if below < 0:
+        raise ValueError(
+            f"{folder}: expected disparities, which are larger below, where things are near; found "
+            f"numbers up to {most:g} that are larger above, such as depths in meters; use disparity"
+        )
+    if most <= LARGEST_PIXELS and not whole:
+        return "pixels"
+    raise ValueError(
+        f"{folder}: expected disparities divided by 65535 (up to about 0.5), whole 16-bit values, "
+        f"or pixels (up to 126), found numbers up to {most:g}; convert them to one of these"
+    )
+
+
+def id_table(others: Others) -> np.ndarray:
+    """(34,) int64: official label id -> class, ``IGNORE_INDEX`` where void."""
+    table = np.full(34, IGNORE_INDEX, dtype=np.int64)
+    for index, members in enumerate(GROUPS.values()):
+        table[list(members)] = index
+    if others == "void":
+        table[list(NOT_EVALUATED)] = IGNORE_INDEX
+    return table
+
+
+def official_part(root: Path, part: str) -> Path | None:
+    """The folder of a part of the official tree, if it is there."""
+    folders = (root / part, root / f"{part}_trainvaltest" / part, root / f"{part}_trainvaltest")
+    for folder in folders:
+        if any((folder / split).is_dir() for split in SPLITS.values()):
+            return folder
+    return None
+
+
+def _pictures(folder: Path, ending: str) -> dict[tuple[str, str], Path]:
+    """(city, name without ending) -> file, of all cities of a split."""
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: expected a folder with one a city, found none")
+    pictures = {}
+    for city in sorted(p for p in folder.iterdir() if p.is_dir()):
+        pattern = re.compile(re.escape(city.name) + r"_\d{6}_\d{6}" + re.escape(ending))
+        for path in sorted(city.glob("*.png")):
+            if pattern.fullmatch(path.name):
+                pictures[city.name, path.name.removesuffix(ending)] = path
+            elif path.name.endswith(ending) or not ending.startswith("_gtFine"):
+                raise ValueError(
+                    f"{path}: expected a name such as {city.name}_000000_000019{ending} in the "
+                    f"folder {city.name}, found {path.name}; put it into the folder of its city"
+                )
+    if not pictures:
+        raise FileNotFoundError(
+            f"{folder}: expected files such as aachen/aachen_000000_000019{ending}, found "
+            f"{listing(folder)}"
+        )
+    return pictures
+
+
+# ------------------------------------------------------------- the data set
 
 
 @final
@@ -29,59 +325,59 @@ class Cityscapes(disk.FolderDataset):
     Official images are sorted by city and name, and rounded to 8 bits after resizing.
 
     Args:
-        split: ``"train"`` or ``"test"``.
-        height: Wanted height; files of another size are resized: images bilinearly, averaging
-            where they shrink, class ids and disparities to the nearest pixel.
-        width: Wanted width.
-        images: Use the first so many images; None, or more than there are: all of them.
+        split, height, width, images: See ``disk.FolderDataset``.
         root: The folder of one of the layouts, or the folder that contains it as ``cityscapes``
             or ``cityscapes2``.
         others: What the eight classes are that Cityscapes labels but does not evaluate, such as
             parking and bridges: ``"void"``, the default, because only the 19 evaluated classes
             are in every kind of file, so that label ids, train ids and ``label_19`` read the same;
             ``"category"``: members of their groups (official label ids only).
-
-    Raises:
-        FileNotFoundError: If a folder or the partner of a file is missing, naming it.
-        ValueError: If an argument is wrong or, when an image is read, its files are not as above.
     """
 
     name = "cityscapes"
     tasks = streets7.TASKS
+    default_size = (128, 256)
 
     def __init__(
         self,
         split: str,
         *,
-        height: int = 128,
-        width: int = 256,
+        height: int | None = None,
+        width: int | None = None,
         images: int | None = None,
         root: str | Path,
         others: Others = "void",
     ) -> None:
-        disk.check_choice(split, images)
         if others not in ("void", "category"):
             raise ValueError(f"others: expected 'void' or 'category', got {others!r}")
-        self.root, kind = find_root(root)
-        self.split, self.height, self.width = split, height, width
-        self.layout = open_layout(self.root, kind, split, others)
-        self.available = len(self.layout.ids)
-        self.images = min(images or self.available, self.available)
-        self.ids = self.layout.ids[: self.images]
-        self.version = version(self.root, kind, others)
-        self.others, self.rounds_images = others, kind is Official
+        self.others = others
+        super().__init__(split, height=height, width=width, images=images, root=root)
+
+    def open_root(self, path: Path) -> tuple[str, ...]:
+        self.root, kind = find_root(path)
+        layouts = {split: kind(self.root, split, self.others) for split in SPLITS}
+        self.layout, self.rounds_images = layouts[self.split], kind is Official
+        every = [path for layout in layouts.values() for path in layout.all_files()]
+        self.version = fingerprint("official" if kind is Official else "npy", self.root, [every])
+        if self.others != "void":
+            self.version += f"-{self.others}"
+        return self.layout.ids
 
     def read(self, index: int) -> Sample:
-        """The image at the size of its files.
+        return self.layout.read(index)
 
-        Raises:
-            ValueError: If a file is damaged or does not hold what its folder should.
-        """
-        frame = self.layout.read(index)
-        targets = {"semseg": frame.ids, "depth": frame.disparity}
-        missing = self.tasks["semseg"].missing
-        valid = {"semseg": frame.ids != missing, "depth": frame.disparity.isfinite()}
-        return Sample(frame.image, targets, valid)
+    @classmethod
+    def describe_root(cls, path: str | Path) -> str:
+        root, kind = find_root(path)
+        return f"Cityscapes as {kind.title}: {root}"
+
+    def files(self, index: int) -> dict[str, Path]:
+        return self.layout.files(index)
+
+    def notes(self) -> Iterator[str]:
+        described, *_ = ENCODINGS[self.layout.encoding]
+        yield f"labels from {self.layout.labels}; disparity as {described}"
+        yield from self.layout.notes()
 
 
 def find_root(path: str | Path) -> tuple[Path, type[Official] | type[Npy]]:
@@ -95,28 +391,9 @@ def find_root(path: str | Path) -> tuple[Path, type[Official] | type[Npy]]:
         if official_part(root, "leftImg8bit"):
             return root, Official
         folders = [root / split for split in SPLITS.values() if (root / split / "image").is_dir()]
-        if folders and not any((f / name).is_dir() for f in folders for name in OF_OTHERS):
+        if folders and not any((folder / "normal").is_dir() for folder in folders):  # as NYUD-v2
             return root, Npy
     raise FileNotFoundError(
         f"{path}: expected Cityscapes as a folder with leftImg8bit/train/aachen or with "
         f"train/image/0.npy and train/label_7/0.npy, found {listing(path)}"
     )
-
-
-def open_layout(root: Path, kind: type[Official] | type[Npy], split: str, others: Others) -> Layout:
-    """The layout of a split; see ``Cityscapes`` for what it raises."""
-    if kind is Official:
-        return Official(root, split, others)
-    if others != "void":
-        raise ValueError(
-            "others: expected 'void' for .npy files, whose labels are grouped already, "
-            f"got {others!r}"
-        )
-    return Npy(root, split)
-
-
-def version(root: Path, kind: type[Official] | type[Npy], others: Others = "void") -> str:
-    """Of the data: a fingerprint of the files of both splits, and how labels are read."""
-    files = [f for split in SPLITS for f in open_layout(root, kind, split, others).files()]
-    text = fingerprint("official" if kind is Official else "npy", root, [files])
-    return text if others == "void" else f"{text}-{others}"

@@ -1,9 +1,10 @@
-"""What data sets on disk share, and the reports on them. Nothing here knows one of them."""
+"""What data sets on disk share. Nothing here knows one of them."""
 
 from abc import abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, final
+from pathlib import Path
+from typing import final
 
 import numpy as np
 import torch
@@ -11,13 +12,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtpsl.data.dataset import Dataset, Sample
+from mtpsl.data.readers.axes import Axes
 from mtpsl.tasks import TaskSet
 
 SPLITS = ("train", "test")
 
 
 def resize(sample: Sample, tasks: TaskSet, height: int, width: int) -> Sample:
-    """The sample at another size: the image and normals bilinear, all else the nearest pixel.
+    """Resizes a sample: the image and normals bilinearly, all else to the nearest pixel.
 
     Bilinear means averaged over a pixel's whole area when the size shrinks. Normals keep unit
     length, holes do not bleed, and numbers stay what they are.
@@ -53,16 +55,65 @@ def nearest(maps: Tensor, height: int, width: int) -> Tensor:
     return F.interpolate(wide, (height, width), mode="nearest-exact")[0].to(maps.dtype)
 
 
-class FolderDataset(Dataset):
-    """A data set of files, read and resized at every look; ``data.cached`` keeps what it gives.
+def channels_first(array: np.ndarray) -> Tensor:
+    """(H, W, C) -> (C, H, W) float32."""
+    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, -1, 0), dtype=np.float32))
 
-    A subclass sets ``root``, ``split``, ``height``, ``width``, ``version`` and these.
+
+def to_image(pixels: np.ndarray) -> Tensor:
+    """(H, W, 3) uint8 -> (3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(pixels.copy()).movedim(-1, 0).float() / 255
+
+
+class FolderDataset(Dataset):
+    """A split of a data set of files, read and resized at every look.
+
+    ``cached.Cached`` keeps what it gives. Nothing is repaired or skipped silently.
+
+    Args:
+        split: ``"train"`` or ``"test"``.
+        height: Wanted height; None for ``default_size``. Every image is resized to height x
+            width, whatever its proportions: images and normals bilinearly, averaging where they
+            shrink, all else to the nearest pixel.
+        width: Wanted width.
+        images: Use the first so many images; None, or more than there are: all of them.
+        root: The folder of one of the layouts, or the folder that contains it.
+
+    Raises:
+        FileNotFoundError: If a folder or a file of the layout is missing, naming it.
+        ValueError: If an argument is wrong or files do not fit together; or, when an image is
+            read, if its files do not hold what they should.
     """
 
     stand_in = False
+    default_size: tuple[int, int]  # height and width
     rounds_images = False  # to 8 bits, as its files have them
+    root: Path
     images: int  # of the split, as many as were asked for
     ids: tuple[str, ...]  # what the source calls them, in order
+
+    def __init__(
+        self,
+        split: str,
+        *,
+        height: int | None = None,
+        width: int | None = None,
+        images: int | None = None,
+        root: str | Path,
+    ) -> None:
+        if split not in SPLITS:
+            raise ValueError(f"split: expected one of {list(SPLITS)}, got {split!r}")
+        if images is not None and images < 1:
+            raise ValueError(f"images: expected at least 1, got {images}")
+        self.split = split
+        self.height, self.width = height or self.default_size[0], width or self.default_size[1]
+        names = self.open_root(Path(root))
+        self.images = min(images or len(names), len(names))
+        self.ids = tuple(names[: self.images])
+
+    @abstractmethod
+    def open_root(self, path: Path) -> Sequence[str]:
+        """Sets ``root``, ``version`` and what ``read`` needs; returns the names of all images."""
 
     def __len__(self) -> int:
         return self.images
@@ -82,6 +133,32 @@ class FolderDataset(Dataset):
         Raises:
             ValueError: If a file is damaged or does not hold what it should.
         """
+
+    # What the report on a folder asks for:
+
+    one_size = True  # False: the images of one copy may differ in size
+
+    @classmethod
+    @abstractmethod
+    def describe_root(cls, path: str | Path) -> str:
+        """The title of a report: which layout lies where."""
+
+    @abstractmethod
+    def files(self, index: int) -> dict[str, Path]:
+        """Kind of file -> the file of the image at ``index``, where it has one of its own."""
+
+    def notes(self) -> Iterator[str]:
+        """What is to be known about this copy beyond the numbers of its labels."""
+        yield from ()
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with this copy beyond files that cannot be read."""
+        yield from ()
+
+    def axes_remedies(self, axes: Axes) -> Iterator[str]:
+        """What to do about normals whose channels are these axes, by the depth."""
+        if axes[0][0] != 0:
+            yield "do not train with flips: channel 0 is not the image's x"
 
 
 @final
@@ -116,60 +193,8 @@ class AtFileSize(Dataset):
         return self.dataset.carries(task)
 
 
-def check_choice(split: str, images: int | None) -> None:
-    """Raises ``ValueError`` unless a data set can be opened so."""
-    if split not in SPLITS:
-        raise ValueError(f"split: expected one of {list(SPLITS)}, got {split!r}")
-    if images is not None and images < 1:
-        raise ValueError(f"images: expected at least 1, got {images}")
-
-
-def spread(total: int, wanted: int) -> list[int]:
-    """At most ``wanted`` indices in [0, total), evenly spread, the first and last among them."""
+def spread(total: int, most: int) -> list[int]:
+    """At most so many indices in [0, total), evenly spread, the first and last among them."""
     if total == 0:
         return []
-    return sorted({round(i) for i in np.linspace(0, total - 1, min(wanted, total)).tolist()})
-
-
-def folder_report(
-    title: str,
-    open_split: Callable[[str], Dataset],
-    survey: Callable[[Dataset, int], tuple[Any, list[str]]],
-    describe: Callable[[Dataset, Any, list[str]], Iterable[str]],
-    images: int | None,
-) -> tuple[str, bool]:
-    """What every report on a folder has in common: both splits, and the problems at the end.
-
-    Args:
-        title: The first line.
-        open_split: "train" or "test" -> the data; a split that it refuses is a problem.
-        survey: Reads some images of a split -> what it found, and problems.
-        describe: The lines on a split; may add problems.
-        images: How many to read of each split; None: all.
-
-    Returns:
-        The text, and False if there are problems.
-    """
-    lines, problems = [title], []
-    for split in ("train", "test"):
-        try:
-            dataset = open_split(split)
-        except (ValueError, FileNotFoundError) as error:
-            lines += ["", f"{split}: cannot be read"]
-            problems += [] if str(error) in problems else [str(error)]
-            continue
-        if len(lines) == 1:
-            lines.append(f"version {dataset.version}")
-        found, wrong = survey(dataset, len(dataset) if images is None else images)
-        problems += wrong
-        lines += ["", *describe(dataset, found, problems)]
-    return "\n".join([*lines, *problem_lines(problems)]), not problems
-
-
-def problem_lines(problems: Sequence[str], listed: int = 10) -> Iterator[str]:
-    """The end of a report: how many problems, and the first of them."""
-    yield ""
-    yield f"problems: {len(problems) or 'none'}"
-    yield from (f"- {problem}" for problem in problems[:listed])
-    if len(problems) > listed:
-        yield f"- and {len(problems) - listed} more"
+    return sorted({round(i) for i in np.linspace(0, total - 1, min(most, total)).tolist()})

@@ -4,13 +4,15 @@ It says what was expected, what was found and what to do. Nothing here knows a d
 """
 
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps
 
-from mtpsl.data.readers.matfile import read_variables
+from mtpsl.data.readers.matfile import Value, read_variables
 
 TOLERANCE = 1e-3  # of ranges, for files written in half precision
 MOST_PIXELS = 1 << 26  # of a picture; more is a damaged header
@@ -27,7 +29,7 @@ KINDS = {
     "I;16B": "16-bit gray",
     "I": "32-bit gray",
 }
-"""Pillow's name of what a pixel of a picture holds -> words for it."""
+"""Pillow's name of what a pixel of a picture holds -> what reports and errors call it."""
 
 COLOR = ("RGB", "RGBA", "L", "P")
 CLASS_IDS = ("L", "P")
@@ -44,31 +46,29 @@ def missing(path: Path, expected: str, remedy: str = "copy it from the source") 
 
 
 def read_npy(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
-    """A ``.npy`` array of that shape, None for any length; objects are never loaded.
+    """Reads a ``.npy`` array of that shape, None for any length; objects are never loaded.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is damaged, an archive, empty or of another shape.
     """
-    wanted = " x ".join("any" if n is None else str(n) for n in shape)
+    expected = f"a .npy array of {_sides(shape)}"
     try:
         array = np.load(path, allow_pickle=False)
     except FileNotFoundError as error:
         raise missing(path, "an array") from error
     except Exception as error:  # what a damaged header makes NumPy raise is no fixed set
         found = f"a damaged file or objects ({reason(error)})"
-        raise refusal(path, f"a .npy array of {wanted}", found) from error
+        raise refusal(path, expected, found) from error
     if not isinstance(array, np.ndarray):
         array.close()
-        raise refusal(path, f"a .npy array of {wanted}", "an archive of arrays", "unpack it")
+        raise refusal(path, expected, "an archive of arrays", "unpack it")
     check_shape(path, array, shape)
     return array
 
 
-def read_mat(path: Path, key: str) -> np.ndarray:
-    """The numbers of the variable ``key`` of a MATLAB file of version 5 to 7.
-
-    Of a single struct these are the ones of its first numeric field.
+def read_mat(path: Path, key: str) -> Value:
+    """Reads the variable ``key`` of a MATLAB file of version 5 to 7.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -79,19 +79,135 @@ def read_mat(path: Path, key: str) -> np.ndarray:
     except FileNotFoundError as error:
         raise missing(path, f"a MATLAB file with {key!r}") from error
     except (OSError, ValueError, MemoryError) as error:
-        found = f"a damaged file ({reason(error)})"
+        found = f"a damaged or another file ({reason(error)})"
         raise refusal(path, f"a MATLAB file with {key!r}", found) from error
     if key not in content:
-        raise refusal(
-            path, f"a variable {key!r}", f"{sorted(content)[:5]}", "use the published file"
-        )
-    value = content[key]
+        names = ", ".join(sorted(content)[:5]) or "nothing"
+        raise refusal(path, f"a variable {key!r}", names, "use the published file")
+    return content[key]
+
+
+def read_numbers(path: Path, key: str) -> np.ndarray:
+    """Reads the numbers of a variable of a MATLAB file, or of its struct's first numeric field.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged or has no such variable.
+    """
+    value = read_mat(path, key)
     if isinstance(value, list):
         fields = value[0].values() if len(value) == 1 else ()
         value = next((v for v in fields if isinstance(v, np.ndarray)), None)
     if not isinstance(value, np.ndarray):
         raise refusal(path, f"numbers in {key!r}", "none", "use the published file")
     return value
+
+
+def read_list(path: Path, what: str, *, blank: bool = False) -> list[str]:
+    """Reads a text file with one name a line, such as the images of a split, each of them once.
+
+    Args:
+        path: Of the file.
+        what: Of which there is one a line, for errors: ``"image id"``.
+        blank: Whether empty lines are passed over.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no text, empty, or a line is empty or there twice.
+    """
+    try:
+        lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
+    except FileNotFoundError as error:
+        raise missing(path, f"a list of {what}s") from error
+    except (OSError, UnicodeDecodeError) as error:
+        found = f"a damaged file ({reason(error)})"
+        raise refusal(path, f"a list of {what}s as text", found) from error
+    lines = [line for line in lines if line] if blank else lines
+    if not lines or not all(lines):
+        place = f"none in line {lines.index('') + 1}" if lines else "an empty file"
+        raise refusal(path, f"one {what} a line", place, "remove that line, or copy it again")
+    double = next((line for line, times in Counter(lines).items() if times > 1), None)
+    if double is not None:
+        raise refusal(path, f"every {what} once", f"{double!r} twice", "remove one")
+    return lines
+
+
+def check_apart(path: Path, names: Sequence[str], other: Path, others: Sequence[str]) -> None:
+    """Raises ``ValueError`` if a name is in the lists of both splits."""
+    shared = set(names) & set(others)
+    if shared:
+        remedy = "a test image must not be trained on, remove it from one"
+        raise refusal(path, f"no name of {other.name}", f"{min(shared)!r} in both", remedy)
+
+
+def find_each(
+    names: Sequence[str], folders: Sequence[Path], endings: Sequence[str], source: str, remedy: str
+) -> dict[str, Path]:
+    """Finds the file of every name, from the first folder and of the first type that has one.
+
+    Args:
+        names: Without endings.
+        folders: At least one of which must be there.
+        endings: Types that are known.
+        source: Where the names come from, for errors.
+        remedy: What to do about a missing file, for errors.
+
+    Raises:
+        FileNotFoundError: If there is no folder, or a name has no file.
+    """
+    kinds = " or ".join(endings)
+    present = {folder: {p.name for p in folder.iterdir()} for folder in folders if folder.is_dir()}
+    if not present:
+        place = folders[0]
+        raise FileNotFoundError(
+            f"{place}: expected a folder of {kinds} files, found {listing(place)}; {remedy}"
+        )
+    files: dict[str, Path] = {}
+    for name in names:
+        for folder, ending in product(present, endings):
+            if name + ending in present[folder]:
+                files[name] = folder / (name + ending)
+                break
+    absent = next((name for name in names if name not in files), None)
+    if absent is not None:
+        ending = next((path.suffix for path in files.values()), endings[0])
+        raise FileNotFoundError(
+            f"{folders[0] / absent}{ending}: expected a {kinds} file for every name of {source}, "
+            f"found {len(files)} of {len(names)}; {remedy}"
+        )
+    return files
+
+
+def count_numbered(folder: Path, names: Sequence[str]) -> int:
+    """Counts the images of a split, each of whose folders must hold exactly 0.npy to N-1.npy.
+
+    Raises:
+        FileNotFoundError: If a folder or a number is missing.
+        ValueError: If the folders disagree or hold a file with another name.
+    """
+    counts = {}
+    for name in names:
+        inside = folder / name
+        if not inside.is_dir():
+            raise FileNotFoundError(
+                f"{inside}: expected a folder of .npy files, found none; copy it"
+            )
+        stems = [path.stem for path in inside.iterdir() if path.suffix == ".npy"]
+        numbers = {s for s in stems if s.isascii() and s.isdecimal() and s == str(int(s))}
+        odd = sorted(set(stems) - numbers)
+        if odd:
+            remedy = "remove or rename it"
+            raise refusal(inside, "names such as 17.npy", f"{odd[0]}.npy", remedy)
+        gap = next((i for i in range(len(stems)) if str(i) not in numbers), None)
+        if gap is not None:
+            raise FileNotFoundError(
+                f"{inside / f'{gap}.npy'}: expected files 0.npy to {len(stems) - 1}.npy without "
+                "gaps, found none of that name; copy it"
+            )
+        counts[name] = len(stems)
+    if len(set(counts.values())) > 1 or not counts[names[0]]:
+        raise refusal(folder, "as many files in each folder", str(counts), "copy what is missing")
+    return counts[names[0]]
 
 
 def open_picture(
@@ -102,7 +218,7 @@ def open_picture(
     remedy: str = "use the original file",
     upright: bool = False,
 ) -> Image.Image:
-    """A PNG or JPEG file in memory.
+    """Opens a PNG or JPEG file and loads its pixels.
 
     Args:
         path: Of the file.
@@ -135,7 +251,7 @@ def read_picture(
     expected: str = "a picture",
     size: tuple[int, int] | None = None,
 ) -> np.ndarray:
-    """Pixels: (H, W, 3) uint8 where ``modes`` have ``"RGB"``, otherwise (H, W) as stored.
+    """Reads pixels: (H, W, 3) uint8 where ``modes`` have ``"RGB"``, else (H, W) as stored.
 
     Args:
         path: PNG or JPEG.
@@ -169,13 +285,16 @@ def check_size(
 
 def check_shape(path: Path, array: np.ndarray, shape: Sequence[int | None]) -> None:
     """Raises ValueError unless ``array`` has that shape (None: any length) and is not empty."""
-    wanted = " x ".join("any" if n is None else str(n) for n in shape)
     fits = len(array.shape) == len(shape) and all(
         n is None or n == m for n, m in zip(shape, array.shape, strict=True)
     )
     if not fits or 0 in array.shape:
-        found = " x ".join(map(str, array.shape)) or "a single number"
-        raise refusal(path, f"the shape {wanted}", found, "use files made together")
+        found = _sides(array.shape) or "a single number"
+        raise refusal(path, f"the shape {_sides(shape)}", found, "use files made together")
+
+
+def _sides(shape: Sequence[int | None]) -> str:
+    return " x ".join("any" if n is None else str(n) for n in shape)
 
 
 def check_range(
@@ -196,9 +315,9 @@ def check_range(
         what: What the values are, for the error.
         kinds: NumPy's letters of the types allowed: ``"f"`` floats, ``"iu"`` integers.
     """
-    words = {"f": "a float type", "iu": "an integer type", "fiu": "an integer or float type"}
+    names = {"f": "a float type", "iu": "an integer type", "fiu": "an integer or float type"}
     if array.dtype.kind not in kinds:
-        raise refusal(path, f"{what} of {words[kinds]}", str(array.dtype), "convert it")
+        raise refusal(path, f"{what} of {names[kinds]}", str(array.dtype), "convert it")
     least, most = float(array.min()), float(array.max())  # NaN if any value is
     if not (low - TOLERANCE <= least and most <= high + TOLERANCE):
         found = f"{least:g} to {most:g}"
@@ -216,6 +335,16 @@ def whole_ids(path: Path, array: np.ndarray, low: int, high: int) -> np.ndarray:
     if (array != np.round(array)).any():
         raise refusal(path, "whole class ids", "fractions", "resize to the nearest pixel")
     return array.astype(np.int64)
+
+
+def stored_type(path: Path) -> str:
+    """What the values of a file are, for reports: ``"float16"``, ``"8-bit color"``."""
+    if path.suffix == ".npy":
+        return str(np.load(path, mmap_mode="r").dtype)
+    if path.suffix == ".mat":
+        return "MATLAB"
+    with Image.open(path) as picture:
+        return KINDS.get(picture.mode, picture.mode)
 
 
 def fingerprint(kind: str, root: Path, groups: Iterable[Sequence[Path]]) -> str:
@@ -244,8 +373,8 @@ def fingerprint(kind: str, root: Path, groups: Iterable[Sequence[Path]]) -> str:
 
 def _size(path: Path) -> int:
     if not path.is_file():
-        found = "a folder" if path.is_dir() else "no such file, or a link to none"
-        raise refusal(path, "a file", found)
+        other = "a folder" if path.is_dir() else "no such file, or a link to none"
+        raise refusal(path, "a file", other)
     return path.stat().st_size
 
 
@@ -258,5 +387,5 @@ def listing(path: Path) -> str:
 
 
 def reason(error: Exception) -> str:
-    """Another library's error on one line."""
+    """Puts another library's error on one line."""
     return " ".join(str(error).split())[:120] or type(error).__name__

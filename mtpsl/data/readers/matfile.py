@@ -8,6 +8,7 @@ files of NYUD-v2 and PASCAL.
 import math
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 
 import numpy as np
 
@@ -83,12 +84,10 @@ def elements(data: bytes, order: str) -> Iterator[tuple[int, bytes]]:
 
 def _exactly(data: bytes, order: str, count: int) -> list[tuple[int, bytes]]:
     """The first ``count`` elements, which must be there."""
-    found = []
-    for element in elements(data, order):
-        found.append(element)
-        if len(found) == count:
-            return found
-    raise ValueError(f"{len(found)} parts of a variable in place of {count}")
+    first = list(islice(elements(data, order), count))
+    if len(first) < count:
+        raise ValueError(f"{len(first)} parts of a variable in place of {count}")
+    return first
 
 
 def _matrix(data: bytes, order: str, depth: int = 0) -> tuple[str, Value]:

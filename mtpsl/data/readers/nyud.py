@@ -6,88 +6,118 @@ classes, depth in meters and normals in the camera frame (x right, y down, z for
 repaired or skipped silently.
 """
 
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping
+from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, final
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk
-from mtpsl.data.readers.files import listing
-from mtpsl.data.readers.nyud_folders import Archive, PngTree
-from mtpsl.data.readers.nyud_layout import CLASSES, Arrays, Layout
-from mtpsl.data.readers.nyud_mat import Labeled
-from mtpsl.data.readers.nyud_npy import NpyTree
+from mtpsl.data.readers.axes import OURS, Axes
+from mtpsl.data.readers.files import (
+    CLASS_IDS,
+    COLOR,
+    SIXTEEN_BITS,
+    check_apart,
+    check_range,
+    check_shape,
+    find_each,
+    fingerprint,
+    listing,
+    read_list,
+    read_npy,
+    read_numbers,
+    read_picture,
+    refusal,
+    whole_ids,
+)
+from mtpsl.data.readers.nyud_files import (
+    CLASSES,
+    COMPUTED,
+    FORTY_TO_13,
+    LARGEST_DEPTH,
+    SPLITS,
+    Arrays,
+    Labeled,
+    Layout,
+    NpyTree,
+    normals_of,
+    settle,
+)
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
-LAYOUTS: tuple[type[Layout], ...] = (NpyTree, Labeled, Archive, PngTree)
-"""In the order they are tried. To add one, write ``data/nyud_<layout>.py`` and name it here."""
-
 ARCHIVES = (".tgz", ".gz", ".tar", ".zip", ".bz2", ".xz")
+MILLIMETERS = 1000.0  # PNG depth
 
 NormalsTest = Literal["norm", "sum"]
+Files = Mapping[str, Path]  # image, label, depth and, where there are any, normal
 
 
 class Nyud(disk.FolderDataset):
     """A split of NYUD-v2 on disk.
 
     Args:
-        split: ``"train"`` or ``"test"``.
-        height: Wanted height; files of another size are resized: images and normals bilinearly,
-            class ids and depth to the nearest pixel.
-        width: Wanted width.
-        images: Use the first so many images; None, or more than there are: all of them.
+        split, height, width, images: See ``disk.FolderDataset``.
         root: The folder of the layout or the folder that contains it, or the MATLAB file.
         normals_test: Which normals count as annotated: ``"norm"``: of length above 0; ``"sum"``:
             whose components do not sum to 0, as in the released code, which drops real normals.
 
     Raises:
-        FileNotFoundError: If a folder or a file of the layout is missing, naming it.
-        ValueError: If an argument is wrong or, when an image is read, its files are not as above.
         RuntimeError: If a MATLAB 7.3 file is there, but not the package that reads it.
     """
 
     name = "nyud"
     tasks = TaskSet((semseg(CLASSES), depth(), normals()))
+    default_size = (288, 384)
 
     def __init__(
         self,
         split: str,
         *,
-        height: int = 288,
-        width: int = 384,
+        height: int | None = None,
+        width: int | None = None,
         images: int | None = None,
         root: str | Path,
         normals_test: NormalsTest = "norm",
     ) -> None:
-        disk.check_choice(split, images)
         if normals_test not in ("norm", "sum"):
             raise ValueError(f"normals_test: expected 'norm' or 'sum', got {normals_test!r}")
-        kind, self.root = find_layout(root)
-        self.layout = kind(self.root, split)
-        self.split, self.height, self.width = split, height, width
-        self.available = len(self.layout.names)
-        self.images = min(images or self.available, self.available)
-        self.version = self.layout.version
         self.normals_test = normals_test
-        self.ids = self.layout.names[: self.images]
+        super().__init__(split, height=height, width=width, images=images, root=root)
+
+    def open_root(self, path: Path) -> tuple[str, ...]:
+        kind, self.root = find_layout(path)
+        self.layout = kind(self.root, self.split)
+        self.version = self.layout.version
+        return self.layout.names
 
     def read(self, index: int) -> Sample:
-        """The image at the size of its files.
-
-        Raises:
-            ValueError: If a file is damaged or does not hold what its folder should.
-        """
         return to_sample(self.layout.read(index), self.normals_test)
+
+    @classmethod
+    def describe_root(cls, path: str | Path) -> str:
+        kind, root = find_layout(path)
+        return f"NYUD-v2 as {kind.title}: {root}"
+
+    def files(self, index: int) -> dict[str, Path]:
+        return self.layout.files(index)
+
+    def notes(self) -> Iterator[str]:
+        yield from self.layout.notes
 
 
 def to_sample(arrays: Arrays, normals_test: NormalsTest = "norm") -> Sample:
     """Files' arrays in the form of all data sets: holes marked, normals of unit length."""
     ids = torch.from_numpy(arrays.ids)[None]
-    meters, normal = _channels_first(arrays.meters[..., None]), _channels_first(arrays.normal)
+    meters, normal = (
+        disk.channels_first(arrays.meters[..., None]),
+        disk.channels_first(arrays.normal),
+    )
     length = normal.square().sum(dim=0, keepdim=True).sqrt()
     known = length > 0 if normals_test == "norm" else normal.sum(dim=0, keepdim=True) != 0
     known = known & (length > 0)
@@ -97,7 +127,7 @@ def to_sample(arrays: Arrays, normals_test: NormalsTest = "norm") -> Sample:
         "depth": meters.masked_fill(meters == 0, float("nan")),
         "normals": (normal / length.clamp(min=1e-12)).masked_fill(~known, float("nan")),
     }
-    return Sample(_channels_first(arrays.image).clamp(0, 1), targets, valid)
+    return Sample(disk.channels_first(arrays.image).clamp(0, 1), targets, valid)
 
 
 def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
@@ -107,7 +137,7 @@ def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
         FileNotFoundError: If it is none that is known.
     """
     path = Path(path)
-    for kind in LAYOUTS:
+    for kind in (NpyTree, Labeled, Archive, PngTree):
         root = kind.find(path)
         if root is not None:
             return kind, root
@@ -120,5 +150,212 @@ def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
     )
 
 
-def _channels_first(array: np.ndarray) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(np.moveaxis(array, -1, 0), dtype=np.float32))
+# ------------------------------------------------------- folders of pictures
+
+
+class Folders(Layout):
+    """What layouts with one file per image and task share.
+
+    Args:
+        root: Folder of the layout.
+        split: ``"train"`` or ``"test"``.
+        axes: Of the normals' channels; None: as the depth proves, or as stored where it does not.
+    """
+
+    EXTENSIONS: ClassVar[dict[str, tuple[str, ...]]]  # image, label, ... -> types that are known
+
+    def __init__(self, root: Path, split: str, axes: Axes | None = None) -> None:
+        self.root, self.split = root, split
+        self.images = self.list_files(split)  # name -> its files
+        self.names = tuple(self.images)
+        first = self.images[self.names[0]]
+        self.axes = axes or OURS
+        if "normal" not in first:
+            self.notes = COMPUTED
+        elif axes is None:
+            layout = self._training()
+            self.axes, self.notes = settle(layout.read, len(layout.names))
+
+    @abstractmethod
+    def list_files(self, split: str) -> dict[str, Files]:
+        """Every image of the split with its files, in order.
+
+        Raises:
+            FileNotFoundError: If a folder or a file is missing, naming it.
+            ValueError: If names are double, or none are there.
+        """
+
+    @abstractmethod
+    def read_ids(self, path: Path) -> np.ndarray:
+        """(H, W) int64, index into ``CLASSES`` or -1 for void."""
+
+    def read(self, index: int) -> Arrays:
+        files = self.files(index)
+        image = read_picture(files["image"], COLOR, "a color picture")
+        size = image.shape[:2]
+        ids = self.read_ids(files["label"])
+        check_shape(files["label"], ids, size)
+        meters = read_depth(files["depth"])
+        check_shape(files["depth"], meters, size)
+        normal = normals_of(files.get("normal"), meters, self.axes)
+        return Arrays(image.astype(np.float32) / 255, ids, meters, normal)
+
+    def files(self, index: int) -> dict[str, Path]:
+        return dict(self.images[self.names[index]])
+
+    @cached_property
+    def version(self) -> str:
+        groups = []
+        for split in SPLITS:
+            try:
+                files = self.list_files(split)
+            except (ValueError, FileNotFoundError):
+                continue  # the other split alone is a data set too
+            kinds = next(iter(files.values()))
+            groups += [[paths[kind] for paths in files.values()] for kind in kinds]
+        return fingerprint("files", self.root, groups)
+
+    def _training(self) -> "Folders":
+        """The training images, which decide for both splits; these where there are none."""
+        if self.split == "train":
+            return self
+        try:
+            return type(self)(self.root, "train", OURS)
+        except (ValueError, FileNotFoundError):
+            return self
+
+
+@final
+class Archive(Folders):
+    """NYUD_MT as in ASTMT and its successors: 40 classes and void, 480x640.
+
+    ``gt_sets/{train,val}.txt`` list names; ``images``, ``segmentation``, ``depth`` and
+    ``normals`` hold a file of each, of any type below. 40 classes are mapped to 13; the ``edge``
+    folder is not read.
+    """
+
+    title = "the folders of the NYUD_MT archive"
+    places = ("NYUD_MT", "NYUDv2")
+    marks: ClassVar = {"train": "gt_sets/train.txt", "test": "gt_sets/val.txt"}
+    EXTENSIONS = {
+        "image": (".jpg", ".png"),
+        "label": (".png", ".mat"),
+        "depth": (".npy", ".mat"),
+        "normal": (".npy", ".png", ".jpg"),
+    }
+    FOLDER: ClassVar = {
+        "image": "images",
+        "label": "segmentation",
+        "depth": "depth",
+        "normal": "normals",
+    }
+
+    def list_files(self, split: str) -> dict[str, Files]:
+        path = self.root / "gt_sets" / f"{SPLITS[split]}.txt"
+        names = read_list(path, "name", blank=True)
+        other = path.with_name(f"{SPLITS['test' if split == 'train' else 'train']}.txt")
+        known = other.read_bytes().decode(errors="replace") if other.is_file() else ""
+        check_apart(path, names, other, [line.strip() for line in known.splitlines()])
+        odd = [name for name in names if Path(name).name != name or "\0" in name]
+        if odd:
+            raise refusal(path, "names without folders", repr(odd[0]), "use the published list")
+        files = {}
+        for kind, folder in self.FOLDER.items():
+            if kind != "normal" or (self.root / folder).is_dir():
+                files[kind] = find_each(
+                    names,
+                    [self.root / folder],
+                    self.EXTENSIONS[kind],
+                    "gt_sets",
+                    "copy it from the source",
+                )
+        return {name: {kind: files[kind][name] for kind in files} for name in names}
+
+    def read_ids(self, path: Path) -> np.ndarray:
+        if path.suffix == ".mat":
+            array = read_numbers(path, "segmentation")
+        else:
+            array = read_picture(path, CLASS_IDS, "a picture of class ids")
+        check_shape(path, array, (None, None))
+        return FORTY_TO_13[whole_ids(path, array, 0, 40)]
+
+
+@final
+class PngTree(Folders):
+    """``{image,seg13,seg40,depth,normal}/{train,test}/00003.png``, as toolkits extract it.
+
+    Class ids count from 0 with 255 for void; ``seg13`` is read, ``seg40`` where that is missing.
+    Depth is 16-bit millimeters. Normals are a PNG or ``.npy`` each, or missing.
+    """
+
+    title = "a tree of PNG files"
+    places = ("NYUv2",)
+    marks: ClassVar = {split: f"image/{split}" for split in SPLITS}
+    EXTENSIONS = {
+        "image": (".png", ".jpg"),
+        "label": (".png",),
+        "depth": (".png",),
+        "normal": (".npy", ".png"),
+    }
+
+    def list_files(self, split: str) -> dict[str, Files]:
+        folder = {"image": "image", "label": "seg13", "depth": "depth", "normal": "normal"}
+        if not (self.root / "seg13" / split).is_dir() and (self.root / "seg40" / split).is_dir():
+            folder["label"] = "seg40"
+        files: dict[str, dict[str, Path]] = {}
+        for kind, name in folder.items():
+            inside = self.root / name / split
+            if inside.is_dir():
+                files[kind] = self._by_name(kind, inside)
+            elif kind != "normal":
+                raise FileNotFoundError(
+                    f"{inside}: expected a folder of {' or '.join(self.EXTENSIONS[kind])} files, "
+                    f"found {listing(inside)}; copy it"
+                )
+        names = sorted(files["image"])
+        if not names:
+            raise refusal(self.root / "image" / split, "a picture", "none")
+        for kind, paths in files.items():
+            alone = sorted(set(names) ^ set(paths))
+            if alone:
+                path = (files["image"] | paths)[alone[0]]
+                what = f"a partner in {folder[kind]}" if alone[0] in names else "an image of it"
+                raise FileNotFoundError(
+                    f"{path}: expected {what}, found none named {alone[0]!r}; "
+                    "copy it or remove this one"
+                )
+        return {name: {kind: files[kind][name] for kind in files} for name in names}
+
+    def _by_name(self, kind: str, folder: Path) -> dict[str, Path]:
+        """name -> path, of the first known type that the folder has."""
+        for extension in self.EXTENSIONS[kind]:
+            paths = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix == extension}
+            if paths:
+                return paths
+        return {}
+
+    def read_ids(self, path: Path) -> np.ndarray:
+        array = read_picture(path, CLASS_IDS, "a picture of class ids")
+        check_shape(path, array, (None, None))
+        ids = array.astype(np.int64)
+        ids[ids == 255] = -1
+        if path.parent.parent.name == "seg40":
+            return FORTY_TO_13[whole_ids(path, ids, -1, 39) + 1]
+        return whole_ids(path, ids, -1, 12)
+
+
+def read_depth(path: Path) -> np.ndarray:
+    """(H, W) float32 m, 0 where there is none.
+
+    ``.npy`` and ``.mat`` (variable ``depth``) hold meters, ``.png`` 16-bit millimeters.
+    """
+    if path.suffix == ".png":
+        steps = read_picture(path, SIXTEEN_BITS, "a 16-bit picture of millimeters")
+        meters = steps.astype(np.float64) / MILLIMETERS
+    elif path.suffix == ".mat":
+        meters = read_numbers(path, "depth")
+    else:
+        meters = read_npy(path, (None, None))
+    check_shape(path, meters, (None, None))
+    check_range(path, meters, 0.0, LARGEST_DEPTH, kinds="f")
+    return np.ascontiguousarray(meters, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Images of one's own with the labels one has: a folder in which a missing file is a missing label.
+"""Your own images, with whatever labels you have: a missing file is a missing label.
 
 The whole layout::
 
@@ -15,13 +15,17 @@ The whole layout::
 
 An image may lack every label: methods that learn without use it, the supervised baselines leave it
 out. Any label may be a ``.png`` or a ``.npy`` file, of its image's size. ``[semseg]`` has a setting
-``classes``, the names in the order of the ids; ``own_toml.OPTIONS`` lists the others. Nothing is
+``classes``, the names in the order of the ids; ``OPTIONS`` lists the others. Nothing is
 repaired or skipped silently; hidden files do not count.
 """
 
+import difflib
 import functools
 import hashlib
-from collections.abc import Mapping, Sequence
+import json
+import math
+import tomllib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, final
@@ -33,87 +37,65 @@ from mtpsl import files, tasks
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk, own_files
-from mtpsl.data.readers.files import listing, refusal
-from mtpsl.data.readers.own_files import IMAGES, LABELS
-from mtpsl.data.readers.own_toml import (
+from mtpsl.data.readers.axes import Axes, axes_name
+from mtpsl.data.readers.files import listing, reason, refusal
+from mtpsl.data.readers.own_files import (
     DESCRIPTION,
-    OPTIONS,
-    nearest_name,
-    read_description,
-    to_axes,
+    IMAGE,
+    IMAGES,
+    INVERSE_STEP,
+    LABELS,
+    MILLIMETERS,
 )
+from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import Task, TaskSet
 
-SPLITS = ("train", "test")
-IMAGE = "image"  # the folder of the photographs; those of labels are called like their tasks
+OPTIONS: dict[str, dict[str, Any]] = {
+    "semseg": {"classes": None},
+    "depth": {"inverse": False, "png_scale": None},
+    "normals": {"axes": ["x", "y", "z"]},
+    "human_parts": {},
+    "saliency": {"threshold": None},
+    "edges": {"threshold": None},
+}
+"""Task -> its settings in ``mtpsl.toml`` and what they are by default; each has ``weight``, too."""
 
 Paths = dict[str, Path]  # "image" and the names of tasks -> file; a task without one has no label
 
 
 @final
 class Own(disk.FolderDataset):
-    """A split of a folder of one's own.
+    """A split of a folder of your own images.
 
-    Images come in the order of their names, and are rounded to 8 bits after resizing.
-
-    Args:
-        split: ``"train"`` or ``"test"``.
-        height: Wanted height; every image is resized to height x width, whatever its proportions:
-            images and normals bilinearly, averaging where they shrink, all else to the nearest
-            pixel.
-        width: Wanted width.
-        images: Use the first so many images; None, or more than there are: all of them.
-        root: The folder that holds ``mtpsl.toml``.
-
-    Raises:
-        FileNotFoundError: If ``mtpsl.toml`` or a folder of images is missing.
-        ValueError: If an argument or a setting is wrong, names repeat, a label has no image, a
-            task has no label to train on, or, when an image is read, its files are not as above.
+    Images come in the order of their names, and are rounded to 8 bits after resizing. ``root`` is
+    the folder that holds ``mtpsl.toml``.
     """
 
     name = "own"
+    default_size = (288, 384)
     rounds_images = True  # to 8 bits, as photographs have them
+    one_size = False
 
-    def __init__(
-        self,
-        split: str,
-        *,
-        height: int = 288,
-        width: int = 384,
-        images: int | None = None,
-        root: str | Path,
-    ) -> None:
-        disk.check_choice(split, images)
-        self.root = Path(root)
-        self.split, self.height, self.width = split, height, width
-        self.description = read_description(self.root / DESCRIPTION)
+    def open_root(self, path: Path) -> tuple[str, ...]:
+        self.root = path
+        self.description = read_description(path / DESCRIPTION)
         self.tasks = tasks_from(self.description)
-        both = {name: read_names(self.root, name, self.tasks.names) for name in SPLITS}
-        self.available = len(both[split])
-        self.images = min(images or self.available, self.available)
-        self.ids = tuple(both[split])[: self.images]
-        self._paths = [both[split][i] for i in self.ids]
-        self.version = version(self.root, both)
-        self._labeled = {
-            task: torch.tensor([task in paths for paths in self._paths])
-            for task in self.tasks.names
-        }
+        self._files = {name: read_names(path, name, self.tasks.names) for name in disk.SPLITS}
+        self.version = version(path, self._files)
+        return tuple(self._files[self.split])
 
-    def path(self, what: str, index: int) -> Path | None:
-        """Of the image (``"image"``) or the label of a task; None where there is no label."""
-        return self._paths[index].get(what)
+    def files(self, index: int) -> Paths:
+        """The image and the labels that it has, by their folders' names."""
+        return self._files[self.split][self.ids[index]]
 
     def read(self, index: int) -> Sample:
-        """The image at its own size; a label without a file is a hole everywhere.
-
-        Raises:
-            ValueError: If a file is damaged or does not hold what its folder should.
-        """
-        pixels = own_files.read_photo(self._paths[index][IMAGE])
+        """The image at its own size; a label without a file is a hole everywhere."""
+        paths = self.files(index)
+        pixels = own_files.read_photo(paths[IMAGE])
         size = pixels.shape[:2]
         targets, valid = {}, {}
         for task in self.tasks:
-            path = self.path(task.name, index)
+            path = paths.get(task.name)
             if path is None:
                 shape = (task.target_channels, *size)
                 target = torch.full(shape, task.missing, dtype=task.target_dtype)
@@ -122,17 +104,64 @@ class Own(disk.FolderDataset):
             targets[task.name] = target
             known = target != task.missing if task.kind == "classes" else target.isfinite()
             valid[task.name] = known[:1]
-        return Sample(torch.from_numpy(pixels).movedim(-1, 0).float() / 255, targets, valid)
+        return Sample(disk.to_image(pixels), targets, valid)
 
     def load(self, indices: Sequence[int]) -> Batch:
-        """As ``Dataset.load``, but ``labeled`` is False where there is no file."""
+        """Loads a batch in which ``labeled`` is False where there is no file."""
         batch = super().load(indices)
-        return replace(batch, labeled={t: able[batch.index] for t, able in self._labeled.items()})
+        paths = [self.files(int(index)) for index in indices]
+        return replace(
+            batch, labeled={t: torch.tensor([t in p for p in paths]) for t in self.tasks.names}
+        )
 
     def carries(self, task: str) -> Tensor:
         """(N,) bool: images that have a file with the task's label."""
-        self.tasks[task]
-        return self._labeled[task].clone()
+        self.tasks[task]  # a KeyError that names the tasks
+        return torch.tensor([task in self.files(index) for index in range(len(self))])
+
+    @classmethod
+    def describe_root(cls, path: str | Path) -> str:
+        root = find_root(path)
+        used = {DESCRIPTION, *disk.SPLITS}
+        others = [p.name for p in sorted(root.iterdir()) if p.name not in used and p.name[0] != "."]
+        ignored = f"\nnot looked at: {', '.join(others)}" if others else ""
+        return f"a folder of your own: {root}{ignored}"
+
+    def notes(self) -> Iterator[str]:
+        able = {task: self.carries(task) for task in self.tasks.names}
+        counts = {task: int(images.sum()) for task, images in able.items()}
+        labels = torch.stack(list(able.values())).sum(dim=0)
+        listed = ", ".join(f"{task} {count}" for task, count in counts.items())
+        every, none = int((labels == len(counts)).sum()), int((labels == 0).sum())
+        yield f"labels: {listed}; all of them on {every} images, none on {none}"
+        for task in (task for task, count in counts.items() if not count):
+            yield f"none of {task}, so nothing will be measured of it"
+
+    def problems(self) -> Iterator[str]:
+        """A sentence for each test image whose file is also a training image."""
+        if self.split != "test":
+            return
+        train: dict[int, list[Path]] = {}
+        for paths in self._files["train"].values():
+            train.setdefault(paths[IMAGE].stat().st_size, []).append(paths[IMAGE])
+        for path in (paths[IMAGE] for paths in self._files["test"].values()):
+            for other in train.get(path.stat().st_size, ()):
+                if path.read_bytes() == other.read_bytes():
+                    yield (
+                        f"{path}: expected no image of {other.parent}, found the content of "
+                        f"{other.name}; a test image must not be trained on, remove one"
+                    )
+                    break
+
+    def axes_remedies(self, axes: Axes) -> Iterator[str]:
+        (settings,) = (self.description[t.name] for t in self.tasks if t.kind == "direction")
+        channels, signs = to_axes(settings["axes"])
+        of_file = (
+            tuple(channels[c] for c in axes[0]),
+            tuple(s * signs[c] for c, s in zip(*axes, strict=True)),
+        )
+        names = json.dumps(axes_name(of_file)[1:-1].split(", "))
+        yield f"if that camera is yours, set axes = {names} under [normals]"
 
 
 # ------------------------------------------------------------------- folders
@@ -153,12 +182,12 @@ def find_root(path: str | Path) -> Path:
 def has_pictures(path: str | Path) -> bool:
     """Whether a folder has photographs where ``Own`` has them, and looks like no other layout."""
     folder = Path(path) / "train" / IMAGE
-    found = {p.suffix.lower() for p in folder.iterdir()} if folder.is_dir() else set()
-    return bool(found & set(IMAGES)) and ".npy" not in found
+    endings = {p.suffix.lower() for p in folder.iterdir()} if folder.is_dir() else set()
+    return bool(endings & set(IMAGES)) and ".npy" not in endings
 
 
 def tasks_from(description: Mapping[str, Mapping[str, Any]]) -> TaskSet:
-    """The tasks that ``own_toml.read_description`` found, in their order."""
+    """The tasks that ``read_description`` found, in their order."""
     return TaskSet(tuple(_task(name, settings) for name, settings in description.items()))
 
 
@@ -190,7 +219,7 @@ def read_label(
         task: Whose label it is.
         path: A ``.png`` or a ``.npy`` file.
         size: (height, width) of its image.
-        settings: Of the task, as ``own_toml.read_description`` gives them.
+        settings: Of the task, as ``read_description`` gives them.
     """
     if task.kind == "classes":
         return own_files.read_classes(path, size, task.channels)
@@ -223,20 +252,20 @@ def read_names(root: Path, split: str, tasks: Sequence[str]) -> dict[str, Paths]
     images = own_files.files_by_name(folder / IMAGE, IMAGES, "images")
     if not images:
         raise refusal(folder / IMAGE, "a photograph", "an empty folder", "put some in")
-    found = {name: {IMAGE: path} for name, path in images.items()}
+    files_of = {name: {IMAGE: path} for name, path in images.items()}
     for task in tasks:
         place = folder / task
         labels = own_files.files_by_name(place, LABELS, "labels") if place.is_dir() else {}
         for name, path in labels.items():
-            if name not in found:
-                hint = nearest_name(name, found)
+            if name not in files_of:
+                hint = nearest_name(name, files_of)
                 expected = f"an image of that name in {folder / IMAGE}"
                 raise refusal(path, expected, "none", f"rename one{hint}, or remove this label")
-            found[name][task] = path
+            files_of[name][task] = path
         if not labels and split == "train":
             remedy = f"add some, or take [{task}] out of {DESCRIPTION}"
             raise refusal(place, f"a label of {task} to train on", "none", remedy)
-    return found
+    return files_of
 
 
 def version(root: Path, splits: Mapping[str, Mapping[str, Paths]]) -> str:
@@ -252,12 +281,112 @@ def version(root: Path, splits: Mapping[str, Mapping[str, Paths]]) -> str:
     digest = hashlib.sha256()
     for name, path in named.items():
         facts = path.stat()
-        found = _sha256(path.absolute(), facts.st_size, facts.st_mtime_ns)
-        digest.update(f"{name} {found}\n".encode())
+        content = _sha256(path.absolute(), facts.st_size, facts.st_mtime_ns)
+        digest.update(f"{name} {content}\n".encode())
     return f"own-{digest.hexdigest()[:12]}"
 
 
 @functools.lru_cache(maxsize=1 << 20)
 def _sha256(path: Path, size: int, changed: int) -> str:
-    """Of a file that is the same as long as these are."""
+    """The digest of a file that is the same as long as these are."""
     return files.sha256(path)
+
+
+# -------------------------------------------------------------- mtpsl.toml
+
+
+def read_description(path: Path) -> dict[str, dict[str, Any]]:
+    """Task -> all of its settings, in the order of the file; plain JSON types.
+
+    Args:
+        path: Of ``mtpsl.toml``: a table for each task, such as ``[depth]``, with the settings
+            that ``OPTIONS`` lists.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is damaged, or a task or setting is unknown or out of range.
+    """
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"{path}: expected a file that names the tasks, with lines such as [depth], found no "
+            "such file; write it"
+        ) from error
+    except (ValueError, OSError) as error:
+        raise refusal(path, "TOML such as [depth]", reason(error), "correct it") from error
+    if not content:
+        raise refusal(path, "a table for each task, such as [depth]", "none", "add one")
+    description = {}
+    for task, settings in content.items():
+        if task not in OPTIONS:
+            hint = nearest_name(task, OPTIONS)
+            raise refusal(path, f"tasks among {list(OPTIONS)}", repr(task), f"correct it{hint}")
+        if not isinstance(settings, dict):
+            raise refusal(path, f"a table [{task}]", repr(settings), f"write [{task}]")
+        description[task] = _settings(path, task, settings)
+    return description
+
+
+def _settings(path: Path, task: str, given: dict[str, Any]) -> dict[str, Any]:
+    known = OPTIONS[task] | {"weight": 1.0}
+    for name in given:
+        if name not in known:
+            hint = nearest_name(name, known)
+            expected = f"settings of [{task}] among {list(known)}"
+            raise refusal(path, expected, repr(name), f"correct it{hint}")
+    settings = known | given
+    if "png_scale" in settings and settings["png_scale"] is None:
+        settings["png_scale"] = INVERSE_STEP if settings["inverse"] else MILLIMETERS
+    for name, value in settings.items():
+        expected, fits = _RULES[name]
+        if not fits(value):
+            found = "none" if value is None else repr(value)
+            raise refusal(path, f"{name} of [{task}] to be {expected}", found, "correct it")
+    return settings
+
+
+def _names(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and 2 <= len(value) <= IGNORE_INDEX
+        and all(isinstance(name, str) and name.strip() for name in value)
+        and len(set(value)) == len(value)
+    )
+
+
+def _axes(value: Any) -> bool:
+    texts = isinstance(value, list) and all(isinstance(axis, str) for axis in value)
+    return texts and sorted(axis.removeprefix("-") for axis in value) == ["x", "y", "z"]
+
+
+def _positive(value: Any) -> bool:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value > 0
+
+
+_RULES = {
+    "classes": ("a list of 2 to 255 different names", _names),
+    "inverse": ("true or false", lambda value: isinstance(value, bool)),
+    "png_scale": ("a number above 0", _positive),
+    "axes": ('x, y and z with or without a sign, such as ["x", "-y", "-z"]', _axes),
+    "threshold": (
+        "a whole number, 1 to 255",
+        lambda value: value is None or (type(value) is int and 1 <= value <= 255),
+    ),
+    "weight": ("a number above 0", _positive),
+}
+
+
+def to_axes(names: Sequence[str]) -> Axes:
+    """What the channels of a file hold, such as ``("x", "-y", "-z")`` -> where x, y and z are."""
+    plain = [name.removeprefix("-") for name in names]
+    channels = tuple(plain.index(axis) for axis in "xyz")
+    signs = tuple(-1 if names[channel].startswith("-") else 1 for channel in channels)
+    return channels, signs
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """A hint for the end of a sentence, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
+    return f" (did you mean {near[0]!r}?)" if near else ""

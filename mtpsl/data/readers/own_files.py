@@ -1,18 +1,24 @@
-"""How the files of a folder of one's own are read: names, photographs and labels.
+"""Reads and writes the files of a folder of your own: names, photographs and labels.
 
-Every function takes a path and gives what the file says at its own size, or one sentence: what was
-expected, what was found, and what to do.
+Reading takes a path and gives what the file says at its own size, or one sentence: what was
+expected, what was found, and what to do. Writing leaves out what a data set withholds.
 """
 
+import json
 import math
 import unicodedata
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
+from mtpsl import files
+from mtpsl.data.dataset import Dataset
+from mtpsl.data.readers import disk
+from mtpsl.data.readers.axes import Axes, apply_axes
 from mtpsl.data.readers.files import (
     CLASS_IDS,
     SIXTEEN_BITS,
@@ -21,9 +27,12 @@ from mtpsl.data.readers.files import (
     read_npy,
     refusal,
 )
-from mtpsl.data.readers.nyud_axes import Axes, apply_axes
 from mtpsl.losses import IGNORE_INDEX
+from mtpsl.tasks import Task, TaskSet
 
+DESCRIPTION = "mtpsl.toml"
+MILLIMETERS, INVERSE_STEP = 1e-3, 1 / 65535  # a step of a picture of depth, of inverse depth
+IMAGE = "image"  # the folder of the photographs; those of labels are called like their tasks
 IMAGES = (".png", ".jpg", ".jpeg")
 LABELS = (".png", ".npy")
 TRANSPARENT = ("RGBA", "LA", "PA")
@@ -31,6 +40,7 @@ UNPRINTABLE = ("Cc", "Cs")  # line breaks and the like, and bytes that are no te
 NO, UNKNOWN, YES = 0, 128, 255  # of a picture that says yes or no
 MOST_METERS = 1000.0  # beyond, a depth was not written in meters
 SHORTEST, LONGEST = 0.5, 1.5  # lengths of a normal that has a direction
+MOST_STEPS = 65535  # of a 16-bit picture
 NO_NORMAL = 0.05  # below this length, an 8-bit vector is gray: none
 
 
@@ -50,7 +60,7 @@ def files_by_name(folder: Path, endings: Sequence[str], what: str) -> dict[str, 
     Raises:
         ValueError: If something else is there, or a name occurs twice.
     """
-    found: dict[str, Path] = {}
+    files_of: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         if path.name.startswith("."):
             continue
@@ -58,25 +68,24 @@ def files_by_name(folder: Path, endings: Sequence[str], what: str) -> dict[str, 
         if problem:
             raise problem
         name = unicodedata.normalize("NFC", path.stem)
-        if name in found:
-            raise refusal(
-                path, f"one of the {what} named {name!r}", f"{found[name].name}, too", "remove one"
-            )
-        found[name] = path
-    return dict(sorted(found.items()))
+        if name in files_of:
+            other = f"{files_of[name].name}, too"
+            raise refusal(path, f"one of the {what} named {name!r}", other, "remove one")
+        files_of[name] = path
+    return dict(sorted(files_of.items()))
 
 
 def unfit(path: Path, endings: Sequence[str], what: str) -> ValueError | None:
     """Why something in a folder cannot be one of its files, or None if it can."""
     if any(unicodedata.category(letter) in UNPRINTABLE for letter in path.name):
         return refusal(path.parent, "names one can print", ascii(path.name), "rename it")
-    wanted = f"{' or '.join(endings)} files as {what}"
+    expected = f"{' or '.join(endings)} files as {what}"
     if not path.is_file():
         found = "a folder" if path.is_dir() else "a link to no file"
-        return refusal(path, wanted, found, "move it out")
+        return refusal(path, expected, found, "move it out")
     if path.suffix.lower() not in endings:
         found = f"the ending {path.suffix}" if path.suffix else "no ending"
-        return refusal(path, wanted, found, "convert it or move it out")
+        return refusal(path, expected, found, "convert it or move it out")
     return None
 
 
@@ -206,8 +215,7 @@ def read_normals(path: Path, size: tuple[int, int], axes: Axes) -> Tensor:
         raise refusal(path, expected, found, "divide each by its length, after any resizing")
     unit = apply_axes(vectors / np.where(none[..., None], 1, length), axes)
     unit[none] = np.nan
-    normals = torch.from_numpy(np.ascontiguousarray(np.moveaxis(unit, -1, 0), dtype=np.float32))
-    return _saying_something(path, normals)
+    return _saying_something(path, disk.channels_first(unit))
 
 
 def read_binary(path: Path, size: tuple[int, int], threshold: int | None) -> Tensor:
@@ -253,7 +261,7 @@ def _odd(values: np.ndarray, allowed: Sequence[int]) -> str:
 
 
 def _saying_something(path: Path, target: Tensor, missing: float = float("nan")) -> Tensor:
-    """The target; a file in which every pixel is missing is refused."""
+    """Returns the target, unless every pixel of the file is missing."""
     known = target.isfinite() if math.isnan(missing) else target != missing
     if not known.any():
         raise refusal(
@@ -263,3 +271,86 @@ def _saying_something(path: Path, target: Tensor, missing: float = float("nan"))
             "remove it: a missing file is a missing label",
         )
     return target
+
+
+# ------------------------------------------------------------------ writing
+
+
+def write_split(dataset: Dataset, root: str | Path) -> None:
+    """Writes the images of a split, the labels that it has, and ``mtpsl.toml``.
+
+    Class ids and what is yes or no become 8-bit pictures, depth 16-bit pictures in millimeters
+    where these suffice, all else ``.npy`` files. Names are the positions of the images.
+
+    Args:
+        dataset: Of split ``"train"`` or ``"test"``, such as a ``PartialLabels``.
+        root: Of the folder; made if there is none. Files of the same names are replaced.
+    """
+    root = Path(root)
+    text = describe(dataset.tasks).encode()
+    _write(root / DESCRIPTION, lambda file: file.write(text))
+    digits = len(str(len(dataset) - 1))
+    for index in range(len(dataset)):
+        batch, name = dataset.load([index]), f"{index:0{digits}d}"
+        pixels = (batch.images[0].movedim(0, -1) * 255).round().to(torch.uint8).numpy()
+        write_picture(root / dataset.split / IMAGE / f"{name}.png", pixels)
+        for task in dataset.tasks:
+            if batch.labeled[task.name][0] and batch.valid[task.name][0].any():
+                place = root / dataset.split / task.name / name
+                write_label(task, batch.targets[task.name][0], place)
+
+
+def describe(tasks: TaskSet) -> str:
+    """What ``mtpsl.toml`` says of these tasks."""
+    parts = []
+    for task in tasks:
+        lines = [f"[{task.name}]"]
+        if task.name == "semseg":
+            lines.append(f"classes = {json.dumps(list(task.class_names))}")
+        if task.name == "depth" and not task.unit:
+            lines.append("inverse = true")
+        if task.weight != 1:
+            lines.append(f"weight = {task.weight}")
+        parts.append("\n".join(lines) + "\n")
+    return "\n".join(parts)
+
+
+def write_label(task: Task, target: Tensor, place: Path) -> Path:
+    """Writes a label as ``own.read_label`` reads it, with the ending that fits; returns its path.
+
+    Args:
+        task: Whose label it is.
+        target: (C, H, W) with ``Task.missing`` in its holes.
+        place: The path without the ending.
+    """
+    picture, array = (place.with_name(place.name + ending) for ending in (".png", ".npy"))
+    if task.kind == "classes":
+        return write_picture(picture, target[0].to(torch.uint8).numpy())
+    if task.kind == "binary":
+        shades = (target[0] * YES).nan_to_num(UNKNOWN)
+        return write_picture(picture, shades.to(torch.uint8).numpy())
+    if task.kind == "direction":
+        return write_array(array, target.nan_to_num(0.0).movedim(0, -1).numpy())
+    values = target[0].nan_to_num(0.0).numpy()
+    steps = np.round(values / MILLIMETERS)
+    fits = steps.max() <= MOST_STEPS and not ((values > 0) & (steps == 0)).any()
+    if task.unit and fits:
+        return write_picture(picture, steps.astype(np.uint16))
+    return write_array(array, values)
+
+
+def write_picture(path: Path, pixels: np.ndarray) -> Path:
+    """Writes (H, W) or (H, W, 3) uint8, or (H, W) uint16, as PNG."""
+    image = Image.fromarray(np.ascontiguousarray(pixels))
+    return _write(path, lambda file: image.save(file, format="PNG"))
+
+
+def write_array(path: Path, values: np.ndarray) -> Path:
+    """Writes float32 as ``.npy``."""
+    array = np.ascontiguousarray(values, dtype=np.float32)
+    return _write(path, lambda file: np.save(file, array, allow_pickle=False))
+
+
+def _write(path: Path, fill: Callable) -> Path:
+    files.write(path, fill)
+    return path

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from mtpsl import losses, tasks
-from mtpsl.data.scenes.cache import Layout
+from mtpsl.data.cache import Layout
 from mtpsl.data.scenes.people21_layout import build
 from mtpsl.data.scenes.people21_render import Rendering, render
 from mtpsl.data.scenes.people21_scene import CLASSES, Scene
 from mtpsl.data.scenes.rendered import Arrays, Rendered
 
 VERSION = 1
-"""Of everything that decides a pixel or a label. Frozen once results of it are recorded."""
+"""Changes with anything that decides a pixel or a label; frozen once results are recorded."""
 
 SPLITS = {"train": 4998, "test": 5105}  # as in PASCAL-Context
 TASKS = tasks.TaskSet(

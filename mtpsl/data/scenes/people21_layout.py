@@ -153,8 +153,7 @@ class Plan:
         blocks = z < self.distance and abs(x) < radius + 0.12 * self.distance / self.focal
         if clear and not blocks:
             self.places.append((x, z, radius))
-            return True
-        return False
+        return clear and not blocks
 
 
 def build(seed: np.random.SeedSequence) -> Scene:

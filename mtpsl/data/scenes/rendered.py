@@ -1,30 +1,23 @@
 """What the generated data sets share: rendered once, cached with checksums, read as batches."""
 
 import os
-import subprocess
-import sys
 from abc import abstractmethod
-from collections.abc import Sequence
-from importlib import import_module
+from functools import partial
 from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
-from tqdm import tqdm
 
-from mtpsl.batch import Batch
-from mtpsl.data.dataset import Dataset, Sample
-from mtpsl.data.scenes.cache import Layout, cache_root, cached_arrays
+from mtpsl.data.cache import Layout, Stored, cache_root, cores, write_images
 
 MANY = 5_000_000  # pixels; a cache this large is rendered by several processes
-MOST_PROCESSES = 8
 
 Arrays = dict[str, Tensor]  # array name -> values of one image, or of several, stacked
 
 
-class Rendered(Dataset):
+class Rendered(Stored):
     """Generated scenes with exact labels. Abstract: a stand-in says what it draws.
 
     Rendered on first use and kept in a checksummed cache.
@@ -71,10 +64,9 @@ class Rendered(Dataset):
         }
         layout = self.layout(height, width)
         layout = {name: ((count, *shape), dtype) for name, (shape, dtype) in layout.items()}
-        folder = f"{self.name}-v{self.version}-{split}-{height}x{width}-{count}"
-        self._arrays = cached_arrays(
-            cache_root(cache_dir) / folder, identity, layout, lambda work: self._fill(work, device)
-        )
+        name = f"{self.name}-v{self.version}-{split}-{height}x{width}-{count}"
+        fill = partial(self._fill, device=device)
+        self._keep(cache_root(cache_dir) / name, identity, layout, fill)
 
     @classmethod
     @abstractmethod
@@ -92,92 +84,29 @@ class Rendered(Dataset):
     def unpack(self, arrays: Arrays) -> tuple[Tensor, Arrays, Arrays]:
         """Stored arrays of N images -> images (N, 3, H, W) in [0, 1], targets, valid."""
 
-    def __len__(self) -> int:
-        return self.count
-
-    def __getitem__(self, index: int) -> Sample:
-        batch = self.load([index])
-        return Sample(
-            image=batch.images[0],
-            targets={name: target[0] for name, target in batch.targets.items()},
-            valid={name: valid[0] for name, valid in batch.valid.items()},
-        )
-
-    def load(self, indices: Sequence[int]) -> Batch:
-        """The images at ``indices``, clean and fully labeled, in that order."""
-        rows = np.asarray(indices, dtype=np.int64)
-        if rows.size and not (0 <= rows.min() and rows.max() < self.count):
-            raise IndexError(f"index: expected 0 to {self.count - 1}, got {rows.tolist()}")
-        images, targets, valid = self.unpack(
-            {name: torch.from_numpy(np.asarray(a)[rows]) for name, a in self._arrays.items()}
-        )
-        return Batch(
-            images=images,
-            targets=targets,
-            valid=valid,
-            labeled={t: torch.ones(len(rows), dtype=torch.bool) for t in self.tasks.names},
-            index=torch.from_numpy(rows.copy()),
-        )
+    def unpack_rows(self, rows: np.ndarray) -> tuple[Tensor, Arrays, Arrays]:
+        return self.unpack({name: torch.from_numpy(a[rows]) for name, a in self._arrays.items()})
 
     def _fill(self, folder: Path, device: torch.device | str) -> None:
         on_cpu = torch.device(device).type == "cpu"
-        large = on_cpu and self.count * self.height * self.width >= MANY
-        processes = min(_cores(), MOST_PROCESSES) if large else 1
-        kind = f"{type(self).__module__}:{type(self).__qualname__}"
-        command = "import sys; from mtpsl.data.scenes import rendered; rendered.work(sys.argv)"
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
-        helpers = [
-            subprocess.Popen(
-                [sys.executable, "-c", command, kind, folder, self.split, str(k), str(processes)],
-                env=environment,
-            )
-            for k in range(1, processes)
-        ]
-        try:
-            fill_part(type(self), folder, self.split, 0, processes, device, show=True)
-            failed = [h.returncode for h in helpers if h.wait() != 0]
-        finally:
-            for helper in helpers:
-                helper.kill()
-        if failed:
-            raise RuntimeError(f"{self.name}: a rendering process ended with code {failed[0]}")
+        processes = 1
+        if on_cpu and self.count * self.height * self.width >= MANY:
+            processes = min(cores(), self.count)
+        size = (self.height, self.width)
+        title = f"{self.name} {self.split} {size[0]}x{size[1]}"
+        title = f"{title}: rendering {self.count} images, kept for next time"
+        write = partial(_write_image, type(self), self.split, *size, device)
+        write_images(folder, write, self.count, processes, title)
 
 
-def fill_part(
+def _write_image(
     kind: type[Rendered],
-    folder: Path,
     split: str,
-    first: int,
-    step: int,
-    device: torch.device | str = "cpu",
-    show: bool = False,
+    height: int,
+    width: int,
+    device: torch.device | str,
+    arrays: dict[str, np.ndarray],
+    index: int,
 ) -> None:
-    """Renders images ``first``, ``first + step``, ... into the arrays of a folder."""
-    arrays = {path.stem: np.load(path, mmap_mode="r+") for path in sorted(folder.glob("*.npy"))}
-    count, _, height, width = arrays["images"].shape
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # pictures are too small for threads; processes share them instead
-    title = f"{kind.name} {split} {height}x{width}: rendering {count} images, kept for next time"
-    try:
-        indices = range(first, count, step)
-        for index in tqdm(indices, desc=title, disable=None if show else True, leave=False):
-            for name, values in kind.draw(split, index, height, width, device).items():
-                arrays[name][index] = values.cpu().numpy()
-    finally:
-        torch.set_num_threads(threads)
-    for array in arrays.values():
-        array.flush()
-
-
-def work(arguments: list[str]) -> None:
-    """What a helper process runs: arguments are class, folder, split, first and step."""
-    kind, folder, split, first, step = arguments[1:]
-    module, name = kind.split(":")
-    fill_part(getattr(import_module(module), name), Path(folder), split, int(first), int(step))
-
-
-def _cores() -> int:
-    try:
-        return len(os.sched_getaffinity(0))
-    except AttributeError:  # not on every system
-        return os.cpu_count() or 1
+    for name, values in kind.draw(split, index, height, width, device).items():
+        arrays[name][index] = values.cpu().numpy()

@@ -12,14 +12,14 @@ import torch
 from torch import Tensor
 
 from mtpsl import losses, tasks
-from mtpsl.data.scenes.cache import Layout
+from mtpsl.data.cache import Layout
 from mtpsl.data.scenes.rendered import Arrays, Rendered
 from mtpsl.data.scenes.rooms13_layout import build
 from mtpsl.data.scenes.rooms13_render import Rendering, render
 from mtpsl.data.scenes.rooms13_scene import CLASSES, Scene
 
 VERSION = 1
-"""Of everything that decides a pixel or a label. Frozen once results of it are recorded."""
+"""Changes with anything that decides a pixel or a label; frozen once results are recorded."""
 
 SPLITS = {"train": 795, "test": 654}  # as in NYUD-v2
 TASKS = tasks.TaskSet((tasks.semseg(CLASSES), tasks.depth(), tasks.normals()))

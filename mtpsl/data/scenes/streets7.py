@@ -13,14 +13,14 @@ import torch
 from torch import Tensor
 
 from mtpsl import losses, tasks
-from mtpsl.data.scenes.cache import Layout
+from mtpsl.data.cache import Layout
 from mtpsl.data.scenes.rendered import Arrays, Rendered
 from mtpsl.data.scenes.streets7_layout import build
 from mtpsl.data.scenes.streets7_render import Rendering, render
 from mtpsl.data.scenes.streets7_scene import CLASSES, Scene
 
 VERSION = 1
-"""Of everything that decides a pixel or a label. Frozen once results of it are recorded."""
+"""Changes with anything that decides a pixel or a label; frozen once results are recorded."""
 
 SPLITS = {"train": 2975, "test": 500}  # as in Cityscapes, whose validation split is the test
 TASKS = tasks.TaskSet((tasks.semseg(CLASSES), tasks.inverse_depth()))

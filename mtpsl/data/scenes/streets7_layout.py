@@ -1,6 +1,6 @@
 """How a streets7 scene is laid out: the street, what lines it, the traffic, the camera, the light.
 
-Drawn so that statistics come close to those of Cityscapes; see ``streets7_acceptance``.
+Drawn so that statistics come close to those of Cityscapes, as ``tests/acceptance`` checks.
 """
 
 import math

@@ -4,24 +4,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from acceptance import probes, shared
+from acceptance.shared import Finding, between
 from torch import Tensor
 
 from mtpsl.batch import Batch
-from mtpsl.data.scenes import acceptance, probes, streets7
-from mtpsl.data.scenes.acceptance import Finding, between
+from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.scenes import streets7
 from mtpsl.data.scenes.streets7_render import surface
 from mtpsl.data.scenes.streets7_scene import ID
 
-# Cityscapes, 3475 images with fine labels: percent of labeled pixels that show the class.
-CITYSCAPES = {
-    "flat": 43.2,
-    "construction": 24.3,
-    "object": 2.0,
-    "nature": 17.1,
-    "sky": 3.9,
-    "human": 1.4,
-    "vehicle": 8.15,
-}
 VOID = (0.08, 0.13)  # share of pixels without a class; 10.5 % in the real set
 
 # Inverse depth of three real frames.
@@ -52,7 +44,7 @@ def acceptance_report(
 ) -> list[Finding]:
     """All acceptance tests, the probe ladder included: a few minutes on two cores."""
     dataset = streets7.Streets7("test", height=128, width=256, images=400, cache_dir=cache_dir)
-    batches = acceptance.in_batches(dataset)
+    batches = shared.in_batches(dataset)
     train, test = (
         streets7.Streets7(split, height=48, width=96, images=n, cache_dir=cache_dir)
         .load(range(n))
@@ -66,13 +58,14 @@ def acceptance_report(
 def geometry(scenes: int = 8) -> list[Finding]:
     """The shared geometry checks on the first scenes of the test split."""
     pictures = [streets7.scene("test", i)[0] for i in range(scenes)]
-    return acceptance.geometry([(surface(p, 192, 384), p.camera) for p in pictures])
+    return shared.geometry([(surface(p, 192, 384), p.camera) for p in pictures])
 
 
 def class_shares(batches: Sequence[Batch]) -> list[Finding]:
     """Shares of classes and of pixels without one, against those of Cityscapes."""
-    real = {name: (share, None) for name, share in CITYSCAPES.items()}
-    return acceptance.class_shares(batches, streets7.TASKS["semseg"], real, void=VOID)
+    return shared.class_shares(
+        batches, streets7.TASKS["semseg"], PUBLISHED["cityscapes"].classes, void=VOID
+    )
 
 
 def inverse_depths(batches: Sequence[Batch]) -> list[Finding]:

@@ -5,28 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from acceptance import probes, shared
+from acceptance.shared import Finding, between
 
 from mtpsl.batch import Batch
-from mtpsl.data.scenes import acceptance, probes, rooms13
-from mtpsl.data.scenes.acceptance import Finding, between
+from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.scenes import rooms13
 from mtpsl.data.scenes.rooms13_render import surface
 
-# NYUD-v2, 654 test images: percent of labeled pixels, and of images, that show the class.
-NYUD = {
-    "bed": (4.9, 24),
-    "books": (0.79, 22),
-    "ceiling": (1.6, 25),
-    "chair": (3.9, 44),
-    "floor": (11.8, 86),
-    "furniture": (16.7, 85),
-    "objects": (14.6, 99),
-    "picture": (2.7, 59),
-    "sofa": (3.7, 23),
-    "table": (4.3, 48),
-    "tv": (0.51, 8),
-    "wall": (28.4, 97),
-    "window": (6.1, 51),
-}
 DEPTH_MEAN, DEPTH_MEDIAN = (2.8, 4.1), (2.5, 3.3)  # m, the range over NYUD-v2 images
 TOLERANCE = 0.15  # relative, on the depth ranges
 VOID = (0.10, 0.17)  # share of pixels without a class
@@ -45,7 +31,7 @@ def acceptance_report(
 ) -> list[Finding]:
     """All acceptance tests, the probe ladder included: a few minutes on two cores."""
     dataset = rooms13.Rooms13("test", height=96, width=128, images=400, cache_dir=cache_dir)
-    batches = acceptance.in_batches(dataset)
+    batches = shared.in_batches(dataset)
     train, test = (
         rooms13.Rooms13(split, height=48, width=64, images=n, cache_dir=cache_dir)
         .load(range(n))
@@ -59,12 +45,14 @@ def acceptance_report(
 def geometry(scenes: int = 8) -> list[Finding]:
     """The shared geometry checks on the first scenes of the test split."""
     pictures = [rooms13.scene("test", i)[0] for i in range(scenes)]
-    return acceptance.geometry([(surface(p, 288, 384), p.camera) for p in pictures])
+    return shared.geometry([(surface(p, 288, 384), p.camera) for p in pictures])
 
 
 def class_shares(batches: Sequence[Batch]) -> list[Finding]:
     """Shares of classes and of pixels without one, against those of NYUD-v2."""
-    return acceptance.class_shares(batches, rooms13.TASKS["semseg"], NYUD, void=VOID)
+    return shared.class_shares(
+        batches, rooms13.TASKS["semseg"], PUBLISHED["nyud"].classes, void=VOID
+    )
 
 
 def depths(batches: Sequence[Batch]) -> list[Finding]:

@@ -1,7 +1,7 @@
 """What every stand-in has to fulfill: the shared parts of the acceptance reports.
 
-Each stand-in has a module ``<name>_acceptance`` with the statistics of the set it stands in for
-and a function ``acceptance_report(device, cache_dir)`` made of these parts.
+Each stand-in has a module of its name beside this one, with a function
+``acceptance_report(device, cache_dir)`` made of these parts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -180,7 +180,7 @@ def slope_error(seen: Surface, camera: Camera, step: float = 0.004) -> Tensor:
 def class_shares(
     batches: Sequence[Batch],
     task: Task,
-    real: Mapping[str, tuple[float, float | None]],
+    real: Mapping[str, Sequence[float]],
     *,
     factor: float = 2.0,
     void: tuple[float, float] | None = None,
@@ -190,7 +190,7 @@ def class_shares(
     Args:
         batches: With targets of ``task``.
         task: One whose pixels hold class ids.
-        real: Class name -> percent of labeled pixels in the real set, and of its images.
+        real: Class name -> percent of labeled pixels in the real set, and more.
         factor: By which a share of pixels may be off, either way.
         void: Range of the share of pixels without a class; None to leave it out.
     """

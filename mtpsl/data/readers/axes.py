@@ -31,7 +31,7 @@ class Camera:
 
     @classmethod
     def centered(cls, height: int, width: int, degrees: float = FIELD_OF_VIEW) -> "Camera":
-        """With that horizontal field of view and square pixels."""
+        """A camera with that horizontal field of view and square pixels."""
         focal = width / 2 / math.tan(math.radians(degrees / 2))
         return cls(focal, focal, (width - 1) / 2, (height - 1) / 2)
 
@@ -47,7 +47,7 @@ class Camera:
 
 
 def implied_normals(meters: Tensor, camera: Camera) -> tuple[Tensor, int]:
-    """Normals of the surface that a depth map draws.
+    """Computes the normals of the surface that a depth map draws.
 
     Depth is back-projected; normals are cross products of central differences over 2k + 1 pixels,
     k = 1 for each 128 pixels of width, since one is too few for a real sensor's noise.
@@ -103,7 +103,7 @@ def pairs(annotated: Tensor, meters: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rank_axes(annotated: Tensor, implied: Tensor) -> list[tuple[Axes, float]]:
-    """All 48 readings of the channels, best first, with their mean angle in degrees.
+    """Ranks all 48 readings of the channels, best first, with their mean angle in degrees.
 
     Args:
         annotated: (n, 3) unit vectors, channels in unknown order and sign.

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 
 import torch
 import torch.nn.functional as F
+from acceptance.shared import Finding
 from torch import Tensor, nn
 
 from mtpsl.batch import Batch
-from mtpsl.data.scenes.acceptance import Finding
 from mtpsl.tasks import TaskSet
 
 

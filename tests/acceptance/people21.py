@@ -4,37 +4,15 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from acceptance import probes, shared
+from acceptance.shared import Finding, between
 
 from mtpsl.batch import Batch
-from mtpsl.data.scenes import acceptance, people21, probes
-from mtpsl.data.scenes.acceptance import Finding, between
+from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.scenes import people21
 from mtpsl.data.scenes.people21_labels import changes, thin
 from mtpsl.data.scenes.people21_render import surface
 
-# PASCAL VOC 2012: percent of labeled pixels, and of images, that show the class.
-VOC = {
-    "background": (73.4, None),
-    "aeroplane": (0.79, 6),
-    "bicycle": (0.31, 5),
-    "bird": (0.87, 7),
-    "boat": (0.59, 5),
-    "bottle": (0.70, 6),
-    "bus": (1.8, 5),
-    "car": (1.5, 9),
-    "cat": (2.5, 9),
-    "chair": (1.0, 9),
-    "cow": (1.0, 5),
-    "diningtable": (1.2, 5),
-    "dog": (1.9, 9),
-    "horse": (1.0, 5),
-    "motorbike": (1.1, 5),
-    "person": (5.1, 30),
-    "pottedplant": (0.59, 6),
-    "sheep": (0.83, 4),
-    "sofa": (1.4, 6),
-    "train": (1.6, 6),
-    "tvmonitor": (0.80, 5),
-}
 BACKGROUND = (0.68, 0.79)  # share of labeled pixels, 0.734 in VOC
 VOID = (0.03, 0.08)  # share of pixels without a class, 0.055 in VOC
 PEOPLE = (0.25, 0.35)  # share of images with a person, 0.30 in VOC
@@ -58,7 +36,7 @@ def acceptance_report(
 ) -> list[Finding]:
     """All acceptance tests, the probe ladder included: about ten minutes on two cores."""
     dataset = people21.People21("test", height=128, width=128, images=800, cache_dir=cache_dir)
-    batches = acceptance.in_batches(dataset)
+    batches = shared.in_batches(dataset)
     train, test = (
         people21.People21(split, height=64, width=64, images=n, cache_dir=cache_dir)
         .load(range(n))
@@ -75,7 +53,7 @@ def geometry(scenes: int = 8) -> list[Finding]:
     seen = [surface(p, 256, 256) for p in pictures]
     off = sum(int((thin(lines) & ~lines).sum()) for lines in (changes(s.context) for s in seen))
     return [
-        *acceptance.geometry([(s, p.camera) for s, p in zip(seen, pictures, strict=True)]),
+        *shared.geometry([(s, p.camera) for s, p in zip(seen, pictures, strict=True)]),
         Finding("edges where no context changes", f"{off} pixels", "0", off == 0),
     ]
 
@@ -83,7 +61,7 @@ def geometry(scenes: int = 8) -> list[Finding]:
 def class_shares(batches: Sequence[Batch]) -> list[Finding]:
     """Shares of classes and of pixels without one, against those of VOC."""
     task = people21.TASKS["semseg"]
-    findings = acceptance.class_shares(batches, task, VOC, void=VOID)
+    findings = shared.class_shares(batches, task, PUBLISHED["pascal_context"].classes, void=VOID)
     targets = torch.cat([b.targets["semseg"][b.valid["semseg"]] for b in batches])
     share = float((targets == 0).float().mean())
     return [*findings, between("background, closer", share, *BACKGROUND)]
