@@ -74,6 +74,16 @@ def test_single_scale_parameters_and_their_order_stay():
     ]  # fmt: skip
 
 
+def test_optimizers_of_stored_runs_find_their_parameters():
+    """Their state goes by position: tokens, backbone, the rest."""
+    method = build()
+    (group,) = method.param_groups(1e-3)
+    names = {id(p): name for name, p in method.named_parameters()}
+    order = [names[id(p)].split(".")[0] for p in group["params"]]
+    assert len(order) == len(names)
+    assert list(dict.fromkeys(order))[:3] == ["theta", "backbone", "query"]
+
+
 def test_trace_shapes_and_ranges():
     trace = build().eval().trace(one_label_batch().images)
     torch.testing.assert_close(trace.affinity.sum(-1), torch.ones(3, 3))  # Eq. 1
