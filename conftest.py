@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mtpsl.reproduction.build import BATCH
+from mtpsl.reproduce import BATCH
 
 SCRATCH = pytest.StashKey[Path]()
 
@@ -19,13 +19,13 @@ def pytest_configure(config: pytest.Config) -> None:
     earlier version of the code left behind, and none writes into the checkout.
     """
     config.stash[SCRATCH] = scratch = Path(tempfile.mkdtemp(prefix="mtpsl-test-"))
-    wanted = BATCH | {"MTPSL_RUNS": str(scratch / "runs"), "MTPSL_CACHE": str(scratch / "cache")}
+    variables = BATCH | {"MTPSL_RUNS": str(scratch / "runs"), "MTPSL_CACHE": str(scratch / "cache")}
     marks = config.option.markexpr.replace("not gpu", "")
     if "gpu" not in marks:
-        wanted["CUDA_VISIBLE_DEVICES"] = ""
+        variables["CUDA_VISIBLE_DEVICES"] = ""
     if workers := len(getattr(config.option, "tx", None) or ()):  # processes of pytest-xdist
-        wanted["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
-    for name, value in wanted.items():
+        variables["OMP_NUM_THREADS"] = str(max(1, (os.cpu_count() or 1) // workers))
+    for name, value in variables.items():
         os.environ.setdefault(name, value)
 
 

@@ -153,14 +153,6 @@ def _add_device(command: argparse.ArgumentParser) -> None:
 
 def check_arguments(args: argparse.Namespace) -> None:
     """What argparse does not look at."""
-    if "profile" in args:
-        from mtpsl.runs.profiles import PROFILES
-
-        if args.profile not in PROFILES:
-            hint = nearest(args.profile, PROFILES)
-            raise UsageError(
-                f"--profile: expected one of {list(PROFILES)}, got {args.profile!r}{hint}"
-            )
     for name in ("seeds", "jobs", "height", "width", "workers"):
         value = getattr(args, name, None)
         if value is not None and value < 1:
@@ -169,13 +161,17 @@ def check_arguments(args: argparse.Namespace) -> None:
         args.data = str(Path(args.data).expanduser().resolve())
         if not Path(args.data).is_dir():
             raise UsageError(f"--data: expected a folder, got {args.data}")
-    if "device" in args:
-        from mtpsl.runs.session import resolve_device
+    try:
+        if "profile" in args:
+            from mtpsl.runs.profiles import get_profile
 
-        try:
+            get_profile(args.profile)
+        if "device" in args:
+            from mtpsl.runs.session import resolve_device
+
             resolve_device(args.device)
-        except ValueError as error:
-            raise UsageError(f"--{error}") from error
+    except ValueError as error:
+        raise UsageError(f"--{error}") from error
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -187,7 +183,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         hint = nearest(argv[0], known.choices)
         parser.error(f"expected one of {', '.join(known.choices)}, got {argv[0]!r}{hint}")
     if argv and argv[0] in PASSED_ON:
-        from mtpsl.reproduction.reproduce import main as passed_on
+        from mtpsl.reproduce import main as passed_on
 
         return passed_on(argv[1:])
     args = parser.parse_args(argv)

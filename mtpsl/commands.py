@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mtpsl import papers
-from mtpsl.reproduction.notebooks import UsageError, checkout, output_folder, runs_folder
+from mtpsl.reproduce import UsageError, checkout, output_folder, runs_folder
 
 if TYPE_CHECKING:
     from mtpsl.report.results import Results
@@ -172,7 +172,7 @@ def cost(args: argparse.Namespace) -> int:
 
 def predict(args: argparse.Namespace) -> int:
     """What a trained network says of a folder of pictures."""
-    from mtpsl.report.predicted import predict_folder
+    from mtpsl.report.predict import predict_folder
     from mtpsl.runs.session import Session
     from mtpsl.runs.store import RunStore
 

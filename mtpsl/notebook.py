@@ -1,19 +1,28 @@
-"""What every notebook needs besides the package: checked parameters, figures and tables shown.
+"""What every notebook needs besides the package: checked parameters, tables and figures.
 
-Only notebooks import this module, and it alone needs IPython.
+A notebook shows what was recorded before and what it has just computed, side by side and never
+blended. Only notebooks import this module, and it alone needs IPython.
 """
 
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from IPython.display import HTML, Image, display
 
-from mtpsl.report.files import png_bytes
-from mtpsl.reproduction.notebooks import checkout, output_folder, runs_folder
+from mtpsl.report.arrays import Arrays
+from mtpsl.report.figure import FinishedFigure, make_figure, png_bytes, redraw
+from mtpsl.report.maps import Grid, draw_grids, task_groups
+from mtpsl.report.provenance import COMPUTED, RECORDED
+from mtpsl.report.records import run_table
+from mtpsl.report.render import render_html, write_table
+from mtpsl.report.results import Results, load_recorded
+from mtpsl.report.style import Sheet, styled
+from mtpsl.report.tables import Table
+from mtpsl.reproduce import checkout, output_folder, runs_folder
 from mtpsl.runs import session as runs
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.store import RunStore
@@ -39,13 +48,39 @@ class Session(runs.Session):
         """Where the committed results are, whatever the profile."""
         return self.root / "figures"
 
-    @property
-    def how(self) -> dict[str, Any]:
-        """What everything that runs asks for: ``run_table(table, **session.how)``."""
-        return {"profile": self.profile, "session": self}
+    def results(self, table: Table, *, train: bool = True) -> tuple[Results | None, Results]:
+        """Reads a table's recorded results, None where there are none yet, and computes new ones.
 
-    def where(self, path: Path | str) -> str:
-        """A path as text that is the same on every machine."""
+        Args:
+            table: Whose rows are run.
+            train: False takes the runs that there are and leaves out other rows.
+        """
+        path = self.recorded / table.paper / f"{table.name}.json"
+        known = load_recorded(path, table) if path.exists() else None
+        how = {"profile": self.profile, "seeds": self.seeds, "train": train}
+        return known, run_table(table, self, **how)
+
+    def write(self, table: Table, recorded: Results | None, computed: Results | None) -> None:
+        """Writes a table's files and says where they are."""
+        for path in write_table(table, recorded, computed, self.output / table.paper):
+            print(self.short_path(path))
+
+    def figure(self, name: str) -> dict[str, FinishedFigure]:
+        """Draws a figure from each source: again from recorded arrays, and from runs made now.
+
+        The recorded one is missing where there is none, and where the new one replaces it.
+
+        Args:
+            name: A key of ``papers.figures``.
+        """
+        figures = {}
+        if self.recorded != self.output and (self.recorded / f"{name}.npz").exists():
+            figures[RECORDED] = redraw(name, self.recorded)
+        how = {"profile": self.profile, "session": self, "seed": self.seed}
+        return figures | {COMPUTED: make_figure(name, folder=self.output, **how)}
+
+    def short_path(self, path: Path | str) -> str:
+        """Writes a path so that it reads the same on every machine."""
         path = Path(path)
         for folder, name in ((runs_folder(self.root), "runs/"), (self.root, "")):
             if path.is_relative_to(folder):
@@ -101,7 +136,7 @@ def setup(
     print(
         f"profile {profile}, {data}, {session.device}, "
         f"seed{'s' * (len(session.seeds) > 1)} {', '.join(map(str, session.seeds))}; "
-        f"tables and figures go to {session.where(session.output)}/"
+        f"tables and figures go to {session.short_path(session.output)}/"
     )
     return session
 
@@ -119,6 +154,33 @@ def show(figure: Any, *, alt: str, caption: str = "") -> None:
     print(caption or alt)
 
 
+def show_figures(figures: Mapping[str, FinishedFigure], *, first: bool = False) -> None:
+    """Shows a figure of each source, the source above its caption.
+
+    Args:
+        figures: As ``Session.figure`` returns them.
+        first: Shows the first one alone: the recorded one where there is one.
+    """
+    for source, made in list(figures.items())[: 1 if first else None]:
+        show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+
+
+@styled
+def draw_predictions(arrays: Arrays, columns: Sequence[tuple[str, str]]) -> Sheet:
+    """Draws a row for each image: the image and, task by task, its maps.
+
+    Args:
+        arrays: As ``arrays.qualitative`` makes them.
+        columns: (role, label above it): what to show of each task, truth included.
+    """
+    return draw_grids(Grid(arrays=arrays, groups=task_groups(arrays, columns)), panel=1.4)[0]
+
+
+def show_results(table: Table, recorded: Results | None, computed: Results | None) -> None:
+    """Shows a table of a paper with all its sources, and what becomes of its claims."""
+    show_table(render_html(table, recorded, computed))
+
+
 def show_table(table: Any, *, caption: str = "") -> None:
     """Shows HTML text, a DataFrame or a Styler as a table whose bytes do not change by run."""
     if not isinstance(table, str):
@@ -130,7 +192,7 @@ def show_table(table: Any, *, caption: str = "") -> None:
 
 
 def show_terms(rows: Sequence[tuple[str, str, str, str]]) -> None:
-    """The table that opens a method notebook: symbol in the paper, in the code, shape, equation."""
+    """Shows the table that opens a method notebook: a paper's symbols and their names here."""
     head = ("paper symbol", "code name", "shape", "equation")
     lines = ["<table>", _line(head, "th"), *(_line(row, "td") for row in rows), "</table>"]
     display(HTML("\n".join(lines)))

@@ -37,7 +37,7 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show, show_table
+from mtpsl.notebook import draw_predictions, setup, show, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
@@ -50,10 +50,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # Six rooms with all their labels. Under the `one_label` setting a network sees the framed label of each room and never the two pale ones.
 
 # %%
-from mtpsl.report.lessons import both
-
-how = session.how | {"folder": session.output, "seed": session.seed}
-overview = both("companion/overview", session.recorded, **how)["computed now"]
+overview = session.figure("companion/overview")["computed now"]
 show(overview.figure, alt=overview.alt, caption=overview.caption)
 
 # %% [markdown]
@@ -61,7 +58,7 @@ show(overview.figure, alt=overview.alt, caption=overview.caption)
 #
 # | | idea | here |
 # | --- | --- | --- |
-# | **STL** | one network a task, each on the images that have its label | baseline |
+# | **STL** | one network per task, each on the images that have its label | baseline |
 # | **MTL** | one shared network; tasks without a label stay silent | baseline |
 # | **XTC** (CVPR 2022) | predictions of different tasks must agree in a common space | `20` to `22` |
 # | **HiTTs** | learned *task tokens* find labels and features for what is unlabeled | `10`, `11`, `12` |
@@ -123,10 +120,10 @@ names = train.tasks.names
 print(assign("one_label", 795, names).counts, "withheld:", 795 * 2)
 
 # %% [markdown]
-# The others: `random_labels` keeps one or two of three labels, `few_shot` keeps ten labels of one task and all of the others, and `ratio` shares one label an image unevenly among the tasks. A column is an image; colored squares are labels that stay.
+# The others: `random_labels` keeps one or two of three labels, `few_shot` keeps ten labels of one task and all of the others, and `ratio` shares one label per image unevenly among the tasks. A column is an image; colored squares are labels that stay.
 
 # %%
-settings = both("companion/label_settings", session.recorded, **how)["computed now"]
+settings = session.figure("companion/label_settings")["computed now"]
 show(settings.figure, alt=settings.alt, caption=settings.caption)
 
 # %% [markdown]
@@ -183,10 +180,11 @@ print("labeled  ", batch.labeled[task.name].tolist())
 # > **Predict.** With 13 classes, one of them (wall) on roughly a third of the pixels: what mIoU does "everything is wall" get? Higher or lower than 1/13?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import constant_guess, headlines
+from mtpsl.report.floor import constant_guess
+from mtpsl.report.render import headline_cells
 
 rows = {"closed eyes": constant_guess(partial, test)}
-headlines(rows["closed eyes"], train.tasks)
+headline_cells(rows["closed eyes"], train.tasks)
 
 # %% [markdown]
 # The mean over classes is merciless: one class gets its share of pixels, twelve get zero. Depth and normals are kinder to a guess, because rooms resemble one another: much of a picture is two or three meters away, and most surfaces are walls or floors.
@@ -208,11 +206,16 @@ print("trained again:", again.environment["date"] != records["one label"].enviro
 # %% [markdown]
 # Both networks are SegNets with three heads, equal down to the random weights they start from. They differ in the labels they see. The training loop knows neither the method nor the tasks; it minimizes the sum of the *terms* that the method returns, and keeps a record of each.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 for name, record in records.items():
     terms = [{k: round(v, 1) for k, v in e["terms"].items()} for e in record.history]
     print(f"{name}: labels {record.labels['counts']}")
     print(f"  first epoch {terms[0]}\n  last epoch  {terms[-1]}")
+
+# %%
+for name, record in records.items():
+    first, last = (record.history[epoch]["terms"] for epoch in (0, -1))
+    print(f"{name}: every term has fallen:", all(last[task] < first[task] for task in first))
 
 # %% [markdown]
 # > **Predict.** The terms of `one label` are about a third of those of `all labels`, from the first epoch on. Is that network three times better?
@@ -223,7 +226,7 @@ for name, record in records.items():
 import pandas
 
 rows |= {f"MTL, {name}": record.metrics["test"] for name, record in records.items()}
-lines = {name: headlines(metrics, train.tasks) for name, metrics in rows.items()}
+lines = {name: headline_cells(metrics, train.tasks) for name, metrics in rows.items()}
 show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.profile}.")
 
 # %% [markdown]
@@ -235,15 +238,16 @@ show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.pr
 # Rows are test images from all over the split, which nobody has picked.
 
 # %%
-from mtpsl.report.arrays import Material, qualitative
-from mtpsl.report.lessons import draw_predictions
+from mtpsl.report.arrays import FigureInputs, qualitative
 from mtpsl.runs.network import load_method
 
 methods = {k: load_method(e, session) for k, e in experiments.items()}
-arrays = qualitative(Material(methods=methods, test=test, device=session.device))
+arrays = qualitative(FigureInputs(methods=methods, test=test, device=session.device))
 columns = [("truth", "ground truth"), *((name, name) for name in experiments)]
 sheet = draw_predictions(arrays, columns)
-alt = "Room images with true and predicted maps of two networks: with one label an image, with all."
+alt = (
+    "Room images with true and predicted maps of two networks: with one label per image, with all."
+)
 show(sheet.figure, alt=alt)
 
 # %% [markdown]
@@ -259,15 +263,13 @@ show(sheet.figure, alt=alt)
 from dataclasses import replace
 
 from mtpsl.papers.hitts.tables import TABLE1
-from mtpsl.report.lessons import measure
-from mtpsl.report.render import render_html
 
 rows = tuple(row for row in TABLE1.rows if row.group == "One-Label" and row.experiments)
 known = {row.name for row in rows}
 claims = tuple(c for c in TABLE1.claims if {c.better, c.worse} <= known)
 table = replace(TABLE1, rows=rows, claims=claims)
-recorded, computed = measure(table, session.recorded, seeds=session.seeds, **session.how)
-show_table(render_html(table, recorded, computed))
+recorded, computed = session.results(table)
+show_results(table, recorded, computed)
 
 # %% [markdown]
 # Two things to notice. **"Ours" is two trainings**: the first network is frozen and labels what is unlabeled, the second starts from scratch and learns from both. What it takes for a label is decided by the thresholds below, which are the paper's; the small profiles take the more confident half of the pixels instead. And **one seed decides nothing**: the ledger says *undecided* until the difference between two rows, paired by seed, is beyond chance by Student's t test.

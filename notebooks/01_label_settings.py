@@ -32,7 +32,7 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show, show_table
+from mtpsl.notebook import draw_predictions, setup, show, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
@@ -67,14 +67,11 @@ show_table(pandas.DataFrame(lines).T, caption="How many of 795 images keep each 
 # Each column of the picture is an image, each row a task. One-label has a single colored square in a column, random-labels has one or two; few-shot is full but for ten squares in one row, so few that you may have to look for them.
 
 # %%
-from mtpsl.report.lessons import both
-
-how = session.how | {"folder": session.output, "seed": session.seed}
-settings = both("companion/label_settings", session.recorded, **how)["computed now"]
+settings = session.figure("companion/label_settings")["computed now"]
 show(settings.figure, alt=settings.alt, caption=settings.caption)
 
 # %% [markdown]
-# *Few labels and few labels of one task are different problems.* In `one_label` every task suffers alike. In `few_shot` two tasks have all they need, and the question is whether they can carry the third. `ratio` lies between: still one label an image, but a task may have a tenth of them.
+# *Few labels and few labels of one task are different problems.* In `one_label` every task suffers alike. In `few_shot` two tasks have all they need, and the question is whether they can carry the third. `ratio` lies between: still one label per image, but a task may have a tenth of them.
 
 # %% [markdown]
 # ## 2. Balance
@@ -124,7 +121,7 @@ print("hashes", one.hash, other.hash)
 print(f"the same label on {100 * same:.0f} % of the images")
 
 # %% [markdown]
-# About a third, as for two strangers: another label seed is another problem, and a method may look better on one of them by luck. The hash is how to tell. It depends on the content alone and is stored with each run, so two numbers can be compared if, and only if, their hashes agree.
+# About a third, which is what chance alone gives: another label seed is another problem, and a method may look better on one of them by luck. The hash is how to tell. It depends on the content alone and is stored with each run, so two numbers can be compared if, and only if, their hashes agree.
 #
 # A single-task network takes its *column* of the common assignment, not an assignment of its own. Images without its label teach it nothing and are left out.
 
@@ -150,7 +147,6 @@ for task in train.tasks.names:
 # %%
 from mtpsl.data import open_dataset
 from mtpsl.report.arrays import describe, picture, shown
-from mtpsl.report.lessons import draw_predictions
 
 people = open_dataset("people21", "train", height=64, width=64, images=100)
 able = people.carries("human_parts")
@@ -192,7 +188,7 @@ for word, a in (("blind", blind), ("aware", aware)):
 # %%
 for setting in ("one_label", "random_labels"):
     a = assign(setting, len(people), names, carries={n: people.carries(n) for n in names})
-    print(f"{setting:<14} {a.labeled.sum() / len(people):.2f} labels an image", a.counts)
+    print(f"{setting:<14} {a.labeled.sum() / len(people):.2f} labels per image", a.counts)
 
 # %% [markdown]
 # [XTC, Sec. 4.1] says that one-label has "60% less labels" than random-labels on PASCAL-Context. That is the share of the *setting*, 1 against 2.5. The files that the authors released have fewer labels in the random setting, for the reason above. The audit keeps that as an erratum:
@@ -331,7 +327,7 @@ lines = {row: deltas(table.metrics(row), table.metrics(table.reference(row))) fo
 show_table(pandas.DataFrame(lines).T.style.format("{:+.2f}"), caption=table.source)
 
 # %% [markdown]
-# Look at "random-labels/MTL baseline". By the paper's average, training the tasks together *hurts*; when tasks count once, it *helps*. The cells are the same. Such reversals, in all tables of [HiTTs] whose rows have several metrics a task:
+# Look at "random-labels/MTL baseline". By the paper's average, training the tasks together *hurts*; when tasks count once, it *helps*. The cells are the same. Such reversals, in all tables of [HiTTs] whose rows have several metrics per task:
 
 # %%
 from itertools import combinations
@@ -390,7 +386,7 @@ for name in ("tasks", "no normals"):
     print(f"{name:<10} worse than STL: {worse or 'none'}")
 
 # %% [markdown]
-# And against what: XTC trained with one label an image, measured against STL with *all* labels and against STL with *one* label. Both are printed, the second by [HiTTs]. Both are fair questions, "what does it cost to withhold labels?" and "what does sharing gain when labels are withheld?", but one number cannot answer both.
+# And against what: XTC trained with one label per image, measured against STL with *all* labels and against STL with *one* label. Both are printed, the second by [HiTTs]. Both are fair questions, "what does it cost to withhold labels?" and "what does sharing gain when labels are withheld?", but one number cannot answer both.
 #
 # There is a trap on the way. [XTC] prints no STL row for one label, [HiTTs] does, and it is tempting to divide one paper's XTC by the other's STL. But they train differently, 200 epochs with batches of 2 against 400 with batches of 8, and the better trained STL eats more than half of the gain. A relative number needs both of its sides from one protocol.
 

@@ -4,7 +4,7 @@
 # Zhang, Ye, Li, Wang, Xu: *Multi-Task Label Discovery via Hierarchical Task Tokens for Partially
 # Annotated Dense Predictions*.
 #
-# **The problem in three sentences.** One network shall predict classes, depth and surface normals for
+# **The problem in three sentences.** One network must predict classes, depth and surface normals for
 # every pixel, but each training image carries the labels of only some of these tasks. What is
 # missing has to be found: HiTTs learns a *token* for each task, a vector that asks every pixel how much it
 # belongs to that task, and finer tokens, one for each class, depth bin or direction. The tokens exchange
@@ -33,13 +33,13 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # ## Symbols
 #
 # `B` images, `T` tasks, `C` channels, `H x W` pixels, `h x w` cells of a grid 8 times coarser. A task *i*
-# distinguishes `C_p` classes (its depth bins or directions, if it is a regression) and has `D` numbers a pixel.
+# distinguishes `C_p` classes (its depth bins or directions, if it is a regression) and has `D` numbers per pixel.
 # A prime means "after interaction", a tilde "found by a teacher", a hat "predicted".
 
 # %%
-from mtpsl.report.equations import TERMS
+from mtpsl.papers import PAPERS
 
-show_terms([term.row for term in TERMS["hitts"]])
+show_terms([term.row for term in PAPERS["hitts"].terms])
 
 # %% [markdown]
 # ## The whole network first
@@ -73,7 +73,7 @@ import pandas as pd
 hitts.prepare([clean])  # depth bins and centers of normals, Section 3
 with torch.no_grad():
     trace = hitts.trace(clean.images)
-names = [t.code.split(".")[1] for t in TERMS["hitts"] if t.code.startswith("Trace.")]
+names = [t.code.split(".")[1] for t in PAPERS["hitts"].terms if t.code.startswith("Trace.")]
 shapes = {n: getattr(trace, n) for n in names if n != "affinity"}
 text = {n: [" x ".join(map(str, maps[t].shape)) for t in tasks.names] for n, maps in shapes.items()}
 show_table(pd.DataFrame(text, index=tasks.names).T, caption="Shapes of one trace; A is 8 x 3 x 3.")
@@ -85,7 +85,7 @@ show_table(pd.DataFrame(text, index=tasks.names).T, caption="Shapes of one trace
 B, _, H, W = clean.images.shape
 sizes = {"B": B, "T": len(tasks), "C": hitts.backbone.channels, "H": H, "W": W}
 sizes |= {"h": H // hitts.reduction, "w": W // hitts.reduction}
-for term in TERMS["hitts"]:
+for term in PAPERS["hitts"].terms:
     for t in tasks if (name := term.code.removeprefix("Trace.")) in shapes else ():
         known = sizes | {"C_p": hitts.bins(t), "D": t.channels}
         assert shapes[name][t.name].shape == tuple(known[s] for s in term.shape.split())
@@ -485,8 +485,8 @@ partial = PartialLabels(rooms, assignment)
 batch = partial.load(range(8)).to(session.device)
 alpha = torch.stack([batch.labeled[name] for name in tasks.names], dim=1).cpu()  # (B, T)
 show(
-    draw_matrices({"α: a column an image; rows semseg, depth, normals": alpha.T}),
-    alt="A matrix of zeros and ones: a column an image, a row a task, one 1 in each column.",
+    draw_matrices({"α: one column per image; rows semseg, depth, normals": alpha.T}),
+    alt="A matrix of zeros and ones: one column per image, one row per task, one 1 in each column.",
     caption="One-label: every image (column) carries the label of one task (row).",
 )
 for t in tasks:

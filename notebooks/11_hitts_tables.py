@@ -32,7 +32,7 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show_table
+from mtpsl.notebook import setup, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
@@ -68,16 +68,11 @@ for table in (TABLE1, TABLE5, TABLE8):
 # Look for the answer in the lines "paper" first: the normals.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import measure
-from mtpsl.report.render import render_html, write_table
-
-how = session.how | {"seeds": session.seeds}
-table1, now1 = measure(TABLE1, session.recorded, **how)
-show_table(render_html(TABLE1, table1, now1))
+table1, now1 = session.results(TABLE1)
+show_results(TABLE1, table1, now1)
 
 # %%
-for path in write_table(TABLE1, table1, now1, session.output / TABLE1.paper):
-    print(session.where(path))
+session.write(TABLE1, table1, now1)
 
 # %% [markdown]
 # ### What is compared with what
@@ -134,12 +129,11 @@ for row in ("MTL baseline", "MTAN", "XTC", "Ours"):
 # > **Predict.** Orthogonal embeddings are a tiny part: they tell fine-grained tokens apart before an MLP sees them. Does taking them away hurt the paper's Δ_MTL more or less than taking away all *global* tokens?
 
 # %% tags=["nbval-ignore-output"]
-table5, now5 = measure(TABLE5, session.recorded, **how)
-show_table(render_html(TABLE5, table5, now5))
+table5, now5 = session.results(TABLE5)
+show_results(TABLE5, table5, now5)
 
 # %%
-for path in write_table(TABLE5, table5, now5, session.output / TABLE5.paper):
-    print(session.where(path))
+session.write(TABLE5, table5, now5)
 
 # %% [markdown]
 # *Every row is one switch away from "HiTTs"*, which the experiments themselves show:
@@ -169,12 +163,11 @@ for row in printed.TABLE5.rows:
 # > **Predict.** HiTTs adds attention, tokens and score masks to SegNet. Does it add more than, or less than, 5 % of the parameters? And of the FLOPs?
 
 # %% tags=["nbval-ignore-output"]
-table8, now8 = measure(TABLE8, session.recorded, **how)
-show_table(render_html(TABLE8, table8, now8))
+table8, now8 = session.results(TABLE8)
+show_results(TABLE8, table8, now8)
 
 # %%
-for path in write_table(TABLE8, table8, now8, session.output / TABLE8.paper):
-    print(session.where(path))
+session.write(TABLE8, table8, now8)
 
 
 # %%
@@ -209,7 +202,8 @@ print("parameters of the MTL baseline:", f"{costs['MTL baseline'].params:,}")
 # **At `smoke` nothing can be concluded at all.** A network has made four steps on 12 images, a single-task one two on four. How little that is shows against an answer that ignores the image:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import constant_guess, headlines
+from mtpsl.report.floor import constant_guess
+from mtpsl.report.render import headline_cells
 from mtpsl.runs.data import bind_data, open_split
 from mtpsl.runs.profiles import get_profile
 
@@ -218,7 +212,7 @@ train, test = (open_split(scaled, split, session) for split in ("train", "test")
 lines = {"closed eyes": constant_guess(train, test)}
 lines |= {e.row: e.metrics for e in now1.entries if e.row.startswith("one-label/")}
 for name, metrics in lines.items():
-    print(f"{name:<24}", headlines(metrics, train.tasks))
+    print(f"{name:<24}", headline_cells(metrics, train.tasks))
 
 # %% [markdown]
 # In particular **Δ_MTL is wild at smoke**: it divides by what STL reaches. A single-task network that has no normal within 11.25 degrees yet makes it undefined, and one that has a few makes it thousands of percent. That is no defect of the table; it is what a relative number does near zero, and a reason to look at the columns before their mean.
@@ -247,14 +241,14 @@ for name, scale in PROFILES.items():
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.report.lessons import ledger
+from mtpsl.report.render import count_verdicts
 from mtpsl.report.results import decide
 
 measured = ((TABLE1, table1, now1), (TABLE5, table5, now5), (TABLE8, table8, now8))
 counts = {
     (table.name, source): counter
     for table, recorded, computed in measured
-    for source, counter in ledger(table, recorded, computed).items()
+    for source, counter in count_verdicts(table, recorded, computed).items()
 }
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 
@@ -341,7 +335,7 @@ print("problems:", list(report.problems), "| errata:", len(report.errata))
 # None turns around, although the sizes change: "w/o Orthogonal Embeddings" then costs 5.7 points and the MTL baseline is 5.0 below HiTTs. The conclusions of this table do not hang on the average; the size of the headline number does.
 # </details>
 #
-# **5.** To discuss: the paper's runs train for 400 epochs and report a single number a row. What would you want to know before citing the 0.72 points between "w/o Intra-Task" and "w/o Inter-Task Learning"?
+# **5.** To discuss: the paper's runs train for 400 epochs and report a single number per row. What would you want to know before citing the 0.72 points between "w/o Intra-Task" and "w/o Inter-Task Learning"?
 #
 # <details><summary>Solution</summary>
 #

@@ -30,29 +30,25 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show_table
+from mtpsl.notebook import setup, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
-how = session.how | {"seeds": session.seeds}
 
 # %% [markdown]
 # ## 1. Table 2: every label is there
 #
-# **What it asks.** With full labels nothing is withheld, so nothing can be discovered. What a method gains here it gains as a *network*, or as a way of balancing losses. That makes it the control of the whole paper: a method that gains as much with full labels as with one label an image has not solved the problem of missing labels; it is a better network.
+# **What it asks.** With full labels nothing is withheld, so nothing can be discovered. What a method gains here it gains as a *network*, or as a way of balancing losses. That makes it the control of the whole paper: a method that gains as much with full labels as with one label per image has not solved the problem of missing labels; it is a better network.
 #
 # > **Predict.** Of L_s, L_p and L_f, which are left when α_i = 1 for every task and image?
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.hitts.tables import TABLE2, TABLE6, TABLE7
-from mtpsl.report.lessons import measure
-from mtpsl.report.render import render_html, write_table
 
-table2, now2 = measure(TABLE2, session.recorded, **how)
-show_table(render_html(TABLE2, table2, now2))
+table2, now2 = session.results(TABLE2)
+show_results(TABLE2, table2, now2)
 
 # %%
-for path in write_table(TABLE2, table2, now2, session.output / TABLE2.paper):
-    print(session.where(path))
+session.write(TABLE2, table2, now2)
 
 # %% [markdown]
 # L_p has no pixel to work on. L_f stays, with weight 1 everywhere: the student is asked for the features of a first network that was trained like it, which is distillation from a twin. That is the row "Ours + L_f".
@@ -102,12 +98,11 @@ for row in TABLE2.rows:
 # > **Predict.** In the printed table the MTL baseline has 89.0 mIoU on labeled training images. What do you expect on unlabeled ones: near 89, near 60, or near its test result of 30.9?
 
 # %% tags=["nbval-ignore-output"]
-table6, now6 = measure(TABLE6, session.recorded, **how)
-show_table(render_html(TABLE6, table6, now6))
+table6, now6 = session.results(TABLE6)
+show_results(TABLE6, table6, now6)
 
 # %%
-for path in write_table(TABLE6, table6, now6, session.output / TABLE6.paper):
-    print(session.where(path))
+session.write(TABLE6, table6, now6)
 
 # %% [markdown]
 # It is 34.3, hardly more than on test images. *Seeing an image without its label teaches next to nothing about that label.* A gap of 55 points is memory, and the column "labeled" measures little else. The column that matters is the other one.
@@ -142,12 +137,11 @@ print("images measured:", [row.measured_on for row in TABLE6.rows])
 # > **Predict.** STL has ten images and nothing else. For which of the three tasks does company help most?
 
 # %% tags=["nbval-ignore-output"]
-table7, now7 = measure(TABLE7, session.recorded, **how)
-show_table(render_html(TABLE7, table7, now7))
+table7, now7 = session.results(TABLE7)
+show_results(TABLE7, table7, now7)
 
 # %%
-for path in write_table(TABLE7, table7, now7, session.output / TABLE7.paper):
-    print(session.where(path))
+session.write(TABLE7, table7, now7)
 
 # %%
 for label in ("STL", "MTL baseline"):
@@ -166,7 +160,7 @@ for column in printed.NYUD_HEADLINES[:3]:
     print(f"{column:<18} {cells}  {steps}")
 
 # %% [markdown]
-# *The recorded rows, one seed.* Here, too, company helps segmentation (5.4 to 8.1 mIoU) and normals (51.3 to 44.9 degrees), though not depth (1.11 and 1.13 m). It brings twenty times the steps as well, because a network with ten images and nothing else has three batches an epoch and not sixty; which of the two helps is not told apart, here or in print. The tokens add 2.1 mIoU and 0.13 m of depth (printed 1.3 and 0.14) and nothing to normals. Discovered labels make all three worse. In normals they divide the pixels: 26 % instead of 17 % are within 11.25 degrees, yet the mean error is 49.6 instead of 44.9 degrees. Few pixels are a little off; they are right or far off.
+# *The recorded rows, one seed.* Here, too, company helps segmentation (5.4 to 8.1 mIoU) and normals (51.3 to 44.9 degrees), though not depth (1.11 and 1.13 m). It brings twenty times the steps as well, because a network with ten images and nothing else has three batches per epoch and not sixty; which of the two helps is not told apart, here or in print. The tokens add 2.1 mIoU and 0.13 m of depth (printed 1.3 and 0.14) and nothing to normals. Discovered labels make all three worse. In normals they divide the pixels: 26 % instead of 17 % are within 11.25 degrees, yet the mean error is 49.6 instead of 44.9 degrees. Few pixels are a little off; they are right or far off.
 #
 # Ten images are few enough for *which* ten to matter. The assignment is a function of the setting and its seed, the same for every row; the paper does not say which images its ten were.
 
@@ -185,14 +179,14 @@ for each in labels:
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.report.lessons import ledger
+from mtpsl.report.render import count_verdicts
 from mtpsl.report.results import decide, decide_printed
 
 measured = ((TABLE2, table2, now2), (TABLE6, table6, now6), (TABLE7, table7, now7))
 counts = {
     (table.name, source): counter
     for table, recorded, computed in measured
-    for source, counter in ledger(table, recorded, computed).items()
+    for source, counter in count_verdicts(table, recorded, computed).items()
 }
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 
@@ -249,7 +243,7 @@ print("decided now:", decided if len(session.seeds) == 1 else "see the ledger")
 # runs = tuple(second_stage(e, pseudo_labels=True, pseudo_features=False) for e in plain.experiments)
 # row = replace(plain, name="HiTTs w. L_p", label="HiTTs w. L_p", experiments=runs)
 # wider = replace(TABLE7, name="table7_lp", rows=(*TABLE7.rows, row))
-# _, computed = measure(wider, session.recorded, **how)
+# _, computed = session.results(wider)
 # ```
 #
 # Only the three new students train; teachers and all other rows are found by their keys. (The new row has no printed cells of its own; it borrows those of the plain row here.)

@@ -31,10 +31,9 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show_table
+from mtpsl.notebook import setup, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
-how = session.how | {"seeds": session.seeds}
 
 # %% [markdown]
 # ## 1. How the method changes with the data
@@ -75,21 +74,17 @@ print(
 #
 # ## 2. Table 3: two tasks that hold each other back
 #
-# **What it asks.** One label an image of two, as in `21b_xtc_tables`. In print every multi-task row *loses depth* against the single-task network: .0146 to .0159 against .0142, and only "Ours" gains on both.
+# **What it asks.** One label per image of two, as in `21b_xtc_tables`. In print every multi-task row *loses depth* against the single-task network: .0146 to .0159 against .0142, and only "Ours" gains on both.
 #
 # > **Predict.** STL learns from half the images, MTL from all. Why can MTL still be worse at depth?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import measure
-from mtpsl.report.render import render_html, write_table
-
 TABLE3, TABLE4, TABLE9 = (TABLES[name] for name in ("table3", "table4", "table9"))
-table3, now3 = measure(TABLE3, session.recorded, **how)
-show_table(render_html(TABLE3, table3, now3))
+table3, now3 = session.results(TABLE3)
+show_results(TABLE3, table3, now3)
 
 # %%
-for path in write_table(TABLE3, table3, now3, session.output / TABLE3.paper):
-    print(session.where(path))
+session.write(TABLE3, table3, now3)
 
 # %% [markdown]
 # Half the images have no depth label, and what they teach the shared encoder is segmentation: to answer alike over a whole road, where depth must not. The printed Δ_MTL of the MTL baseline is −4.9 %, almost all of it from the two columns of depth:
@@ -109,17 +104,16 @@ for row in ("MTL baseline", "MTAN", "XTC", "Ours"):
 #
 # ## 3. Table 4: five tasks
 #
-# **What it asks.** Does discovery scale to five tasks, one label an image? A pseudo label now stands beside four withheld ones for every true one.
+# **What it asks.** Does discovery scale to five tasks, one label per image? A pseudo label now stands beside four withheld ones for every true one.
 #
 # > **Predict.** With one label of five, a task sees a fifth of the images. Which of the five would you give up first: semantic segmentation, human parts, normals, saliency, edges?
 
 # %% tags=["nbval-ignore-output"]
-table4, now4 = measure(TABLE4, session.recorded, **how)
-show_table(render_html(TABLE4, table4, now4))
+table4, now4 = session.results(TABLE4)
+show_results(TABLE4, table4, now4)
 
 # %%
-for path in write_table(TABLE4, table4, now4, session.output / TABLE4.paper):
-    print(session.where(path))
+session.write(TABLE4, table4, now4)
 
 # %% [markdown]
 # *The recorded rows, one seed.* At `quick` every network is near the floor of 21 classes (4 to 7 mIoU), so other columns decide. With random labels ssl and "Ours" are ahead of STL (+2.4 and +0.6 %), where the MTL baseline is behind (-3.2 %); with one label both are behind it (-5.6 and -6.1 against -0.1 %). CL and DL, which learn in the same joint space as XTC, are far behind in both (-8 to -21 %); XTC is not (-4.7 and -1.6 %), other than on rooms (`21b_xtc_tables` says why). Discovery from a fifth of the labels seems to ask more of a first stage than this profile gives it.
@@ -149,15 +143,14 @@ for group in dict.fromkeys(row.group for row in TABLE4.rows):
 #
 # **What it asks.** ResNet-18 hands out four maps, from 1/4 to 1/8 of the image with 64 to 512 channels. With a single scale the tokens ask the last map only. With several, each token is projected to each scale [HiTTs, Eq. 14], asks and mixes there, and features and tokens are fused afterwards (Eq. 17, 18).
 #
-# > **Predict.** With one label an image, the printed single-scale row *loses* against MTL on human parts and on edges. What have these two tasks in common?
+# > **Predict.** With one label per image, the printed single-scale row *loses* against MTL on human parts and on edges. What have these two tasks in common?
 
 # %% tags=["nbval-ignore-output"]
-table9, now9 = measure(TABLE9, session.recorded, **how)
-show_table(render_html(TABLE9, table9, now9))
+table9, now9 = session.results(TABLE9)
+show_results(TABLE9, table9, now9)
 
 # %%
-for path in write_table(TABLE9, table9, now9, session.output / TABLE9.paper):
-    print(session.where(path))
+session.write(TABLE9, table9, now9)
 
 # %% [markdown]
 # Thin things: limbs and contours, which a map at 1/8 has no room for. (Normals lose, too, 16.2 against 16.0 degrees, and are not thin.) In print several scales bring both back, and with random labels as well. Our recorded rows, one seed, do not settle it: several scales are ahead of one with one label (-3.9 against -5.9 %) and behind with random labels (-4.8 against -1.7 %); edges gain in the second block alone (28.0 against 25.7), human parts in neither.
@@ -189,14 +182,14 @@ print("teacher of Ours is HiTTs (MS):", ours.teacher == several)
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.report.lessons import ledger
+from mtpsl.report.render import count_verdicts
 from mtpsl.report.results import decide, decide_printed
 
 measured = ((TABLE3, table3, now3), (TABLE4, table4, now4), (TABLE9, table9, now9))
 counts = {
     (table.name, source): counter
     for table, recorded, computed in measured
-    for source, counter in ledger(table, recorded, computed).items()
+    for source, counter in count_verdicts(table, recorded, computed).items()
 }
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 
@@ -222,7 +215,7 @@ print("decided now:", decided if len(session.seeds) == 1 else "see the ledger")
 #
 # <details><summary>Solution</summary>
 #
-# The grid is 64x64 either way; the channels are eight times as many. 5 tasks x 512 x 64 x 64 halves of floats are 21 MB an image, a hundred gigabytes for 4998 images. A coarser grid (`reduction=16` or `32`, the same for teacher and student) divides that by 4 or 16.
+# The grid is 64x64 either way; the channels are eight times as many. 5 tasks x 512 x 64 x 64 halves of floats are 21 MB per image, a hundred gigabytes for 4998 images. A coarser grid (`reduction=16` or `32`, the same for teacher and student) divides that by 4 or 16.
 # </details>
 #
 # **3.** With the printed thresholds, the same for both settings: which task of PASCAL-Context can have the largest share of wrong pseudo labels although its threshold is the highest?

@@ -26,11 +26,9 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show
-from mtpsl.report.lessons import both
+from mtpsl.notebook import setup, show_figures
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
-how = session.how | {"folder": session.output, "seed": session.seed}
 
 # %% [markdown]
 # Which trainings a figure needs is written down beside its caption. *They are rows of the paper's tables*, so after `11_hitts_tables` nothing is trained here except for the learning curves, which are evaluated along the way.
@@ -47,14 +45,13 @@ for figure in papers.figures().values():
 # %% [markdown]
 # ## Figure 5: predictions
 #
-# **The paper:** "Ours shows both clear semantic boundaries and accurate geometry estimations", compared with XTC. Here the MTL baseline and MTAN stand beside it; every network had one label an image. Rows are spread evenly over the test images; nobody has picked them.
+# **The paper:** "Ours shows both clear semantic boundaries and accurate geometry estimations", compared with XTC. Here the MTL baseline and MTAN stand beside it; every network had one label per image. Rows are spread evenly over the test images; nobody has picked them.
 #
 # > **Predict.** Where will a network that has seen few labels fail first: at boundaries, on small objects, or on whole walls?
 
 # %%
-fig5 = both("hitts/fig5", session.recorded, **how)
-for source, made in fig5.items():
-    show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+fig5 = session.figure("hitts/fig5")
+show_figures(fig5)
 
 # %% [markdown]
 # The pictures in numbers: share of labeled pixels with the right class, and the mean depth error, over the images shown. Three images decide nothing, which is why there are tables.
@@ -73,16 +70,15 @@ for source, made in fig5.items():
 # %% [markdown]
 # ## Figure 7: what orthogonal embeddings do to the tokens
 #
-# A task has one fine-grained token a class: 13 for segmentation, 30 for depth bins, 20 for directions. They all derive from a single global token. Without something to tell them apart, "the MLPs will tend to degenerate and perform linearly correlated outputs".
+# A task has one fine-grained token per class: 13 for segmentation, 30 for depth bins, 20 for directions. They all derive from a single global token. Without something to tell them apart, "the MLPs will tend to degenerate and perform linearly correlated outputs".
 #
 # **The paper:** with orthogonal embeddings (OE) "the affinities between different tokens are low and the distances between different token clustering centers are far".
 #
 # > **Predict.** Thirty depth tokens without OE: how similar are two of them, on a scale from 0 to 1? And will neighboring depths be more alike than distant ones?
 
 # %%
-fig7 = both("hitts/fig7", session.recorded, **how)
-for source, made in fig7.items():
-    show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+fig7 = session.figure("hitts/fig7")
+show_figures(fig7)
 
 # %% [markdown]
 # The claim about affinities as a number: the mean absolute cosine between *different* tokens of the same image. Near 1, the tokens are one token; near 0, they are orthogonal.
@@ -136,9 +132,8 @@ for source, made in fig7.items():
 # > **Predict.** Is a more confident map a better one? What would you plot beside it to find out?
 
 # %%
-fig8 = both("hitts/fig8", session.recorded, **how)
-for source, made in fig8.items():
-    show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+fig8 = session.figure("hitts/fig8")
+show_figures(fig8)
 
 # %% tags=["nbval-ignore-output"]
 for source, made in fig8.items():
@@ -161,9 +156,8 @@ for source, made in fig8.items():
 # > **Predict.** Pseudo labels come from a network of the same size that saw the same labels. Where should they help more: on the training images or on the test images?
 
 # %%
-fig9 = both("hitts/fig9", session.recorded, **how)
-for source, made in fig9.items():
-    show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+fig9 = session.figure("hitts/fig9")
+show_figures(fig9)
 
 # %% [markdown]
 # The ends of the curves, and how many points each has. The curves on training images use the labels that the setting leaves: the network's own training labels, on clean images.
@@ -205,9 +199,8 @@ for source, made in fig9.items():
 # > **Predict.** Shown is the fine-grained token whose scores vary most over the image. For segmentation, which class would that be in a typical room?
 
 # %%
-fig11 = both("hitts/fig11", session.recorded, **how)
-for source, made in fig11.items():
-    show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+fig11 = session.figure("hitts/fig11")
+show_figures(fig11)
 
 # %% [markdown]
 # *Finer granularity is partly a matter of construction:* global scores live on a grid of 1/8 of the image, fine-grained ones on its pixels, as the shapes show. "Monotonous" can be measured: the variation over the image relative to the mean. A map that hardly varies selects nothing.
@@ -259,7 +252,7 @@ for source, made in fig11.items():
 for figures in (fig5, fig7, fig8, fig9, fig11):
     path = figures["computed now"].path
     others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
-    print(session.where(path), "with arrays and words:", all(p.exists() for p in others))
+    print(session.short_path(path), "with arrays and words:", all(p.exists() for p in others))
 
 # %% [markdown]
 # ## Exercises

@@ -26,23 +26,9 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show
-from mtpsl.report.lessons import both
+from mtpsl.notebook import setup, show_figures
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
-how = session.how | {"folder": session.output, "seed": session.seed}
-
-
-def show_all(made_by_source):
-    if profile == "smoke" and len(made_by_source) > 1:
-        return show_first(made_by_source)
-    for source, made in made_by_source.items():
-        show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
-
-
-def show_first(made_by_source):
-    show_all(dict([next(iter(made_by_source.items()))]))
-
 
 # %% [markdown]
 # ## Figure 1: partial labels, two kinds of tokens
@@ -52,8 +38,8 @@ def show_first(made_by_source):
 # > **Predict.** Why does a method that discovers labels need features at all? (The paper's introduction gives two reasons.)
 
 # %%
-fig1 = both("hitts/fig1", session.recorded, **how)
-show_first(fig1)
+fig1 = session.figure("hitts/fig1")
+show_figures(fig1, first=True)
 
 # %% [markdown]
 # ## Figure 2: the whole method
@@ -63,8 +49,8 @@ show_first(fig1)
 # > **Predict.** An image has a label of depth only. Which of L_s, L_p, L_f act on its segmentation branch?
 
 # %%
-fig2 = both("hitts/fig2", session.recorded, **how)
-show_first(fig2)
+fig2 = session.figure("hitts/fig2")
+show_figures(fig2, first=True)
 
 # %% [markdown]
 # Every map in the picture is one of the traced image, every shape was read off a tensor. Which losses act on which task is decided by the label that this image happens to keep.
@@ -76,8 +62,8 @@ show_first(fig2)
 # > **Predict.** A is 3x3, made by a softmax of products of 64 numbers without a division by √C. After training, will its rows be nearly uniform or nearly one-hot?
 
 # %%
-fig3 = both("hitts/fig3", session.recorded, **how)
-show_first(fig3)
+fig3 = session.figure("hitts/fig3")
+show_figures(fig3, first=True)
 
 # %% [markdown]
 # The matrix in the picture is the network's own. *It does not depend on the image:* tokens enter Eq. 1 before they have seen anything, so A is a constant of the trained network, whatever the picture.
@@ -99,13 +85,13 @@ print("refined tokens are the same:", torch.equal(*trace.global_tokens["depth"])
 # %% [markdown]
 # ## Figure 4: fine-grained tokens
 #
-# **The paper:** a task feature is projected to one channel a class, G; one token a class is derived from the global token and an orthogonal embedding (Eq. 3); tokens score every pixel, and the scores multiply G (Eq. 4).
+# **The paper:** a task feature is projected to one channel per class, G; one token per class is derived from the global token and an orthogonal embedding (Eq. 3); tokens score every pixel, and the scores multiply G (Eq. 4).
 #
 # > **Predict.** Scores pass a softplus, so they are positive. What can a positive factor do to the argmax over classes, and what can it not do?
 
 # %%
-fig4 = both("hitts/fig4", session.recorded, **how)
-show_first(fig4)
+fig4 = session.figure("hitts/fig4")
+show_figures(fig4, first=True)
 
 # %% [markdown]
 # It can change the order of positive logits and of negative ones, but not the sign of any: a class whose G is positive beats one whose G is negative, whatever the tokens say, until the convolution of Eq. 4 mixes classes.
@@ -117,19 +103,19 @@ show_first(fig4)
 # > **Predict.** Where are the parameters: in the tokens, in the projections W, or in the query and value maps?
 
 # %%
-fig12 = both("hitts/fig12", session.recorded, **how)
-show_first(fig12)
+fig12 = session.figure("hitts/fig12")
+show_figures(fig12, first=True)
 
 # %% [markdown]
 # ## Figure 6: streets, compared with earlier work
 #
-# **The paper** compares with MTAN and XTC from one label an image. Rows are spread evenly over the test images.
+# **The paper** compares with MTAN and XTC from one label per image. Rows are spread evenly over the test images.
 #
 # > **Predict.** Inverse depth on a street: what does a network draw that has learned nothing but the mean?
 
 # %%
-fig6 = both("hitts/fig6", session.recorded, **how)
-show_all(fig6)
+fig6 = session.figure("hitts/fig6")
+show_figures(fig6, first=profile == "smoke")
 
 # %% tags=["nbval-ignore-output"]
 for source, made in fig6.items():
@@ -146,8 +132,8 @@ for source, made in fig6.items():
 # More test images, from the paper's appendix; above with the MTL baseline and XTC, below with MTAN too.
 
 # %%
-fig15 = both("hitts/fig15", session.recorded, **how)
-show_all(fig15)
+fig15 = session.figure("hitts/fig15")
+show_figures(fig15, first=profile == "smoke")
 
 # %% [markdown]
 # ## Figure 13: tokens on streets
@@ -157,8 +143,8 @@ show_all(fig15)
 # > **Predict.** A hundred tokens in 64 channels cannot all be orthogonal. What is the smallest mean |cosine| that random directions in 64 dimensions have?
 
 # %%
-fig13 = both("hitts/fig13", session.recorded, **how)
-show_all(fig13)
+fig13 = session.figure("hitts/fig13")
+show_figures(fig13, first=profile == "smoke")
 
 # %%
 directions = torch.nn.functional.normalize(
@@ -184,8 +170,8 @@ for source, made in fig13.items():
 # > **Predict.** One global token stands for a whole task. What is the best a single token can do for segmentation?
 
 # %%
-fig14 = both("hitts/fig14", session.recorded, **how)
-show_all(fig14)
+fig14 = session.figure("hitts/fig14")
+show_figures(fig14, first=profile == "smoke")
 
 # %% [markdown]
 # As in `12_hitts_figures`: how many pixels truly are what the shown token stands for, its mean score there, and its mean score elsewhere.
@@ -211,12 +197,12 @@ for source, made in fig14.items():
 # > **Predict.** Draw two curves over the threshold before you look: the coverage of the mask, and the accuracy of what it covers. Must the second rise?
 
 # %%
-fig10 = both("hitts/fig10", session.recorded, **how)
-show_all(fig10)
+fig10 = session.figure("hitts/fig10")
+show_figures(fig10, first=profile == "smoke")
 
 # %%
-fig16 = both("hitts/fig16", session.recorded, **how)
-show_all(fig16)
+fig16 = session.figure("hitts/fig16")
+show_figures(fig16, first=profile == "smoke")
 
 # %% [markdown]
 # The numbers behind the line: threshold, coverage, quality there, and the quality of everything, without a threshold. *If confidence means anything, the mask's labels are better than all labels together.*
@@ -244,7 +230,7 @@ for name, figures in (("fig10", fig10), ("fig16", fig16)):
 for figures in (fig1, fig2, fig3, fig4, fig6, fig10, fig12, fig13, fig14, fig15, fig16):
     path = figures["computed now"].path
     others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
-    print(session.where(path), "with arrays and words:", all(p.exists() for p in others))
+    print(session.short_path(path), "with arrays and words:", all(p.exists() for p in others))
 
 # %% [markdown]
 # ## Exercises

@@ -30,7 +30,7 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show, show_table
+from mtpsl.notebook import setup, show, show_figures, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
@@ -76,16 +76,14 @@ print(f"ECE {error:.3f}; too sure by {confidence.mean() - right.float().mean():+
 # %% [markdown]
 # ## 2. Quality by threshold
 #
-# Now the real thing: the first stage of "Ours" in Table 1, trained with one label an image. It labels its own training images, clean, exactly as it does for the second stage. Every pixel that withholds its label and has a truth is counted once; the teacher sees images only. As everywhere, **recorded** stands for arrays that are committed with this repository, **computed now** for this notebook's profile. *After four steps at `smoke` a network knows next to nothing*, so there the pictures prove the path, no more.
+# Now the real thing: the first stage of "Ours" in Table 1, trained with one label per image. It labels its own training images, clean, exactly as it does for the second stage. Every pixel that withholds its label and has a truth is counted once; the teacher sees images only. As everywhere, **recorded** stands for arrays that are committed with this repository, **computed now** for this notebook's profile. *After four steps at `smoke` a network knows next to nothing*, so there the pictures prove the path, no more.
 #
 # > **Predict.** Along the curve from right to left a threshold rises and accepts fewer labels. For which task will the accepted labels become better the fastest? Must they become better at all?
 
 # %%
-from mtpsl.papers.hitts.draw_beyond import draw_acceptance
-from mtpsl.report.lessons import both
+from mtpsl.papers.hitts.discovery import draw_acceptance
 
-how = session.how | {"folder": session.output, "seed": session.seed}
-found = both("hitts/discovery", session.recorded, **how)
+found = session.figure("hitts/discovery")
 alt = "For each task a curve of the quality of accepted labels over the share that is accepted."
 for source, made in found.items():
     caption = "quality of the accepted labels over how many are accepted, on withheld pixels."
@@ -130,7 +128,7 @@ for source, made in found.items():
 # > **Predict.** For which of the three tasks will a class boundary matter the least? And will the teacher *notice* that boundaries are harder, that is, does its confidence fall there as much as its accuracy does?
 
 # %%
-from mtpsl.papers.hitts.draw_beyond import draw_places
+from mtpsl.papers.hitts.discovery import draw_places
 
 alt = "For each task a line chart by distance to a class boundary, and a bar chart by class."
 for source, made in found.items():
@@ -165,8 +163,7 @@ for source, made in found.items():
 # > **Predict.** 13 classes, 30 depths, 20 directions. Which task will have the lowest confidence throughout, even where it is good? What does that do to a threshold that is the same for all tasks?
 
 # %%
-for source, made in found.items():
-    show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+show_figures(found)
 
 # %% tags=["nbval-ignore-output"]
 import pandas
@@ -186,7 +183,7 @@ show_table(pandas.DataFrame(lines).T.style.format("{:.3f}"), caption="Calibratio
 # %% [markdown]
 # ## 5. What a printed threshold accepts
 #
-# Appendix B of the paper prints τ: 0.9, 0.45 and 0.6 for one label an image. They are confidences of networks after 400 epochs at full size. A shorter training passes them less often, so the scaled profiles accept a *share* of the pixels instead, the more confident half. Read off the curves, this is what the printed thresholds would have accepted of this teacher:
+# Appendix B of the paper prints τ: 0.9, 0.45 and 0.6 for one label per image. They are confidences of networks after 400 epochs at full size. A shorter training passes them less often, so the scaled profiles accept a *share* of the pixels instead, the more confident half. Read off the curves, this is what the printed thresholds would have accepted of this teacher:
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.hitts.rows import THRESHOLDS
@@ -252,45 +249,37 @@ for row in LABEL_SHARE.rows:
 # > **Predict.** With fewer labels there is more to discover, but the teacher is worse. At which share will the gain be largest?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import measure
-from mtpsl.report.render import render_html, write_table
-
-recorded, now = measure(LABEL_SHARE, session.recorded, **session.how | {"seeds": session.seeds})
-show_table(render_html(LABEL_SHARE, recorded, now))
+recorded, now = session.results(LABEL_SHARE)
+show_results(LABEL_SHARE, recorded, now)
 
 # %%
-for path in write_table(LABEL_SHARE, recorded, now, session.output / LABEL_SHARE.paper):
-    print(session.where(path))
+session.write(LABEL_SHARE, recorded, now)
 
 # %% [markdown]
-# The same as curves, a dot a seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If "Ours" at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
+# The same as curves, one dot per seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If "Ours" at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
 
 # %%
+from mtpsl.papers.companion.figures import draw_gains
 from mtpsl.papers.companion.tables import share_gains
-from mtpsl.papers.hitts.draw_beyond import draw_gains
 
-
-def has_shares(gains):  # a value at two shares at least
-    return pandas.notna(gains["values"]).any((0, 1, 3)).sum() > 1
-
-
-alt = "Line charts of three metrics and of the gain over the share of labels, a line a method."
+alt = "Line charts of three metrics and of the gain over the share of labels, one line per method."
 for source, results in (("recorded", recorded), ("computed now", now)):
-    if results and has_shares(gains := share_gains(results)):
+    gains = share_gains(results) if results else None
+    if gains and pandas.notna(gains["values"]).any((0, 1, 3)).sum() > 1:  # at two shares at least
         caption = f"{source.capitalize()}, profile {results.profile}: over the share of labels."
         show(draw_gains(gains), alt=alt, caption=caption)
     else:
         print(f"{source}: fewer than two shares are trained, which make no curve")
 
 # %% [markdown]
-# *The recorded curves answer the guess, with one seed, against expectation.* Plain HiTTs is ahead of the baseline at every share, and its gain grows with the labels rather than as they become few: 3.6, 3.1, 5.1 and 7.8 %. With half of the labels it reaches in segmentation what the baseline needs all of them for (13.1 mIoU of one seed, 13.1 ± 0.2 of three), though not in depth or normals. The second stage, which discovers labels, falls behind plain HiTTs at 1/8, 1/4 and 1/2 in segmentation, and at 1/8 and 1/4 in normals (44.4 against 40.5 degrees at 1/8), where its accepted labels are off by 33 degrees (Section 2, with one label an image). In depth alone the two are level. The likely reason is a teacher too weak to be listened to after so short a training; a longer one is what would show it.
+# *The recorded curves answer the guess, with one seed, against expectation.* Plain HiTTs is ahead of the baseline at every share, and its gain grows with the labels rather than as they become few: 3.6, 3.1, 5.1 and 7.8 %. With half of the labels it reaches in segmentation what the baseline needs all of them for (13.1 mIoU of one seed, 13.1 ± 0.2 of three), though not in depth or normals. The second stage, which discovers labels, falls behind plain HiTTs at 1/8, 1/4 and 1/2 in segmentation, and at 1/8 and 1/4 in normals (44.4 against 40.5 degrees at 1/8), where its accepted labels are off by 33 degrees (Section 2, with one label per image). In depth alone the two are level. The likely reason is a teacher too weak to be listened to after so short a training; a longer one is what would show it.
 #
 # What of it is decided, and what is not? Undecided is the honest word for most differences between two rows that only a few seeds have seen.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import ledger
+from mtpsl.report.render import count_verdicts
 
-counts = ledger(LABEL_SHARE, recorded, now)
+counts = count_verdicts(LABEL_SHARE, recorded, now)
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 
 # %% tags=["nbval-ignore-output"]

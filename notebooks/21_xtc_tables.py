@@ -34,10 +34,9 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show_table
+from mtpsl.notebook import setup, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
-how = session.how | {"seeds": session.seeds}
 
 # %% [markdown]
 # ## 1. How to read a table
@@ -71,15 +70,12 @@ for table in TABLES.values():
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.xtc.tables import TABLE2, TABLE5, TABLE6
-from mtpsl.report.lessons import measure
-from mtpsl.report.render import render_html, write_table
 
-table2, now2 = measure(TABLE2, session.recorded, **how)
-show_table(render_html(TABLE2, table2, now2))
+table2, now2 = session.results(TABLE2)
+show_results(TABLE2, table2, now2)
 
 # %%
-for path in write_table(TABLE2, table2, now2, session.output / TABLE2.paper):
-    print(session.where(path))
+session.write(TABLE2, table2, now2)
 
 # %% [markdown]
 # **The recorded rows decide against the paper, for trainings of this length.** Over three seeds "Ours" is behind SL in every column: with one label 7.0 ± 0.3 against 11.6 ± 0.6 mIoU, 1.02 against 0.85 m, 45.2 against 38.6 degrees, and with random labels 7.0 ± 0.2 against 12.5 ± 0.3 mIoU. (What random labels add to one label stays undecided for both.) SSL is in between but for depth, Direct-Map and Perceptual-Map are where "Ours" is (6.1 to 6.6 mIoU, one seed). *What is decided is a statement about these runs*: 1,380 steps, of which the first few spoil Adam's memory. Section 5 takes that apart before anyone concludes something about consistency.
@@ -143,12 +139,11 @@ for group in ("random", "one"):
 # > **Predict.** STL has the best normals of the table, 25.94°, better than each multi-task network. What would have to be true for weights alone to mend that?
 
 # %% tags=["nbval-ignore-output"]
-table5, now5 = measure(TABLE5, session.recorded, **how)
-show_table(render_html(TABLE5, table5, now5))
+table5, now5 = session.results(TABLE5)
+show_results(TABLE5, table5, now5)
 
 # %%
-for path in write_table(TABLE5, table5, now5, session.output / TABLE5.paper):
-    print(session.where(path))
+session.write(TABLE5, table5, now5)
 
 # %% [markdown]
 # "MTL" is the row "full" of Table 2: one run, trained once. The weighting is a setting of the experiment like any other, so "Ours + Uncertainty" is "Ours" with one field changed.
@@ -208,12 +203,11 @@ for check in borrowed:
 # > **Predict.** Without the regularizer nothing forbids a constant mapping, which makes every image perfectly consistent. What should then happen to the row "w/o reg": worse than SL, like SL, or better than SL?
 
 # %% tags=["nbval-ignore-output"]
-table6, now6 = measure(TABLE6, session.recorded, **how)
-show_table(render_html(TABLE6, table6, now6))
+table6, now6 = session.results(TABLE6)
+show_results(TABLE6, table6, now6)
 
 # %%
-for path in write_table(TABLE6, table6, now6, session.output / TABLE6.paper):
-    print(session.where(path))
+session.write(TABLE6, table6, now6)
 
 # %%
 for row in TABLE6.rows:
@@ -236,31 +230,30 @@ for row in TABLE6.rows:
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.companion.tables import CONSISTENCY
 
-parts, now_parts = measure(CONSISTENCY, session.recorded, **how)
-show_table(render_html(CONSISTENCY, parts, now_parts))
+parts, now_parts = session.results(CONSISTENCY)
+show_results(CONSISTENCY, parts, now_parts)
 
 # %%
-for path in write_table(CONSISTENCY, parts, now_parts, session.output / CONSISTENCY.paper):
-    print(session.where(path))
+session.write(CONSISTENCY, parts, now_parts)
 for row in CONSISTENCY.rows:
     experiment = row.experiments[0]
     print(f"{row.label:<26} {experiment.method:<16} {dict(experiment.method_args)}")
 
 # %% [markdown]
-# **The second view is innocent**: with labels alone it leaves SL where it was (11.4 against 11.7 mIoU, recorded, the same seed). Consistency across tasks costs four tenths of the mIoU, with two views and with one. If it only sets in slowly, it costs next to nothing (10.9). *That row acquits the beginning of a training, not the consistency*: by the logs, the mapping of "Ours" is constant from the second epoch to the last (0.0002 a pair at the end), so that it says nothing any more; with the ramp it is constant while the weight is small and comes alive late (0.012 a pair). What a consistency that works would do is not shown by either.
+# **The second view is innocent**: with labels alone it leaves SL where it was (11.4 against 11.7 mIoU, recorded, the same seed). Consistency across tasks costs four tenths of the mIoU, with two views and with one. If it only sets in slowly, it costs next to nothing (10.9). *That row acquits the beginning of a training, not the consistency*: by the logs, the mapping of "Ours" is constant from the second epoch to the last (0.0002 a pair at the end), so that it says nothing any more; with the ramp it is constant while the weight is small and comes alive late (0.012 a pair). Neither row shows what a working consistency term would do.
 #
 # *Why would a term cost anything that is zero for a perfect network?* Weights are moved by the length of a gradient, not by the size of a loss. Here is what each term does to the shared backbone of a network that has learned nothing yet:
 
 # %% tags=["nbval-ignore-output"]
 from itertools import islice
 
-from mtpsl.report.lessons import pulls, untrained
+from mtpsl.papers.xtc.first_steps import gradient_lengths, untrained
 from mtpsl.runs.profiles import smoke
 
 first = {row.name: smoke(row.experiments[0]).replace(batch_size=4) for row in CONSISTENCY.rows}
 for row in (printed.SSL, "Ours, one view", printed.OURS):
     method, loader = untrained(first[row])
-    lengths = pulls(method, list(islice(loader.epoch(0), 3)))
+    lengths = gradient_lengths(method, list(islice(loader.epoch(0), 3)))
     print(f"{row:<26}", {name: round(value, 1) for name, value in lengths.items()})
 
 # %% [markdown]
@@ -269,13 +262,13 @@ for row in (printed.SSL, "Ours, one view", printed.OURS):
 # That phase is short, as a constant mapping ends it (`22_xtc_figures`). **But Adam remembers it.** It divides each step by the root of a running mean of squared gradients, whose memory is a thousand steps long. So after the storm, when gradients are of ordinary length again, steps stay tiny:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import adam_steps
+from mtpsl.papers.xtc.first_steps import adam_step_lengths
 
 steps = {}
 for row in ("Two views, labels alone", printed.OURS):
     method, loader = untrained(first[row])
     batches = (views for epoch in range(6) for views in loader.epoch(epoch))
-    steps[row] = adam_steps(method, batches, lr=1e-3, total=1380)
+    steps[row] = adam_step_lengths(method, batches, lr=1e-3, total=1380)
     at = {i: {k: round(v[i - 1], 2) for k, v in steps[row].items()} for i in (1, 9, 18)}
     print(row, *(f"    step {i:>2} {numbers}" for i, numbers in at.items()), sep="\n")
 
@@ -371,13 +364,13 @@ for question, answer in CHOICES.items():
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.report.lessons import ledger
+from mtpsl.report.render import count_verdicts
 
 measured = ((TABLE2, table2, now2), (TABLE5, table5, now5), (TABLE6, table6, now6))
 counts = {
     (table.name, source): counter
     for table, recorded, computed in measured
-    for source, counter in ledger(table, recorded, computed).items()
+    for source, counter in count_verdicts(table, recorded, computed).items()
 }
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 

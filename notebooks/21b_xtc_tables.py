@@ -14,7 +14,7 @@
 # %% [markdown]
 # # The tables of XTC: Cityscapes and PASCAL-Context
 #
-# The other three tables of *Learning Multiple Dense Prediction Tasks from Partially Annotated Data* [XTC]: streets with two tasks and one label an image (Table 1), the same with a tenth of one task's labels (Table 4), and PASCAL-Context with five tasks (Table 3). `21_xtc_tables` has those on NYUD-v2, says how to read a table, and has the full list of errata.
+# The other three tables of *Learning Multiple Dense Prediction Tasks from Partially Annotated Data* [XTC]: streets with two tasks and one label per image (Table 1), the same with a tenth of one task's labels (Table 4), and PASCAL-Context with five tasks (Table 3). `21_xtc_tables` has those on NYUD-v2, says how to read a table, and has the full list of errata.
 #
 # 1. the data
 # 2. Table 1: one label of two
@@ -33,10 +33,9 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show_table
+from mtpsl.notebook import setup, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
-how = session.how | {"seeds": session.seeds}
 
 # %% [markdown]
 # ## 1. The data
@@ -59,7 +58,7 @@ for paper in (CITYSCAPES, PASCAL):
 # %% [markdown]
 # ## 2. Table 1: one label of two
 #
-# **What it asks.** With two tasks and one label an image, "random" and "one" are the same setting, so the table can afford more rows: besides those of NYUD-v2 a *Contrastive-Loss* and a *Discriminator-Loss*, which replace consistency and regularizer by a comparison with other images.
+# **What it asks.** With two tasks and one label per image, "random" and "one" are the same setting, so the table can afford more rows: besides those of NYUD-v2 a *Contrastive-Loss* and a *Discriminator-Loss*, which replace consistency and regularizer by a comparison with other images.
 #
 # The strongest sentence of the paper stands on it: XTC with *one* label beats supervised learning with *all* labels.
 #
@@ -67,15 +66,12 @@ for paper in (CITYSCAPES, PASCAL):
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.xtc.tables import TABLE1, TABLE3, TABLE4
-from mtpsl.report.lessons import measure
-from mtpsl.report.render import render_html, write_table
 
-table1, now1 = measure(TABLE1, session.recorded, **how)
-show_table(render_html(TABLE1, table1, now1))
+table1, now1 = session.results(TABLE1)
+show_results(TABLE1, table1, now1)
 
 # %%
-for path in write_table(TABLE1, table1, now1, session.output / TABLE1.paper):
-    print(session.where(path))
+session.write(TABLE1, table1, now1)
 
 # %% [markdown]
 # *The recorded rows, one seed.* SSL alone is ahead of SL in both columns (38.9 against 36.5 mIoU, 0.0314 against 0.0329), as in print. Perceptual-Map is beside SL (35.9 and 0.0324); Direct-Map and "Ours" are four to five points below it in segmentation (32.5 and 31.7), Discriminator-Loss and Contrastive-Loss far below (26.4 and 21.0), though in print only Discriminator-Loss is below SL, and by half a point. So the strongest sentence does not show here: "Ours" is 8 points behind SL with all labels (40.1). Before anything is learned the consistency pulls with 146 and its regularizer with 73 against 10 of the labels, which a training of `quick` may not forget (Section 5 of `21_xtc_tables`).
@@ -128,15 +124,14 @@ for protocol in (CITYSCAPES, PASCAL):
 # > **Predict.** A "network" knows only the row of a pixel and answers with the mean over the training images. How much better is it than a constant?
 
 # %%
-
 from mtpsl.data import open_dataset
 
 streets = open_dataset("streets7", "train", height=64, width=128, images=40)
 maps = streets.load(range(len(streets))).targets["depth"][:, 0]  # (N, H, W), NaN where unknown
 guesses = {
     "one constant": maps.nanmedian(),
-    "one a row": maps.nanmean(dim=(0, 2)).view(-1, 1),
-    "one a pixel": maps.nanmean(dim=0),
+    "one per row": maps.nanmean(dim=(0, 2)).view(-1, 1),
+    "one per pixel": maps.nanmean(dim=0),
 }
 for name, guess in guesses.items():
     print(f"{name:<13} mean error {(maps - guess).abs().nanmean():.4f}")
@@ -163,12 +158,11 @@ print(f"SL, depth labels on all images {full}, on nine tenths {most}")
 # > **Predict.** SSL needs no labels of another task to work. For which of the two tasks would you expect it to hurt?
 
 # %% tags=["nbval-ignore-output"]
-table4, now4 = measure(TABLE4, session.recorded, **how)
-show_table(render_html(TABLE4, table4, now4))
+table4, now4 = session.results(TABLE4)
+show_results(TABLE4, table4, now4)
 
 # %%
-for path in write_table(TABLE4, table4, now4, session.output / TABLE4.paper):
-    print(session.where(path))
+session.write(TABLE4, table4, now4)
 
 # %%
 for group in dict.fromkeys(row.group for row in TABLE4.rows):
@@ -200,12 +194,11 @@ print("in the text:", [(name, cells) for name, cells in printed.EXTRACTED["table
 # > **Predict.** Direct-Map would need 20 SegNets for this table. XTC has one mapping network for all pairs. How many parameters does it add to the network that makes the predictions: 3 %, 30 % or 300 %?
 
 # %% tags=["nbval-ignore-output"]
-table3, now3 = measure(TABLE3, session.recorded, **how)
-show_table(render_html(TABLE3, table3, now3))
+table3, now3 = session.results(TABLE3)
+show_results(TABLE3, table3, now3)
 
 # %%
-for path in write_table(TABLE3, table3, now3, session.output / TABLE3.paper):
-    print(session.where(path))
+session.write(TABLE3, table3, now3)
 
 # %%
 from mtpsl.runs.network import build
@@ -255,14 +248,14 @@ for group in dict.fromkeys(row.group for row in TABLE3.rows):
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.report.lessons import ledger
+from mtpsl.report.render import count_verdicts
 from mtpsl.report.results import decide
 
 measured = ((TABLE1, table1, now1), (TABLE3, table3, now3), (TABLE4, table4, now4))
 counts = {
     (table.name, source): counter
     for table, recorded, computed in measured
-    for source, counter in ledger(table, recorded, computed).items()
+    for source, counter in count_verdicts(table, recorded, computed).items()
 }
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 
@@ -295,7 +288,7 @@ print("decided now:", decided if len(session.seeds) == 1 else "see the ledger")
 #     for row in TABLE1.rows
 # )
 # mirrored = replace(TABLE1, name="table1_mirrored", rows=rows)
-# _, flipped = measure(mirrored, session.recorded, **how)
+# _, flipped = session.results(mirrored)
 # ```
 #
 # The difference between `flipped` and `now1`, row by row and paired by seed, is the answer; at `quick`, with three seeds, it means something. The released code's comparison is "Ours" from `flipped` against SL from `now1`.

@@ -26,17 +26,9 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show
-from mtpsl.report.lessons import both
+from mtpsl.notebook import setup, show_figures
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
-how = session.how | {"folder": session.output, "seed": session.seed}
-
-
-def show_first(figures):
-    source, made = next(iter(figures.items()))
-    show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
-
 
 # %% [markdown]
 # The trainings behind a figure are rows of Tables 2 and 6, so after `21_xtc_tables` nothing is trained here.
@@ -56,8 +48,8 @@ for figure in papers.figures().values():
 # > **Predict.** In (c) one branch enters with a prediction, the other with a label. Through which of the two does a gradient reach the network that predicts?
 
 # %%
-fig1 = both("xtc/fig1", session.recorded, **how)
-show_first(fig1)
+fig1 = session.figure("xtc/fig1")
+show_figures(fig1, first=True)
 
 # %% [markdown]
 # The labels that stay are those of the one-label rule, not drawn for the picture; each image keeps one.
@@ -77,8 +69,8 @@ for source, made in fig1.items():
 # > **Predict.** At smoke the network reads images of 64x64 and halves them five times. Is the embedding a vector? What is its shape?
 
 # %%
-fig2 = both("xtc/fig2", session.recorded, **how)
-show_first(fig2)
+fig2 = session.figure("xtc/fig2")
+show_figures(fig2, first=True)
 
 # %% [markdown]
 # No shape in that picture is typed. Hooks read each off a forward pass, and parameters are counted on the modules:
@@ -100,7 +92,7 @@ for source, made in fig2.items():
 # %%
 import torch
 
-from mtpsl.papers.xtc.figure_arrays import trace_shapes
+from mtpsl.papers.xtc.diagrams import trace_shapes
 from mtpsl.papers.xtc.tables import TABLE2
 from mtpsl.runs.data import open_split
 from mtpsl.runs.network import build
@@ -130,34 +122,26 @@ print(
 # > **Predict.** Where would you look for the common information of a class map and a normal map: in the interior of surfaces, or at their borders? Would a network have to be *trained* for its maps to respond at borders?
 
 # %%
-fig3 = both("xtc/fig3", session.recorded, **how)
-show_first(fig3)
+fig3 = session.figure("xtc/fig3")
+show_figures(fig3, first=True)
 
 # %% [markdown]
 # The sentence as a number. Take the feature map of the first stage, and call a cell a *border* if the true classes inside it are more than one. By how much do features change from a cell to its neighbors, at borders and elsewhere? A ratio above 1 says "around boundaries".
 
-# %%
+# %% tags=["nbval-ignore-output"]
 import numpy
 
-
-def borders(ids, shape):  # (N, H, W) classes -> (N, h, w): does a cell hold more than one?
-    h, w = shape
-    cells = ids.reshape(len(ids), h, ids.shape[1] // h, w, ids.shape[2] // w)
-    return cells.max((2, 4)) != cells.min((2, 4))
-
-
-# %% tags=["nbval-ignore-output"]
 for source, made in fig3.items():
     a = made.arrays
     ids = numpy.where(a["semseg/truth"] == 255, -1, a["semseg/truth"].astype(int))
-    for task in a["pair"]:
-        for role in ("ours", "truth"):
-            maps = a[f"first/{task}/{role}"].astype(float)  # (images, h, w)
-            change = numpy.hypot(*numpy.gradient(maps, axis=(1, 2)))
-            edge = borders(ids, maps.shape[1:])
-            print(
-                f"{source:<13} {task:<8} {role:<6} {change[edge].mean() / change[~edge].mean():.2f}"
-            )
+    for task, role in ((task, role) for task in a["pair"] for role in ("ours", "truth")):
+        maps = a[f"first/{task}/{role}"].astype(float)  # (images, h, w)
+        h, w = maps.shape[1:]
+        cells = ids.reshape(len(ids), h, ids.shape[1] // h, w, ids.shape[2] // w)
+        edge = cells.max((2, 4)) != cells.min((2, 4))  # (images, h, w): more than one class
+        change = numpy.hypot(*numpy.gradient(maps, axis=(1, 2)))
+        ratio = change[edge].mean() / change[~edge].mean()
+        print(f"{source:<13} {task:<8} {role:<6} {ratio:.2f}")
 
 # %% [markdown]
 # Two reservations before this counts as evidence.
@@ -182,8 +166,8 @@ for source, made in fig3.items():
 # > **Predict.** A figure shows two images of 654. If method A beats method B on average by a little, how often will it be behind on a single image?
 
 # %%
-fig4 = both("xtc/fig4", session.recorded, **how)
-show_first(fig4)
+fig4 = session.figure("xtc/fig4")
+show_figures(fig4, first=True)
 
 # %% [markdown]
 # Images come from all over the test split, at equal distances; nobody picked them. The scores in the picture, and who leads:
@@ -209,9 +193,8 @@ for source, made in fig4.items():
 # > **Predict.** Without R, how will the consistency term move over the epochs: rise, fall, or stay? And how far apart will the embeddings of *two different images* be at the end?
 
 # %%
-moves = both("xtc/consistency", session.recorded, **how)
-for source, made in moves.items():
-    show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
+moves = session.figure("xtc/consistency")
+show_figures(moves)
 
 # %% [markdown]
 # A low consistency alone decides nothing: it is what learning and collapsing have in common. What tells them apart is the distance between prediction and label of *different* images. If that is zero as well, the space has forgotten which image it is looking at.
@@ -252,4 +235,4 @@ for source, made in moves.items():
 for figures in (fig1, fig2, fig3, fig4, moves):
     path = figures["computed now"].path
     others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
-    print(session.where(path), "with arrays and words:", all(p.exists() for p in others))
+    print(session.short_path(path), "with arrays and words:", all(p.exists() for p in others))

@@ -24,7 +24,7 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show_table
+from mtpsl.notebook import setup, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
@@ -48,23 +48,19 @@ for table in papers.tables().values():
 # This page trains nothing that belongs to a paper: *computed now* is what the papers' notebooks have left in the folder of runs, and a row that none of them has trained has no such line. (Runs are looked up by their key, so it does not matter who trained them.) Only the check of the data's power, which no notebook has, is run here.
 
 # %%
-from mtpsl.report.lessons import ledger, measure
-from mtpsl.report.render import write_table
+from mtpsl.report.render import count_verdicts, write_table
 
-how = session.how | {"seeds": session.seeds}
 measured = {}
 for key, table in papers.tables().items():
     own = key == "companion/separation"
-    measured[key] = (table, *measure(table, session.recorded, train=own, **how))
+    measured[key] = (table, *session.results(table, train=own))
     if own:
         paths = write_table(*measured[key], session.output / table.paper)
-        print(table.source, "in", ", ".join(session.where(path) for path in paths))
+        print(table.source, "in", ", ".join(session.short_path(path) for path in paths))
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.render import render_html
-
 for table, recorded, computed in measured.values():
-    show_table(render_html(table, recorded, computed))
+    show_results(table, recorded, computed)
 
 # %% [markdown]
 # ## The ledger
@@ -77,7 +73,7 @@ import pandas
 counts = {
     (table.source, source): counter
     for table, recorded, computed in measured.values()
-    for source, counter in ledger(table, recorded, computed).items()
+    for source, counter in count_verdicts(table, recorded, computed).items()
 }
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
 
@@ -114,7 +110,7 @@ print("errata:", len(report.errata), "| problems:", list(report.problems))
 # A number is never alone. One line for each distinct origin: profile, data (generated or real), commit, version of torch, hardware, date, how many rows and seeds come from there, and why they are stale if they are.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.lessons import origins
+from mtpsl.report.provenance import origins
 
 lines = [line for each in measured.values() for line in origins(*each)]
 show_table(pandas.DataFrame(lines).set_index(["table", "source"]), caption="Origins of numbers.")

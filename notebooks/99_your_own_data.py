@@ -179,10 +179,10 @@ print("trained on", record.labels["images"], "images with labels", record.labels
 # %% tags=["nbval-ignore-output"]
 import pandas
 
-from mtpsl.report.lessons import headlines
+from mtpsl.report.render import headline_cells
 from mtpsl.runs.data import tasks_of
 
-line = headlines(record.metrics["test"], tasks_of(experiment))
+line = headline_cells(record.metrics["test"], tasks_of(experiment))
 caption = f"{len(Own('test', root=folder))} test images, profile {session.profile}."
 show_table(pandas.DataFrame([line], index=[experiment.method]), caption=caption)
 
@@ -209,7 +209,7 @@ for number, (name, (height, width)) in enumerate(shapes.items()):
 photos = Path(folder, "test/image") if mine else Path("photos")
 
 # %%
-from mtpsl.report.predicted import draw_overview, predict_folder
+from mtpsl.report.predict import draw_overview, predict_folder
 
 summary = predict_folder(experiment, session, photos, "found")
 first = Path("found", summary["pictures"][0]["folder"])
@@ -243,7 +243,7 @@ for path in first.glob("depth.json"):  # none, where depth is no task
     steps, meters = np.asarray(Image.open(first / "depth.png")), np.load(first / "depth.npy")
     fits = (meters > said["step"]) & (meters < said["largest"])
     apart = np.abs(steps * said["step"] - meters)[fits].max() / said["step"]
-    print("at most half a step apart:", bool(apart < 0.51), "| cut off:", said["cut_off"])
+    print("at most half a step apart:", bool(apart < 0.51), "| counted:", list(said["cut_off"]))
 
 # %% [markdown]
 # ## 7. When something is wrong
@@ -310,7 +310,7 @@ print("the run of section 5:", bound.key == experiment.key)
 #     path.unlink()
 # less = experiment_on("less depth", **settings)
 # there = dataclasses.replace(session, data_root="less depth")
-# print(headlines(run(less, there).metrics["test"], tasks_of(less)))
+# print(headline_cells(run(less, there).metrics["test"], tasks_of(less)))
 # ```
 #
 # The keys differ because the files differ. At `smoke` the difference is noise: compare several seeds (`less.with_seed(1)`, ...) at a size that learns something.

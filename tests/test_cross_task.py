@@ -10,7 +10,7 @@ from mtpsl.methods.base import ramp
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import cost
 from mtpsl.models.multitask import MultiTaskNet
-from mtpsl.papers.xtc.links import Inputs, find_links, source_weights
+from mtpsl.papers.xtc.links import Inputs, find_links
 from mtpsl.papers.xtc.loss import cosine_distance
 from mtpsl.papers.xtc.mapping import prediction_input
 from mtpsl.papers.xtc.method import XTC, TrainingPasses, two_views
@@ -149,13 +149,13 @@ def test_the_papers_division():
         "normals": torch.tensor([False, False]),
     }
     batch = random_batch(images=2, labeled=labeled)
-    weights = source_weights(find_links(TASKS, batch), 2)
-    assert weights.tolist() == [1.0, 0.5]
+    shares = {x.rows: x.shares for x in find_links(TASKS, batch, per_image_mean=True)}
+    assert shares == {(0,): (1.0,), (1,): (0.5,), (0, 1): (1.0, 0.5)}
     terms, _ = step(build(), batch)
     divided, _ = step(build(per_image_mean=True), batch)
     torch.testing.assert_close(divided["depth"], terms["depth"] / 2)
-    full = find_links(TASKS, random_batch(labeled=ALL))
-    assert source_weights(full, 4).tolist() == pytest.approx([1 / 3] * 4)
+    full = find_links(TASKS, random_batch(labeled=ALL), per_image_mean=True)
+    assert {share for link in full for share in link.shares} == {1 / 3}
 
 
 def test_which_entry_of_a_the_label_reads():

@@ -19,7 +19,6 @@ from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.quantize import Centers
 from mtpsl.papers.hitts.scales import MultiScaleTokens
 from mtpsl.papers.hitts.tokens import Trace
-from mtpsl.papers.xtc import links as task_links
 from mtpsl.papers.xtc import loss as cross_task
 from mtpsl.papers.xtc.links import Inputs, Link, find_links
 from mtpsl.papers.xtc.loss import CrossTaskLoss
@@ -158,7 +157,7 @@ def test_every_symbol_has_the_name_it_is_said_to_have() -> None:
         "PairNorm": dir(xtc.mapping.stages[0].norms[0]),
         "Centers": [*Centers.__annotations__],
     }
-    for kind in (metrics, task_links, cross_task, consistency, Inputs, SemiSupervised):
+    for kind in (metrics, cross_task, consistency, Inputs, SemiSupervised):
         owners[kind.__name__.split(".")[-1]] = dir(kind)
     for kind in (Trace, batch.Batch, batch.Discovered, Features, Output, Link, Task, Experiment):
         owners[kind.__name__] = [*vars(kind), *(field.name for field in dataclasses.fields(kind))]
@@ -216,7 +215,7 @@ def test_every_symbol_of_xtc_has_the_shape_it_is_said_to_have() -> None:
     images = _batch()
     output, inputs = net.net(images.images), Inputs({}, images)
     maps, labels = output.predictions, images.targets
-    links = find_links(TASKS, images)
+    links = find_links(TASKS, images, per_image_mean=True)
     loss: CrossTaskLoss = net.loss
     embedded = loss.embed(links, Inputs(output.predictions, images))
     sizes = {"B": 2, "n": 2, "H": 32, "W": 64, "D": 64, "h": 1, "w": 2, "P": 6}
@@ -230,7 +229,7 @@ def test_every_symbol_of_xtc_has_the_shape_it_is_said_to_have() -> None:
         "Task.loss": [
             (t.loss(maps[t.name], labels[t.name], images.mask(t.name)).shape, {}) for t in TASKS
         ],
-        "links.source_weights": [(task_links.source_weights(links, 2).shape, {})],
+        "Link.shares": [((len(link.shares),), {}) for link in links],
         "CrossTaskLoss.embed": [(m.shape, {}) for pair in embedded for m in pair],
         "loss.cosine_distance": [(cross_task.cosine_distance(*embedded[0]).shape, {})],
         "PairNorm.gamma": [(m.gamma.shape, {"M": m.num_features}) for m in norms],

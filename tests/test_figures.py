@@ -12,9 +12,11 @@ from mtpsl.data.dataset import Dataset, Sample
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.methods import Method
 from mtpsl.papers import build_method
-from mtpsl.papers.xtc import figure_arrays as xtc
+from mtpsl.papers.hitts import figures as hitts
+from mtpsl.papers.xtc import diagrams, joint_space
+from mtpsl.papers.xtc import figures as xtc
 from mtpsl.report import arrays
-from mtpsl.report.arrays import Material
+from mtpsl.report.arrays import FigureInputs
 from mtpsl.runs.profiles import PROFILES
 from mtpsl.tasks import TaskSet, depth, inverse_depth, normals, saliency, semseg
 
@@ -61,7 +63,7 @@ def method(name: str, data: type[Noise] = Noise, **args: Any) -> Method:
     return built.eval()
 
 
-def taught(data: type[Noise] = Noise) -> Material:
+def taught(data: type[Noise] = Noise) -> FigureInputs:
     """A teacher that is surer of some pixels, and six training images that keep one label each."""
     names, teacher = data.tasks.names, method("hitts", data).train()
     for module in teacher.modules():
@@ -69,7 +71,7 @@ def taught(data: type[Noise] = Noise) -> Material:
             module.momentum = 1.0  # one pass, and features vary as after training
     with torch.no_grad():
         teacher.trace(data().load(range(6)).images)
-    return Material(
+    return FigureInputs(
         methods={"ours": teacher.eval()},
         test=data(),
         train=PartialLabels(data(), assign("one_label", 6, names)),
@@ -116,41 +118,41 @@ def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict
     second = method("hitts", pseudo_labels=True, pseudo_features=True)
     methods |= {f"hitts/fig{i}": {"teacher": tokens, "ours": second} for i in range(1, 5)}
     histories = {"without": history(0.0), "with": history(0.05)}
-    materials = {
-        name: Material(methods=roles, histories=histories, test=Noise())
+    given = {
+        name: FigureInputs(methods=roles, histories=histories, test=Noise())
         for name, roles in methods.items()
     }
     street_roles = {"baseline": "supervised", "mtan": "mtan", "xtc": "xtc", "ours": "hitts"}
     streets = {role: street[name] for role, name in street_roles.items()}
     rooms = {"baseline": baseline, "xtc": ours, "ours": tokens}
-    materials |= {
-        "hitts/fig6": Material(
+    given |= {
+        "hitts/fig6": FigureInputs(
             methods={role: streets[role] for role in ("mtan", "xtc", "ours")}, test=Street()
         ),
         "hitts/fig10": taught(Street),
-        "hitts/fig13": Material(
+        "hitts/fig13": FigureInputs(
             methods={
                 "without": method("hitts", Street, orthogonal_embeddings=False),
                 "with": street["hitts"],
             },
             test=Street(),
         ),
-        "hitts/fig14": Material(
+        "hitts/fig14": FigureInputs(
             parts={
-                "rooms": Material(methods={"plain": tokens}, test=Noise()),
-                "streets": Material(methods={"plain": street["hitts"]}, test=Street()),
+                "rooms": FigureInputs(methods={"plain": tokens}, test=Noise()),
+                "streets": FigureInputs(methods={"plain": street["hitts"]}, test=Street()),
             }
         ),
-        "hitts/fig15": Material(
+        "hitts/fig15": FigureInputs(
             parts={
-                "rooms": Material(methods=rooms, test=Noise()),
-                "streets": Material(methods=streets, test=Street()),
+                "rooms": FigureInputs(methods=rooms, test=Noise()),
+                "streets": FigureInputs(methods=streets, test=Street()),
             }
         ),
         "hitts/fig16": taught(),
         "hitts/discovery": taught(),
     }
-    return {name: papers.figures()[name].arrays(materials.get(name, Material())) for name in names}
+    return {name: papers.figures()[name].arrays(given.get(name, FigureInputs())) for name in names}
 
 
 # ------------------------------------------------------------------ register
@@ -255,21 +257,21 @@ def test_descriptions_name_units() -> None:
 
 def test_tokens_are_named_by_what_they_stand_for() -> None:
     classes, meters, vectors = Noise.tasks
-    assert arrays.token_names(classes, torch.arange(4.0)[:, None]) == list(CLASSES)
-    assert arrays.token_names(meters, torch.tensor([[0.52], [3.0]])) == ["0.5 m", "3.0 m"]
+    assert hitts.token_names(classes, torch.arange(4.0)[:, None]) == list(CLASSES)
+    assert hitts.token_names(meters, torch.tensor([[0.52], [3.0]])) == ["0.5 m", "3.0 m"]
     disparities = torch.tensor([[0.0163], [0.4]])
-    assert arrays.token_names(inverse_depth(), disparities) == ["0.0163", "0.4"]
-    assert arrays.token_names(saliency(), torch.tensor([[0.0], [1.0]])) == ["no", "yes"]
+    assert hitts.token_names(inverse_depth(), disparities) == ["0.0163", "0.4"]
+    assert hitts.token_names(saliency(), torch.tensor([[0.0], [1.0]])) == ["no", "yes"]
     directions = torch.tensor([[0.1, -0.9, -0.3], [0.0, 0.1, -1.0]])
-    assert arrays.token_names(vectors, directions) == ["facing up", "facing us"]
+    assert hitts.token_names(vectors, directions) == ["facing up", "facing us"]
 
 
 def test_a_token_is_held_against_the_pixels_of_its_own_class() -> None:
-    material = taught()
-    found = arrays.scores(material, images=2)
-    (method,) = material.methods.values()
-    batch = material.test.load(found["index"].tolist())
-    for t in material.test.tasks:
+    inputs = taught()
+    found = hitts.scores(inputs, images=2)
+    (method,) = inputs.methods.values()
+    batch = inputs.test.load(found["index"].tolist())
+    for t in inputs.test.tasks:
         ids = method.quantizers[t.name].encode(batch.targets[t.name])
         for i, (share, inside, elsewhere) in enumerate(found[f"{t.name}/own"]):
             known = batch.mask(t.name)[i, 0].numpy()
@@ -281,7 +283,7 @@ def test_a_token_is_held_against_the_pixels_of_its_own_class() -> None:
             assert np.isnan(inside) == (not own.any())
             assert elsewhere == pytest.approx(scores[~own].mean(), rel=2e-3)
     nowhere = torch.zeros(4, 4, dtype=torch.bool)
-    share, inside, elsewhere = arrays._own(torch.ones(4, 4), ~nowhere, nowhere)
+    share, inside, elsewhere = hitts.own_scores(torch.ones(4, 4), ~nowhere, nowhere)
     assert share == 0 and np.isnan([inside, elsewhere]).all()
 
 
@@ -423,9 +425,9 @@ def test_shapes_of_a_diagram_are_those_of_the_network(every: dict, name: str) ->
 def test_hooks_are_taken_off_and_the_method_is_left_alone() -> None:
     built = method("xtc")
     before = {name: tensor.clone() for name, tensor in built.state_dict().items()}
-    material = Material(methods={"ours": built}, test=Noise())
-    for figure in (xtc.architecture, xtc.mapped_outputs):
-        first, again = figure(material), figure(material)
+    inputs = FigureInputs(methods={"ours": built}, test=Noise())
+    for figure in (diagrams.architecture, xtc.mapped_outputs):
+        first, again = figure(inputs), figure(inputs)
         for key in first:
             np.testing.assert_array_equal(first[key], again[key])  # NaN equals NaN
     assert not built.training and not any(m._forward_hooks for m in built.modules())
@@ -434,18 +436,18 @@ def test_hooks_are_taken_off_and_the_method_is_left_alone() -> None:
 
 def test_a_diagram_without_conditioning_has_no_film() -> None:
     built = method("xtc", condition=False)
-    found = xtc.architecture(Material(methods={"ours": built}, test=Noise()))
+    found = diagrams.architecture(FigureInputs(methods={"ours": built}, test=Noise()))
     assert int(found["parameters/film"]) == 0
     assert not any("gamma" in key for key in found)
 
 
 def test_distances_in_a_diagram_are_cosine_distances_of_its_embeddings(every: dict) -> None:
     found, built = every["xtc/fig2"], method("xtc")
-    s, t = (built.tasks[name] for name in xtc.PAIR)
+    s, t = (built.tasks[name] for name in joint_space.PAIR)
     batch, i = Noise().load(range(6)), int(found["index"][0])
     with torch.no_grad():
         output = built.net(batch.images)
-        m_s, m_t = xtc.embed(built, s, t, output.predictions, batch)
+        m_s, m_t = joint_space.embed(built, s, t, output.predictions, batch)
     for name, a, b in (
         ("consistency", m_s, m_t),
         ("regularizer", m_s, output.bottleneck),
@@ -461,7 +463,7 @@ def test_mapped_outputs_belong_to_two_images_and_two_layers(every: dict) -> None
     assert found["images"].shape == (2, 32, 64, 3) and found["index"].tolist() == [1, 4]
     for layer, size in (("first", (16, 32)), ("second_to_last", (2, 4))):
         assert 0 < float(found[f"{layer}/explained"][0]) <= 1
-        for task in xtc.PAIR:
+        for task in joint_space.PAIR:
             for role in ("ours", "truth"):
                 assert found[f"{layer}/{task}/{role}"].shape == (2, *size)
 
@@ -496,6 +498,6 @@ def test_a_constant_mapping_has_no_distance_between_images() -> None:
         built.mapping.stages[-1].norms[-1].gamma.zero_()
         built.mapping.stages[-1].norms[-1].beta.fill_(1.0)
     methods, histories = {"with": built}, {"with": history(0.0)}
-    found = xtc.consistency(Material(methods=methods, histories=histories, test=Noise()))
+    found = xtc.consistency(FigureInputs(methods=methods, histories=histories, test=Noise()))
     assert np.abs(found["with/same"]).max() < 1e-5 and np.abs(found["with/other"]).max() < 1e-5
     assert found["with/feature"].min() > 0.01 and found["with/two_features"] > 0

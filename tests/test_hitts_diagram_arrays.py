@@ -11,18 +11,12 @@ from torch import Tensor
 
 from mtpsl.batch import Batch
 from mtpsl.papers import build_method
-from mtpsl.papers.hitts import diagram_arrays as diagrams
-from mtpsl.papers.hitts import scale_arrays as scales
+from mtpsl.papers.hitts import scales_diagram, traces
 from mtpsl.papers.hitts.method import HiTTs
-from mtpsl.report.arrays import Arrays, Material, shown
+from mtpsl.report.arrays import Arrays, FigureInputs, shown
 from mtpsl.runs.network import build
 
-FIGURES = {
-    "fig1": diagrams.setting,
-    "fig2": diagrams.overview,
-    "fig3": diagrams.global_tokens,
-    "fig4": diagrams.fine_tokens,
-}
+FIGURES = {"setting": traces.setting, "walk": traces.walk}  # Figure 1; Figures 2 to 4
 NAMES = Noise.tasks.names
 
 
@@ -39,26 +33,26 @@ def network(width_factor: float = 0.125, seed: int = 0, **args: Any) -> HiTTs:
     return built.eval()
 
 
-def material(width_factor: float = 0.125) -> Material:
+def material(width_factor: float = 0.125) -> FigureInputs:
     ours = network(width_factor, seed=1, pseudo_labels=True, pseudo_features=True)
     methods = {"teacher": network(width_factor), "ours": ours}
-    return Material(methods=methods, test=Noise())
+    return FigureInputs(methods=methods, test=Noise())
 
 
 @pytest.fixture(scope="module")
-def trained() -> Material:
+def trained() -> FigureInputs:
     return material()
 
 
 @pytest.fixture(scope="module")
-def every(trained: Material) -> dict[str, Arrays]:
+def every(trained: FigureInputs) -> dict[str, Arrays]:
     return {name: figure(trained) for name, figure in FIGURES.items()}
 
 
 @pytest.fixture(scope="module")
 def steps() -> tuple[HiTTs, dict[str, Tensor]]:
     method = network(0.25)
-    return method, diagrams.follow(method, Noise().load([1]).images)
+    return method, traces.follow(method, Noise().load([1]).images)
 
 
 # ------------------------------------------------------------------ follow
@@ -96,7 +90,7 @@ def test_shapes_are_those_of_the_tensors_at_another_width(
     steps: tuple[HiTTs, dict[str, Tensor]],
 ) -> None:
     _, found = steps
-    said = {k.partition("/")[2]: v.tolist() for k, v in diagrams.shapes(found).items()}
+    said = {k.partition("/")[2]: v.tolist() for k, v in traces.shapes(found).items()}
     assert said == {name: list(tensor.shape[1:]) for name, tensor in found.items()}
     assert said["shared"] == [16, 32, 64] and said["cells"] == [32, 16]
     assert said["joint/depth"] == [33, 16] and said["affinity"] == [3, 3]
@@ -109,7 +103,7 @@ def test_shapes_are_those_of_the_tensors_at_another_width(
 @pytest.mark.parametrize("intra_task", [True, False])
 def test_parts_learn_together_what_the_method_learns(intra_task: bool) -> None:
     method = network(intra_task=intra_task)
-    found = diagrams.learned(method)
+    found = traces.learned(method)
     assert sum(found.values()) == sum(p.numel() for p in method.parameters())
     assert any(name.startswith("attention/") for name in found) == intra_task
 
@@ -117,7 +111,7 @@ def test_parts_learn_together_what_the_method_learns(intra_task: bool) -> None:
 @pytest.mark.parametrize("switch", ["inter_task", "orthogonal_embeddings", "fine_tokens"])
 def test_a_method_without_a_component_is_refused(switch: str) -> None:
     with pytest.raises(ValueError, match="method: expected HiTTs with one scale"):
-        diagrams.follow(network(**{switch: False}), Noise().load([0]).images)
+        traces.follow(network(**{switch: False}), Noise().load([0]).images)
 
 
 # ----------------------------------------------------------------- figures
@@ -141,7 +135,7 @@ def test_another_network_gives_other_shapes(every: dict[str, Arrays], name: str)
 
 
 def test_the_image_lacks_the_first_label_and_has_what_the_teacher_found(
-    trained: Material, every: dict[str, Arrays]
+    trained: FigureInputs, every: dict[str, Arrays]
 ) -> None:
     for name, found in every.items():
         assert found["example"] == NAMES[0] and not found["known"][0]
@@ -159,7 +153,7 @@ def test_the_image_lacks_the_first_label_and_has_what_the_teacher_found(
 
 
 def test_setting_shows_some_but_not_all_labels(every: dict[str, Arrays]) -> None:
-    found = every["fig1"]
+    found = every["setting"]
     count = found["examples/labeled"].sum(1)
     assert 1 <= count.min() and count.max() < len(NAMES)
     assert len({tuple(row) for row in found["examples/labeled"].tolist()}) == len(count)
@@ -168,9 +162,9 @@ def test_setting_shows_some_but_not_all_labels(every: dict[str, Arrays]) -> None
 
 
 def test_losses_of_the_overview_are_the_methods_own(
-    trained: Material, every: dict[str, Arrays]
+    trained: FigureInputs, every: dict[str, Arrays]
 ) -> None:
-    found, method = every["fig2"], trained.methods["ours"]
+    found, method = every["walk"], trained.methods["ours"]
     batch = Noise().load(found["index"].tolist())
     known = {n: torch.tensor([bool(k)]) for n, k in zip(NAMES, found["known"], strict=True)}
     taus = {n: float(found[f"tau/{n}"]) for n in NAMES}
@@ -191,9 +185,9 @@ def _hide(batch: Batch, found: Any) -> Any:
 
 
 def test_global_tokens_show_the_affinity_of_the_trace(
-    trained: Material, every: dict[str, Arrays]
+    trained: FigureInputs, every: dict[str, Arrays]
 ) -> None:
-    found = every["fig3"]
+    found = every["walk"]
     batch = Noise().load(found["index"].tolist())
     with torch.no_grad():
         trace = trained.methods["ours"].trace(batch.images)
@@ -204,7 +198,7 @@ def test_global_tokens_show_the_affinity_of_the_trace(
 
 
 def test_fine_tokens_show_one_channel_of_the_example(every: dict[str, Arrays]) -> None:
-    found = every["fig4"]
+    found = every["walk"]
     product = found["fine"].astype(float) * found["score"].astype(float)
     np.testing.assert_allclose(found["masked"].astype(float), product, atol=5e-3)
     np.testing.assert_array_equal(found["values/basis"], np.eye(4))
@@ -213,7 +207,7 @@ def test_fine_tokens_show_one_channel_of_the_example(every: dict[str, Arrays]) -
     assert 0 <= int(found["channel"]) < 4
 
 
-def test_methods_are_left_alone(trained: Material) -> None:
+def test_methods_are_left_alone(trained: FigureInputs) -> None:
     before = {
         role: {n: p.clone() for n, p in m.state_dict().items()}
         for role, m in trained.methods.items()
@@ -230,11 +224,11 @@ def test_methods_are_left_alone(trained: Material) -> None:
 
 def test_equal_features_have_equal_colors_and_flat_ones_no_noise() -> None:
     maps = torch.rand(1, 5, 2, 3, generator=torch.Generator().manual_seed(0))
-    found = diagrams.feature_pictures({"a": maps, "b": maps.clone(), "c": maps.flip(3)})
+    found = traces.feature_pictures({"a": maps, "b": maps.clone(), "c": maps.flip(3)})
     np.testing.assert_array_equal(found["a"], found["b"])
     np.testing.assert_array_equal(found["a"][:, ::-1], found["c"])
     assert found["a"].shape == (2, 3, 3) and found["a"].dtype == np.uint8
-    flat = diagrams.feature_pictures({"flat": torch.full((1, 5, 2, 3), 0.3)})["flat"]
+    flat = traces.feature_pictures({"flat": torch.full((1, 5, 2, 3), 0.3)})["flat"]
     assert len(np.unique(flat)) == 1
 
 
@@ -242,7 +236,7 @@ def test_equal_features_have_equal_colors_and_flat_ones_no_noise() -> None:
 
 
 def test_sizes_are_those_of_the_papers_network() -> None:
-    found = scales.scales(Material())
+    found = scales_diagram.scales(FigureInputs())
     assert found["multi/shape/image"].tolist() == [3, 512, 512]
     stages = [found[f"multi/shape/stage/{j}"].tolist() for j in range(4)]
     assert stages == [[64, 128, 128], [128, 64, 64], [256, 64, 64], [512, 64, 64]]
@@ -261,14 +255,15 @@ def test_sizes_are_those_of_the_papers_network() -> None:
     assert found["images"].shape == (1, 128, 128, 3) and found["images"].std() > 0
 
 
-@pytest.mark.parametrize("experiment", [scales.SINGLE, scales.MULTI])
+@pytest.mark.parametrize("experiment", [scales_diagram.SINGLE, scales_diagram.MULTI])
 def test_shapes_without_weights_are_those_with_weights(experiment: Any) -> None:
     small = experiment.replace(height=64, width=96, width_factor=0.125)
-    method, images = scales.without_weights(small)
+    method, images = scales_diagram.without_weights(small)
     assert images.is_meta and all(p.is_meta for p in method.parameters())
     real = build(small).eval()
     traced, by_hand = (
-        scales.trace_scales(*pair) for pair in ((method, images), (real, torch.rand(1, 3, 64, 96)))
+        scales_diagram.trace_scales(*pair)
+        for pair in ((method, images), (real, torch.rand(1, 3, 64, 96)))
     )
     assert {k: v.tolist() for k, v in traced.items()} == {k: v.tolist() for k, v in by_hand.items()}
     assert traced["shape/feature"].tolist() == [64, 8, 12]
@@ -276,8 +271,10 @@ def test_shapes_without_weights_are_those_with_weights(experiment: Any) -> None:
 
 
 def test_parts_of_the_scales_add_up() -> None:
-    method, images = scales.without_weights(scales.MULTI.replace(width_factor=0.125))
-    found = scales.trace_scales(method, images)
+    method, images = scales_diagram.without_weights(
+        scales_diagram.MULTI.replace(width_factor=0.125)
+    )
+    found = scales_diagram.trace_scales(method, images)
     parts = [
         int(found[f"parameters/{p}/{j}"]) for p in ("split", "scale", "merge") for j in range(4)
     ]

@@ -2,6 +2,7 @@
 
 import json
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,11 +14,12 @@ from test_plots_xtc import overlaps, texts
 from mtpsl import papers
 from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.metrics import COLUMNS
-from mtpsl.papers.hitts import draw_compared as hitts_compared
-from mtpsl.papers.hitts import draw_labels as hitts_labels
-from mtpsl.papers.hitts import figure_arrays as more
-from mtpsl.report import make, maps
-from mtpsl.report.arrays import EXAMPLES, Material, evenly_spaced, in_parts
+from mtpsl.papers.hitts import discovery
+from mtpsl.papers.hitts import figures as hitts
+from mtpsl.papers.hitts.pseudo_quality import QUALITY, complete, pixel_quality
+from mtpsl.report import figure as figures
+from mtpsl.report import maps, plots
+from mtpsl.report.arrays import EXAMPLES, FigureInputs, evenly_spaced, in_parts
 from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.profiles import PROFILES
@@ -38,13 +40,14 @@ def every() -> dict[str, dict[str, np.ndarray]]:
 
 
 def test_parts_are_computed_one_by_one_and_taken_apart_again() -> None:
-    rooms = Material(methods={"ours": method("hitts")}, test=Noise())
-    streets = Material(methods={"ours": method("hitts", Street)}, test=Street())
-    found = in_parts(more.more_scores)(Material(parts={"rooms": rooms, "streets": streets}))
+    rooms = FigureInputs(methods={"ours": method("hitts")}, test=Noise())
+    streets = FigureInputs(methods={"ours": method("hitts", Street)}, test=Street())
+    scores = partial(hitts.scores, images=hitts.MORE_EXAMPLES)
+    found = in_parts(scores)(FigureInputs(parts={"rooms": rooms, "streets": streets}))
     assert found["parts"].tolist() == ["rooms", "streets"]
-    for part, material in zip(hitts_compared.parts_of(found), (rooms, streets), strict=True):
-        assert str(part.pop("data")) == material.test.name
-        alone = more.more_scores(material)
+    for part, inputs in zip(maps.parts_of(found), (rooms, streets), strict=True):
+        assert str(part.pop("data")) == inputs.test.name
+        alone = scores(inputs)
         assert set(part) == set(alone)
         for key in alone:
             np.testing.assert_array_equal(part[key], alone[key])
@@ -52,11 +55,11 @@ def test_parts_are_computed_one_by_one_and_taken_apart_again() -> None:
 
 @pytest.mark.parametrize("profile", ["quick", "full"])
 def test_the_appendix_shows_other_images_than_the_body(every: dict, profile: str) -> None:
-    for part in hitts_compared.parts_of(every["hitts/fig15"]):
-        assert len(part["index"]) == more.MORE_EXAMPLES
+    for part in maps.parts_of(every["hitts/fig15"]):
+        assert len(part["index"]) == hitts.MORE_EXAMPLES
     for run in papers.figures()["hitts/fig15"].experiments(PROFILES[profile]).values():
         body = evenly_spaced(run.test_images, EXAMPLES)
-        assert not set(body) & set(evenly_spaced(run.test_images, more.MORE_EXAMPLES))
+        assert not set(body) & set(evenly_spaced(run.test_images, hitts.MORE_EXAMPLES))
 
 
 # --------------------------------------------------------------- comparisons
@@ -97,15 +100,15 @@ def test_a_tie_has_two_best_scores(every: dict) -> None:
     found = dict(every["hitts/fig6"])
     for role in ("mtan", "xtc", "ours"):
         found[f"depth/{role}/score"] = np.array([1.0, 2.0, math.nan])
-    best = hitts_compared._best(found)
-    assert {(key, i) for key, i in best if key.startswith("depth/")} == {
-        (f"depth/{role}", i) for role in ("mtan", "xtc", "ours") for i in (0, 1)
-    }
+    for role in ("mtan", "xtc", "ours"):
+        best = [plots.is_best(found, f"depth/{role}", i) for i in range(3)]
+        assert best == [True, True, False]
+    assert not plots.is_best(found, "depth/truth", 0)
 
 
 @pytest.mark.parametrize(("value", "text"), [(27.44, "27.4"), (3.1, "3.10"), (0.0163, "0.0163")])
 def test_scores_have_three_digits(value: float, text: str) -> None:
-    assert maps.three_digits(value) == text
+    assert plots.three_digits(value) == text
 
 
 # ------------------------------------------------------------- pseudo labels
@@ -113,9 +116,9 @@ def test_scores_have_three_digits(value: float, text: str) -> None:
 
 @pytest.mark.parametrize("data", [Noise, Street])
 def test_pseudo_labels_are_of_withheld_images_alone(data: type[Noise]) -> None:
-    material = taught(data)
-    found = more.pseudo_labels(material)
-    labeled, teacher = material.train.assignment.labeled, material.methods["ours"]
+    inputs = taught(data)
+    found = discovery.pseudo_labels(inputs)
+    labeled, teacher = inputs.train.assignment.labeled, inputs.methods["ours"]
     for column, t in enumerate(data.tasks):
         chosen = found[f"{t.name}/index"].tolist()
         withheld = (~labeled[:, column]).nonzero().flatten().tolist()
@@ -131,11 +134,11 @@ def test_pseudo_labels_are_of_withheld_images_alone(data: type[Noise]) -> None:
 
 
 def test_curves_are_what_a_loop_over_pixels_finds() -> None:
-    material = taught()
-    found = more.pseudo_labels(material)
-    teacher = material.methods["ours"]
+    inputs = taught()
+    found = discovery.pseudo_labels(inputs)
+    teacher = inputs.methods["ours"]
     for column, t in enumerate(Noise.tasks):
-        withheld = (~material.train.assignment.labeled[:, column]).nonzero().flatten().tolist()
+        withheld = (~inputs.train.assignment.labeled[:, column]).nonzero().flatten().tolist()
         batch = Noise().load(withheld)
         confidence = teacher.label_confidence(batch.images)[t.name].double()
         metric = t.metric()
@@ -146,7 +149,7 @@ def test_curves_are_what_a_loop_over_pixels_finds() -> None:
         if t.kind == "classes":  # the metric reads logits
             labels = torch.nn.functional.one_hot(labels[:, 0], t.channels).movedim(-1, 1).float()
         metric.update(labels, batch.targets[t.name], batch.valid[t.name] & (confidence > tau))
-        name = more.QUALITY[t.kind]
+        name = QUALITY[t.kind]
         mean = COLUMNS[name].scale * metric.compute()[name]
         assert found[f"{t.name}/quality"][10] == pytest.approx(mean, abs=2e-3)
 
@@ -155,32 +158,32 @@ def test_a_curve_begins_with_every_pixel_and_ends_with_few(every: dict) -> None:
     for name in ("hitts/fig10", "hitts/fig16"):
         for task in every[name]["tasks"]:
             shares = every[name][f"{task}/coverage"]
-            assert len(shares) == more.COVERAGES and shares[0] == 1
+            assert len(shares) == discovery.COVERAGES and shares[0] == 1
             assert (np.diff(shares) <= 0).all() and shares[-1] <= 0.05 + 1e-4
             assert (np.diff(every[name][f"{task}/threshold"]) >= 0).all()
             assert every[name][f"{task}/used"][1] == pytest.approx(0.5, abs=0.1)
 
 
 def test_a_threshold_that_nothing_exceeds_has_no_quality() -> None:
-    material = taught()
-    found = more.pseudo_labels(
-        Material(
-            methods=material.methods,
-            test=material.test,
-            train=material.train,
+    inputs = taught()
+    found = discovery.pseudo_labels(
+        FigureInputs(
+            methods=inputs.methods,
+            test=inputs.test,
+            train=inputs.train,
             thresholds={"depth": 1.0},
         )
     )
     tau, share, value = found["depth/used"]
     assert (tau, share) == (1.0, 0.0) and math.isnan(value) and not found["depth/mask"].any()
     assert found["semseg/used"][:2].tolist() == [0.0, 1.0] and found["semseg/mask"].all()
-    said = [t.get_text() for t in texts(hitts_labels.draw_pseudo_labels(found))]
+    said = [t.get_text() for t in texts(discovery.draw_pseudo_labels(found))]
     assert "0 % accepted" in said and "100 % accepted" in said
 
 
 def test_training_never_sees_what_the_figure_shows() -> None:
     train = PartialLabels(Noise(), assign("one_label", 6, Noise.tasks.names))
-    seen, truth = train.load([0]), more._truth(train, [0])
+    seen, truth = train.load([0]), complete(train, [0])
     hidden = [t for t in Noise.tasks if not seen.labeled[t.name][0]]
     assert len(hidden) == 2
     for t in hidden:
@@ -201,7 +204,7 @@ def test_training_never_sees_what_the_figure_shows() -> None:
 )
 def test_quality_of_a_pixel(task: Task, value: list, truth: list, quality: float) -> None:
     a, b = (torch.tensor(v).view(1, -1, 1, 1) for v in (value, truth))
-    found = more.pixel_quality(task, a, b)
+    found = pixel_quality(task, a, b)
     assert found.shape == (1, 1, 1, 1)
     assert found.item() == pytest.approx(quality, abs=1e-4)
 
@@ -234,15 +237,15 @@ def test_charts_show_the_arrays(every: dict) -> None:
 
 
 def test_a_mask_has_two_colors() -> None:
-    rgb = hitts_labels.mask_to_rgb(np.array([[True, False]]))
-    for pixel, color in zip(rgb[0], (hitts_labels.ACCEPTED, hitts_labels.REJECTED), strict=True):
+    rgb = discovery.mask_to_rgb(np.array([[True, False]]))
+    for pixel, color in zip(rgb[0], (discovery.ACCEPTED, discovery.REJECTED), strict=True):
         assert pixel.tolist() == [round(255 * c) for c in to_rgb(color)]
 
 
 def test_every_part_has_its_data_its_methods_and_its_legend(every: dict) -> None:
     said = [t.get_text() for t in texts(papers.figures()["hitts/fig15"].draw(every["hitts/fig15"]))]
     assert "noise" in said and "street" in said
-    assert said.count("MTAN") == 2 and said.count("XTC") == said.count("Ours") == 5
+    assert said.count("MTAN") == 2 and said.count("XTC") == said.count("HiTTs") == 5
     assert said.count("floor") == 2 and said.count("void") == 2
     titles = [text for text in said if text.startswith("Depth  (")]
     assert titles == ["Depth  (AbS ↓)"] * 2
@@ -258,7 +261,9 @@ def test_colors_of_a_depth_without_a_unit_are_low_and_high(every: dict) -> None:
 
 def test_trains_the_teacher_and_not_its_student(tmp_path) -> None:
     store = RunStore(tmp_path / "runs")
-    made = make.make_figure("hitts/fig16", profile="smoke", session=Session(store), folder=tmp_path)
+    made = figures.make_figure(
+        "hitts/fig16", profile="smoke", session=Session(store), folder=tmp_path
+    )
     student = papers.figures()["hitts/fig16"].experiments(PROFILES["smoke"])["ours"]
     student = bind_data(student)
     assert store.load(student.teacher.key) and store.load(student.key) is None
@@ -276,14 +281,14 @@ def test_trains_the_teacher_and_not_its_student(tmp_path) -> None:
 def test_a_figure_of_two_data_sets_names_both_and_keeps_their_runs_apart() -> None:
     figure = papers.figures()["hitts/fig14"]
     wanted = {role: bind_data(e) for role, e in figure.experiments(PROFILES["smoke"]).items()}
-    material = Material(
+    inputs = FigureInputs(
         parts={
-            role.partition("/")[0]: Material(test=open_split(e, "test"))
+            role.partition("/")[0]: FigureInputs(test=open_split(e, "test"))
             for role, e in wanted.items()
         }
     )
     words = "rooms13 (generated stand-in) and streets7 (generated stand-in)"
-    assert make._sources(material) == words
+    assert figures.data_names(inputs.parts.values()) == words
 
 
 def test_a_folder_of_one_data_set_is_not_asked_for_another() -> None:

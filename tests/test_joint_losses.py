@@ -55,7 +55,7 @@ def test_negatives_need_a_second_image():
     batch = random_batch()  # semseg labels two images, depth and normals one each
     predictions = method.net(batch.images).predictions
     pairs = method.embed(predictions, batch)
-    assert [(len(p.m_s), len(p.m_t)) for p in pairs] == [(2, 2)] * 2
+    assert [(len(m_s), len(m_t)) for _, m_s, m_t in pairs] == [(2, 2)] * 2
     assert method.embed(predictions, random_batch(labeled=NONE)) == []
 
 
@@ -96,9 +96,9 @@ def test_the_discriminator_learns_from_what_the_network_made():
     terms, _ = gradients(method, batch)
     counts = {n: b.clone() for n, b in method.named_buffers()}
     pairs = method.embedded
-    assert [len(p.m_s) for p in pairs] == [2] * 6
-    assert not any(p.m_s.requires_grad or p.m_t.requires_grad for p in pairs)
-    verdict = sum(judged(method.judge, p.m_s, p.m_t).sum() for p in pairs) / 6
+    assert [len(m_s) for _, m_s, _ in pairs] == [2] * 6
+    assert not any(m.requires_grad for _, *maps in pairs for m in maps)
+    verdict = sum(judged(method.judge, m_s, m_t).sum() for _, m_s, m_t in pairs) / 6
     torch.testing.assert_close(terms["mapping"], method.weight * verdict)
     method.turn = 1
     terms, _ = gradients(method, batch)
@@ -115,7 +115,7 @@ def test_contrastive_by_hand():
     torch.manual_seed(1)
     predictions = method.net(torch.cat([batch.images] * 2)).predictions
     pairs = method.embed({n: maps[6:] for n, maps in predictions.items()}, batch)
-    expected = sum(triplet_loss(p.m_s, p.m_t, method.margin).sum() for p in pairs) / 6
+    expected = sum(triplet_loss(m_s, m_t, method.margin).sum() for _, m_s, m_t in pairs) / 6
     torch.testing.assert_close(term, method.weight * expected, rtol=1e-3, atol=1e-5)
 
 

@@ -1,14 +1,30 @@
 """The cell after the parameters: what it accepts, what it refuses, what is shown how."""
 
+import json
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
 from matplotlib.figure import Figure
 
-from mtpsl import notebook
-from mtpsl.notebook import setup, show, show_table, show_terms
+from mtpsl import files, notebook
+from mtpsl.data import open_dataset
+from mtpsl.notebook import (
+    draw_predictions,
+    setup,
+    show,
+    show_figures,
+    show_results,
+    show_table,
+    show_terms,
+)
+from mtpsl.papers.hitts.tables import TABLE8
+from mtpsl.report.arrays import describe
+from mtpsl.report.figure import FinishedFigure
+from mtpsl.report.results import parse_results
+from mtpsl.runs.profiles import smoke
 
 
 @pytest.fixture
@@ -38,7 +54,6 @@ def test_says_in_one_line_what_the_parameters_mean(checkout: Path, capsys) -> No
     assert session.output == checkout / "runs" / "smoke"
     assert session.store.root == checkout / "runs"
     assert session.recorded == checkout / "figures"
-    assert set(session.how) == {"profile", "session"}
 
 
 def test_larger_profiles_write_where_the_recorded_results_are(checkout: Path) -> None:
@@ -63,8 +78,8 @@ def test_paths_read_the_same_everywhere(checkout: Path, tmp_path_factory, monkey
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     monkeypatch.setenv("MTPSL_RUNS", str(elsewhere))
     session = setup(device="cpu")
-    assert session.where(session.output / "hitts" / "fig7.png") == "runs/smoke/hitts/fig7.png"
-    assert session.where(checkout / "figures" / "table1.json") == "figures/table1.json"
+    assert session.short_path(session.output / "hitts" / "fig7.png") == "runs/smoke/hitts/fig7.png"
+    assert session.short_path(checkout / "figures" / "table1.json") == "figures/table1.json"
 
 
 @pytest.mark.parametrize(
@@ -108,3 +123,94 @@ def test_a_table_has_the_same_bytes_each_time(displayed) -> None:
 def test_the_table_of_symbols_has_a_line_a_symbol(displayed) -> None:
     show_terms([("θ", "global_tokens", "(T, C)", "1")])
     assert "<td>θ</td><td>global_tokens</td>" in displayed[0][0].data
+
+
+# --- recorded and computed -----------------------------------------------------------------------
+
+
+def entries(*items: dict) -> dict:
+    return {"paper": "hitts", "table": "table8", "profile": "smoke", "entries": list(items)}
+
+
+def entry(row: str, seed: int, **metrics: float) -> dict:
+    ran = smoke(TABLE8.row(row).experiments[0]).with_seed(seed)
+    return {
+        "row": row, "seed": seed, "keys": [ran.key], "experiments": [ran.to_dict()],
+        "metrics": metrics, "seconds": 1.0, "commit": "abc", "versions": {"torch": "2"},
+        "hardware": "CPU", "date": "2026-01-01T00:00",
+        "data": {"name": "rooms13", "version": "1", "stand_in": True},
+    }  # fmt: skip
+
+
+def test_recorded_and_computed_results_stay_apart(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, displayed, capsys
+) -> None:
+    computed = parse_results(entries(), TABLE8)
+    asked = []
+    monkeypatch.setattr(notebook, "run_table", lambda *a, **how: asked.append(how) or computed)
+    session = setup(device="cpu", seed=3)
+    assert session.results(TABLE8, train=False) == (None, computed)
+    assert asked == [{"profile": "smoke", "seeds": (3,), "train": False}]
+
+    files.write_json(checkout / "figures/hitts/table8.json", entries(entry("Ours", 0)))
+    recorded, now = session.results(TABLE8)
+    assert [e.row for e in recorded.entries] == ["Ours"] and now is computed
+    show_results(TABLE8, recorded, now)
+    assert 'id="T_hitts-table8"' in displayed[0][0].data
+    capsys.readouterr()
+    session.write(TABLE8, recorded, now)
+    assert capsys.readouterr().out.split() == [
+        "runs/smoke/hitts/table8.md",
+        "runs/smoke/hitts/table8.csv",
+    ]
+
+
+@pytest.fixture(scope="module")
+def rooms(tmp_path_factory: pytest.TempPathFactory):
+    size = {"height": 32, "width": 32, "images": 4}
+    return open_dataset("rooms13", "test", **size, cache_dir=tmp_path_factory.mktemp("cache"))
+
+
+def test_a_recorded_figure_is_drawn_again(
+    rooms, checkout: Path, monkeypatch: pytest.MonkeyPatch, displayed, capsys
+) -> None:
+    new = FinishedFigure(figure=Figure((1, 1)), arrays={}, caption="New.", alt="A", path=checkout)
+    monkeypatch.setattr(notebook, "make_figure", lambda name, **options: new)
+    session = setup(device="cpu")
+    assert session.figure("hitts/fig9") == {"computed now": new}
+
+    arrays = describe(rooms.tasks)
+    for task in rooms.tasks.names:
+        arrays[f"{task}/label"] = np.array("error")
+        for role in ("without", "with"):
+            arrays[f"epochs/{role}"] = np.array([1, 2])
+            arrays |= {f"{task}/{s}/{role}": np.array([2.0, 1.0]) for s in ("train", "test")}
+    (session.recorded / "hitts").mkdir(parents=True)
+    np.savez(session.recorded / "hitts" / "fig9.npz", **arrays)
+    texts = {"made_from": {"data": "rooms13, profile quick"}}
+    (session.recorded / "hitts" / "fig9.json").write_text(json.dumps(texts))
+    figures = session.figure("hitts/fig9")
+    assert list(figures) == ["recorded", "computed now"]
+    assert [text.get_text() for text in figures["recorded"].figure.texts] == [
+        texts["made_from"]["data"]
+    ]
+    assert setup(profile="quick", device="cpu").figure("hitts/fig9") == {"computed now": new}
+
+    capsys.readouterr()
+    show_figures(figures, first=True)
+    assert capsys.readouterr().out.startswith("Recorded. ")
+    show_figures(figures)
+    assert capsys.readouterr().out.endswith("Computed now. New.\n")
+    assert len(displayed) == 3
+
+
+def test_predictions_have_a_panel_for_every_map(rooms) -> None:
+    batch = rooms.load([0, 1])
+    arrays = describe(rooms.tasks) | {"images": np.zeros((2, 32, 32, 3), np.uint8)}
+    arrays["semseg/truth"] = batch.targets["semseg"][:, 0].byte().numpy()
+    arrays["depth/truth"] = batch.targets["depth"][:, 0].numpy()
+    arrays["normals/truth"] = batch.targets["normals"].movedim(1, -1).numpy()
+    sheet = draw_predictions(arrays, [("truth", "ground truth")])
+    pictures = [axes for axes in sheet.figure.axes if axes.images]
+    assert len(pictures) >= 2 * 4
+    assert sum(text.get_text() == "ground truth" for text in sheet.figure.texts) == 3

@@ -9,8 +9,10 @@ import jupytext
 import nbformat
 import pytest
 
-from mtpsl.reproduction.build import BATCH, build
-from mtpsl.reproduction.reproduce import Options
+from mtpsl import papers
+from mtpsl.report.render import render_html
+from mtpsl.report.results import load_recorded
+from mtpsl.reproduce import BATCH, build, parameters, parse
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 FIGURES = FOLDER.parent / "figures"
@@ -22,9 +24,8 @@ NAMES = (
     "20_xtc_method", "21_xtc_tables", "21b_xtc_tables", "22_xtc_figures",
     "90_all_tables", "99_your_own_data",
 )  # fmt: skip
-PARAMETERS = Options().parameters()
+PARAMETERS = parameters(parse([]))
 CODE_LINES, DEF_LINES = 12, 5
-ORIGINS = ("paper", "recorded", "computed now", "")  # of a table's numbers
 PRIVATE = re.compile(r"(?<![\w.])/(home|root|tmp|Users|var|private)/\w")  # paths of a machine
 
 every_notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -146,26 +147,28 @@ def tables(html: str) -> dict[str, str]:
     return {f"{paper}/{name}": inside for paper, name, inside in found}
 
 
-def recorded_rows(table: str) -> dict[tuple[str, str], tuple[str, ...] | None]:
+def recorded_rows(table: str) -> dict[tuple[str, ...], tuple[str, ...] | None]:
     """(block, label) -> the recorded numbers of that row of a rendered table, None without."""
-    found, block, label = {}, "", ""
-    for row in re.findall(r"<tr>(.*?)</tr>", table, re.S):
-        cells = re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.S)
-        if not cells or cells[0] == "&nbsp;":  # the head
-            continue
-        source = next(i for i, cell in enumerate(cells) if cell in ORIGINS)
-        *above, label = cells[:source] or [label]
-        block = above[0] if above else block
+    head, *body = (
+        re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row, re.S)
+        for row in re.findall(r"<tr[^>]*>(.*?)</tr>", table, re.S)
+    )
+    source = head.index("")
+    found, names = {}, ()
+    for cells in body:
+        names = tuple(cells[:source]) if any(cells[:source]) else names
         numbers = tuple(cells[source + 1 : -1])  # without the status
-        found[block, label] = numbers if cells[source] == "recorded" else found.get((block, label))
+        found[names] = numbers if cells[source] == "recorded" else found.get(names)
     return found
 
 
 @every_notebook
 def test_shows_what_is_recorded(source: Path) -> None:
+    known = papers.tables()
     for _, output in outputs(read(source)):
         for name, table in tables(output.get("data", {}).get("text/html", "")).items():
-            committed = recorded_rows(tables((FIGURES / f"{name}.html").read_text())[name])
+            results = load_recorded(FIGURES / f"{name}.json", known[name])
+            committed = recorded_rows(tables(render_html(known[name], results, None))[name])
             shown = recorded_rows(table)
             assert shown == {row: committed[row] for row in shown}, (
                 f"{name} was recorded again; run `make notebooks ONLY={source.stem}`"
@@ -174,11 +177,12 @@ def test_shows_what_is_recorded(source: Path) -> None:
 
 def test_recorded_rows_are_found_below_printed_ones() -> None:
     rows = (
-        ("&nbsp;", "", "mIoU"), ("One", "STL", "paper", "1", ""), ("recorded", "2", ""),
-        ("Ours", "paper", "3", ""), ("computed now", "4", ""), ("Full", "STL", "recorded", "5", ""),
-        ("Ours", "", "–", "not run"),
+        ("Setting", "Method", "", "mIoU", "Status"), ("One", "STL", "paper", "1", "x"),
+        ("", "", "recorded", "2", ""), ("One", "Ours", "paper", "3", "x"),
+        ("", "", "computed now", "4", ""), ("Full", "STL", "recorded", "5", "x"),
+        ("Full", "Ours", "", "–", "not run"),
     )  # fmt: skip
-    html = "".join(f"<tr>{''.join(f'<td class=x>{c}</td>' for c in row)}</tr>" for row in rows)
+    html = "".join(f"<tr a=b>{''.join(f'<td c>{c}</td>' for c in row)}</tr>" for row in rows)
     assert recorded_rows(html) == {
         ("One", "STL"): ("2",), ("One", "Ours"): None, ("Full", "STL"): ("5",),
         ("Full", "Ours"): None,

@@ -97,6 +97,7 @@ def test_every_file_states_the_same_version() -> None:
 def test_everything_imported_is_a_dependency() -> None:
     modules = {"torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "tqdm"}
     modules |= {"safetensors", "scipy", "sklearn", "torchjd", "PIL", "h5py", "mtpsl"}
+    modules |= {"filelock", "joblib"}
     modules |= set(sys.stdlib_module_names)
     optional = {"IPython", "jupytext", "nbformat", "papermill"}  # test_layers says where
     for path in (ROOT / "mtpsl").rglob("*.py"):
@@ -128,7 +129,7 @@ for module in pkgutil.walk_packages(mtpsl.__path__, "mtpsl."):
 
 
 def test_the_runner_starts_without_torch() -> None:
-    program = "import sys, mtpsl.reproduction.reproduce; sys.exit('torch' in sys.modules)"
+    program = "import sys, mtpsl.reproduce; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program]).returncode == 0
 
 
@@ -171,4 +172,13 @@ def test_ci_calls_what_the_readme_says() -> None:
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     lines = script.read_text().splitlines()
-    assert lines[-2:] == ["make test", "make reproduce"]
+    assert lines[-2].startswith("make test NOTEBOOK_ENV=") and lines[-1] == "make reproduce"
+
+
+def test_notebooks_are_tested_on_another_processor_than_they_were_built_on() -> None:
+    (line,) = re.findall("make test (.*)", (ROOT / ".ci" / "run").read_text())
+    setting = line.replace('"', "")
+    recipe = make("-n", "test", "PY=python", setting).stdout.splitlines()
+    unit, notebooks = (each for each in recipe if "pytest" in each)
+    assert notebooks.startswith("ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 python")
+    assert unit.startswith("python")

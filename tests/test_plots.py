@@ -11,9 +11,10 @@ from test_figures import all_arrays
 from mtpsl import papers
 from mtpsl.data.scenes import people21, rooms13, streets7
 from mtpsl.losses import IGNORE_INDEX
-from mtpsl.papers.companion import scenes
-from mtpsl.papers.hitts.draw import draw_fig7, draw_fig8, draw_fig9
-from mtpsl.report import files, make, maps, style
+from mtpsl.papers.companion import figures as companion
+from mtpsl.papers.hitts import figures as hitts
+from mtpsl.report import figure as figures
+from mtpsl.report import maps, style
 from mtpsl.runs.profiles import PROFILES
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
@@ -57,8 +58,10 @@ def test_classes_have_distinct_colors_and_void_its_own(names: tuple[str, ...]) -
     distance = np.abs(colors[:, None] - colors[None]).sum(-1) + 999 * np.eye(len(colors))
     assert distance.min() > 60
     assert colors[-1].tolist() == [0x6B, 0x6B, 0x6B]
-    handles = style.class_handles(names, [0, 2, IGNORE_INDEX])
-    assert [h.get_label() for h in handles] == [names[0], names[2], "void"]
+    shown = {"tasks": np.array(["t"]), "titles": np.array(["T"]), "kinds": np.array(["classes"])}
+    shown |= {"t/classes": np.array(names), "t/truth": np.array([0, 2, IGNORE_INDEX])}
+    (line,) = maps.legend_lines(shown, ["t/truth"], 20.0)
+    assert [entry.label for entry in line] == [names[0], names[2], "void"]
 
 
 def test_maps_are_drawn_by_their_kind(every: dict) -> None:
@@ -91,29 +94,29 @@ def test_every_figure_has_a_drawing() -> None:
 @pytest.mark.parametrize("name", papers.figures())
 def test_draws_every_figure_from_its_saved_arrays(name: str, every: dict, tmp_path) -> None:
     figure = papers.figures()[name].draw(every[name])
-    picture = files.save(name, figure, every[name], tmp_path)
+    picture = figures.save(name, figure, every[name], tmp_path)
     image = pixels(picture.read_bytes())
     assert image.shape[1] > 900 and image.std() > 10
     assert (image[:3] == 255).all() and (image[:, :3] == 255).all()  # a margin: nothing cut off
-    again = papers.figures()[name].draw(files.load_arrays(tmp_path / f"{name}.npz"))
-    assert files.png_bytes(again) == picture.read_bytes()
+    again = papers.figures()[name].draw(figures.load_arrays(tmp_path / f"{name}.npz"))
+    assert figures.png_bytes(again) == picture.read_bytes()
 
 
 def test_drawing_leaves_no_trace(every: dict) -> None:
     before = dict(matplotlib.rcParams)
     matplotlib.rcParams["lines.linewidth"] = 7.0
     try:
-        odd = files.png_bytes(draw_fig9(every["hitts/fig9"]))
+        odd = figures.png_bytes(hitts.draw_supervision(every["hitts/fig9"]))
         assert matplotlib.rcParams["lines.linewidth"] == 7.0
     finally:
         matplotlib.rcParams.update(before)
-    assert odd == files.png_bytes(draw_fig9(every["hitts/fig9"]))
+    assert odd == figures.png_bytes(hitts.draw_supervision(every["hitts/fig9"]))
     pyplot = sys.modules.get("matplotlib.pyplot")
     assert pyplot is None or not pyplot.get_fignums()
 
 
 def test_affinity_panels_show_the_arrays(every: dict) -> None:
-    figure = draw_fig7(every["hitts/fig7"])
+    figure = hitts.draw_embeddings(every["hitts/fig7"])
     shown = [image.get_array() for axes in figure.axes for image in axes.images]
     for task in ("semseg", "depth", "normals"):
         for variant in ("without", "with"):
@@ -122,7 +125,7 @@ def test_affinity_panels_show_the_arrays(every: dict) -> None:
 
 
 def test_curves_panels_show_the_arrays(every: dict) -> None:
-    figure = draw_fig9(every["hitts/fig9"])
+    figure = hitts.draw_supervision(every["hitts/fig9"])
     assert [axes.get_ylabel() for axes in figure.axes] == ["mIoU ↑", "AbS ↓", "mErr ↓"]
     for axes, task in zip(figure.axes, ("semseg", "depth", "normals"), strict=True):
         drawn = [line.get_ydata().tolist() for line in axes.lines]
@@ -132,10 +135,11 @@ def test_curves_panels_show_the_arrays(every: dict) -> None:
 
 
 def test_withheld_labels_are_pale(every: dict) -> None:
-    assert scenes.bleach(np.array([[[0, 100, 255]]], dtype=np.uint8)).min() > 150
-    figure = scenes.draw_overview(every["companion/overview"])
+    assert companion.bleach(np.array([[[0, 100, 255]]], dtype=np.uint8)).min() > 150
+    figure = companion.draw_overview(every["companion/overview"])
     words = [text.get_text() for axes in figure.axes for text in axes.texts]
-    assert words.count("withheld") == (~every["companion/overview"]["labeled"]).sum()
+    withheld = sum(word.endswith(": withheld") for word in words)
+    assert withheld == (~every["companion/overview"]["labeled"]).sum()
 
 
 # --------------------------------------------------------------------- files
@@ -143,23 +147,23 @@ def test_withheld_labels_are_pale(every: dict) -> None:
 
 def test_files_say_what_the_figure_shows_and_where_it_comes_from(every: dict, tmp_path) -> None:
     stamp = {"profile": "smoke", "data": "stand-in: rooms13", "runs": {"plain": "abc"}}
-    figure = draw_fig9(every["hitts/fig9"])
-    files.save("hitts/fig9", figure, every["hitts/fig9"], tmp_path, stamp=stamp)
+    figure = hitts.draw_supervision(every["hitts/fig9"])
+    figures.save("hitts/fig9", figure, every["hitts/fig9"], tmp_path, stamp=stamp)
     words = json.loads((tmp_path / "hitts" / "fig9.json").read_text())
     known = papers.figures()["hitts/fig9"]
     assert words["caption"] == known.caption and words["alt"] == known.alt
     assert words["made_from"] == stamp
     assert words["arrays"]["depth/test/with"] == "float64 [2]"
-    loaded = files.load_arrays(tmp_path / "hitts" / "fig9.npz")
+    loaded = figures.load_arrays(tmp_path / "hitts" / "fig9.npz")
     assert set(loaded) == set(every["hitts/fig9"])
     assert all(np.array_equal(loaded[key], every["hitts/fig9"][key]) for key in loaded)
 
 
 def test_files_have_the_same_bytes_on_any_day(every: dict, tmp_path) -> None:
-    figure = draw_fig8(every["hitts/fig8"])
-    files.save("hitts/fig8", figure, every["hitts/fig8"], tmp_path / "one")
+    figure = hitts.draw_confidence(every["hitts/fig8"])
+    figures.save("hitts/fig8", figure, every["hitts/fig8"], tmp_path / "one")
     reordered = dict(reversed(every["hitts/fig8"].items()))
-    files.save("hitts/fig8", draw_fig8(reordered), reordered, tmp_path / "two")
+    figures.save("hitts/fig8", hitts.draw_confidence(reordered), reordered, tmp_path / "two")
     for suffix in ("png", "npz", "json"):
         one, two = (tmp_path / day / "hitts" / f"fig8.{suffix}" for day in ("one", "two"))
         assert one.read_bytes() == two.read_bytes()
@@ -172,19 +176,20 @@ def test_files_have_the_same_bytes_on_any_day(every: dict, tmp_path) -> None:
 
 def test_an_unknown_figure_is_refused(every: dict, tmp_path) -> None:
     with pytest.raises(KeyError, match="fig99"):
-        files.save("fig99", draw_fig9(every["hitts/fig9"]), every["hitts/fig9"], tmp_path)
+        drawing = hitts.draw_supervision(every["hitts/fig9"])
+        figures.save("fig99", drawing, every["hitts/fig9"], tmp_path)
 
 
 def test_an_unknown_name_suggests_the_nearest(tmp_path) -> None:
     with pytest.raises(ValueError, match="did you mean 'hitts/fig11'"):
-        make.make_figure(
+        figures.make_figure(
             "hitts/fig_11", profile="smoke", session=Session(RunStore(tmp_path)), folder=tmp_path
         )
 
 
 def test_makes_a_figure_from_its_name(tmp_path) -> None:
     store, folder = RunStore(tmp_path / "runs"), tmp_path / "figures"
-    made = make.make_figure("hitts/fig9", profile="smoke", session=Session(store), folder=folder)
+    made = figures.make_figure("hitts/fig9", profile="smoke", session=Session(store), folder=folder)
     assert made.path == folder / "hitts" / "fig9.png" and made.path.is_file()
     runs = papers.figures()["hitts/fig9"].experiments(PROFILES["smoke"])
     epochs = made.arrays["epochs/with"]
@@ -198,6 +203,6 @@ def test_makes_a_figure_from_its_name(tmp_path) -> None:
 def test_makes_pictures_that_need_no_run(tmp_path) -> None:
     store = RunStore(tmp_path / "runs")
     name = "companion/label_settings"
-    made = make.make_figure(name, profile="smoke", session=Session(store), folder=tmp_path)
+    made = figures.make_figure(name, profile="smoke", session=Session(store), folder=tmp_path)
     assert made.path == tmp_path / "companion" / "label_settings.png" and made.alt and made.caption
     assert not (tmp_path / "runs").exists()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mtpsl.report.arrays import describe
-from mtpsl.report.files import png_bytes
+from mtpsl.report.figure import png_bytes
 from mtpsl.report.sketches import (
     draw_activations,
     draw_depth_bins,
@@ -32,13 +32,16 @@ def test_a_matrix_spans_its_own_range_unless_told() -> None:
     half = np.full((1, 1), 0.5)
     (own,) = draw_matrices({"p": half}).axes
     (told,) = draw_matrices({"p": half}, ranges={"p": (0, 1)}).axes
-    assert not np.allclose(own.images[0].get_array(), told.images[0].get_array())
+    own.figure.draw_without_rendering()
+    told.figure.draw_without_rendering()
+    colors = [axes.collections[0].get_facecolors() for axes in (own, told)]
+    assert not np.allclose(*colors)
 
 
 def test_similarities_state_the_mean_between_two_tokens() -> None:
     values = np.array([[1.0, -0.5], [-0.5, 1.0]])
     figure = draw_similarities({"x": values})
-    assert "mean |off-diagonal| 0.50" in words(figure)
+    assert "mean |off-diagonal| 0.50" in figure.axes[0].get_title()
 
 
 def test_activations_draw_value_and_slope() -> None:

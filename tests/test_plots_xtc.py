@@ -10,8 +10,8 @@ from test_figures import Noise, all_arrays
 
 from mtpsl import papers
 from mtpsl.data.scenes import people21, streets7
-from mtpsl.papers.xtc import draw as xtc
-from mtpsl.report import diagram, maps
+from mtpsl.papers.xtc import figures as xtc
+from mtpsl.report import cells, maps
 from mtpsl.report.arrays import describe
 from mtpsl.report.style import Sheet, styled
 from mtpsl.tasks import TaskSet
@@ -60,11 +60,11 @@ def test_no_text_lies_on_another_or_leaves_the_sheet(every: dict, name: str) -> 
 
 
 def test_sees_texts_that_overlap() -> None:
-    canvas = diagram.Canvas(2, 1)
-    canvas.text(1.0, 0.5, "one")
-    canvas.text(1.1, 0.5, "two")
-    canvas.text(1.0, 0.9, "three")
-    assert overlaps(canvas.figure) == [("one", "two")]
+    sheet = Sheet(2, 1)
+    sheet.text(1.0, 0.5, "one")
+    sheet.text(1.1, 0.5, "two")
+    sheet.text(1.0, 0.9, "three")
+    assert overlaps(sheet.figure) == [("one", "two")]
 
 
 @pytest.mark.parametrize("name", ["xtc/fig1", "xtc/fig2"])
@@ -107,7 +107,7 @@ def test_consistency_shows_the_arrays_and_survives_a_collapse(every: dict) -> No
     assert drawn[:2] == [arrays["with/consistency"].tolist(), arrays["with/regularizer"].tolist()]
     flat = arrays | {f"without/{name}": np.zeros(6) for name in ("same", "other")}
     marks = papers.figures()["xtc/consistency"].draw(flat).axes[2].collections
-    assert min(float(m.get_offsets()[:, 0].min()) for m in marks[1:]) == xtc.SMALLEST
+    assert min(float(m.get_offsets()[:, 0].min()) for m in marks) == xtc.SMALLEST
 
 
 @styled
@@ -157,4 +157,4 @@ def test_classes_of_a_legend_read_line_by_line() -> None:
     ("count", "text"), [(51, "51"), (1936, "1.94 k"), (24_943_296, "24.9 M"), (940_000, "940 k")]
 )
 def test_counts_have_three_digits(count: int, text: str) -> None:
-    assert diagram.count_text(count) == text
+    assert cells.count_text(count) == text

@@ -16,8 +16,7 @@ from mtpsl import files
 from mtpsl.data.readers.own import Own
 from mtpsl.metrics import ConfusionMatrix
 from mtpsl.report import predict as predicting
-from mtpsl.report.predict import at_size, predict, to_steps
-from mtpsl.report.predicted import PAPER, _printable, predict_folder
+from mtpsl.report.predict import PAPER, _printable, at_size, predict_folder, to_steps
 from mtpsl.report.style import classes_to_rgb
 from mtpsl.runs.data import bind_data, experiment_on
 from mtpsl.runs.experiment import Experiment
@@ -120,7 +119,7 @@ def test_every_picture_gets_every_map(trained, pictures, tmp_path):
 
 def test_the_maps_are_those_of_the_network(trained, pictures, tmp_path):
     experiment, store, _ = trained
-    predict(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
+    predict_folder(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
     method = load_method(experiment, Session(store, "cpu"))
     image = torch.from_numpy(opened(pictures / "a.png")[1]).movedim(-1, 0)[None].float() / 255
     with torch.no_grad():
@@ -142,7 +141,7 @@ def test_predictions_of_the_test_split_score_as_recorded(trained, tmp_path):
     for name, image in zip(dataset.ids, dataset.load([0, 1]).images, strict=True):
         pixels = (image * 255).round().byte().movedim(0, -1).numpy()
         Image.fromarray(pixels).save(pictures / f"{name}.png")
-    predict(experiment.key, Session(store, "cpu"), pictures, tmp_path / "out")
+    predict_folder(experiment.key, Session(store, "cpu"), pictures, tmp_path / "out")
     metric, batch = ConfusionMatrix(3), dataset.load([0, 1])
     ids = [opened(tmp_path / f"out/{name}/semseg.png")[1] for name in dataset.ids]
     logits = F.one_hot(torch.from_numpy(np.stack(ids)).long(), 3).movedim(-1, 1).float()
@@ -153,7 +152,7 @@ def test_predictions_of_the_test_split_score_as_recorded(trained, tmp_path):
 
 def test_the_summary_says_what_made_them(trained, pictures, tmp_path):
     experiment, store, _ = trained
-    summary = predict(experiment.key, Session(store, "cpu"), pictures, tmp_path / "out")
+    summary = predict_folder(experiment.key, Session(store, "cpu"), pictures, tmp_path / "out")
     assert files.read_json(tmp_path / "out/predictions.json") == json.loads(json.dumps(summary))
     assert summary["run"] == experiment.key and summary["seen_at"] == [32, 32]
     assert Experiment.from_dict(summary["experiment"]) == experiment
@@ -166,11 +165,11 @@ def test_the_summary_says_what_made_them(trained, pictures, tmp_path):
 
 def test_neither_training_data_nor_batches_matter(trained, pictures, tmp_path, monkeypatch):
     experiment, store, root = trained
-    predict(experiment, Session(store, "cpu"), pictures, tmp_path / "one")
+    predict_folder(experiment, Session(store, "cpu"), pictures, tmp_path / "one")
     root.rename(tmp_path / "elsewhere")
     try:
         monkeypatch.setattr(predicting, "EVAL_BATCH", 2)
-        predict(experiment.key, Session(store, "cpu"), pictures, tmp_path / "two")
+        predict_folder(experiment.key, Session(store, "cpu"), pictures, tmp_path / "two")
     finally:
         (tmp_path / "elsewhere").rename(root)
     for name in SIZES:
@@ -205,7 +204,7 @@ def test_inverse_depth_keeps_the_step_of_its_labels(tmp_path, pictures):
     store = RunStore(tmp_path / "runs")
     experiment = experiment_on(root, **SMALL)
     run(experiment, Session(store, "cpu", root))
-    predict(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
+    predict_folder(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
     said = json.loads((tmp_path / "out/a/depth.json").read_text())
     assert said["step"] == 0.25 and said["largest"] == 0.25 * 65535
 
@@ -294,7 +293,7 @@ def test_a_network_that_is_broken_is_not_believed(trained, pictures, tmp_path, m
             weights.fill_(float("nan"))
     monkeypatch.setattr(predicting, "load_method", lambda *arguments: method)
     with pytest.raises(ValueError, match="expected finite predictions, found NaN"):
-        predict(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
+        predict_folder(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
 
 
 @pytest.mark.parametrize(
@@ -312,7 +311,7 @@ def test_a_wrong_folder_is_refused_before_anything_is_written(
     experiment, store, _ = trained
     damage(pictures)
     with pytest.raises((ValueError, FileNotFoundError), match=words):
-        predict(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
+        predict_folder(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -321,18 +320,18 @@ def test_a_wrong_run_or_target_is_refused(trained, pictures, tmp_path):
     with pytest.raises(
         FileNotFoundError, match="run nowhere: expected a finished run in .*, found"
     ):
-        predict("nowhere", Session(store, "cpu"), pictures, tmp_path / "out")
+        predict_folder("nowhere", Session(store, "cpu"), pictures, tmp_path / "out")
     unfinished = RunStore(tmp_path / "others")
     (unfinished.root / "halfway").mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match="found one that is not; finish it: .*halfway"):
-        predict("halfway", Session(unfinished, "cpu"), pictures, tmp_path / "out")
+        predict_folder("halfway", Session(unfinished, "cpu"), pictures, tmp_path / "out")
     with pytest.raises(FileNotFoundError, match="run it first"):
-        predict(bind_data(Experiment()), Session(store, "cpu"), pictures, tmp_path / "out")
+        predict_folder(bind_data(Experiment()), Session(store, "cpu"), pictures, tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/thesis.tex").touch()
     for out in (tmp_path / "full", tmp_path / "full/thesis.tex"):
         with pytest.raises(ValueError, match="a new or empty folder, found"):
-            predict(experiment, Session(store, "cpu"), pictures, out)
+            predict_folder(experiment, Session(store, "cpu"), pictures, out)
 
 
 # --- command line --------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 import numpy as np
+import pandas
 import pytest
 import torch
 from torch import Tensor
@@ -12,10 +13,10 @@ from mtpsl.data.dataset import Dataset, Sample
 from mtpsl.data.labels import Assignment, PartialLabels
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts import pseudo_quality as quality
-from mtpsl.papers.hitts.beyond_figures import discoveries
+from mtpsl.papers.hitts.discovery import discoveries
 from mtpsl.papers.hitts.pseudo_quality import LEVELS, Counts
 from mtpsl.papers.hitts.quantize import ClassIds, LogBins, UnitVectors, YesNo
-from mtpsl.report.arrays import Material
+from mtpsl.report.arrays import FigureInputs
 from mtpsl.tasks import TaskSet, depth, normals, saliency, semseg
 
 EDGES = np.arange(LEVELS) / LEVELS
@@ -185,7 +186,7 @@ WITHHELD = [[True, False, False], [False, True, False], [False, False, True], [F
 
 def test_only_withheld_pixels_with_a_truth_count() -> None:
     found = quality.count(Guess(), partial(WITHHELD))
-    pixels = {name: counts.total("pixels").item() for name, counts in found.items()}
+    pixels = {name: counts.sums["pixels"].sum() for name, counts in found.items()}
     assert pixels == {"semseg": 3 * 8, "depth": 3 * 7, "normals": 3 * 8}
 
 
@@ -193,16 +194,16 @@ def test_counts_lie_where_they_belong() -> None:
     found = quality.count(Guess(), partial(WITHHELD))
     semseg_counts = found["semseg"]
     assert semseg_counts.classes == ("floor", "wall", "chair", "void")
-    (levels,) = semseg_counts.total("pixels", 0).nonzero()
+    (levels,) = semseg_counts.by("level")["pixels"].to_numpy().nonzero()
     assert semseg_counts.edges[levels].tolist() == [0.75]
-    assert semseg_counts.total("pixels", 1).tolist() == [12, 12, 0, 0]
-    assert semseg_counts.total("right", 1).tolist() == [12, 0, 0, 0]
-    assert semseg_counts.total("pixels", 2).tolist() == [12, 12, 0, 0, 0, 0]
-    assert semseg_counts.confusion.sum(0).tolist() == [[12, 0, 0], [12, 0, 0], [0, 0, 0]]
-    assert found["depth"].confusion is None
+    assert semseg_counts.by("class")["pixels"].tolist() == [12, 12, 0, 0]
+    assert semseg_counts.by("class")["right"].tolist() == [12, 0, 0, 0]
+    assert semseg_counts.by("band")["pixels"].tolist() == [12, 12, 0, 0, 0, 0]
+    pairs = semseg_counts.confusion.groupby(level=["truth", "found"]).sum()
+    assert pairs.to_dict() == {(0, 0): 12, (1, 0): 12}
     # grouped by the scene's classes, whose label is withheld elsewhere than that of depth
-    assert found["depth"].total("pixels", 1).tolist() == [9, 12, 0, 0]
-    assert found["depth"].total("right").item() == 21
+    assert found["depth"].by("class")["pixels"].tolist() == [9, 12, 0, 0]
+    assert found["depth"].sums["right"].sum() == 21
 
 
 def test_acceptance_by_hand() -> None:
@@ -218,21 +219,17 @@ def test_acceptance_by_hand() -> None:
 
 def hand_made() -> Counts:
     """Ten pixels at 0.55, five right; ten at 0.95, all right; of class 1 all but two of these."""
-    sums = {name: np.zeros((LEVELS, 2, 6)) for name in quality.SUMS}
-    for level, cls, pixels, right, confidence in (
-        (549, 1, 10, 5, 5.5),
-        (949, 1, 8, 8, 7.6),
-        (949, 0, 2, 2, 1.9),
-    ):
-        for name, value in (("pixels", pixels), ("right", right), ("near", right)):
-            sums[name][level, cls, 0] = value
-        sums["confidence"][level, cls, 0] = confidence
-        sums["quality"][level, cls, 0] = right
-        sums["floor"][level, cls, 0] = pixels
-    confusion = np.zeros((LEVELS, 3, 3))
-    confusion[549] = [[5, 5, 0], [0, 0, 0], [0, 0, 0]]
-    confusion[949, 0, 0] = 10
-    return Counts(SEMSEG, EDGES, sums, confusion, ("floor", "void"))
+    rows = {  # level, class, band -> pixels, confidence, right, near, quality, floor
+        (549, 1, 0): (10, 5.5, 5, 5, 5, 10),
+        (949, 1, 0): (8, 7.6, 8, 8, 8, 8),
+        (949, 0, 0): (2, 1.9, 2, 2, 2, 2),
+    }
+    places = pandas.MultiIndex.from_tuples(rows, names=quality.KEYS)
+    sums = pandas.DataFrame(list(rows.values()), index=places, columns=list(quality.SUMS))
+    pairs = {(549, 0, 0): 5, (549, 0, 1): 5, (949, 0, 0): 10}  # level, truth, found
+    places = pandas.MultiIndex.from_tuples(pairs, names=["level", "truth", "found"])
+    confusion = pandas.Series(list(pairs.values()), index=places)
+    return Counts(SEMSEG, EDGES, ("floor", "void"), sums, confusion)
 
 
 def test_a_curve_by_hand() -> None:
@@ -257,19 +254,21 @@ def test_calibration_by_hand() -> None:
 
 
 def test_groups_by_hand() -> None:
-    everything = quality.by_class(hand_made())
+    everything = quality.by_group(hand_made(), "class")
     assert everything["pixels"].tolist() == [2, 18]
     assert everything["right"] == pytest.approx([1, 13 / 18])
-    sure = quality.by_class(hand_made(), threshold=0.9)
+    sure = quality.by_group(hand_made(), "class", threshold=0.9)
     assert sure["coverage"] == pytest.approx([1, 8 / 18])
     assert sure["right"].tolist() == [1, 1]
-    bands = quality.by_distance(hand_made())
+    bands = quality.by_group(hand_made(), "band")
     assert bands["pixels"].tolist() == [20, 0, 0, 0, 0, 0]
     assert np.isnan(bands["right"][1:]).all()
 
 
 def test_nothing_withheld_has_no_quality() -> None:
-    found = quality.count(Guess(), partial([[True, True, True]] * 2))["depth"]
+    counts = quality.count(Guess(), partial([[True, True, True]] * 2))
+    assert math.isnan(quality.accepted(counts["semseg"], 0.5)["miou"])
+    found = counts["depth"]
     assert len(quality.acceptance(found)["coverage"]) == 0
     assert math.isnan(quality.accepted(found, 0.5)["coverage"])
     assert math.isnan(quality.calibration(found)["ece"])
@@ -332,7 +331,7 @@ def test_batch_size_does_not_matter(network) -> None:
     one, four = (quality.count(network, noise(), batch_size=size) for size in (1, 4))
     for name in TASKS.names:
         for part in quality.SUMS:
-            totals = [found[name].total(part) for found in (one, four)]
+            totals = [found[name].sums[part].sum() for found in (one, four)]
             assert totals[0] == pytest.approx(totals[1], rel=1e-5)
 
 
@@ -350,8 +349,8 @@ def test_the_truth_is_never_shown_to_the_teacher(network) -> None:
 
 def test_arrays_of_a_figure_are_complete(network) -> None:
     shares = dict.fromkeys(TASKS.names, "50%")
-    material = Material(methods={"ours": network}, train=noise(), thresholds=shares)
-    arrays = discoveries(material)
+    inputs = FigureInputs(methods={"ours": network}, train=noise(), thresholds=shares)
+    arrays = discoveries(inputs)
     assert arrays["class_names"].tolist() == ["floor", "wall", "chair", "void"]
     for task in TASKS:
         tau, coverage, value = arrays[f"{task.name}/used"]

@@ -11,11 +11,13 @@ import pytest
 
 from mtpsl import files
 from mtpsl.papers.hitts.tables import TABLES
+from mtpsl.report.provenance import origins, stamp
 from mtpsl.report.render import (
+    count_verdicts,
+    headline_cells,
     render_csv,
     render_html,
     render_markdown,
-    stamp,
     table_lines,
     write_table,
 )
@@ -23,6 +25,7 @@ from mtpsl.report.results import column_of, decide, load_recorded, parse_results
 from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.profiles import get_profile
+from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 STL, MTL = Experiment(tasks=("depth",)), Experiment(lr=2e-4)
 NAN = float("nan")
@@ -198,9 +201,9 @@ def test_lines_hold_mean_and_sample_deviation_in_printed_units():
         ("MTL", "computed now", 1),
         ("Old", "paper", 0),
     ]
-    assert lines[3].means == pytest.approx((20.0, 2.48 / 3, 12.5))
+    assert [x.mean for x in lines[3].numbers] == pytest.approx([20.0, 2.48 / 3, 12.5])
     # deviations of 5, -8, 3 from the mean, squared, over n - 1
-    assert lines[3].stds[0] == pytest.approx(math.sqrt((25 + 64 + 9) / 2))
+    assert lines[3].numbers[0].std == pytest.approx(math.sqrt((25 + 64 + 9) / 2))
     assert lines[3].cells(SMALL) == ["20.00 ± 7.00", "0.8267 ± 0.2053", "12.50 ± 11.46"]
     assert lines[4].cells(SMALL) == ["25.00", "0.6000", "–"]  # no single-task run beside it
 
@@ -303,6 +306,13 @@ def test_a_ratio_is_compared_with_its_limit():
     assert found.status == "does not hold" and found.difference == pytest.approx(1.05)
 
 
+def test_every_claim_is_counted_once_a_source():
+    counts = count_verdicts(SMALL, None, results())
+    assert counts["paper"] == {"holds": 3}
+    assert counts["recorded"] == {"not run": 3}
+    assert counts["computed now"] == {"undecided": 2, "not run": 1}
+
+
 # --- text ----------------------------------------------------------------------------------------
 
 
@@ -339,6 +349,25 @@ def test_the_stamp_names_pretrained_weights():
     assert text.count("pretrained weights timm/net.tag (sha256 0123456789ab); n = 3 seeds") == 1
 
 
+def test_origins_join_what_came_from_one_place():
+    values = recorded()
+    values["entries"][2]["commit"] = "def"
+    lines = origins(SMALL, parse_results(values, SMALL), None)
+    assert [(line["commit"], line["results"]) for line in lines] == [("abc1234", 5), ("def", 1)]
+    assert {line["source"] for line in lines} == {"recorded"}
+    assert lines[0]["data"] == "rooms13 1 (generated stand-in)"
+
+
+def test_headlines_are_printed_as_in_a_table():
+    tasks = TaskSet((semseg(("a", "b")), depth(), normals()))
+    metrics = {"semseg/miou": 0.3125, "depth/abs_err": 0.5, "normals/mean_err": 30.126}
+    assert headline_cells(metrics, tasks) == {
+        "semseg mIoU ↑": "31.25",
+        "depth AbS ↓": "0.50",
+        "normals mErr ↓": "30.13",
+    }
+
+
 def test_html_is_stable_and_escaped():
     one, two = (render_html(SMALL, results(), results(profile="quick")) for _ in range(2))
     assert one == two
@@ -359,10 +388,9 @@ def test_csv_can_be_read_back():
 
 def test_a_table_without_measurements_still_renders(tmp_path):
     paths = write_table(SMALL, None, None, tmp_path / "new")
-    assert [path.name for path in paths] == ["table0.md", "table0.html", "table0.csv"]
+    assert [path.name for path in paths] == ["table0.md", "table0.csv"]
     assert sorted(paths) == sorted((tmp_path / "new").iterdir())  # nothing temporary left
     assert "not run" in paths[0].read_text(encoding="utf-8")
-    assert paths[1].read_text(encoding="utf-8").startswith("<!doctype html>")
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)

@@ -150,15 +150,11 @@ use_cache: bool = True
 # %%
 from mtpsl import papers
 from mtpsl.notebook import setup
-from mtpsl.report.lessons import measure
-from mtpsl.report.make import make_figure
-from mtpsl.report.render import write_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 table = papers.tables()["toy/table1"]
-recorded, computed = measure(table, session.recorded, seeds=session.seeds, **session.how)
-write_table(table, recorded, computed, session.output / table.paper)
-make_figure("toy/fig1", folder=session.output, seed=session.seed, **session.how)
+session.write(table, *session.results(table))
+session.figure("toy/fig1")
 """
 
 MARK = "<that was it>"

@@ -1,200 +1,389 @@
-"""Pieces of diagrams: boxes, pictures and arrows, in inches from a canvas's top left corner.
+"""A small language for diagrams: named cells in a grid, and arrows between their names.
 
-A diagram states what was measured: shapes and counts come from arrays, never from here.
+    diagram = Diagram()
+    grid = diagram.grid("(a) Encoder", "(b) Tokens")
+    grid.row("image | theta  meet")
+    grid.row("image | shared meet")
+    diagram["image"] = picture(rgb, below=["3 × 64 × 96"])
+    diagram.join("image -|-> shared -> meet", SHARED)
+    figure = diagram.draw()
+
+In a row a bar begins a new card, a dot leaves a place free, and a name in several places spans
+them; a name without a cell is a bare point that lines pass through. Places follow from measured
+text; shapes, counts and pictures come from arrays. Arrows are drawn as they run: ``->`` straight,
+``-|>`` and ``|->`` around a corner, ``-|->`` and ``|-|>`` with a turn right after the start,
+``--|->`` and ``|--|>`` right before the end, ``|_|>`` and ``|^|>`` below and above what lies
+between. ``<`` puts a head at the start, too; without ``>`` there is none at the end.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from itertools import pairwise
+from typing import NamedTuple, final
 
 import numpy as np
-from matplotlib.colors import to_rgb
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyArrowPatch, FancyBboxPatch, Rectangle
+from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 
-from mtpsl.report.style import CYCLE, INK, QUIET, Image, Sheet
+from mtpsl.report.cells import (
+    DASHES,
+    SMALL,
+    TEXT,
+    Cell,
+    Line,
+    captions,
+    draw_cell,
+    mix,
+    round_box,
+    write,
+)
+from mtpsl.report.style import INK, Sheet, styled
 
-SHARED, TASK, MAPPING, PAIRWISE = CYCLE[0], CYCLE[2], CYCLE[1], CYCLE[3]  # colors of networks
-CARD, PALE = "#F6F6F3", 0.86  # ground of a card; how much white a box's color is mixed with
-ROUND = 0.05  # inches of a corner
-TITLE, TEXT, SMALL = 9.5, 8.0, 7.0  # points
-LEADING = 1.35  # lines of text, in font sizes
+WIDTH, MARGIN, PAD, HEAD, FOOT = 11.0, 0.1, 0.14, 0.42, 0.17  # inches of a sheet and its cards
+AIR, ARROW, TURN = 0.09, 0.21, 0.32  # inches between cells, for an arrow and for one with a turn
+BAND, TITLE = 0.12, 9.5  # inches around what stands on a band; points of a card's title
+CARD = "#F6F6F3"
+ROUTES = ("-", "-|", "|-", "-|-", "--|-", "|-|", "|--|", "|_|", "|^|")
 
-Point = tuple[float, float]
+Span = tuple[int, int]  # of rows or columns, both ends included
+Point = tuple[float, float]  # (y, x) in inches from the top left corner
 
 
-@dataclass(frozen=True)
-class Box:
-    """A rectangle on a canvas, in inches, the top smaller than the bottom."""
+class Arrow(NamedTuple):
+    """A line from one name to another."""
 
-    left: float
-    top: float
-    width: float
-    height: float
+    start: str
+    route: str  # one of ROUTES
+    end: str
+    heads: tuple[bool, bool]  # at the start, at the end
+    color: str
+    label: Line | None
+    frame: str  # color around the name of a loss, which lies on its dashed line
 
-    @property
-    def right(self) -> float:
-        return self.left + self.width
 
-    @property
-    def bottom(self) -> float:
-        return self.top + self.height
+@dataclass
+class Place:
+    """Where a name stands, down and across: its rows and columns; in inches its middle and ends."""
 
-    @property
-    def x(self) -> float:
-        """Of the center."""
-        return self.left + self.width / 2
-
-    @property
-    def y(self) -> float:
-        """Of the center."""
-        return self.top + self.height / 2
+    spans: list[Span]
+    middle: Sequence[float] = ()
+    body: Sequence[Sequence[float]] = ()
+    outer: Sequence[Sequence[float]] = ()  # with all that is printed around the body
 
 
 @final
-class Canvas:
-    """A sheet with one pair of axes in inches, on which everything is drawn in order.
+class Axis:
+    """Where the rows of a grid lie, or its columns, in inches from the start of the first gap."""
 
-    Args:
-        width: In inches.
-        height: In inches.
-    """
+    def __init__(self, gaps: Sequence[float], spans: Iterable[tuple[Span, Sequence[float]]]):
+        """Takes the gaps around all rows; the span of each cell, its reach to either side."""
+        self.start, self.gaps = 0.0, np.array(gaps, dtype=float)
+        self.reach = np.zeros((len(gaps) - 1, 2))
+        for (first, last), reach in sorted(spans, key=lambda cell: cell[0][1] - cell[0][0]):
+            if first == last:
+                self.reach[first] = np.maximum(self.reach[first], reach)
+            else:
+                lacking = sum(reach) - (self.end(last) - self.begin(first))
+                self.gaps[first + 1 : last + 1] += max(0.0, lacking) / (last - first)
 
-    def __init__(self, width: float, height: float) -> None:
-        self.width, self.height = width, height
-        self.sheet = Sheet(width, height)
-        self.axes = self.sheet.axes(0, 0, width, height)
-        self.axes.set_axis_off()
-        self.axes.set(xlim=(0, width), ylim=(height, 0))
-        self.axes.set_autoscale_on(False)  # pictures would move the limits
+    def begin(self, i: int) -> float:
+        """Where row ``i`` begins; of one more than there are, where the grid ends."""
+        return self.start + float(self.gaps[: i + 1].sum() + self.reach[:i].sum())
+
+    def end(self, i: int) -> float:
+        return self.begin(i + 1) - float(self.gaps[i + 1])
 
     @property
-    def figure(self) -> Figure:
-        return self.sheet.figure
+    def length(self) -> float:
+        return self.begin(len(self.reach)) - self.start
 
-    def card(self, box: Box, title: str) -> None:
-        """A quiet ground that holds a part of the diagram, its title on top."""
-        self._round(box, CARD, "none", 0, radius=2 * ROUND)
-        self.text(box.left + 0.12, box.top + 0.19, title, size=TITLE, weight="bold", ha="left")
+    def inside(self, gap: int, share: float) -> float:
+        """A place in the gap before row ``gap``."""
+        return self.begin(gap) - (1 - share) * float(self.gaps[gap])
 
-    def box(
-        self, box: Box, title: str, lines: Sequence[str] = (), *, color: str, size: float = TEXT
-    ) -> Box:
-        """A part of a network: its name, and below it what is known about it."""
-        self._round(box, mix(color, PALE), color, 1.1)
-        step, small = size * LEADING / 72, min(SMALL, size) * LEADING / 72
-        y = box.y - (len(lines) * small) / 2
-        self.text(box.x, y, title, size=size, weight="bold")
-        for i, line in enumerate(lines):
-            below = y + step / 2 + small * (i + 0.5)
-            self.text(box.x, below, line, size=min(SMALL, size), color=QUIET)
-        return box
+    def middle(self, first: int, last: int) -> float:
+        if first == last:
+            return self.begin(first) + float(self.reach[first, 0])
+        return (self.begin(first) + self.end(last)) / 2
 
-    def picture(
-        self, left: float, top: float, width: float, image: Image, *, frame: str = QUIET, **how: Any
-    ) -> Box:
-        """An image in its own proportions.
+    def spread(self, start: float, length: float) -> None:
+        """Begins at ``start`` and takes ``length``; what is left over widens the gaps."""
+        shares = np.ones_like(self.gaps)
+        shares[[0, -1]] = 0.5
+        self.gaps += (length - self.length) * shares / shares.sum()
+        self.start = start
+
+
+@final
+class Grid:
+    """Rows of names in cards side by side.
+
+    Args:
+        cards: Their titles; behind a bar, what stands at the right of the title.
+    """
+
+    def __init__(self, *cards: str) -> None:
+        self.cards = [[part.strip() for part in card.partition("|")[::2]] for card in cards]
+        self.rows: list[list[str]] = []
+        self.walls: list[int] = []  # the first column of every card, and the end
+        self.bands: list[tuple[list[str], str, str]] = []
+
+    def row(self, names: str) -> None:
+        """Adds a row of all cards.
+
+        Raises:
+            ValueError: If its columns are not those of the first row.
+        """
+        parts = [part.split() for part in names.split("|")]
+        walls = [0, *np.cumsum([len(part) for part in parts]).tolist()]
+        if len(parts) != len(self.cards) or walls != (self.walls or walls):
+            raise ValueError(
+                f"row: expected {len(self.cards)} cards with the columns of the first row, got "
+                f"{names!r}; write a dot where nothing stands"
+            )
+        self.walls = walls
+        self.rows.append([name for part in parts for name in part])
+
+    def band(self, names: str, color: str, title: str = "") -> None:
+        """Puts a colored ground below these names and all between them."""
+        self.bands.append((names.split(), color, title))
+
+    def arrange(self, cells: dict[str, Cell], arrows: Sequence[Arrow], size: float) -> None:
+        """Finds the places of names, and the room that cells, arrows, titles and bands need."""
+        found: dict[str, list[tuple[int, int]]] = {}
+        for i, j in np.ndindex(len(self.rows), self.walls[-1]):
+            found.setdefault(self.rows[i][j], []).append((i, j))
+        self.places = {name: Place(_hull(at)) for name, at in found.items() if name != "."}
+        self.arrows = [a for a in arrows if a.start in self.places and a.end in self.places]
+        gaps = [[HEAD, *[AIR] * (len(self.rows) - 1), PAD], [AIR] * (self.walls[-1] + 1)]
+        for wall in self.walls:
+            gaps[1][wall] = 2 * PAD + MARGIN if 0 < wall < self.walls[-1] else PAD
+        reach = {name: cells.get(name, Cell()).reach(size) for name in self.places}
+        around = [a for a in self.arrows if a.route in ("|_|", "|^|")]
+        for name, side in {(n, "_" in a.route) for a in around for n in (a.start, a.end)}:
+            reach[name][0][side] += ARROW
+        for arrow in (a for a in self.arrows if a not in around):
+            _make_way(arrow, self.places[arrow.start].spans, self.places[arrow.end].spans, gaps)
+        self.axes = [
+            Axis(gaps[k], [(p.spans[k], reach[name][k]) for name, p in self.places.items()])
+            for k in (0, 1)
+        ]
+        down, across = self.axes
+        for (title, note), (first, end) in zip(self.cards, pairwise(self.walls), strict=True):
+            needed = Line(title, TITLE, weight="bold").width + Line(note, SMALL).width + 0.1
+            lacking = max(0.0, needed - (across.end(end - 1) - across.begin(first)))
+            across.gaps[first + 1 : end] += lacking / max(1, end - 1 - first)
+            across.reach[first] += lacking / 2 * (end - first == 1)
+        for names, _, title in self.bands:
+            rows, columns = self.covered(names)
+            down.reach[rows[0], 0] += 0.28 if title else BAND
+            down.reach[rows[1], 1] += BAND
+            across.reach[columns, (0, 1)] += BAND
+
+    def covered(self, names: Sequence[str]) -> list[Span]:
+        """The rows and the columns of these names and all between them."""
+        spans = [self.places[name].spans for name in names]
+        return _hull([(rows[i], columns[i]) for rows, columns in spans for i in (0, 1)])
+
+    def settle(self, cells: dict[str, Cell], size: float) -> None:
+        """Puts every cell on the middle of its rows and columns, or all over them."""
+        for name, place in self.places.items():
+            cell = cells.get(name, Cell())
+            middle, ends, outer = [], [], []
+            spread = zip(self.axes, place.spans, cell.body(size), cell.reach(size), strict=True)
+            for axis, span, length, reach in spread:
+                at = axis.middle(*span)
+                body = [at - length / 2, at + length / 2]
+                if cell.stretch and span[0] < span[1]:
+                    body = [axis.begin(span[0]), axis.end(span[1])]
+                middle.append(at)
+                ends.append(body)
+                outer.append([min(at - reach[0], body[0]), max(at + reach[1], body[1])])
+            outer[1] = [outer[1][0] if cell.rows else ends[1][0], ends[1][1]]  # arrows reach bodies
+            place.middle, place.body, place.outer = middle, ends, outer
+
+
+def _hull(points: Sequence[tuple[int, int]]) -> list[Span]:
+    """The rows and the columns from the first to the last of some points."""
+    return [(min(at), max(at)) for at in zip(*points, strict=True)]
+
+
+def _make_way(arrow: Arrow, a: list[Span], b: list[Span], gaps: list[list[float]]) -> None:
+    """Widens the gaps that an arrow crosses for its head, its turn and its label."""
+    for k, sign in enumerate("|-"):
+        if a[k][1] >= b[k][0] and b[k][1] >= a[k][0]:
+            continue
+        forward = a[k][1] < b[k][0]
+        near, far = (a[k][1] + 1, b[k][0]) if forward else (a[k][0], b[k][1] + 1)
+        along = arrow.route == "-" or arrow.route[0] == sign
+        turn = far if "--" in arrow.route else near
+        if along and len(arrow.route) > 2:
+            gaps[k][turn] = max(gaps[k][turn], TURN)
+        elif near == far:
+            gaps[k][near] = max(gaps[k][near], ARROW)
+        if arrow.label and along and near == far:
+            wide = arrow.label.width + (0.42 if arrow.frame else 0.12)
+            gaps[k][near] = max(gaps[k][near], wide if k else 0.42)
+
+
+# ------------------------------------------------------------------- drawing
+
+
+@final
+class Diagram:
+    """Grids of cells, one below or beside the other, with arrows between the cells of each.
+
+    Args:
+        picture: Inches across a picture.
+    """
+
+    def __init__(self, picture: float = 0.8) -> None:
+        self.size = picture
+        self.cells: dict[str, Cell] = {}
+        self.arrows: list[Arrow] = []
+        self.grids: list[list[Grid]] = []
+
+    def grid(self, *cards: str, beside: bool = False) -> Grid:
+        """A new grid, below the last one or beside it; its arguments are those of ``Grid``."""
+        if not beside:
+            self.grids.append([])
+        self.grids[-1].append(Grid(*cards))
+        return self.grids[-1][-1]
+
+    def __setitem__(self, name: str, cell: Cell) -> None:
+        self.cells[name] = cell
+
+    def join(self, names: str, color: str = INK, *, label: str = "", loss: str = "") -> None:
+        """Draws arrows from name to name, as in ``"image -> encoder -|> tokens"``.
 
         Args:
-            left: In inches.
-            top: In inches.
-            width: In inches.
-            image: (H, W, 3) uint8.
-            frame: Its color.
-            **how: Of the frame's line.
+            names: Names and the arrows between them, with spaces; a semicolon begins anew.
+            color: Of the lines, or of the frame around a loss.
+            label: What stands above the line.
+            loss: What compares the two ends; it lies on a dashed line.
+
+        Raises:
+            ValueError: If what stands between two names is no arrow.
         """
-        height = width * image.shape[0] / image.shape[1]
-        extent = (left, left + width, top + height, top)
-        self.axes.imshow(image, extent=extent, aspect="auto", zorder=2)
-        line = {"linewidth": 0.8, "edgecolor": frame, "zorder": 3} | how
-        self.axes.add_patch(Rectangle((left, top), width, height, fill=False, **line))
-        return Box(left, top, width, height)
+        label_line = Line(loss, TEXT) if loss else Line(label, SMALL) if label else None
+        ink, frame = (INK, color) if loss else (color, "")
+        for parts in (chain.split() for chain in names.split(";")):
+            for start, drawn, end in zip(parts[:-2:2], parts[1:-1:2], parts[2::2], strict=True):
+                route, heads = drawn.strip("<>"), (drawn[0] == "<", drawn[-1] == ">")
+                if route not in ROUTES:
+                    raise ValueError(f"join: expected an arrow such as -> or -|>, got {drawn!r}")
+                self.arrows.append(Arrow(start, route, end, heads, ink, label_line, frame))
 
-    def missing(self, box: Box, words: str = "") -> Box:
-        """The place of a picture that does not exist."""
-        line = {"linewidth": 0.8, "edgecolor": QUIET, "linestyle": (0, (3, 2))}
-        corner = (box.left, box.top)
-        self.axes.add_patch(
-            Rectangle(corner, box.width, box.height, facecolor="white", zorder=2, **line)
-        )
-        if words:
-            self.text(box.x, box.y, words, size=SMALL, color=QUIET)
-        return box
+    @styled
+    def draw(self) -> Figure:
+        """The figure, ``WIDTH`` inches wide, or wider where its cells need more.
 
-    def arrow(
-        self, *points: Point, color: str = INK, both: bool = False, dashed: bool = False
-    ) -> None:
-        """Along the points, with a head at the last one, or at both ends."""
-        style = "<|-|>" if both else "-|>"
-        self.axes.add_patch(
-            FancyArrowPatch(
-                path=Path(points),
-                arrowstyle=f"{style},head_length=3.2,head_width=1.7",
-                color=color,
-                linewidth=1.1,
-                linestyle=(0, (3, 2)) if dashed else "solid",
-                capstyle="butt",
-                joinstyle="round",
-                zorder=4,
-            )
-        )
+        Raises:
+            ValueError: If an arrow joins two names that do not stand in one grid.
+        """
+        grids = [grid for line in self.grids for grid in line]
+        for grid in grids:
+            grid.arrange(self.cells, self.arrows, self.size)
+        for arrow in self.arrows:
+            if not any(arrow in grid.arrows for grid in grids):
+                pair = f"{arrow.start!r} and {arrow.end!r}"
+                raise ValueError(f"join: expected two names of one grid, got {pair}")
+        used = [sum(g.axes[1].length + MARGIN for g in line) + MARGIN for line in self.grids]
+        tall = [max(g.axes[0].length for g in line) for line in self.grids]
+        sheet = Sheet(max(WIDTH, *used), sum(tall) + MARGIN * len(tall) + MARGIN + FOOT)
+        axes = sheet.axes(0, 0, sheet.width, sheet.height)
+        axes.set_axis_off()
+        axes.set(xlim=(0, sheet.width), ylim=(sheet.height, 0))
+        axes.set_autoscale_on(False)  # pictures would move the limits
+        top = MARGIN
+        for line, high, width in zip(self.grids, tall, used, strict=True):
+            left, gaps = MARGIN, sum(len(grid.axes[1].gaps) for grid in line)
+            for grid in line:
+                down, across = grid.axes
+                down.spread(top, high)
+                surplus = (sheet.width - width) * len(across.gaps) / gaps
+                across.spread(left, across.length + surplus)
+                grid.settle(self.cells, self.size)
+                self._draw(axes, grid)
+                left += across.length + MARGIN
+            top += high + MARGIN
+        return sheet.figure
 
-    def line(self, *points: Point, color: str = INK, width: float = 1.1) -> None:
-        x, y = zip(*points, strict=True)
-        self.axes.plot(x, y, color=color, linewidth=width, zorder=1, solid_joinstyle="round")
-
-    def text(self, x: float, y: float, text: str, *, size: float = TEXT, **how: Any) -> None:
-        how = {"ha": "center", "va": "center_baseline", "zorder": 5} | how
-        self.axes.text(x, y, text, fontsize=size, **how)
-
-    def loss(self, x: float, y: float, text: str, color: str = INK) -> None:
-        """The name of a loss on a white ground, as lines may pass below it."""
-        ground = {"facecolor": "white", "edgecolor": color, "linewidth": 0.7}
-        ground["boxstyle"] = "round,pad=0.25"
-        self.text(x, y, text, size=TEXT, bbox=ground, zorder=6)
-
-    def matrix(self, left: float, top: float, cell: float, marked: Iterable[Point], n: int) -> Box:
-        """n x n cells; the marked (row, column) are filled, the diagonal is not part of it."""
-        marked = set(marked)
-        for row, column in np.ndindex(n, n):
-            face = PAIRWISE if (row, column) in marked else "white"
-            face = "#DDDDDA" if row == column else face
-            corner = (left + column * cell, top + row * cell)
-            line = {"edgecolor": QUIET, "linewidth": 0.6, "zorder": 2}
-            self.axes.add_patch(Rectangle(corner, cell, cell, facecolor=face, **line))
-        return Box(left, top, n * cell, n * cell)
-
-    def _round(
-        self, box: Box, face: Any, edge: Any, linewidth: float, radius: float = ROUND
-    ) -> None:
-        self.axes.add_patch(
-            FancyBboxPatch(
-                (box.left, box.top),
-                box.width,
-                box.height,
-                boxstyle=f"round,pad=0,rounding_size={radius}",
-                facecolor=face,
-                edgecolor=edge,
-                linewidth=linewidth,
-                zorder=0 if face == CARD else 2,
-            )
-        )
+    def _draw(self, axes: Axes, grid: Grid) -> None:
+        down, across = grid.axes
+        high = down.start, down.start + down.length
+        inner = [across.inside(wall, 0.5) for wall in grid.walls[1:-1]]
+        starts = [across.start, *(wall + MARGIN / 2 for wall in inner)]
+        ends = [*(wall - MARGIN / 2 for wall in inner), across.start + across.length]
+        for left, right, (title, note) in zip(starts, ends, grid.cards, strict=True):
+            round_box(axes, high, (left, right), CARD, "none", 0)
+            write(axes, high[0] + 0.2, left + 0.12, Line(title, TITLE, weight="bold"), "left")
+            write(axes, high[0] + 0.2, right - 0.14, captions([note])[0], "right")
+        for names, color, title in grid.bands:
+            rows, columns = grid.covered(names)
+            place = [
+                (axis.begin(span[0]), axis.end(span[1]))
+                for axis, span in zip(grid.axes, (rows, columns), strict=True)
+            ]
+            round_box(axes, *place, mix(color, 0.93), color, 0.5)
+            write(axes, place[0][0] + 0.14, sum(place[1]) / 2, captions([title])[0])
+        for name, place in grid.places.items():
+            draw_cell(axes, self.cells.get(name, Cell()), *place.body, place.middle[1])
+        for arrow in grid.arrows:
+            _draw_arrow(axes, arrow, _points(arrow, grid), bare=arrow.end not in self.cells)
 
 
-def mix(color: str, white: float) -> tuple[float, float, float]:
-    """A color with a share of white."""
-    return tuple(1 - (1 - channel) * (1 - white) for channel in to_rgb(color))
+def _points(arrow: Arrow, grid: Grid) -> list[Point]:
+    """The points that an arrow passes."""
+    a, b, route = grid.places[arrow.start], grid.places[arrow.end], arrow.route
+    (rows_a, columns_a), (rows_b, columns_b) = a.spans, b.spans
+    (y_a, x_a), (y_b, x_b) = a.middle, b.middle
+    left, right = a.outer[1][x_a < x_b], b.outer[1][x_b < x_a]
+    top, bottom = a.outer[0][y_a < y_b], b.outer[0][y_b < y_a]
+    if route in ("|_|", "|^|"):
+        side, sign = "_" in route, 1 if "_" in route else -1
+        ends = a.outer[0][side], b.outer[0][side]
+        y = sign * (max(sign * end for end in ends) + TURN / 2)
+        return [(ends[0], x_a), (y, x_a), (y, x_b), (ends[1], x_b)]
+    if route == "-" and (columns_a[1] < columns_b[0] or columns_b[1] < columns_a[0]):
+        y = y_a if rows_a[1] - rows_a[0] < rows_b[1] - rows_b[0] else y_b
+        return [(y, left), (y, right)]
+    if route == "-":
+        x = x_a if columns_a[1] - columns_a[0] < columns_b[1] - columns_b[0] else x_b
+        return [(top, x), (bottom, x)]
+    if route == "-|":
+        return [(y_a, left), (y_a, x_b), (bottom, x_b)]
+    if route == "|-":
+        return [(top, x_a), (y_b, x_a), (y_b, right)]
+    if route.strip("-") == "|":
+        x = _turn(grid.axes[1], columns_a, columns_b, "--" in route)
+        return [(y_a, left), (y_a, x), (y_b, x), (y_b, right)]
+    y = _turn(grid.axes[0], rows_a, rows_b, "--" in route)
+    return [(top, x_a), (y, x_a), (y, x_b), (bottom, x_b)]
 
 
-def shape_text(shape: Image) -> str:
-    """A shape as one reads it: 13 × 64 × 96."""
-    return " × ".join(str(int(size)) for size in shape)
+def _turn(axis: Axis, a: Span, b: Span, late: bool) -> float:
+    """Where a line from one span to another turns: in a gap, in a third that others leave free."""
+    if a[1] < b[0]:
+        return axis.inside(b[0], 2 / 3) if late else axis.inside(a[1] + 1, 1 / 3)
+    return axis.inside(b[1] + 1, 1 / 3) if late else axis.inside(a[0], 2 / 3)
 
 
-def count_text(count: float) -> str:
-    """A number of parameters to three digits: 51, 1.94 k, 24.9 M."""
-    for unit, size in (("M", 1e6), ("k", 1e3)):
-        if count >= size:
-            return f"{float(f'{count / size:.3g}'):g} {unit}"
-    return str(int(count))
+def _draw_arrow(axes: Axes, arrow: Arrow, points: list[Point], bare: bool) -> None:
+    """A line with its heads, of which a bare point gets none, and its label."""
+    head = "<|" * arrow.heads[0] + "-" + "|>" * (arrow.heads[1] and not bare)
+    style = f"{head},head_length=3.2,head_width=1.7" if len(head) > 1 else head
+    path = Path([(x, y) for y, x in points])
+    line = {"linewidth": 1.1, "linestyle": DASHES if arrow.frame else "solid", "zorder": 4}
+    join = {"capstyle": "butt", "joinstyle": "round"}
+    axes.add_patch(FancyArrowPatch(path=path, arrowstyle=style, color=arrow.color, **line, **join))
+    if arrow.label:
+        part = len(points) // 4  # the first one, or the one between two turns
+        y, x = np.mean(points[part : part + 2], axis=0)
+        ground = {"fc": "white", "ec": arrow.frame, "lw": 0.7, "boxstyle": "round,pad=0.25"}
+        if arrow.frame:
+            write(axes, y, x, arrow.label, bbox=ground)
+        else:
+            write(axes, y - 0.1, x, arrow.label)

@@ -98,11 +98,11 @@ def _innermost(line: int, nodes) -> ast.AST | None:
 
 def _numbers(texts: list[str]) -> list[int]:
     """["1, 2", "11 to 13"] -> [1, 2, 11, 12, 13]."""
-    found = []
+    numbers = []
     for text in texts:
         for first, last in re.findall(r"(\d+)\)?(?: to \(?(\d+))?", text):
-            found += range(int(first), int(last or first) + 1)
-    return found
+            numbers += range(int(first), int(last or first) + 1)
+    return numbers
 
 
 # ------------------------------------------------------------------- symbols

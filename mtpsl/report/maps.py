@@ -1,34 +1,42 @@
-"""Dense maps as pictures: one grid and one set of legends for every figure that shows them."""
+"""Dense maps as pictures: one grid and one legend for every figure that shows them."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
+from matplotlib.font_manager import FontProperties
+from matplotlib.patches import Rectangle
+from matplotlib.textpath import TextToPath
 
+from mtpsl.losses import IGNORE_INDEX
 from mtpsl.report.arrays import Arrays
 from mtpsl.report.style import (
     BINARY_MAP,
     DEPTH_MAP,
     QUIET,
+    VOID_COLOR,
     Image,
     Sheet,
-    class_handles,
+    class_color,
     classes_to_rgb,
     normals_to_rgb,
     scalar_to_rgb,
 )
 
 GAP, GROUP_GAP = 0.05, 0.2  # inches between panels, between groups of panels
-HEADER, SIDE, LEGEND, FOOTER = 0.5, 0.1, 0.6, 0.24  # inches around them
-ENTRY, LETTER = 0.34, 0.066  # inches of a class in a legend without its name, of one letter of it
-LINE = 0.2  # inches of a line of classes
+HEADER, SIDE, FOOTER = 0.5, 0.1, 0.24  # inches around them
+LINE, KEY_LINE, SPACE = 0.2, 0.38, 0.16  # inches: a line of classes, of other keys, between entries
 KEY_WIDTHS = {"positive": 2.9, "binary": 1.9, "direction": 3.15}  # inches that a key takes
-KEY_LINE = 0.38  # inches of a line of those keys
+PANEL, WIDE = 1.75, 16.0  # inches: one picture of a small figure; a figure of many pictures
 
 Column = tuple[str, str]  # (key of the arrays, label above it)
 Group = tuple[str, Sequence[Column]]  # (title above it, columns)
+Spans = dict[str, tuple[float, float]]  # title of a group -> where it begins, how wide it is
+
+
+# ---------------------------------------------------------------------- maps
 
 
 def kind_of(arrays: Arrays, task: str) -> str:
@@ -42,8 +50,13 @@ def titles_of(arrays: Arrays) -> dict[str, str]:
 
 
 def map_to_rgb(arrays: Arrays, key: str, index: int) -> Image:
-    """Map ``index`` of ``arrays["<task>/..."]`` -> (H, W, 3) uint8, by the task's kind."""
+    """Map ``index`` of ``arrays["<task>/..."]`` -> (H, W, 3) uint8, by the task's kind.
+
+    What a key ending with ``images`` names is a picture already.
+    """
     task, values = key.partition("/")[0], arrays[key][index]
+    if key.endswith("images"):
+        return values
     match kind_of(arrays, task):
         case "classes":
             return classes_to_rgb(values, list(arrays[f"{task}/classes"]))
@@ -69,87 +82,106 @@ def value_range(arrays: Arrays, task: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def image_grid(
-    arrays: Arrays,
-    groups: Sequence[Group],
-    draw: Callable[[str, int], Image],
-    *,
-    panel: float,
-    legend: float = LEGEND,
-    notes: Callable[[str, int], str] = lambda key, index: "",
-) -> tuple[Sheet, dict[str, tuple[float, float]]]:
-    """A row an image, columns in titled groups.
+# ---------------------------------------------------------------------- grid
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """Rows of pictures whose columns stand in titled groups.
+
+    Attributes:
+        arrays: What is shown; ``images`` (N, H, W, 3) gives the number of rows and the shape of
+            a panel, unless ``shape`` does.
+        groups: What to show, from left to right.
+        paint: (arrays, key, row) -> (h, w, 3) uint8, or None for an empty place.
+        note: (arrays, key, row) -> a word in the panel's lower left corner.
+        bold: (arrays, key, row) -> whether that word is bold.
+        legend: The keys whose colors are explained below the grid; by default all maps.
+        shape: (rows, height, width).
+    """
+
+    arrays: Arrays
+    groups: Sequence[Group]
+    paint: Callable[[Arrays, str, int], Image | None] = map_to_rgb
+    note: Callable[[Arrays, str, int], str] = lambda arrays, key, row: ""
+    bold: Callable[[Arrays, str, int], bool] = lambda arrays, key, row: False
+    legend: Sequence[str] | None = None
+    shape: tuple[int, int, int] | None = None
+
+    @property
+    def explained(self) -> Sequence[str]:
+        """The keys that the legend explains."""
+        shown = [key for _, group in self.groups for key, _ in group if not key.endswith("images")]
+        return shown if self.legend is None else self.legend
+
+    @property
+    def across(self) -> tuple[int, float]:
+        """How many columns stand side by side, and the inches around and between all of them."""
+        columns = sum(len(group) for _, group in self.groups)
+        gaps = (len(self.groups) - 1) * GROUP_GAP + (columns - len(self.groups)) * GAP
+        return columns, 2 * SIDE + gaps
+
+    def rows_and_height(self, panel: float) -> tuple[int, float]:
+        """How many rows there are, and inches of a panel ``panel`` inches wide."""
+        rows, height, width = self.shape or self.arrays["images"].shape[:3]
+        return rows, panel * height / width
+
+    def put(self, sheet: Sheet, top: float, panel: float) -> Spans:
+        """Draws the grid from ``top`` inches on, without its legend."""
+        rows, tall = self.rows_and_height(panel)
+        left, spans = SIDE, {}
+        centered: dict[str, Any] = {"ha": "center", "va": "center"}
+        for title, group in self.groups:
+            wide = len(group) * panel + (len(group) - 1) * GAP
+            spans[title] = left, wide
+            sheet.text(left + wide / 2, top + 0.16, title, weight="bold", **centered)
+            if title:
+                sheet.rule(left, top + 0.28, wide)
+            for key, label in group:
+                quiet = {"fontsize": 8, "color": QUIET}
+                sheet.text(left + panel / 2, top + 0.39, label, **quiet, **centered)
+                for row in range(rows):
+                    self._panel(sheet, key, row, left, top + HEADER + row * (tall + GAP), panel)
+                left += panel + GAP
+            left += GROUP_GAP - GAP
+        return spans
+
+    def _panel(
+        self, sheet: Sheet, key: str, row: int, left: float, top: float, wide: float
+    ) -> None:
+        place = (self.arrays, key, row)
+        picture = self.paint(*place)
+        if picture is not None:
+            axes = sheet.picture(left, top, wide, self.rows_and_height(wide)[1], picture)
+            note(axes, self.note(*place), weight="bold" if self.bold(*place) else "normal")
+
+
+def draw_grids(
+    *grids: Grid, panel: float = PANEL, width: float | None = None, below: float = 0.0
+) -> tuple[Sheet, list[Spans], float]:
+    """Grids with their legends, one below the other.
 
     Args:
-        arrays: ``images`` (N, H, W, 3) gives the number of rows and the panels' shape.
-        groups: What to show, from left to right.
-        draw: (key, image) -> (h, w, 3) uint8.
-        panel: Width of a panel in inches.
-        legend: Inches to leave free below, above the footer.
-        notes: (key, image) -> a word in the panel's lower left corner.
+        *grids: From top to bottom.
+        panel: Inches of a picture's width.
+        width: Of the sheet; each grid fills it, whatever ``panel`` says.
+        below: Inches to leave free under all grids, above the footer.
 
     Returns:
-        The sheet, and for every group's title where it begins and how wide it is, in inches.
+        The sheet; for every grid where its groups are, in inches; and where the free place begins.
     """
-    width, height = grid_size(arrays, groups, panel)
-    sheet = Sheet(width, height + (legend + FOOTER))
-    return sheet, put_grid(sheet, 0.0, arrays, groups, draw, panel=panel, notes=notes)
-
-
-def grid_size(arrays: Arrays, groups: Sequence[Group], panel: float) -> tuple[float, float]:
-    """Inches that ``put_grid`` takes: the sheet's whole width, and a height."""
-    rows, height, width = arrays["images"].shape[:3]
-    tall = panel * height / width
-    columns, gaps = _across(groups)
-    return 2 * SIDE + columns * panel + gaps, HEADER + rows * tall + (rows - 1) * GAP
-
-
-def panel_width(groups: Sequence[Group], width: float) -> float:
-    """Of panels that make a grid ``width`` inches wide."""
-    columns, gaps = _across(groups)
-    return (width - 2 * SIDE - gaps) / columns
-
-
-def _across(groups: Sequence[Group]) -> tuple[int, float]:
-    """How many columns stand side by side, and the inches between all of them."""
-    columns = sum(len(group) for _, group in groups)
-    return columns, (columns - len(groups)) * GAP + (len(groups) - 1) * GROUP_GAP
-
-
-def put_grid(
-    sheet: Sheet,
-    top: float,
-    arrays: Arrays,
-    groups: Sequence[Group],
-    draw: Callable[[str, int], Image],
-    *,
-    panel: float,
-    notes: Callable[[str, int], str] = lambda key, index: "",
-    best: Callable[[str, int], bool] = lambda key, index: False,
-) -> dict[str, tuple[float, float]]:
-    """``image_grid`` on a sheet that holds other things too, from ``top`` inches on.
-
-    ``best`` says whose note is bold.
-    """
-    rows, height, width = arrays["images"].shape[:3]
-    tall = panel * height / width
-    left, spans = SIDE, {}
-    for title, group in groups:
-        wide = len(group) * panel + (len(group) - 1) * GAP
-        spans[title] = left, wide
-        sheet.text(left + wide / 2, top + 0.16, title, ha="center", va="center", weight="bold")
-        if title:
-            sheet.rule(left, top + 0.28, wide)
-        for key, label in group:
-            middle, quiet = left + panel / 2, {"fontsize": 8, "color": QUIET}
-            sheet.text(middle, top + 0.39, label, ha="center", va="center", **quiet)
-            for i in range(rows):
-                high = top + HEADER + i * (tall + GAP)
-                axes = sheet.picture(left, high, panel, tall, draw(key, i))
-                note(axes, notes(key, i), **({"weight": "bold"} if best(key, i) else {}))
-            left += panel + GAP
-        left += GROUP_GAP - GAP
-    return spans
+    panels = [panel if width is None else (width - g.across[1]) / g.across[0] for g in grids]
+    sizes = [(g, *g.rows_and_height(p)) for g, p in zip(grids, panels, strict=True)]
+    heights = [HEADER + rows * (tall + GAP) - GAP for _, rows, tall in sizes]
+    full = width or max(g.across[0] * panel + g.across[1] for g in grids)
+    legend = [legend_height(g.arrays, g.explained, full) for g in grids]
+    sheet = Sheet(full, sum(heights) + sum(legend) + below + FOOTER)
+    top, spans = 0.0, []
+    for grid, wide, height, space in zip(grids, panels, heights, legend, strict=True):
+        spans.append(grid.put(sheet, top, wide))
+        legends(sheet, grid.arrays, grid.explained, top + height + 0.1)
+        top += height + space
+    return sheet, spans, top
 
 
 def note(axes: Axes, text: str, **how: Any) -> None:
@@ -160,17 +192,44 @@ def note(axes: Axes, text: str, **how: Any) -> None:
         axes.text(0.025, 0.045, text, transform=axes.transAxes, **how)
 
 
-def three_digits(value: float) -> str:
-    """27.4, 3.10, 0.512, 0.0163: enough to tell two methods apart."""
-    decimals = 1 if value >= 10 else 2 if value >= 1 else 3 if value >= 0.1 else 4
-    return f"{value:.{decimals}f}"
+def task_groups(
+    arrays: Arrays, columns: Sequence[Column], first: str = "", *, labels: bool = False
+) -> list[Group]:
+    """The image, below the title ``first``, then the same columns for every task.
+
+    With ``labels``, ``<task>/label`` stands beside the task's title.
+    """
+    groups: list[Group] = [(first, [("images", "Image")])]
+    for task, title in titles_of(arrays).items():
+        title = f"{title}  ({arrays[f'{task}/label']})" if labels else title
+        groups.append((title, [(f"{task}/{key}", label) for key, label in columns]))
+    return groups
+
+
+def parts_of(arrays: Arrays) -> list[Arrays]:
+    """The arrays of every data set of a figure, from top to bottom."""
+    return [
+        {key.removeprefix(head): v for key, v in arrays.items() if key.startswith(head)}
+        for head in [f"{part}/" for part in arrays.get("parts", ())] or [""]
+    ]
+
+
+# ------------------------------------------------------------------- legends
+
+
+class Entry(NamedTuple):
+    """What a legend says of one class, or of one task without classes."""
+
+    label: str
+    wide: float  # inches
+    tall: float
+    draw: Callable[[Sheet, float, float], None]  # onto a sheet, from the left, around a height
 
 
 def legends(sheet: Sheet, arrays: Arrays, keys: Sequence[str], top: float) -> None:
     """Lines of classes for each task that has some, and below them what other colors mean.
 
-    It takes ``legend_height`` inches, ``LEGEND`` at most where one task has classes that fit into
-    one line.
+    It takes ``legend_height`` inches.
 
     Args:
         sheet: Wide enough for one key.
@@ -178,108 +237,75 @@ def legends(sheet: Sheet, arrays: Arrays, keys: Sequence[str], top: float) -> No
         keys: The maps that are drawn; only classes that occur in them are named.
         top: Where the legend begins, in inches.
     """
-    parts = _legend_parts(arrays, keys, sheet.width)
-    several = len(parts.classes) > 1
-    for task, title, ids, lines in parts.classes:
-        prefix = f"{title}:" if several else ""
-        class_legend(sheet, list(arrays[f"{task}/classes"]), ids, top, prefix)
-        top += lines * LINE
-    for line in parts.keys:
-        left = sheet.width / 2 - sum(KEY_WIDTHS[kind] for _, _, kind in line) / 2
-        for task, title, kind in line:
-            _key(sheet, arrays, task, title, kind, left, top + KEY_LINE / 2)
-            left += KEY_WIDTHS[kind]
-        top += KEY_LINE
+    for entries in legend_lines(arrays, keys, sheet.width):
+        left = (sheet.width - sum(entry.wide for entry in entries)) / 2
+        for entry in entries:
+            entry.draw(sheet, left, top + entry.tall / 2)
+            left += entry.wide
+        top += entries[0].tall
 
 
 def legend_height(arrays: Arrays, keys: Sequence[str], width: float) -> float:
     """Inches that ``legends`` needs below a grid, with some air."""
-    parts = _legend_parts(arrays, keys, width)
-    return 0.1 + LINE * sum(lines for *_, lines in parts.classes) + KEY_LINE * len(parts.keys)
+    lines = legend_lines(arrays, keys, width)
+    return 0.1 + 0.1 * bool(lines) + sum(line[0].tall for line in lines)
 
 
-class _Parts(NamedTuple):
-    """What a legend holds, line by line."""
-
-    classes: list[tuple[str, str, list[int], int]]  # task, its title, class ids, lines they take
-    keys: list[list[tuple[str, str, str]]]  # lines of (task, its title, its kind)
-
-
-def _legend_parts(arrays: Arrays, keys: Sequence[str], width: float) -> _Parts:
+def legend_lines(arrays: Arrays, keys: Sequence[str], width: float) -> list[list[Entry]]:
+    """The entries of a legend, line by line, none wider than ``width``."""
     drawn = {key.partition("/")[0] for key in keys}
-    named = titles_of(arrays).items()
-    tasks = [(task, title, kind_of(arrays, task)) for task, title in named if task in drawn]
-    several = sum(kind == "classes" for *_, kind in tasks) > 1  # then each begins with a title
-    classes, lines, taken = [], [], width
-    for task, title, kind in tasks:
-        if kind == "classes":
-            mine = [arrays[key].ravel() for key in keys if key.partition("/")[0] == task]
-            ids = np.unique(np.concatenate(mine)).tolist()
-            names = _labels(list(arrays[f"{task}/classes"]), ids, f"{title}:" if several else "")
-            classes.append((task, title, ids, -(-len(names) // _columns(names, width))))
-            continue
-        if taken + KEY_WIDTHS[kind] > width:
-            lines.append([])
-            taken = 0.0
-        lines[-1].append((task, title, kind))
-        taken += KEY_WIDTHS[kind]
-    return _Parts(classes, lines)
+    tasks = {task: title for task, title in titles_of(arrays).items() if task in drawn}
+    with_classes = [task for task in tasks if kind_of(arrays, task) == "classes"]
+    blocks = []
+    for task in with_classes:
+        shown = [arrays[key].ravel() for key in keys if key.partition("/")[0] == task]
+        ids, names = np.unique(np.concatenate(shown)).tolist(), list(arrays[f"{task}/classes"])
+        words = [(f"{tasks[task]}:", None)] if len(with_classes) > 1 else []
+        words += [(str(names[i]), class_color(names[i], i)) for i in ids if i < len(names)]
+        words += [("void", VOID_COLOR)] * (IGNORE_INDEX in ids)
+        blocks.append([_class(word, color) for word, color in words])
+    blocks.append([_key(arrays, task, tasks[task]) for task in tasks if task not in with_classes])
+    lines: list[list[Entry]] = []
+    for block in blocks:
+        for i, entry in enumerate(block):
+            full = i and sum(e.wide for e in lines[-1]) + entry.wide > width - 2 * SIDE
+            lines += [[]] if full or not i else []
+            lines[-1].append(entry)
+    return lines
 
 
-def _labels(names: Sequence[str], ids: Sequence[int], title: str) -> list[str]:
-    """What a legend of classes says, in order."""
-    said = [str(handle.get_label()) for handle in class_handles(names, ids)]
-    return [title, *said] if title else said
+def _class(word: str, color: Any) -> Entry:
+    """A class with its color, or the title of a task without one."""
+
+    def draw(sheet: Sheet, left: float, middle: float) -> None:
+        if color is not None:
+            box = {"facecolor": color, "edgecolor": QUIET, "linewidth": 0.4}
+            corner = left / sheet.width, 1 - (middle + 0.055) / sheet.height
+            size = 0.11 / sheet.width, 0.11 / sheet.height
+            box["transform"] = sheet.figure.transFigure
+            sheet.figure.add_artist(Rectangle(corner, *size, **box))
+        sheet.text(left + 0.17, middle, word, va="center", fontsize=8)
+
+    font = FontProperties(size=8)
+    wide = TextToPath().get_text_width_height_descent(word, font, False)[0] / 72
+    return Entry(word, SPACE + 0.17 + wide, LINE, draw)
 
 
-def _columns(labels: Sequence[str], width: float) -> int:
-    """Into how many columns of a legend these words fit, read line by line."""
-    for columns in range(len(labels), 1, -1):
-        longest = (max(map(len, labels[column::columns])) for column in range(columns))
-        if sum(ENTRY + LETTER * letters for letters in longest) <= width:
-            return columns
-    return 1
+def _key(arrays: Arrays, task: str, title: str) -> Entry:
+    """The colors of one task that has no classes."""
+    kind = kind_of(arrays, task)
 
-
-def _key(
-    sheet: Sheet, arrays: Arrays, task: str, title: str, kind: str, left: float, middle: float
-) -> None:
-    """The colors of one task that has no classes, around the height ``middle``."""
-    sheet.text(left, middle, title, va="center", fontsize=8)
-    match kind:
-        case "positive":
+    def draw(sheet: Sheet, left: float, middle: float) -> None:
+        sheet.text(left, middle, title, va="center", fontsize=8)
+        if kind == "positive":
             low, high = value_range(arrays, task)
             unit = unit_of(arrays, task)
             sheet.bar(left + 0.95, middle - 0.05, 1.2, DEPTH_MAP, low, high, unit)
-        case "binary":
+        elif kind == "binary":
             sheet.bar(left + 0.55, middle - 0.05, 0.9, BINARY_MAP, 0, 1, "")
-        case _:
+        else:
             sheet.sphere(left + 0.62, middle - 0.16, 0.32)
             words = "as on a ball seen from the camera"
             sheet.text(left + 1.02, middle, words, va="center", fontsize=8, color=QUIET)
 
-
-def class_legend(
-    sheet: Sheet, names: Sequence[str], ids: Sequence[int], top: float, title: str = ""
-) -> None:
-    """The classes ``ids`` in one centered line, or in as many as the sheet's width needs.
-
-    A title comes first, in the place of a class.
-    """
-    handles = class_handles(names, ids)
-    if title:
-        handles.insert(0, Line2D([], [], linestyle="", label=title))
-    columns = _columns([str(handle.get_label()) for handle in handles], sheet.width)
-    lines = -(-len(handles) // columns)
-    # A legend is filled column by column; put so, it reads line by line.
-    order = [line * columns + column for column in range(columns) for line in range(lines)]
-    handles = [handles[i] for i in order if i < len(handles)]
-    sheet.figure.legend(
-        handles=handles,
-        loc="upper center",
-        bbox_to_anchor=(0.5, 1 - top / sheet.height),
-        ncols=columns,
-        handletextpad=0.1,
-        columnspacing=1.0,
-        borderpad=0,
-    )
+    return Entry(title, KEY_WIDTHS[kind], KEY_LINE, draw)

@@ -2,25 +2,27 @@
 
 For each picture ``<name>.jpg`` a folder ``<name>/``, every map at the size of the picture:
 
-    classes    semseg.png, 8-bit class ids; the same for human_parts
+    classes    semseg.png, 8-bit class ids, and semseg_color.png; the same for human_parts
     depth      depth.npy, float32; depth.png, 16 bits, and depth.json, which says what a step is
     normals    normals.npy, (H, W, 3) float32; normals.png, (n + 1) * 255 / 2
     yes or no  saliency.npy, float32 probabilities; saliency.png, 255 times as much; also edges
 
-and ``predictions.json``, which says which run made them and what the files hold. Pictures are
-seen by the network at the size it was trained on; its maps are brought back to theirs: class ids
-by the nearest pixel, all else bilinearly, normals at unit length.
+and ``predictions.json``, which says which run made them and what the files hold, and
+``overview.png``, a sheet of some of them. Pictures are seen by the network at the size it was
+trained on; its maps are brought back to theirs: class ids by the nearest pixel, all else
+bilinearly, normals at unit length.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties, findfont, get_font
+from PIL import Image
 from torch import Tensor
 
 from mtpsl import files
@@ -38,33 +40,36 @@ from mtpsl.data.readers.own_files import (
     write_picture,
 )
 from mtpsl.methods import Method
-from mtpsl.runs.data import EVAL_BATCH, bind_data
+from mtpsl.report import arrays
+from mtpsl.report.arrays import Arrays
+from mtpsl.report.figure import footer, png_bytes
+from mtpsl.report.maps import Grid, draw_grids, map_to_rgb, titles_of
+from mtpsl.report.style import classes_to_rgb, styled
+from mtpsl.runs.data import EVAL_BATCH, bind_data, tasks_of
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import load_method
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore
 from mtpsl.tasks import Task, TaskSet, to_unit_length
 
-SUMMARY, OVERVIEW = "predictions.json", "overview.png"
-"""What lies beside the pictures' folders; the second is drawn by ``plots.predicted``."""
+SUMMARY, OVERVIEW = "predictions.json", "overview.png"  # beside the pictures' folders
+ROWS = 6  # pictures on a sheet
+SIDE = 240  # pixels of the longer side of a picture on a sheet
+PANEL = 1.6  # inches
+LONGEST = 24  # letters of a name on a sheet
+PAPER = 255
 
 
-def predict(
-    run: Experiment | str,
-    session: Session,
-    pictures: Path | str,
-    out: Path | str,
-    *,
-    draw: Callable[[Path], None] | None = None,
+def predict_folder(
+    run: Experiment | str, session: Session, pictures: Path | str, out: Path | str
 ) -> dict[str, Any]:
-    """Predicts every picture of a folder with a trained network.
+    """Predicts every picture of a folder with a trained network, and draws a sheet of some.
 
     Args:
         run: A finished experiment, bound to its data, or its key.
         session: Where finished runs are kept, and where the network runs.
         pictures: A folder of .png, .jpg and .jpeg files of any size.
         out: A new or empty folder.
-        draw: Called with ``out`` when everything is written, whatever was wrong.
 
     Returns:
         What ``predictions.json`` holds.
@@ -83,18 +88,22 @@ def predict(
     named, problems = find_pictures(pictures)
     method = load_method(experiment, session)
     scales = {t.name: step_of(t, experiment) for t in method.tasks if t.kind == "positive"}
-    done = []
-    for chunk in _chunks(list(named.items()), EVAL_BATCH):
-        seen, broken = _read(chunk, experiment)
-        problems += broken
-        if not seen:
-            continue
-        maps = _predict(method, torch.stack([picture.image for picture in seen]).to(device))
-        for row, picture in enumerate(seen):
+    done, places = [], list(named.items())
+    for start in range(0, len(places), EVAL_BATCH):
+        images, entries = [], []
+        for name, path in places[start : start + EVAL_BATCH]:
+            try:
+                (height, width), image = _read(path, experiment)
+            except (ValueError, FileNotFoundError) as error:
+                problems.append(str(error))
+                continue
+            entries.append({"file": path.name, "folder": name, "height": height, "width": width})
+            images.append(image)
+        maps = _predict(method, torch.stack(images).to(device)) if images else {}
+        for row, entry in enumerate(entries):
             ours = {t.name: maps[t.name][row : row + 1] for t in method.tasks}
-            entry = {"file": picture.path.name, "folder": picture.name}
-            entry |= {"height": picture.size[0], "width": picture.size[1]}
-            cut = write_maps(method.tasks, ours, picture.size, out / picture.name, scales)
+            size = entry["height"], entry["width"]
+            cut = write_maps(method.tasks, ours, size, out / entry["folder"], scales)
             done.append(entry | {"cut_off": cut})
     summary = {
         "run": experiment.key,
@@ -105,8 +114,9 @@ def predict(
         "problems": problems,
     }
     files.write_json(out / SUMMARY, summary)
-    if draw and done:
-        draw(out)
+    if done:
+        content = png_bytes(draw_overview(out, pictures, summary))
+        files.write(out / OVERVIEW, lambda file: file.write(content))
     if problems:
         raise ValueError("\n".join(problems))
     return summary
@@ -155,9 +165,9 @@ def find_pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
             continue
         name = path.stem
         if name in named or name in (SUMMARY, OVERVIEW):
-            found = f"{named[name].name}, too" if name in named else "a name that is taken"
+            other = f"{named[name].name}, too" if name in named else "a name that is taken"
             raise ValueError(
-                f"{path}: expected one picture named {name!r}, found {found}; rename one"
+                f"{path}: expected one picture named {name!r}, found {other}; rename one"
             )
         named[name] = path
     if not named:
@@ -168,37 +178,12 @@ def find_pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
     return named, problems
 
 
-# ------------------------------------------------------------------ pictures
-
-
-@dataclass(frozen=True)
-class _Picture:
-    name: str
-    path: Path
-    size: tuple[int, int]  # its own
-    image: Tensor  # (3, H, W) float32 in [0, 1], at the size the network was trained on
-
-
-def _read(
-    chunk: Sequence[tuple[str, Path]], experiment: Experiment
-) -> tuple[list[_Picture], list[str]]:
-    """The pictures as data sets on disk give them, and a sentence for each that is damaged."""
-    seen, problems = [], []
-    for name, path in chunk:
-        try:
-            pixels = read_photo(path)
-        except (ValueError, FileNotFoundError) as error:
-            problems.append(str(error))
-            continue
-        sample = Sample(torch.from_numpy(pixels).movedim(-1, 0).float() / 255, {}, {})
-        image = disk.resize(sample, TaskSet(()), experiment.height, experiment.width).image
-        seen.append(_Picture(name, path, pixels.shape[:2], (image * 255).round() / 255))
-    return seen, problems
-
-
-def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def _read(path: Path, experiment: Experiment) -> tuple[tuple[int, int], Tensor]:
+    """A picture's size, and (3, H, W) as data sets on disk give it; raises where it is damaged."""
+    pixels = read_photo(path)
+    sample = Sample(torch.from_numpy(pixels).movedim(-1, 0).float() / 255, {}, {})
+    image = disk.resize(sample, TaskSet(()), experiment.height, experiment.width).image
+    return pixels.shape[:2], (image * 255).round() / 255
 
 
 # ---------------------------------------------------------------------- maps
@@ -207,10 +192,9 @@ def _chunks(items: list[Any], size: int) -> Iterator[list[Any]]:
 @torch.no_grad()
 def _predict(method: Method, images: Tensor) -> dict[str, Tensor]:
     """Task -> (B, D, h, w) on the CPU: class ids, probabilities, numbers or unit vectors."""
-    found = method.predict(images)
-    maps = {}
+    predictions, maps = method.predict(images), {}
     for task in method.tasks:
-        raw = found[task.name].float().cpu()
+        raw = predictions[task.name].float().cpu()
         if not raw.isfinite().all():
             raise ValueError(
                 f"{task.name}: expected finite predictions, found NaN or infinity; train the "
@@ -256,6 +240,8 @@ def write_maps(
         array, picture = (folder / f"{task.name}{ending}" for ending in (".npy", ".png"))
         if task.kind == "classes":
             write_picture(picture, values[0].astype(np.uint8))
+            colored = classes_to_rgb(values[0].astype(np.uint8), task.class_names)
+            write_picture(folder / f"{task.name}_color.png", colored)
         elif task.kind == "direction":
             vectors = np.moveaxis(values, 0, -1)
             write_array(array, vectors)
@@ -268,7 +254,8 @@ def write_maps(
             steps, cut = to_steps(values[0], scales[task.name])
             write_picture(picture, steps)
             words = {"cut_off": cut} | describe(task, scales[task.name])
-            _write_plain(folder / f"{task.name}.json", words)
+            text = json.dumps(words, indent=1) + "\n"
+            files.write(folder / f"{task.name}.json", lambda f, text=text: f.write(text.encode()))
             if any(cut.values()):
                 cut_off[task.name] = cut
     return cut_off
@@ -319,6 +306,84 @@ def describe(task: Task, step: float | None = None) -> dict[str, Any]:
     }
 
 
-def _write_plain(path: Path, words: dict[str, Any]) -> None:
-    text = json.dumps(words, indent=1) + "\n"
-    files.write(path, lambda file: file.write(text.encode()))
+# --------------------------------------------------------------------- sheet
+
+
+@styled
+def draw_overview(folder: Path, pictures: Path, summary: dict[str, Any]) -> Figure:
+    """A row a picture, at most ``ROWS`` from all over the folder; columns are the tasks."""
+    tasks = tasks_of(Experiment.from_dict(summary["experiment"]))
+    every = summary["pictures"]
+    entries = [every[i] for i in arrays.evenly_spaced(len(every), ROWS)]
+    maps, inside = overview_arrays(tasks, entries, folder, pictures)
+    columns = [(f"{task}/truth", title) for task, title in titles_of(maps).items()]
+
+    def paint(maps: Arrays, key: str, row: int) -> np.ndarray:
+        return np.where(inside[row][..., None], map_to_rgb(maps, key, row), np.uint8(PAPER))
+
+    def note(maps: Arrays, key: str, row: int) -> str:
+        return _printable(entries[row]["folder"]) if key == "images" else ""
+
+    grid = Grid(
+        arrays=maps, groups=[("", [("images", "Picture"), *columns])], paint=paint, note=note
+    )
+    sheet, _, _ = draw_grids(grid, panel=PANEL)
+    footer(sheet.figure, f"{len(entries)} of {len(every)} pictures, run {summary['run']}")
+    return sheet.figure
+
+
+def overview_arrays(
+    tasks: TaskSet, entries: list[dict[str, Any]], folder: Path, pictures: Path
+) -> tuple[Arrays, np.ndarray]:
+    """Arrays for ``maps.Grid``, and where in their frames the pictures are: (N, h, w) bool.
+
+    Pictures keep their proportions: all frames are as high as the highest and as wide as the
+    widest, and what lies beyond a picture repeats its border. Predictions are called ``truth``,
+    which is what color maps span.
+    """
+    shares = [SIDE / max(entry["height"], entry["width"]) for entry in entries]
+    small = [
+        tuple(max(1, round(entry[side] * share)) for side in ("height", "width"))
+        for entry, share in zip(entries, shares, strict=True)
+    ]
+    frame = max(height for height, _ in small), max(width for _, width in small)
+    rows = []
+    for entry, size in zip(entries, small, strict=True):
+        maps = {f"{t.name}/truth": _read_map(t, folder / entry["folder"]) for t in tasks}
+        maps["images"] = read_photo(pictures / entry["file"])
+        rows.append({key: _framed(array, size, frame) for key, array in maps.items()})
+    inside = np.stack([np.pad(np.ones(size, bool), _margins(size, frame)) for size in small])
+    stacked = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    return arrays.describe(tasks) | stacked, inside
+
+
+def _read_map(task: Task, place: Path) -> np.ndarray:
+    """(H, W) class ids, numbers or probabilities, or (H, W, 3) vectors."""
+    if task.kind == "classes":
+        with Image.open(place / f"{task.name}.png") as picture:
+            return np.array(picture)
+    values = np.load(place / f"{task.name}.npy", allow_pickle=False)
+    return arrays.compact(torch.from_numpy(values))
+
+
+def _margins(size: tuple[int, int], frame: tuple[int, int]) -> list[tuple[int, int]]:
+    """What lies above and to the right of a picture, whose name is in the lower left corner."""
+    return [(frame[0] - size[0], 0), (0, frame[1] - size[1])]
+
+
+def _framed(array: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
+    """An array at another size, by the nearest pixel, in the lower left corner of a frame."""
+    rows, columns = (
+        ((np.arange(part) + 0.5) * length / part).astype(int)
+        for part, length in zip(size, array.shape, strict=False)
+    )
+    margins = [*_margins(size, frame), *[(0, 0)] * (array.ndim - 2)]
+    return np.pad(array[rows][:, columns], margins, mode="edge")
+
+
+def _printable(name: str) -> str:
+    """A name as the figures' font can show it, shortened; what it lacks is a question mark."""
+    font = get_font(findfont(FontProperties()))
+    name = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+    known = (letter if font.get_char_index(ord(letter)) else "?" for letter in name)
+    return "".join(known).replace("$", r"\$")

@@ -3,12 +3,14 @@
 from collections.abc import Mapping
 
 import numpy as np
+import seaborn
 from matplotlib import colormaps
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from mtpsl.report.arrays import Arrays
-from mtpsl.report.maps import FOOTER, LEGEND, image_grid, legends, map_to_rgb
+from mtpsl.report.maps import Grid, draw_grids, map_to_rgb, titles_of
+from mtpsl.report.plots import chart_row, draw_curves, legend_below
 from mtpsl.report.style import (
     AFFINITY_MAP,
     CYCLE,
@@ -18,6 +20,7 @@ from mtpsl.report.style import (
     Image,
     Sheet,
     normals_to_rgb,
+    scalar_to_rgb,
     styled,
 )
 
@@ -41,13 +44,12 @@ def draw_matrices(
     for (title, values), (rows, columns) in zip(panels.items(), sizes, strict=True):
         values = np.asarray(values)
         low, high = (ranges or {}).get(title, (float(values.min()), float(values.max())))
-        shares = ((values.astype(float) - low) / max(high - low, 1e-6)).clip(0, 1)
-        colors = colormaps["cividis"](shares)
-        axes = sheet.picture(left, top, cell * columns, cell * rows, colors)
-        for (row, column), value in np.ndenumerate(values):
-            text = str(int(value)) if values.dtype.kind in "bi" else f"{value:.2f}"
-            color = "white" if shares[row, column] < 0.55 else INK
-            axes.text(column, row, text, ha="center", va="center", fontsize=8, color=color)
+        how = {"vmin": low, "vmax": max(high, low + 1e-6), "cmap": "cividis", "cbar": False}
+        how |= {"annot": True, "fmt": "d" if values.dtype.kind in "bi" else ".2f"}
+        axes = sheet.axes(left, top, cell * columns, cell * rows)
+        numbers = values.astype(int if values.dtype.kind in "bi" else float)
+        seaborn.heatmap(numbers, ax=axes, annot_kws={"fontsize": 8}, **how)
+        axes.set_axis_off()
         middle = left + cell * columns / 2
         sheet.text(middle, top / 2, title, ha="center", va="center", fontsize=9, weight="bold")
         left += cell * columns + gap
@@ -57,35 +59,27 @@ def draw_matrices(
 @styled
 def draw_similarities(panels: Mapping[str, Image]) -> Figure:
     """Cosine similarities of tokens, a matrix a panel; above it the mean between two tokens."""
-    side, gap, top = 2.0, 0.3, 0.55
-    sheet = Sheet(len(panels) * (side + gap) + gap, top + side + 0.5)
-    for column, (title, values) in enumerate(panels.items()):
-        left = gap + column * (side + gap)
-        sheet.picture(left, top, side, side, values, cmap=AFFINITY_MAP, vmin=-1, vmax=1)
+    sheet, columns = chart_row([*panels], 2.0, wide=2.0, gap=0.3, left=0.3, top=0.55, below=0.5)
+    for (axes,), (title, values) in zip(columns, panels.items(), strict=True):
+        axes.imshow(values, cmap=AFFINITY_MAP, vmin=-1, vmax=1, interpolation="nearest")
+        axes.set_axis_off()
         others = np.abs(values[~np.eye(len(values), dtype=bool)]).mean()
-        how = {"ha": "center", "va": "center"}
-        sheet.text(left + side / 2, 0.17, title, weight="bold", **how)
-        words = f"mean |off-diagonal| {others:.2f}"
-        sheet.text(left + side / 2, 0.4, words, fontsize=8, color=QUIET, **how)
-    sheet.bar(sheet.width / 2 - 0.7, top + side + 0.2, 1.4, AFFINITY_MAP, -1, 1, "cosine")
+        axes.set_title(f"{title}\nmean |off-diagonal| {others:.2f}", fontsize=8.5)
+    sheet.bar(sheet.width / 2 - 0.7, sheet.height - 0.3, 1.4, AFFINITY_MAP, -1, 1, "cosine")
     return sheet.figure
 
 
 @styled
 def draw_activations(curves: Mapping[str, tuple[Image, Image]], x: Image) -> Figure:
     """Candidates for a positive mask: their values on the left, their slopes on the right."""
-    sheet = Sheet(8.2, 2.9)
-    for column, title in enumerate(("value: what multiplies $G$", "slope: what reaches the token")):
-        axes = sheet.axes(0.5 + column * 4.0, 0.4, 3.45, 2.0)
-        for i, (name, values_and_slopes) in enumerate(curves.items()):
-            dashes = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))[i % 4]
-            width = 2.4 if i == 0 else 1.4
-            y = values_and_slopes[column]
-            axes.plot(x, y, color=CYCLE[i], linestyle=dashes, linewidth=width, label=name)
-        axes.set_title(title, fontsize=9, weight="bold")
+    titles = ("value: what multiplies $G$", "slope: what reaches the token")
+    sheet, columns = chart_row(titles, 2.0, wide=3.45)
+    for column, (axes,) in enumerate(columns):
+        draw_curves(axes, {n: (x, pair[column]) for n, pair in curves.items()})
+        axes.lines[0].set_linewidth(2.4)
         axes.set(xlim=(x[0], x[-1]), ylim=(-0.15, (4.2, 1.6)[column]))
         axes.set_xlabel(r"$\varphi_i \times U_i$")
-    sheet.figure.axes[0].legend(loc="upper left")
+    legend_below(sheet)
     return sheet.figure
 
 
@@ -98,33 +92,26 @@ def draw_depth_bins(depth: Image, edges: Image, centers: Image) -> Figure:
         edges: (C_p - 1,) m, the inner edges.
         centers: (C_p,) m.
     """
-    sheet = Sheet(8.6, 3.1)
-    axes = sheet.axes(0.65, 0.45, 3.5, 2.1)
+    first = f"{len(centers)} bins, equally wide in log depth"
+    titles = (first, "the same relative error near and far")
+    sheet, ((shares,), (errors,)) = chart_row(titles, 2.1, wide=3.5)
     low, high = centers[0] ** 2 / edges[0], centers[-1] ** 2 / edges[-1]  # geometric means
     bounds = np.concatenate([[low], edges, [high]])
     counts, _ = np.histogram(depth, bounds)
     colors = colormaps["viridis"](np.linspace(0, 1, len(centers)))
     how = {"width": np.diff(bounds), "align": "edge", "edgecolor": "white", "linewidth": 0.5}
-    axes.bar(bounds[:-1], 100 * counts / len(depth), color=colors, **how)
-    _log_meters(axes, low, high)
-    axes.set_ylabel("labeled pixels (%)")
-    axes.set_title(f"{len(centers)} bins, equally wide in log depth", fontsize=9, weight="bold")
-    axes = sheet.axes(4.95, 0.45, 3.5, 2.1)
+    shares.bar(bounds[:-1], 100 * counts / len(depth), color=colors, **how)
+    shares.set_ylabel("labeled pixels (%)")
     true = np.geomspace(low, high, 2000)
     ids = np.searchsorted(edges, true)
-    axes.plot(true, 100 * (centers[ids] / true - 1), color=CYCLE[0], linewidth=1.2)
-    _log_meters(axes, low, high)
-    axes.set_ylabel("error of the bin's center (%)")
-    axes.set_title("the same relative error near and far", fontsize=9, weight="bold")
-    return sheet.figure
-
-
-def _log_meters(axes, low: float, high: float) -> None:
+    errors.plot(true, 100 * (centers[ids] / true - 1), color=CYCLE[0], linewidth=1.2)
+    errors.set_ylabel("error of the bin's center (%)")
     ticks = [t for t in (0.25, 0.5, 1, 2, 4, 8, 16) if low <= t <= high]
-    axes.set_xscale("log")
-    axes.set(xlim=(low, high), xlabel="depth (m)")
-    axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
-    axes.set_xticks([], minor=True)
+    for axes in (shares, errors):
+        axes.set(xscale="log", xlim=(low, high), xlabel="depth (m)")
+        axes.set_xticks(ticks, [f"{t:g}" for t in ticks])
+        axes.set_xticks([], minor=True)
+    return sheet.figure
 
 
 @styled
@@ -136,26 +123,22 @@ def draw_normal_centers(normals: Image, ids: Image, centers: Image) -> Figure:
         ids: (N,) the class of each.
         centers: (C_p, 3) unit vectors.
     """
-    side, gap = 2.9, 0.35
-    sheet = Sheet(2 * side + 3 * gap, side + 0.85)
-    rgb = normals_to_rgb(normals) / 255, normals_to_rgb(centers[ids]) / 255
-    titles = "labeled normals", f"their classes: {len(centers)} K-means centers"
-    for column, (colors, title) in enumerate(zip(rgb, titles, strict=True)):
-        axes = sheet.axes(gap + column * (side + gap), 0.4, side, side)
+    titles = ("labeled normals", f"their classes: {len(centers)} K-means centers")
+    sheet, columns = chart_row(titles, 2.9, wide=2.9, gap=0.35, left=0.35, below=0.5)
+    angle = np.linspace(0, 2 * np.pi, 200)
+    for (axes,), rgb in zip(columns, (normals, centers[ids]), strict=True):
+        colors = normals_to_rgb(rgb) / 255
         axes.scatter(normals[:, 0], -normals[:, 1], s=9, c=colors, linewidths=0)
-        if column:
-            crosses = {"marker": "X", "edgecolors": INK, "linewidths": 0.8, "s": 60}
-            axes.scatter(centers[:, 0], -centers[:, 1], c=normals_to_rgb(centers) / 255, **crosses)
-        angle = np.linspace(0, 2 * np.pi, 200)
         axes.plot(np.cos(angle), np.sin(angle), color=QUIET, linewidth=0.8)
-        axes.set_title(title, fontsize=9, weight="bold")
         axes.set(xlim=(-1.06, 1.06), ylim=(-1.06, 1.06), aspect="equal")
         axes.set_axis_off()
+    crosses = {"marker": "X", "edgecolors": INK, "linewidths": 0.8, "s": 60}
+    axes.scatter(centers[:, 0], -centers[:, 1], c=normals_to_rgb(centers) / 255, **crosses)
     words = (
         "right of the ball: facing right; top: facing up; middle: facing the camera; X: a center"
     )
     how = {"ha": "center", "va": "center", "fontsize": 8, "color": QUIET}
-    sheet.text(sheet.width / 2, side + 0.62, words, **how)
+    sheet.text(sheet.width / 2, sheet.height - 0.25, words, **how)
     return sheet.figure
 
 
@@ -169,22 +152,20 @@ def draw_distances(
         panels: Title -> name -> (steps,) values.
         levels: Name -> a value that the curves are to be compared with: a dotted line.
     """
-    wide, gap, top = 3.4, 0.55, 0.4
-    sheet = Sheet(0.1 + len(panels) * (wide + gap), top + 2.1 + 0.5)
+    sheet, columns = chart_row(list(panels), 2.1, wide=3.4)
     highest = max(float(np.max(y)) for curves in panels.values() for y in curves.values())
-    for column, (title, curves) in enumerate(panels.items()):
-        axes = sheet.axes(gap + column * (wide + gap), top, wide, 2.1)
-        for i, (name, values) in enumerate(curves.items()):
-            dashes = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 1, 1, 1)))[i % 4]
-            steps = np.arange(1, len(values) + 1)
-            axes.plot(steps, values, color=CYCLE[i], linestyle=dashes, linewidth=2, label=name)
+    highest = 1.1 * max(highest, *(levels or {"": 0}).values())
+    for (axes,), curves in zip(columns, panels.values(), strict=True):
+        steps = {name: np.arange(1, len(values) + 1) for name, values in curves.items()}
+        curves = {name: (steps[name], values) for name, values in curves.items()}
+        draw_curves(axes, curves, linewidth=2)
         for name, value in (levels or {}).items():
             axes.axhline(value, color=QUIET, linestyle=":", linewidth=1)
-            axes.text(steps[-1], value, name, fontsize=7, color=QUIET, va="bottom", ha="right")
-        axes.set_title(title, fontsize=9, weight="bold")
-        axes.set(ylim=(-0.02, 1.1 * max(highest, *(levels or {"": 0}).values())), xlabel="step")
-    sheet.figure.axes[0].set_ylabel("cosine distance")
-    axes.legend(loc="center right", bbox_to_anchor=(1.0, 0.3), fontsize=7.5)
+            how = {"fontsize": 7, "color": QUIET, "va": "bottom", "ha": "right"}
+            axes.text(max(map(len, steps.values())), value, name, **how)
+        axes.set(ylim=(-0.02, highest), xlabel="step")
+    columns[0][0].set_ylabel("cosine distance")
+    legend_below(sheet)
     return sheet.figure
 
 
@@ -196,24 +177,17 @@ def draw_known(arrays: Arrays) -> Figure:
         arrays: ``describe(tasks)``, ``images`` (N, H, W, 3), ``<task>/known`` (N, H, W, ...) as it
             is shown, ``<task>/truth`` for the colors of depth, and ``labeled`` (N, K) bool.
     """
-    tasks = [str(name) for name in arrays["tasks"]]
-    columns = list(zip(tasks, map(str, arrays["titles"]), strict=True))
-    groups = [("", [("images", "Image")])]
-    groups += [("What is known of it", [(f"{name}/known", title) for name, title in columns])]
+    titles = titles_of(arrays)
+    known = [(f"{task}/known", title) for task, title in titles.items()]
+    groups = [("", [("images", "Image")]), ("What is known of it", known)]
 
-    def draw(key: str, i: int) -> Image:
-        return arrays["images"][i] if key == "images" else map_to_rgb(arrays, key, i)
-
-    def note(key: str, i: int) -> str:
+    def note(arrays: Arrays, key: str, i: int) -> str:
         if key == "images":
             return ""
-        known = arrays["labeled"][i][tasks.index(key.partition("/")[0])]
-        return "label" if known else "prediction"
+        column = list(titles).index(key.partition("/")[0])
+        return "label" if arrays["labeled"][i][column] else "prediction"
 
-    sheet, _ = image_grid(arrays, groups, draw, panel=1.75, notes=note)
-    keys = [f"{name}/known" for name in tasks]
-    legends(sheet, arrays, keys, sheet.height - FOOTER - LEGEND + 0.1)
-    return sheet.figure
+    return draw_grids(Grid(arrays=arrays, groups=groups, note=note))[0].figure
 
 
 @styled
@@ -229,36 +203,29 @@ def draw_views(
         title: Above the maps.
         names: Of the two rows of an image.
     """
-    tasks = list(zip(arrays["tasks"], arrays["titles"], strict=True))
-    groups = [("", [("images", "Image")])]
-    groups += [(title, [(f"{name}/truth", str(words)) for name, words in tasks])]
+    maps = [(f"{task}/truth", words) for task, words in titles_of(arrays).items()]
+    groups = [("", [("images", "Image")]), (title, maps)]
     if "confidence" in arrays:
         groups += [("Features", [("confidence", "one channel")])]
 
-    def draw(key: str, i: int) -> Image:
-        if key == "images":
-            return arrays[key][i]
+    def paint(arrays: Arrays, key: str, i: int) -> Image:
         if key == "confidence":
-            return (colormaps[SCORE_MAP](arrays[key][i].clip(0, 1))[..., :3] * 255).astype("uint8")
+            return scalar_to_rgb(arrays[key][i], SCORE_MAP, 0, 1)
         return map_to_rgb(arrays, key, i)
 
-    def note(key: str, i: int) -> str:
+    def note(arrays: Arrays, key: str, i: int) -> str:
         return names[i % 2] if key == "images" else ""
 
-    sheet, _ = image_grid(arrays, groups, draw, panel=1.75, notes=note)
-    rows, columns = len(arrays["images"]), len(sheet.figure.axes) // len(arrays["images"])
-    height, width = arrays["images"].shape[1:3]
-    for column in range(columns):
-        for row in range(0, rows, 2):
-            axes = sheet.figure.axes[column * rows + row]
-            top, left, tall, wide = arrays["box"][row // 2]
-            shown_height, shown_width = axes.images[0].get_array().shape[:2]
-            y, x = shown_height / height, shown_width / width
-            corner = (left * x - 0.5, top * y - 0.5)
-            frame = {"fill": False, "edgecolor": "white", "linewidth": 1.6}
-            axes.add_patch(Rectangle(corner, wide * x, tall * y, **frame))
-            frame |= {"edgecolor": INK, "linewidth": 0.8, "linestyle": (0, (3, 2))}
-            axes.add_patch(Rectangle(corner, wide * x, tall * y, **frame))
-    keys = [f"{name}/truth" for name, _ in tasks]
-    legends(sheet, arrays, keys, sheet.height - FOOTER - LEGEND + 0.1)
-    return sheet.figure
+    legend = [key for key, _ in maps]
+    grid = Grid(arrays=arrays, groups=groups, paint=paint, note=note, legend=legend)
+    figure = draw_grids(grid)[0].figure
+    rows, height, width = arrays["images"].shape[:3]
+    for number, axes in enumerate(figure.axes[: rows * sum(len(group) for _, group in groups)]):
+        if number % rows % 2 == 0:  # a clean image, or a map of one
+            top, left, tall, wide = arrays["box"][number % rows // 2]
+            y, x = np.divide(axes.images[0].get_array().shape[:2], (height, width))
+            for color, line, dashes in (("white", 1.6, "-"), (INK, 0.8, (0, (3, 2)))):
+                frame = {"edgecolor": color, "linewidth": line, "linestyle": dashes}
+                corner = (left * x - 0.5, top * y - 0.5)
+                axes.add_patch(Rectangle(corner, wide * x, tall * y, fill=False, **frame))
+    return figure

@@ -13,8 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from mtpsl.losses import IGNORE_INDEX
-
 Image = NDArray[Any]
 
 DPI = 150
@@ -168,17 +166,6 @@ class Sheet:
 def class_color(name: str, index: int) -> tuple[float, float, float]:
     """RGB in [0, 1]; classes without a color of their own take the one at their index."""
     return to_rgb(CLASS_COLORS.get(name, OTHER_COLORS[index % len(OTHER_COLORS)]))
-
-
-def class_handles(names: Sequence[str], ids: Sequence[int]) -> list[Line2D]:
-    """Legend entries of the classes ``ids``, void included where it is among them."""
-
-    def entry(label: str, color: Any) -> Line2D:
-        style = {"marker": "s", "markersize": 8, "markeredgecolor": QUIET, "markeredgewidth": 0.4}
-        return Line2D([], [], linestyle="", color=color, label=label, **style)
-
-    handles = [entry(names[i], class_color(names[i], i)) for i in ids if i < len(names)]
-    return handles + [entry("void", VOID_COLOR)] * (IGNORE_INDEX in ids)
 
 
 def classes_to_rgb(ids: Image, names: Sequence[str]) -> Image:

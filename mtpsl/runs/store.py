@@ -1,8 +1,9 @@
 """What a finished run leaves: its numbers with everything needed to judge them.
 
 A run's folder is ``<root>/<key>/`` with ``experiment.json``, ``record.json``,
-``weights.safetensors``, ``log.jsonl``, ``checkpoint/``, ``supervision/`` and ``lock``. The record
-is written last, so where it is intact the run is complete.
+``weights.safetensors``, ``log.jsonl``, ``checkpoint/``, ``supervision/`` and ``lock``; ``holder``
+beside it while a process works there. The record is written last, so where it is intact the run is
+complete.
 """
 
 import functools
@@ -85,10 +86,7 @@ class RunStore:
 
     @contextmanager
     def lock(self, key: str) -> Iterator[None]:
-        """Waits until no other process works on this run; a killed one lets go by itself.
-
-        While it is held, ``holder`` beside it says by which process.
-        """
+        """Waits until no other process works on this run; a killed one lets go by itself."""
         folder = self.folder(key)
         folder.mkdir(parents=True, exist_ok=True)
         lock, holder = FileLock(folder / "lock"), folder / "holder"

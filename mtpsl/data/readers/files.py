@@ -171,9 +171,10 @@ def find_each(
     absent = next((name for name in names if name not in files), None)
     if absent is not None:
         ending = next((path.suffix for path in files.values()), endings[0])
+        there = "".join(f", there or in {folder}" for folder in folders[1:])
         raise FileNotFoundError(
-            f"{folders[0] / absent}{ending}: expected a {kinds} file for every name of {source}, "
-            f"found {len(files)} of {len(names)}; {remedy}"
+            f"{folders[0] / absent}{ending}: expected a {ending if files else kinds} file for "
+            f"every name of {source}{there}, found {len(files)} of {len(names)}; {remedy}"
         )
     return files
 

@@ -1,8 +1,180 @@
-"""Pictures of the data itself, and of what label settings withhold."""
+"""Pictures of the data itself, of what label settings withhold, and of gains by share of labels."""
 
-from mtpsl.papers.companion import scenes
-from mtpsl.report import arrays
+from typing import Any
+
+import numpy as np
+import seaborn
+from matplotlib.colors import to_rgb
+from matplotlib.figure import Figure as Drawing
+
+from mtpsl.data import open_dataset
+from mtpsl.data.labels import assign
+from mtpsl.report.arrays import (
+    SCENES,
+    Arrays,
+    FigureInputs,
+    describe,
+    picture,
+    true_maps,
+    variety,
+)
 from mtpsl.report.figure import Figure
+from mtpsl.report.maps import Grid, draw_grids, map_to_rgb, titles_of
+from mtpsl.report.plots import DASHES, chart_row, legend_below
+from mtpsl.report.style import CYCLE, MARKERS, QUIET, Image, styled
+from mtpsl.runs.experiment import Experiment
+from mtpsl.tasks import TaskSet, depth, normals, semseg
+
+PALE = 0.72  # how much of a withheld label is bleached away
+SHOWN = 48  # images of a label setting
+SETTINGS: dict[str, dict[str, Any]] = {
+    "full": {},
+    "one_label": {},
+    "random_labels": {},
+    "few_shot": {"task": "semseg", "shots": 10},
+    "ratio": {"ratio": "1:1:8"},
+}
+
+
+# -------------------------------------------------------------------- arrays
+
+
+def overview(inputs: FigureInputs) -> Arrays:
+    """Scenes of the embedded data with their dense labels (N, H, W, ...) ``<task>/truth``.
+
+    ``labeled`` (N, T) says which of them the one-label setting leaves a network: each task's
+    label in two scenes, those of its first few that show the most classes and the least void.
+    """
+    dataset = open_dataset("rooms13", "train", height=240, width=320, images=SCENES)
+    tasks = dataset.tasks
+    labeled = assign("one_label", Experiment().train_images, tasks.names).labeled[:SCENES]
+    batch = dataset.load(range(SCENES))
+    truth = true_maps(tasks, batch)
+    (classes,) = (truth[f"{t.name}/truth"] for t in tasks if t.kind == "classes")
+    order = sorted(range(SCENES), key=lambda i: -variety(classes[i]))
+    best = [[i for i in order if labeled[i, column]][:2] for column in range(len(tasks))]
+    chosen = [pair[turn] for turn in range(2) for pair in best]
+    maps = truth | {"images": picture(batch.images), "labeled": labeled.numpy()}
+    maps = {name: values[chosen] for name, values in maps.items()}
+    return describe(tasks) | maps | {"index": np.array(chosen)}
+
+
+def label_settings(inputs: FigureInputs) -> Arrays:
+    """Which labels each setting leaves the paper's training images.
+
+    ``settings`` names them; ``<setting>/labeled`` is (N, T), ``<setting>/args`` in words.
+    """
+    images, tasks = Experiment().train_images, TaskSet((semseg(()), depth(), normals()))
+    arrays = describe(tasks) | {"settings": np.array(tuple(SETTINGS))}
+    for setting, args in SETTINGS.items():
+        labeled = assign(setting, images, tasks.names, **args).labeled
+        arrays[f"{setting}/labeled"] = labeled.cpu().numpy()
+        arrays[f"{setting}/args"] = np.array(", ".join(f"{k} {v}" for k, v in args.items()))
+    return arrays
+
+
+# ------------------------------------------------------------------- drawings
+
+
+@styled
+def draw_overview(arrays: Arrays) -> Drawing:
+    """A column an image; below it its labels, vivid where labeled and pale where withheld."""
+    count, height, width = arrays["images"].shape[:3]
+    tasks = list(titles_of(arrays))
+
+    def withheld(arrays: Arrays, column: str, row: int) -> bool:
+        return row > 0 and not arrays["labeled"][int(column), row - 1]
+
+    def paint(arrays: Arrays, column: str, row: int) -> Image:
+        key = f"{tasks[row - 1]}/truth" if row else "images"
+        image = map_to_rgb(arrays, key, int(column))
+        return bleach(image) if withheld(arrays, column, row) else image
+
+    def words(arrays: Arrays, column: str, row: int) -> str:
+        state = "withheld" if withheld(arrays, column, row) else "label"
+        return f"{list(titles_of(arrays).values())[row - 1]}: {state}" if row else ""
+
+    grid = Grid(
+        arrays=arrays,
+        groups=[("", [(str(i), f"image {i + 1}") for i in range(count)])],
+        paint=paint,
+        note=words,
+        bold=lambda arrays, column, row: row > 0 and not withheld(arrays, column, row),
+        legend=[f"{task}/truth" for task in tasks],
+        shape=(1 + len(tasks), height, width),
+    )
+    return draw_grids(grid, panel=2.0)[0].figure
+
+
+def bleach(image: Image) -> Image:
+    """The same picture, pale."""
+    return (255 - (1 - PALE) * (255 - image.astype(np.float32))).round().astype(np.uint8)
+
+
+@styled
+def draw_label_settings(arrays: Arrays) -> Drawing:
+    """A strip a setting, a row a task, a column an image; the count of labels at its end."""
+    settings, titles = [str(s) for s in arrays["settings"]], list(arrays["titles"])
+    images, cell, gap = len(arrays[f"{settings[0]}/labeled"]), 0.15, 0.24
+    wide, tall = cell * min(images, SHOWN), cell * len(titles)
+    words = f"the first {min(images, SHOWN)} of {images} training images; right, how many labels"
+    place = {"wide": wide, "between": gap, "left": 1.95, "top": 0.4, "below": 0.3}
+    sheet, (strips,) = chart_row([""], *[tall] * len(settings), **place)
+    sheet.text(1.95 + wide / 2, 0.2, words, ha="center", va="center", fontsize=8, color=QUIET)
+    for row, (setting, axes) in enumerate(zip(settings, strips, strict=True)):
+        labeled, args = arrays[f"{setting}/labeled"], str(arrays[f"{setting}/args"])  # (N, T)
+        colors = np.array([to_rgb(CYCLE[i % len(CYCLE)]) for i in range(len(titles))])
+        cells = np.where(labeled[:SHOWN].T[..., None], colors[:, None], 0.925)  # (T, N, 3)
+        axes.pcolormesh(cells, edgecolor="white", linewidth=1.2)
+        axes.invert_yaxis()
+        counts = [str(count) for count in labeled.sum(0)]
+        for side, names in ((axes, titles), (axes.twinx(), counts)):
+            side.set(xticks=[], ylim=axes.get_ylim())
+            side.set_yticks(np.arange(len(titles)) + 0.5, names, fontsize=7)
+            side.tick_params(length=0)
+            side.spines[:].set_visible(False)
+            side.grid(False)
+        middle = 0.4 + row * (tall + gap) + tall / 2
+        title = setting.replace("_", " ")
+        sheet.text(0.1, middle - 0.07 * bool(args), title, va="center", weight="bold")
+        sheet.text(0.1, middle + 0.1, args, va="center", fontsize=6.5, color=QUIET)
+    return sheet.figure
+
+
+@styled
+def draw_gains(gains: Arrays) -> Drawing:
+    """A panel a column, over the share of labels: a line through the means, a dot a seed.
+
+    Args:
+        gains: As ``tables.share_gains`` makes them; a method without a value, as the baseline
+            has none in its own gain, is left out of the panel.
+    """
+    names = [
+        f"{str(c).rpartition('/')[0]} {label}"
+        for c, label in zip(gains["columns"], gains["labels"], strict=True)
+    ]
+    sheet, columns = chart_row([name.strip() for name in names], 2.2)
+    places = np.log2(gains["shares"])
+    for (axes,), column, by_method in zip(columns, gains["columns"], gains["values"], strict=True):
+        for i, (method, values) in enumerate(zip(gains["methods"], by_method, strict=True)):
+            known = np.isfinite(values)  # (S, n)
+            if known.any():
+                x = np.broadcast_to(places[:, None], values.shape)[known]
+                how = {"color": CYCLE[i], "ax": axes}
+                line = {"marker": MARKERS[i], "markersize": 5, "linewidth": 1.8}
+                line |= {"markeredgecolor": "none", "errorbar": None, "label": str(method)}
+                line["linestyle"] = (0, DASHES[i]) if DASHES[i] else "-"
+                seaborn.lineplot(x=x, y=values[known], legend=False, **line, **how)
+                seaborn.scatterplot(x=x, y=values[known], s=9, alpha=0.5, linewidth=0, **how)
+        if str(column) == "delta_mtl":
+            axes.axhline(0, color=QUIET, linewidth=1, linestyle=":")
+        axes.set_xticks(places, [str(group) for group in gains["groups"]])
+        axes.set(xlabel="share of the labels that is kept")
+    legend_below(sheet)
+    return sheet.figure
+
+
+# ------------------------------------------------------------------- register
 
 FIGURES: tuple[Figure, ...] = (
     Figure(
@@ -10,28 +182,22 @@ FIGURES: tuple[Figure, ...] = (
         paper="companion",
         title="Dense labels, and which of them one-label training sees",
         source="embedded data, rooms13",
-        caption=(
-            "Generated rooms with their three dense labels; under the one-label setting a "
-            "network sees the vivid label of each image and never the pale ones."
-        ),
-        alt=(
-            "Six generated room images in a row, below each its class map, depth map and "
-            "surface normal map, two of the three faded because they are withheld."
-        ),
-        arrays=arrays.overview,
-        draw=scenes.draw_overview,
+        caption="Generated rooms with their three dense labels; under the one-label setting a "
+        "network sees the vivid label of each image and never the pale ones.",
+        alt="Six generated room images in a row, below each its class map, depth map and "
+        "surface normal map, two of the three faded because they are withheld.",
+        arrays=overview,
+        draw=draw_overview,
     ),
     Figure(
         name="label_settings",
         paper="companion",
         title="Label settings",
         source="[HiTTs, Sec. 4.1]",
-        caption=(
-            "Which of 795 training images carry which task's label in each label setting; a "
-            "column is an image."
-        ),
-        alt="For each label setting a strip with a row for each task and a column an image.",
-        arrays=arrays.label_settings,
-        draw=scenes.draw_label_settings,
+        caption="Which of 795 training images carry which task's label in each label setting; a "
+        "column is an image.",
+        alt="For each label setting a strip with a row for each task and a column for each image.",
+        arrays=label_settings,
+        draw=draw_label_settings,
     ),
 )

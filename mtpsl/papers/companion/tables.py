@@ -7,17 +7,23 @@ labels matter. ``label_share`` asks for which share of the labels a method is wo
 """
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 
 from mtpsl.papers.hitts.tables import HEADLINES, hitts, mtl, second_stage
+from mtpsl.papers.protocols import NYUD, Runs, beats, make_rows
 from mtpsl.papers.xtc.printed import OURS as XTC
 from mtpsl.papers.xtc.printed import SL, SSL
-from mtpsl.papers.xtc.tables import AT_QUICK, NYUD, row_experiment
+from mtpsl.papers.xtc.tables import AT_QUICK, row_experiment
 from mtpsl.report.arrays import Arrays
 from mtpsl.report.results import DELTA, Results, column_of
 from mtpsl.report.tables import Claim, Row, Table
-from mtpsl.runs.experiment import Experiment, LabelSetting
+from mtpsl.runs.experiment import LabelSetting
+
+WITH_DELTA = (*HEADLINES, DELTA)
+
+# --- whether labels matter -----------------------------------------------------------------------
 
 FULL, ONE = "full labels", "one label an image"
 
@@ -27,19 +33,8 @@ SEPARATION = Table(
     title="Supervised MTL with every label and with one label an image",
     source="[check of data and profile]",
     columns=tuple(HEADLINES),
-    rows=(
-        Row(name=FULL, label=FULL, experiments=(mtl("full"),), printed=(math.nan,) * 3),
-        Row(name=ONE, label=ONE, experiments=(mtl("one_label"),), printed=(math.nan,) * 3),
-    ),
-    claims=tuple(
-        Claim(
-            text=f"full labels beat one label an image on {title}",
-            better=FULL,
-            worse=ONE,
-            column=column,
-        )
-        for column, title in HEADLINES.items()
-    ),
+    rows=make_rows({FULL: (mtl("full"),), ONE: (mtl("one_label"),)}, columns=len(HEADLINES)),
+    claims=tuple(beats("{better} beat {worse} on {column}", FULL, [ONE], HEADLINES)),
     notes=(
         "Three seeds see a difference between two rows of the same spread once it is larger than "
         "about 3.5 standard deviations of one row: Student's 4.3 times the square root of 2/3.",
@@ -59,17 +54,19 @@ def _setting(share: float) -> tuple[LabelSetting, dict[str, float]]:
     return ("full", {}) if share == 1 else ("share", {"share": share})
 
 
-def _share_experiments(share: float) -> dict[str, Experiment]:
+def _share_rows(group: str, share: float) -> Iterator[Row]:
     setting, args = _setting(share)
-    plain = hitts(setting, label_args=args)
-    withheld = share < 1
-    return {
-        MTL: mtl(setting, **args),
-        HITTS: plain,
-        OURS if withheld else OURS_FULL: second_stage(
-            plain, pseudo_labels=withheld, pseudo_features=True
-        ),
-    }
+    plain, withheld = hitts(setting, label_args=args), share < 1
+    ours = second_stage(plain, pseudo_labels=withheld, pseudo_features=True)
+    runs = {MTL: mtl(setting, **args), HITTS: plain, OURS if withheld else OURS_FULL: ours}
+    for label, experiment in runs.items():
+        yield Row(
+            name=share_row(group, label),
+            label=label,
+            group=group,
+            experiments=(experiment,),
+            printed=(math.nan,) * len(WITH_DELTA),
+        )
 
 
 def share_row(group: str, label: str) -> str:
@@ -77,42 +74,21 @@ def share_row(group: str, label: str) -> str:
     return f"{group} {OURS_FULL if (group, label) == ('full', OURS) else label}"
 
 
-def _share_claims() -> tuple[Claim, ...]:
-    def claims(better: tuple[str, str], worse: tuple[str, str], text: str) -> list[Claim]:
-        rows = {"better": share_row(*better), "worse": share_row(*worse)}
-        return [
-            Claim(text=f"{text} on {title}", column=column, **rows)
-            for column, title in HEADLINES.items()
-        ]
-
-    def on_delta(better: tuple[str, str], worse: tuple[str, str], text: str) -> Claim:
-        return Claim(text=text, better=share_row(*better), worse=share_row(*worse))
-
-    groups = tuple(SHARES)
-    return (
-        *(
-            claim
-            for group in groups
-            for claim in claims((group, OURS), (group, MTL), f"{group}: Ours beats {MTL}")
-        ),
-        *(
-            on_delta((group, OURS), (group, HITTS), f"{group}: the second stage adds to HiTTs")
-            for group in groups
-        ),
-        *(
-            on_delta((less, OURS), (more, OURS), f"Ours gains more at {less} than at {more}")
-            for less, more in zip(groups, groups[1:], strict=False)
-        ),
-        *(
-            claim
-            for less, more in zip(groups, groups[1:], strict=False)
-            for claim in claims(
-                (less, OURS),
-                (more, MTL),
-                f"Ours at {less} beats {MTL} at {more}, twice the labels,",
-            )
-        ),
+def _share_claims() -> Iterator[Claim]:
+    ours, baseline, plain = (
+        {group: share_row(group, label) for group in SHARES} for label in (OURS, MTL, HITTS)
     )
+    less_and_more = list(zip(SHARES, [*SHARES][1:], strict=False))
+    for g in SHARES:
+        text = f"{g}: Ours beats {MTL} on {{column}}"
+        yield from beats(text, ours[g], [baseline[g]], HEADLINES)
+    for g in SHARES:
+        yield from beats(f"{g}: the second stage adds to HiTTs", ours[g], [plain[g]])
+    for less, more in less_and_more:
+        yield from beats(f"Ours gains more at {less} than at {more}", ours[less], [ours[more]])
+    for less, more in less_and_more:
+        text = f"Ours at {less} beats {MTL} at {more}, twice the labels, on {{column}}"
+        yield from beats(text, ours[less], [baseline[more]], HEADLINES)
 
 
 LABEL_SHARE = Table(
@@ -120,20 +96,10 @@ LABEL_SHARE = Table(
     paper="companion",
     title="What HiTTs gains over the MTL baseline, by the share of labels that are kept",
     source="[beyond HiTTs: share of labels]",
-    columns=(*HEADLINES, DELTA),
-    rows=tuple(
-        Row(
-            name=share_row(group, label),
-            label=label,
-            group=group,
-            experiments=(experiment,),
-            printed=(math.nan,) * (len(HEADLINES) + 1),
-        )
-        for group, share in SHARES.items()
-        for label, experiment in _share_experiments(share).items()
-    ),
+    columns=WITH_DELTA,
+    rows=tuple(row for group, share in SHARES.items() for row in _share_rows(group, share)),
     reference={group: share_row(group, MTL) for group in SHARES},
-    claims=_share_claims(),
+    claims=tuple(_share_claims()),
     notes=(
         "Each task's label is kept on that share of the training images, drawn task by task; a "
         "larger share keeps every label of a smaller one. With full labels nothing is withheld, "
@@ -158,9 +124,9 @@ def share_gains(results: Results) -> Arrays:
     for c, column in enumerate(LABEL_SHARE.columns):
         for m, label in enumerate(methods):
             for s, group in enumerate(SHARES):
-                found = results.values(LABEL_SHARE, share_row(group, label), column)
+                by_seed = results.values(LABEL_SHARE, share_row(group, label), column)
                 for n, seed in enumerate(seeds):
-                    values[c, m, s, n] = column_of(column).scale * found.get(seed, math.nan)
+                    values[c, m, s, n] = column_of(column).scale * by_seed.get(seed, math.nan)
     return {
         "groups": np.array(tuple(SHARES)),
         "shares": np.array(tuple(SHARES.values())),
@@ -176,31 +142,27 @@ def share_gains(results: Results) -> Arrays:
 TWO_VIEWS, ONE_VIEW, RAMPED = "Two views, labels alone", "Ours, one view", "Ours, ramped up"
 
 
-def _consistency_experiments() -> dict[str, Experiment]:
+def _consistency_runs() -> Runs:
     sl, ssl, ours = (row_experiment(NYUD, "one", label) for label in (SL, SSL, XTC))
     return {
-        SL: sl,
-        TWO_VIEWS: ssl.replace(method_args={"weight": 0.0}),
-        SSL: ssl,
-        ONE_VIEW: ours.replace(method_args={"two_views": False}),
-        RAMPED: ours.replace(method_args={"ramp_up": 0.5}),
-        XTC: ours,
+        SL: (sl,),
+        TWO_VIEWS: (ssl.replace(method_args={"weight": 0.0}),),
+        SSL: (ssl,),
+        ONE_VIEW: (ours.replace(method_args={"two_views": False}),),
+        RAMPED: (ours.replace(method_args={"ramp_up": 0.5}),),
+        XTC: (ours,),
     }
 
 
-def _consistency_claims() -> tuple[Claim, ...]:
-    comparisons = (
+def _consistency_claims() -> Iterator[Claim]:
+    for why, better, worse in (
         ("The second view helps without consistency", TWO_VIEWS, SL),
         ("Consistency helps with two views", XTC, TWO_VIEWS),
         ("Consistency helps with one view", ONE_VIEW, SL),
         ("Labels first helps", RAMPED, XTC),
-    )
-    return tuple(
-        Claim(text=f"{text}: {better} beats {worse} on {title}", better=better, worse=worse,
-              column=column)
-        for text, better, worse in comparisons
-        for column, title in HEADLINES.items()
-    )  # fmt: skip
+    ):
+        text = f"{why}: {{better}} beats {{worse}} on {{column}}"
+        yield from beats(text, better, [worse], HEADLINES)
 
 
 CONSISTENCY = Table(
@@ -208,18 +170,10 @@ CONSISTENCY = Table(
     paper="companion",
     title="What of XTC's difference to SL is the second view, and what the consistency",
     source="[beyond XTC: its parts]",
-    columns=(*HEADLINES, DELTA),
-    rows=tuple(
-        Row(
-            name=label,
-            label=label,
-            experiments=(experiment,),
-            printed=(math.nan,) * (len(HEADLINES) + 1),
-        )
-        for label, experiment in _consistency_experiments().items()
-    ),
+    columns=WITH_DELTA,
+    rows=make_rows(_consistency_runs(), columns=len(WITH_DELTA)),
     reference={"": SL},
-    claims=_consistency_claims(),
+    claims=tuple(_consistency_claims()),
     notes=(
         "NYUD-v2 with one label an image, as in [XTC, Table 2], whose rows SL, SSL and Ours are.",
         f'"{TWO_VIEWS}" passes a second, zoomed view of each image through the network, where only '

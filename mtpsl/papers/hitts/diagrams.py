@@ -1,336 +1,351 @@
-"""Figures 1 and 2 of HiTTs: what partial labels are, and how tokens make up for missing ones.
+"""Figures 1 to 4 of HiTTs: what partial labels are, and how tokens make up for missing ones.
 
-Maps, tokens and losses are those of the networks that made the arrays, shapes and counts too.
+Pictures, shapes, counts and losses are those of the networks that ``traces`` followed.
 """
 
+from dataclasses import replace
+from functools import partial
+
+import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 
-from mtpsl.papers.hitts.parts import (
-    BELOW,
-    FINE,
-    GLOBAL,
-    LOSSES,
-    band,
-    known,
-    label_of,
-    loss_text,
-    numbered,
-    parameters,
-    percent,
-    score_rgb,
-    shape,
-    token,
+from mtpsl.losses import IGNORE_INDEX
+from mtpsl.report.arrays import Arrays
+from mtpsl.report.cells import (
+    MAPPING,
+    PAIRWISE,
+    SHARED,
+    SMALL,
+    TASK,
+    box,
+    count_of,
+    missing,
+    picture,
+    scores,
+    shape_of,
+    tokens,
     words,
 )
-from mtpsl.report.arrays import Arrays
-from mtpsl.report.diagram import SHARED, SMALL, TASK, TEXT, Box, Canvas
-from mtpsl.report.maps import map_to_rgb, titles_of
-from mtpsl.report.style import INK, QUIET, styled
+from mtpsl.report.diagram import Diagram
+from mtpsl.report.maps import kind_of, map_to_rgb, titles_of
+from mtpsl.report.style import HOLE_COLOR, INK, Image, scalar_to_rgb
 
-# ------------------------------------------------------------------ Figure 1
+GLOBAL, FINE = MAPPING, PAIRWISE  # colors of the two hierarchies of tokens, and of their losses
+EQUATIONS = (
+    (r"$A = \mathrm{Softmax}(Q \times K^\top)$", "Eq. 1"),
+    (r"$\Theta' = A \times \Theta,\quad \mathcal{F}' = A \times \mathcal{F}$", "Eq. 2"),
+    (r"$M^f_i = \mathrm{Sigmoid}({\theta'_i}^\top \times F'_i)$", "Sec. 3.3"),
+    (
+        r"$\mathcal{L}_f = \dfrac{1}{T}\sum_i\,(\alpha_i + (1 - \alpha_i) M^f_i) \odot"
+        r" L_\mathrm{mse}(F'_i, \tilde{F}_i)$",
+        "Eq. 6",
+    ),
+)
 
 
-@styled
 def draw_fig1(arrays: Arrays) -> Figure:
     """Images with some of their labels; what two hierarchies of tokens discover for the first."""
-    canvas = Canvas(11.0, 4.75)
-    top, tall, wide = 0.1, 4.37, 3.9
-    data = Box(0.1, top, wide, tall)
-    tokens = Box(data.right + 0.12, top, canvas.width - data.right - 0.22, tall)
-    canvas.card(data, "(a) Partially annotated images")
-    canvas.card(tokens, "(b) Tokens discover what is missing")
-    _examples(canvas, data, arrays)
-    _discovery(canvas, tokens, arrays)
-    return canvas.figure
+    diagram, tasks, labeled = Diagram(picture=0.72), _tasks(arrays), arrays["examples/labeled"]
+    count, each = len(labeled), labeled.sum(1)
+    note = f"every image has {each.min()} to {each.max()} of {len(tasks)} labels"
+    grid = diagram.grid(f"(a) Partially annotated images | {note}")
+    keys = ["image", *(task for _, task, _, _ in tasks)]
+    pairs = [range(k, min(k + 2, count)) for k in range(0, count, 2)]  # side by side
+    for pair in (["-left", "-right"], *pairs):
+        halves = [" ".join(f"{key}{which}" for key in keys) for which in pair]
+        grid.row(" . ".join((halves + [" ".join("." for _ in keys)])[:2]))
+    for side in ("-left", "-right"):
+        diagram[f"image{side}"] = words("Image $X$", size=SMALL)
+        diagram.cells |= {
+            f"{task}{side}": words(f"Task {i}: {title}", size=SMALL) for i, task, title, _ in tasks
+        }
+    for k, image in enumerate(arrays["examples/images"]):
+        diagram[f"image{k}"] = picture(image, wide=1.4)
+        for task, has in zip(keys[1:], labeled[k], strict=True):
+            label = map_to_rgb(arrays, f"{task}/examples", k)
+            empty = missing(label, "no label", wide=1.4)
+            diagram[f"{task}{k}"] = picture(label, INK, wide=1.4) if has else empty
 
-
-def _examples(canvas: Canvas, card: Box, arrays: Arrays) -> None:
-    """A row an image: itself, and the labels that it has."""
-    titles, images = titles_of(arrays), arrays["examples/images"]
-    labeled = arrays["examples/labeled"]
-    columns, gap, side, first = 1 + len(titles), 0.1, 0.14, 0.72
-    step = (card.height - first - 0.55) / len(images)
-    wide = (card.width - 2 * side - (columns - 1) * gap) / columns
-    wide = min(wide, (step - gap) * images.shape[2] / images.shape[1])
-    tall = wide * images.shape[1] / images.shape[2]
-    stride = (card.width - 2 * side - wide) / (columns - 1)
-    lefts = [card.left + side + i * stride for i in range(columns)]
-    heads = [("Image", "$X$"), *((f"Task {i + 1}", t) for i, t in enumerate(titles.values()))]
-    for left, (first_line, second) in zip(lefts, heads, strict=True):
-        canvas.text(left + wide / 2, card.top + 0.46, first_line, size=SMALL)
-        canvas.text(left + wide / 2, card.top + 0.61, second, size=SMALL, color=QUIET)
-    for row in range(len(images)):
-        y = card.top + first + row * step
-        canvas.picture(lefts[0], y, wide, images[row])
-        for left, task, has in zip(lefts[1:], titles, labeled[row], strict=True):
-            if has:
-                canvas.picture(
-                    left, y, wide, map_to_rgb(arrays, f"{task}/examples", row), frame=INK
-                )
-            else:
-                canvas.missing(Box(left, y, wide, tall), "no label")
-    low = card.bottom - 0.4
-    canvas.text(lefts[0] + wide / 2, low, "labels", size=SMALL, color=QUIET)
-    for left, found in zip(lefts[1:], labeled.sum(0).tolist(), strict=True):
-        canvas.text(left + wide / 2, low, f"{found} of {len(images)}", size=SMALL, color=QUIET)
-    each = labeled.sum(1)
-    line = f"every image has {each.min()} to {each.max()} of {len(titles)} labels"
-    canvas.text(card.x, low + 0.2, line, size=SMALL, color=QUIET)
-
-
-def _discovery(canvas: Canvas, card: Box, arrays: Arrays) -> None:
-    """Global tokens on top, fine-grained tokens below; a column a task."""
-    titles = titles_of(arrays)
-    inner = Box(card.left + 0.12, card.top + 0.56, card.width - 0.24, card.height - 0.68)
-    share = (inner.height - 0.12) / 2
-    top = band(canvas, Box(inner.left, inner.top, inner.width, share), GLOBAL)
-    low = band(canvas, Box(inner.left, top.bottom + 0.12, inner.width, share), FINE)
-    side = 1.12  # of what stands left of the columns
-    step = (inner.width - side) / len(titles)
-    for ground, head, sign, found in (
-        (top, ("global", "task tokens"), r"$\theta_i$", ("feature", "supervision", "discovery")),
-        (low, ("fine-grained", "task tokens"), r"$\varphi_i$", ("label", "discovery")),
+    grid = diagram.grid("(b) Tokens discover what is missing")
+    for name, cells in (
+        ("", "title{i} title{i} title{i}"),
+        ("global", "token{i} feature{i} teacher{i}"),
+        ("fine", "phi{i} made{i} label{i}"),
     ):
-        for i, line in enumerate((*head, sign)):
-            canvas.text(inner.left + side / 2, ground.top + 0.24 + 0.17 * i, line, weight="bold")
-        words(canvas, inner.left + side / 2, ground.top + 1.08, found, color=INK)
-    mixing = top.top + 0.73  # the height at which tasks exchange what they know
-    for i, (task, title) in enumerate(titles.items()):
-        middle = inner.left + side + (i + 0.5) * step
-        canvas.text(middle, card.top + 0.43, f"Task {i + 1}: {title}")
-        wide = min(0.72, (step - 0.6) / 2)
-        left, right = middle - wide / 2 - 0.2, middle + wide / 2 + 0.2
-        strip, feature = _feature_discovery(canvas, arrays, task, left, right, top.top, wide)
-        phi, made = _label_discovery(canvas, arrays, task, left, right, low.top, wide)
-        beside = left - wide / 2 - 0.1
-        points = ((strip.left, strip.y), (beside, strip.y), (beside, phi.y), (phi.left, phi.y))
-        canvas.arrow(*points, color=FINE)
-        down = feature.right - 0.1
-        canvas.arrow((down, feature.bottom), (down, made.top), color=TASK)
-        if i + 1 < len(titles):
-            canvas.line((left, mixing), (left + step, mixing), color=GLOBAL)
+        grid.row(f"{name or '.'} " + " . ".join(cells.format(i=i) for i, *_ in tasks))
+    grid.band(f"global teacher{len(tasks)}", GLOBAL)
+    grid.band(f"fine label{len(tasks)}", FINE)
+    said = ["feature supervision", "discovery"]
+    diagram["global"] = words("global", "task tokens", weight="bold", below=said)
+    diagram["fine"] = words("fine-grained", "task tokens", weight="bold", below="label discovery")
+    for i, task, title, known in tasks:
+        found = f"{labeled[:, i - 1].sum()} of {count} images labeled"
+        diagram[f"title{i}"] = words(f"Task {i}: {title}", below=found)
+        _supervise(diagram, arrays, i, task, known)
+        for name, sign, color in (("token", r"\theta'", GLOBAL), ("phi", r"\varphi", FINE)):
+            values = arrays[f"values/{name}/{task}"]
+            diagram[f"{name}{i}"] = tokens(values, color, wide=0.7, above=f"${sign}_{i}$")
+        _features(diagram, arrays, i, task, feature=f"$F'_{i}$", teacher=rf"$\tilde{{F}}_{i}$")
+        diagram.join(f"token{i} <-> feature{i}", GLOBAL)
+        diagram.join(f"token{i} -> phi{i} -> made{i}", FINE)
+        diagram.join(f"feature{i} -> made{i}", TASK)
+        if i < len(tasks):
+            diagram.join(f"token{i} <|^|> token{i + 1}", GLOBAL)
+    return diagram.draw()
 
 
-def _feature_discovery(
-    canvas: Canvas, arrays: Arrays, task: str, left: float, right: float, top: float, wide: float
-) -> tuple[Box, Box]:
-    """A task's token, its feature and the teacher's; where the first two are."""
-    i = numbered(arrays)[task]
-    strip = token(
-        canvas, Box(left - wide / 2, top + 0.38, wide, 0.13), arrays[f"values/token/{task}"]
-    )
-    canvas.text(left, strip.top - 0.13, rf"$\theta'_{i}$")
-    y = top + 0.94
-    feature = canvas.picture(left - wide / 2, y, wide, arrays[f"feature/{task}"], frame=TASK)
-    teacher = canvas.picture(right - wide / 2, y, wide, arrays[f"teacher/{task}"], frame=GLOBAL)
-    canvas.arrow((left, strip.bottom), (left, feature.top), color=GLOBAL, both=True)
-    canvas.arrow((feature.right, feature.y), (teacher.left, feature.y), both=True, dashed=True)
-    canvas.loss((left + right) / 2, feature.y, loss_text("L_f"), GLOBAL)
-    canvas.text(left - 0.08, feature.bottom + BELOW, rf"$F'_{i}$", size=SMALL)
-    canvas.text(right, feature.bottom + BELOW, rf"$\tilde{{F}}_{i}$", size=SMALL)
-    return strip, feature
-
-
-def _label_discovery(
-    canvas: Canvas, arrays: Arrays, task: str, left: float, right: float, top: float, wide: float
-) -> tuple[Box, Box]:
-    """A task's fine-grained tokens, its prediction and what supervises it; the first two."""
-    i, has = numbered(arrays)[task], known(arrays)[task]
-    phi = Box(left - wide / 2, top + 0.3, wide - 0.2, 0.4)
-    token(canvas, phi, arrays[f"values/phi/{task}"], frame=FINE)
-    canvas.text(phi.x, phi.top - 0.12, rf"$\varphi_{i}$")
-    y, picture = phi.bottom + 0.24, map_to_rgb(arrays, f"{task}/ours", 0)
-    made = canvas.picture(left - wide / 2, y, wide, picture, frame=TASK)
-    canvas.arrow((phi.x, phi.bottom), (phi.x, made.top), color=FINE)
-    label = label_of(canvas, arrays, task, right - wide / 2, y, wide)
-    canvas.arrow((made.right, made.y), (label.left, made.y), both=True, dashed=True)
-    name = "L_s" if has else "L_p"
-    canvas.loss((left + right) / 2, made.y, loss_text(name), LOSSES[name])
-    canvas.text(left, made.bottom + BELOW, rf"$\hat{{Y}}_{i}$", size=SMALL)
-    sign = rf"$Y_{i}$" if has else rf"$\tilde{{Y}}_{i}$"
-    canvas.text(right, label.bottom + BELOW, sign, size=SMALL)
-    canvas.text(right, label.bottom + 0.28, "given" if has else "found", size=SMALL, color=QUIET)
-    return phi, made
-
-
-# ------------------------------------------------------------------ Figure 2
-
-TOWER = 0.92  # inches that the box takes in which tokens and features meet
-
-
-@styled
 def draw_fig2(arrays: Arrays) -> Figure:
     """From the image through both hierarchies of tokens to predictions and the three losses."""
-    titles = titles_of(arrays)
-    aspect = arrays["images"].shape[1] / arrays["images"].shape[2]
-    picture = 0.78
-    step = 2 * picture * aspect + 1.08  # of a task
-    tall = 0.52 + step * len(titles)
-    canvas = Canvas(11.0, tall + 0.36)
-    lefts, cards = 0.1, []
-    names = ("Encoder", "Global token learning", "Fine-grained token learning", "Supervision")
-    for name, letter, wide in zip(names, "abcd", (1.3, 3.5, 3.35, 2.35), strict=True):
-        cards.append(Box(lefts, 0.1, wide, tall))
-        canvas.card(cards[-1], f"({letter}) {name}")
-        lefts = cards[-1].right + 0.1
-    rows = {
-        task: cards[0].top + 0.5 + i * step + 0.36 + picture * aspect / 2
-        for i, task in enumerate(titles)
-    }
-    shared = _encoder(canvas, cards[0], arrays, rows)
-    _global_stage(canvas, cards[1], arrays, rows, shared, picture)
-    _total(canvas, cards[3], arrays)
-    for task, y in rows.items():
-        _fine_stage(canvas, cards[2], arrays, task, y, cards[1], picture)
-        _supervision(canvas, cards[3], arrays, task, y, cards[2], picture)
-    return canvas.figure
-
-
-def _encoder(canvas: Canvas, card: Box, arrays: Arrays, rows: dict[str, float]) -> Box:
-    """Image, shared encoder and F_s, downwards; where F_s is."""
-    wide = 0.96
-    tall = wide * arrays["images"].shape[1] / arrays["images"].shape[2]
-    middle = (min(rows.values()) + max(rows.values())) / 2
-    box = Box(card.x - wide / 2, middle - 0.3, wide, 0.6)
-    image = canvas.picture(box.left, box.top - 0.62 - tall, wide, arrays["images"][0])
-    canvas.text(card.x, image.top - 0.13, "image $X$", size=TEXT)
-    shape(canvas, card.x, image.bottom + BELOW, arrays, "image")
-    canvas.arrow((card.x, image.bottom + 0.25), (card.x, box.top), color=SHARED)
-    canvas.box(box, "encoder", [parameters(arrays, "backbone")], color=SHARED)
-    shared = canvas.picture(box.left, box.bottom + 0.36, wide, arrays["shared"], frame=SHARED)
-    canvas.arrow((card.x, box.bottom), (card.x, shared.top), color=SHARED)
-    shape(canvas, card.x, shared.bottom + BELOW, arrays, "shared", "$F_s$")
-    return shared
-
-
-def _global_stage(
-    canvas: Canvas, card: Box, arrays: Arrays, rows: dict[str, float], shared: Box, wide: float
-) -> None:
-    """Draws (b): tokens query F_s, tasks mix, and the teacher's features supervise."""
-    numbers, order = numbered(arrays), list(rows)
-    tall = wide * arrays["images"].shape[1] / arrays["images"].shape[2]
-    trunk = card.left + 0.1
-    tower = Box(card.left + 0.9, rows[order[0]] - tall / 2 - 0.3, TOWER, 0)
-    low = rows[order[-1]] + tall / 2
-    tower = Box(tower.left, tower.top, tower.width, low - tower.top)
-    canvas.box(tower, "", color=GLOBAL)
-    canvas.line((shared.right, shared.y), (trunk, shared.y), color=SHARED)
-    ends = [*rows.values(), shared.y]
-    canvas.line((trunk, min(ends)), (trunk, max(ends)), color=SHARED)
-    for i, (title, line) in enumerate(
-        (
-            ("query", "$F_s$ by each $\\theta_i$"),
-            ("inter-task", "mix by $A$"),
-            ("intra-task", "self-attention"),
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
+    diagram, tasks = Diagram(picture=0.78), _tasks(arrays)
+    grid = diagram.grid(
+        "(a) Encoder",
+        "(b) Global token learning",
+        "(c) Fine-grained token learning",
+        "(d) Supervision",
+    )
+    left = [name for name in ("image", "encoder", "shared") for _ in tasks]
+    for i, task, title, known in tasks:
+        a, b, c = left[3 * i - 3 : 3 * i]
+        note, total = ("note note note", "total total") if i == len(tasks) else (". . .", ". .")
+        grid.row(f"{a} | theta{i} meet token{i} . | phi{i} . . | title{i} .")
+        grid.row(f"{b} | ask{i} meet feature{i} . | U{i} score{i} refined{i} | made{i} label{i}")
+        grid.row(f"{c} | . meet teacher{i} mask{i} | {note} | {total}")
+        theta, token = arrays["values/theta"][i - 1], arrays[f"values/token/{task}"]
+        diagram[f"theta{i}"] = tokens(theta, GLOBAL, wide=0.7, above=rf"$\theta_{i}$")
+        diagram[f"token{i}"] = tokens(token, GLOBAL, wide=1, above=rf"$\theta'_{i}$")
+        phi, said = arrays[f"values/phi/{task}"], shape(f"phi/{task}", rf"$\varphi_{i}$")
+        diagram[f"phi{i}"] = tokens(phi, FINE, height=0.32, above=said)
+        learned = count(f"project/{task}", f"fine/{task}")
+        diagram[f"U{i}"] = box(rf"$U_{i},\ G_{i}$", learned, color=TASK)
+        feature = shape(f"feature/{task}", f"$F'_{i}$")
+        _features(diagram, arrays, i, task, feature=feature, teacher=rf"teacher $\tilde{{F}}_{i}$")
+        for name, key, color, said in (
+            ("mask", "mask", GLOBAL, rf"mask $M^f_{i}$"),
+            ("score", "score", FINE, rf"$\mathrm{{Softplus}}(\varphi_{i} \times U_{i})$"),
+            ("refined", "confidence", TASK, shape(f"refined/{task}", f"$G'_{i}$")),
+        ):
+            diagram[f"{name}{i}"] = scores(arrays[f"{key}/{task}"], color, below=said)
+        diagram[f"title{i}"] = words(title, weight="bold")
+        _supervise(
+            diagram, arrays, i, task, known, shape(f"prediction/{task}", rf"$\hat{{Y}}_{i}$")
         )
+        diagram.join(f"theta{i} -> meet -> token{i} -> phi{i}", GLOBAL)
+        diagram.join(f"shared -|-> ask{i} -> meet", SHARED)
+        diagram.join(f"meet -> feature{i} -> U{i} -> score{i}; refined{i} -> made{i}", TASK)
+        diagram.join(f"score{i} -> refined{i}", TASK, label=rf"$\odot\, G_{i}$")
+        diagram.join(f"phi{i} -|> score{i}", FINE)
+    image, shared = arrays["images"][0], shape("shared", "$F_s$")
+    diagram["image"] = picture(image, wide=1.15, above="image $X$", below=shape("image"))
+    diagram["encoder"] = box("encoder", count("backbone"), color=SHARED, width=0.92, height=0.6)
+    diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, below=shared)
+    space = [""] * 8
+    mixing = ["*inter-task", "mix by $A$", *space, "*intra-task", "self-attention"]
+    said = ["query", r"$F_s$ by each $\theta_i$", *space, *mixing]
+    diagram["meet"] = box(*said, color=GLOBAL, stretch=True)
+    said = ["score masks: the token whose scores vary most", "$G'$: a pixel's largest probability"]
+    diagram["note"] = words(*said, size=SMALL)
+    losses = " + ".join(f"{float(arrays[f'loss/{name}']):.3g}" for name in ("L_s", "L_p", "L_f"))
+    total = r"$\mathcal{L} = \mathcal{L}_s + \mathcal{L}_p + \mathcal{L}_f$"
+    diagram["total"] = words(total, below=f"= {losses} of this image")
+    diagram.join("image -> encoder -> shared", SHARED)
+    return diagram.draw()
+
+
+def draw_fig3(arrays: Arrays) -> Figure:
+    """Query, inter-task and intra-task learning, a row a task; below them the affinity."""
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
+    diagram, tasks = Diagram(picture=0.76), _tasks(arrays)
+    grid = diagram.grid(
+        "(a) Query",
+        "(b) Inter-task learning",
+        "(c) Intra-task learning",
+        "(d) Feature supervision discovery",
+    )
+    left = [name for name in ("shared", "cells") for _ in tasks]
+    for i, task, _, known in tasks:
+        a, b = left[2 * i - 2 : 2 * i]
+        grid.row(f"{a} theta{i} . | meet mix{i} | attend{i} token{i} | . .")
+        grid.row(f"{b} gate{i} F{i} | meet mixed{i} | attend{i} feature{i} | teacher{i} mask{i}")
+        for name, values, sign in (
+            ("theta", arrays["values/theta"][i - 1], r"\theta"),
+            ("mix", arrays["values/theta_mixed"][i - 1], r"\theta'"),
+            ("token", arrays[f"values/token/{task}"], r"\theta'"),
+        ):
+            diagram[f"{name}{i}"] = tokens(values, GLOBAL, wide=1, above=f"${sign}_{i}$")
+        diagram[f"gate{i}"] = scores(arrays[f"gate/{task}"], GLOBAL, below="gate")
+        queried = shape(f"queried/{task}", f"$F_{i}$")
+        diagram[f"F{i}"] = picture(arrays[f"queried/{task}"], TASK, below=queried)
+        diagram[f"mixed{i}"] = picture(arrays[f"mixed/{task}"], TASK, below=f"$F'_{i}$")
+        _features(diagram, arrays, i, task, feature=f"$F'_{i}$", teacher=rf"$\tilde{{F}}_{i}$")
+        learns = f"parameters/attention/{task}" in arrays
+        said = ["attention", count(f"attention/{task}")] if learns else ["none"]
+        said = [*said, shape(f"joint/{task}")]
+        diagram[f"attend{i}"] = box(*said, color=TASK, stretch=True)
+        mask = arrays[f"mask/{task}"].astype(float)
+        span = rf"$M^f_{i}$  {mask.min():.2f} to {mask.max():.2f}"
+        empty = missing(arrays["images"][0], "1", below="labeled")
+        diagram[f"mask{i}"] = empty if known else scores(mask, GLOBAL, below=span)
+        tokenwise = f"theta{i} -> meet -> mix{i} -> attend{i} -> token{i}; theta{i} -> gate{i}"
+        diagram.join(tokenwise, GLOBAL)
+        diagram.join(f"cells -|-> gate{i}", SHARED)
+        diagram.join(f"gate{i} -> F{i}", TASK, label=r"$\odot$")
+        diagram.join(f"F{i} -> meet -> mixed{i} -> attend{i} -> feature{i}", TASK)
+        diagram.join(f"teacher{i} - mask{i}", GLOBAL, label=r"$\odot$")
+    grid.band(f"teacher1 mask{len(tasks)}", GLOBAL, "frozen first stage")
+    said, block = shape("shared", "$F_s$"), int(arrays["block"])
+    diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, above=said)
+    flat, said = f"{block} × {block} means", [shape("cells")]
+    diagram["cells"] = box("flatten", flat, color=SHARED, below=said)
+    diagram["meet"] = box(r"$A\,\times$", shape("affinity"), color=GLOBAL, stretch=True)
+    diagram.join("shared -> cells", SHARED)
+    _affinity(diagram, arrays)
+    grid = diagram.grid("(f) In equations", beside=True)
+    for k, (equation, source) in enumerate(EQUATIONS):
+        grid.row(f"equation{k} source{k}")
+        diagram[f"equation{k}"] = words(equation, size=8.5)
+        diagram[f"source{k}"] = words(source, size=SMALL)
+    return diagram.draw()
+
+
+def _affinity(diagram: Diagram, arrays: Arrays) -> None:
+    """The card of Figure 3 from all tokens, by Q and K, to A, and what A makes of the tokens."""
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
+    grid = diagram.grid("(e) Affinity from the tokens")
+    grid.row("theta Q answers affinity mixed")
+    grid.row("theta K answers affinity mixed")
+    names, A = list(titles_of(arrays).values()), arrays["values/affinity"]
+    theta, mixed = (
+        shape("theta", r"$\Theta$"),
+        shape("theta_mixed", r"$\Theta'$"),
+    )
+    diagram["theta"] = tokens(arrays["values/theta"], GLOBAL, wide=1.1, rows=names, below=theta)
+    diagram["mixed"] = tokens(arrays["values/theta_mixed"], GLOBAL, wide=1.1, below=mixed)
+    diagram["Q"] = box("$Q$", color=GLOBAL)
+    diagram["K"] = box("$K$", color=GLOBAL, below=count("inter"))
+    signs = [rf"$\theta_{i + 1}$" for i in range(len(A))]
+    matrix = picture(scalar_to_rgb(A, "Oranges", 0, 1), GLOBAL, wide=1.5, height=1.3, numbers=A)
+    diagram["affinity"] = replace(matrix, columns=signs, below="$A$")
+    diagram.join("theta -|-> Q -|- answers; theta -|-> K -|- answers", GLOBAL)
+    diagram.join("answers -> affinity", GLOBAL, label="Softmax")
+    diagram.join("affinity -> mixed", GLOBAL, label=r"$\times\,\Theta$")
+
+
+def draw_fig4(arrays: Arrays) -> Figure:
+    """One task: its token becomes many, these mask its logits, and sure pixels become labels."""
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
+    task, diagram = str(arrays["example"]), Diagram(picture=0.66)
+    ((i, _, title, _),) = (entry for entry in _tasks(arrays) if entry[1] == task)
+    grid = diagram.grid(
+        "(a) Token and feature projection", "(b) Fine-grained token learning", "(c) Label discovery"
+    )
+    grid.row(".       .       .         token .    .    | says says   says says    | sure   accept")
+    grid.row("basis   linear  embedded  plus  mlp  phi  | .    soft   score .      | argmax pseudo")
+    grid.row("feature project projected .     conv fine | dot  masked last refined | .      made")
+    grid.row("shared  project projected .     conv fine | dot  masked last refined | .      made")
+    for name, key, color, sign in (
+        ("feature", f"feature/{task}", TASK, f"$F'_{i}$"),
+        ("shared", "shared", SHARED, "$F_s$"),
+        ("projected", f"projected/{task}", TASK, f"$U_{i}$"),
     ):
-        y = tower.top + tower.height * (i + 0.5) / 3
-        y = y - 0.25 if i == 1 else y
-        canvas.text(tower.x, y - 0.09, title, size=TEXT, weight="bold")
-        canvas.text(tower.x, y + 0.09, line, size=SMALL, color=QUIET)
-    for task, y in rows.items():
-        i, at = numbers[task], y - tall / 2 - 0.18
-        strip = Box(trunk + 0.1, at - 0.06, 0.52, 0.12)
-        token(canvas, strip, arrays["values/theta"][i - 1])
-        canvas.text(strip.x, strip.top - 0.11, rf"$\theta_{i}$", size=TEXT)
-        canvas.arrow((strip.right, at), (tower.left, at), color=GLOBAL)
-        canvas.arrow((trunk, y), (tower.left, y), color=SHARED)
-        feature = canvas.picture(
-            tower.right + 0.2, y - tall / 2, wide, arrays[f"feature/{task}"], frame=TASK
-        )
-        canvas.arrow((tower.right, y), (feature.left, y), color=TASK)
-        own = Box(feature.left, at - 0.06, wide, 0.12)
-        token(canvas, own, arrays[f"values/token/{task}"])
-        canvas.arrow((tower.right, at), (own.left, at), color=GLOBAL)
-        canvas.text(own.x, own.top - 0.11, rf"$\theta'_{i}$", size=TEXT)
-        shape(canvas, feature.x, feature.bottom + BELOW, arrays, f"feature/{task}", f"$F'_{i}$")
-        top, small = feature.bottom + 0.5, 0.62
-        teacher = canvas.picture(
-            feature.x - small / 2, top, small, arrays[f"teacher/{task}"], frame=GLOBAL
-        )
-        canvas.arrow((feature.x, feature.bottom + 0.23), (feature.x, top), both=True, dashed=True)
-        canvas.loss(feature.x + 0.24, top - 0.14, loss_text("L_f"), GLOBAL)
-        mask = score_rgb(arrays[f"mask/{task}"])
-        mask = canvas.picture(card.right - small - 0.07, top, small, mask, frame=GLOBAL)
-        canvas.text(teacher.x, teacher.bottom + BELOW, rf"teacher $\tilde{{F}}_{i}$", size=SMALL)
-        canvas.text(mask.x, mask.bottom + BELOW, rf"mask $M^f_{i}$", size=SMALL)
+        diagram[name] = picture(arrays[name], color, below=[sign, shape(key)])
+    for name, color, sign in (
+        ("fine", TASK, f"$G_{i}$"),
+        ("masked", TASK, ""),
+        ("refined", TASK, f"$G'_{i}$"),
+        ("score", FINE, "score mask"),
+    ):
+        said = [sign, shape(f"{name}/{task}")] if sign else []
+        diagram[name] = scores(arrays[name], color, below=said)
+    for name, said, part, color in (
+        ("linear", [f"$W^o_{i}$"], "embed", FINE),
+        ("mlp", [f"MLP$_{i}$"], "token_mlp", FINE),
+        ("project", ["project"], "project", TASK),
+        ("conv", ["Conv", "1 × 1"], "fine", TASK),
+        ("last", ["Conv", "3 × 3"], "refine", TASK),
+    ):
+        diagram[name] = box(*said, count(f"{part}/{task}"), color=color)
+    for name, sign in (("embedded", ""), ("phi", rf"$\varphi_{i}$")):
+        said = [*filter(None, [sign]), shape(f"{name}/{task}")]
+        diagram[name] = tokens(arrays[f"values/{name}"], FINE, height=0.8, below=said)
+    copies = f"{int(arrays[f'shape/basis/{task}'][0])} ×"
+    theta = arrays["values/token"]
+    diagram["token"] = tokens(theta, GLOBAL, wide=0.7, above=rf"{copies} $\theta'_{i}$")
+    basis = scalar_to_rgb(1 - arrays["values/basis"], "gray", 0, 1)
+    diagram["basis"] = picture(basis, wide=0.8, below=["$o$", shape(f"basis/{task}")])
+    diagram["soft"] = box("Softplus", rf"$\varphi_{i} \times U_{i}$", color=FINE)
+    diagram["plus"], diagram["dot"] = words(r"$\oplus$", size=12), words(r"$\odot$", size=12)
+    equation = (
+        rf"G'_{i} = \mathrm{{Conv}}(G_{i} \odot \mathrm{{Softplus}}(\varphi_{i} \times U_{i}))"
+    )
+    channel = f"maps: the channel of token {int(arrays['channel']) + 1}"
+    diagram["says"] = words(f"${equation}$", below=channel)
+    diagram["sure"] = scores(arrays["confidence"], TASK, below="Max Softmax")
+    accept = scalar_to_rgb(arrays["accept"].astype(float), "gray", 0, 1)
+    share = rf"$M^p_{i}$  {_percent(arrays[f'accepted/{task}'])}"
+    diagram["accept"] = picture(accept, FINE, below=share)
+    said = (rf"$\tilde{{Y}}_{i}$", "Argmax", "Softmax", f"where $M^p_{i}$ is 1")
+    diagram["argmax"] = words(*said, size=SMALL)
+    diagram["pseudo"] = picture(pseudo_rgb(arrays, task), FINE, dashed=True)
+    said = [rf"$\hat{{Y}}_{i}$  {title}", shape(f"prediction/{task}")]
+    diagram["made"] = picture(map_to_rgb(arrays, f"{task}/ours", 0), TASK, below=said)
+    grid.band("sure pseudo", FINE, "frozen first stage")
+    diagram.join("basis -> linear -> embedded -> plus -> mlp -> phi -> soft -> score", FINE)
+    diagram.join("token -> plus", GLOBAL)
+    diagram.join("feature -|-> project", TASK)
+    diagram.join("shared -|-> project", SHARED)
+    diagram.join("project -> projected -> conv -> fine -> dot -> masked -> last -> refined", TASK)
+    diagram.join("refined -> made; projected |--|> soft", TASK)
+    diagram.join("score |--|> dot; accept -> pseudo", FINE)
+    tau = rf"$> \tau_{i}$ = {float(arrays[f'tau/{task}']):.2f}"
+    diagram.join("sure -> accept", FINE, label=tau)
+    diagram.join("pseudo <-> made", FINE, loss=r"$\mathcal{L}_p$")
+    return diagram.draw()
 
 
-def _fine_stage(
-    canvas: Canvas, card: Box, arrays: Arrays, task: str, y: float, before: Box, wide: float
+# --------------------------------------------------------------------- cells
+
+
+def _tasks(arrays: Arrays) -> list[tuple[int, str, str, bool]]:
+    """The number i of every task, its name, its title, and whether the image carries its label."""
+    named = zip(titles_of(arrays).items(), arrays["known"].tolist(), strict=True)
+    return [(i, task, title, known) for i, ((task, title), known) in enumerate(named, 1)]
+
+
+def _features(diagram: Diagram, arrays: Arrays, i: int, task: str, **signs: str) -> None:
+    """F'_i and the teacher's F~_i, which L_f compares."""
+    for name, color in (("feature", TASK), ("teacher", GLOBAL)):
+        image = arrays[f"{name}/{task}"]
+        diagram[f"{name}{i}"] = picture(image, color, below=[signs[name]])
+    diagram.join(f"feature{i} <-> teacher{i}", GLOBAL, loss=r"$\mathcal{L}_f$")
+
+
+def _supervise(
+    diagram: Diagram, arrays: Arrays, i: int, task: str, known: bool, said: str = ""
 ) -> None:
-    """A row of (c): projection, fine-grained tokens, score mask, refined logits."""
-    i = numbered(arrays)[task]
-    tall = wide * arrays["images"].shape[1] / arrays["images"].shape[2]
-    at = y - tall / 2 - 0.18
-    from_feature = before.left + 0.9 + TOWER + 0.2 + wide
-    count = parameters(arrays, f"project/{task}", f"fine/{task}")
-    box = Box(card.left + 0.14, y - 0.24, 0.72, 0.48)
-    canvas.arrow((from_feature, y), (box.left, y), color=TASK)
-    canvas.box(box, rf"$U_{i},\ G_{i}$", [count], color=TASK)
-    phi = Box(card.left + 0.14, at - 0.16, 0.72, 0.24)
-    canvas.arrow((from_feature, at), (phi.left, at), color=GLOBAL)
-    token(canvas, phi, arrays[f"values/phi/{task}"], frame=FINE)
-    shape(canvas, phi.right + 0.42, at - 0.2, arrays, f"phi/{task}", rf"$\varphi_{i}$")
-    score = canvas.picture(
-        card.left + 1.2, y - tall / 2, wide, score_rgb(arrays[f"score/{task}"]), frame=FINE
-    )
-    canvas.arrow((phi.right, at), (score.x, at), (score.x, score.top), color=FINE)
-    canvas.arrow((box.right, y), (score.left, y), color=TASK)
-    words(
-        canvas,
-        score.x,
-        score.bottom + BELOW,
-        ("score mask", rf"$\mathrm{{Softplus}}(\varphi_{i} \times U_{i})$"),
-        color=INK,
-    )
-    refined = canvas.picture(
-        card.right - wide - 0.14,
-        y - tall / 2,
-        wide,
-        score_rgb(arrays[f"confidence/{task}"]),
-        frame=TASK,
-    )
-    canvas.arrow((score.right, y), (refined.left, y), color=TASK)
-    canvas.text((score.right + refined.left) / 2, y - 0.12, rf"$\odot\, G_{i}$", size=SMALL)
-    shape(canvas, refined.x - 0.1, refined.bottom + BELOW, arrays, f"refined/{task}", f"$G'_{i}$")
-    canvas.text(
-        refined.x - 0.1,
-        refined.bottom + BELOW + 0.15,
-        "largest probability",
-        size=SMALL,
-        color=QUIET,
-    )
-
-
-def _supervision(
-    canvas: Canvas, card: Box, arrays: Arrays, task: str, y: float, before: Box, wide: float
-) -> None:
-    """A row of (d): the prediction, and the label or the pseudo label that it answers to."""
-    i, has = numbered(arrays)[task], known(arrays)[task]
-    tall = wide * arrays["images"].shape[1] / arrays["images"].shape[2]
-    made = canvas.picture(
-        card.left + 0.16, y - tall / 2, wide, map_to_rgb(arrays, f"{task}/ours", 0), frame=TASK
-    )
-    canvas.arrow((before.right - 0.14, y), (made.left, y), color=TASK)
-    canvas.text(made.x, made.top - 0.12, titles_of(arrays)[task], size=TEXT, weight="bold")
-    shape(canvas, made.x, made.bottom + BELOW, arrays, f"prediction/{task}", rf"$\hat{{Y}}_{i}$")
-    label = label_of(canvas, arrays, task, card.right - wide - 0.12, y - tall / 2, wide)
-    canvas.arrow((made.right, y), (label.left, y), both=True, dashed=True)
-    name = "L_s" if has else "L_p"
-    canvas.loss((made.right + label.left) / 2, y, loss_text(name), LOSSES[name])
-    if has:
-        lines = [rf"label $Y_{i}$"]
+    """A prediction, and the label or the pseudo label that a loss compares it with."""
+    said, image = said or rf"prediction $\hat{{Y}}_{i}$", map_to_rgb(arrays, f"{task}/ours", 0)
+    diagram[f"made{i}"] = picture(image, TASK, below=said)
+    if known:
+        label = map_to_rgb(arrays, f"{task}/truth", 0)
+        diagram[f"label{i}"] = picture(label, INK, below=rf"label $Y_{i}$")
     else:
-        accepted = percent(arrays[f"accepted/{task}"])
-        lines = [rf"pseudo $\tilde{{Y}}_{i}$", rf"where $M^p_{i}$: {accepted}"]
-    words(canvas, label.x, label.bottom + BELOW, lines, color=INK)
+        said = rf"pseudo $\tilde{{Y}}_{i}$: {_percent(arrays[f'accepted/{task}'])}"
+        label = pseudo_rgb(arrays, task)
+        diagram[f"label{i}"] = picture(label, FINE, dashed=True, below=said)
+    color, loss = (TASK, "s") if known else (FINE, "p")
+    diagram.join(f"made{i} <-> label{i}", color, loss=rf"$\mathcal{{L}}_{loss}$")
 
 
-def _total(canvas: Canvas, card: Box, arrays: Arrays) -> None:
-    """The three losses on this image, and their sum."""
-    values = {name: float(arrays[f"loss/{name}"]) for name in LOSSES}
-    y = card.bottom - 0.36
-    canvas.text(card.x, y, r"$\mathcal{L} = \mathcal{L}_s + \mathcal{L}_p + \mathcal{L}_f$")
-    line = " + ".join(f"{value:.3g}" for value in values.values())
-    canvas.text(card.x, y + 0.19, f"= {line} of this image", size=SMALL, color=QUIET)
+def pseudo_rgb(arrays: Arrays, task: str) -> Image:
+    """A pseudo label -> (H, W, 3) uint8, a hole where M^p is 0, of classes too."""
+    image = map_to_rgb(arrays, f"{task}/pseudo", 0)
+    if kind_of(arrays, task) == "classes":
+        rejected = arrays[f"{task}/pseudo"][0] == IGNORE_INDEX
+        image[rejected] = np.multiply(to_rgb(HOLE_COLOR), 255).round()
+    return image
+
+
+def _percent(share: float) -> str:
+    return f"{100 * float(share):.0f} %"

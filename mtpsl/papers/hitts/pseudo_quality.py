@@ -12,10 +12,12 @@ each other, and no choice of bins or threshold looks at an image again.
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
+import pandas
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from scipy import ndimage
 from torch import Tensor
@@ -24,28 +26,27 @@ from mtpsl.batch import Batch
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.loader import EvalLoader
 from mtpsl.losses import IGNORE_INDEX
-from mtpsl.papers.hitts.figure_arrays import pixel_quality
+from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.quantize import Quantizer
 from mtpsl.report.arrays import Arrays
 from mtpsl.tasks import Task
 
+BATCH = 16  # images; what is counted does not depend on it
+QUALITY = {  # kind -> the column whose name and units the mean over pixels has
+    "classes": "pixel_acc",
+    "binary": "pixel_acc",
+    "positive": "abs_err",
+    "direction": "mean_err",
+}
 LEVELS = 1000  # of confidence, beside the thresholds asked for
 CROWDED, FINER = 0.2, 10  # below it, levels are ten times finer: young networks are all there
 LIMITS = (0, 1, 2, 4, 8)  # pixels: bands of distance to a class boundary; the last one is open
 SUMS = ("pixels", "confidence", "right", "near", "quality", "floor")
+KEYS = ["level", "class", "band"]
 POINTS = 50  # of a curve: 100 %, 98 %, ... of the withheld pixels
 BINS = 10  # of a reliability diagram
 
 Floats = NDArray[np.float64]
-
-
-class Discoverer(Protocol):
-    """A trained ``methods.hitts.HiTTs`` or whatever else labels by bins, in evaluation mode."""
-
-    quantizers: Mapping[str, Quantizer]
-
-    def trace(self, images: Tensor, *, decode: bool) -> Any:
-        """(B, 3, H, W) -> something whose ``refined`` is task -> (B, C_p, H, W) logits."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,69 +54,54 @@ class Counts:
     """What was found of one task on the pixels that withhold its label and have a truth.
 
     Attributes:
+        task: Whose labels are counted.
         edges: (L,) rising: level i is of confidences above ``edges[i]``, up to the next edge.
-        sums: Name -> (L, C, D) sums over pixels by level of confidence, true class and
-            distance to the nearest class boundary. ``pixels`` counts them; ``confidence`` is the
-            teacher's; ``right`` counts argmax bins that are the truth's, ``near`` those within one
-            bin; ``quality`` is ``pixel_quality`` of the discovered label and ``floor`` that of the
-            true bin, which no classifier over these bins can beat.
-        confusion: (L, K, K) pixels [level, truth, found]; None unless pixels hold classes.
         classes: C names, the last one for pixels without a class.
+        sums: A row for each level, class of the scene and band of distance to the nearest class
+            boundary that occurs. ``pixels`` counts them; ``confidence`` is the teacher's;
+            ``right`` counts argmax bins that are the truth's, ``near`` those within one bin;
+            ``quality`` is ``pixel_quality`` of the discovered label and ``floor`` that of the
+            true bin, which no classifier over these bins can beat.
+        confusion: Pixels by level, bin of the truth and bin found.
     """
 
     task: Task
     edges: Floats
-    sums: Mapping[str, Floats]
-    confusion: Floats | None
     classes: tuple[str, ...]
+    sums: pandas.DataFrame
+    confusion: pandas.Series
 
-    def total(self, name: str, *axes: int) -> Floats:
-        """A sum over all axes but ``axes`` (0 level, 1 class, 2 distance)."""
-        return self.sums[name].sum(axis=tuple({0, 1, 2} - set(axes)))
+    def by(self, key: str, start: int = 0) -> pandas.DataFrame:
+        """Sums by ``level``, ``class`` or ``band`` from a level on; a row for each there may be."""
+        rows = {"level": len(self.edges), "class": len(self.classes), "band": len(LIMITS) + 1}
+        accepted = _from_level(self.sums, start)
+        return accepted.groupby(level=key).sum().reindex(range(rows[key]), fill_value=0)
 
 
-# ------------------------------------------------------------------ counting
+# -------------------------------------------------------------------- pixels
 
 
-@torch.no_grad()
-def count(
-    teacher: Discoverer,
-    dataset: PartialLabels,
-    *,
-    thresholds: Mapping[str, float] | None = None,
-    batch_size: int = 16,
-    device: torch.device | str = "cpu",
-) -> dict[str, Counts]:
-    """Compares a teacher's discoveries with the labels that ``dataset`` withholds.
-
-    The teacher sees images only. Sums are made image by image, so they depend on the batch size
-    no more than the teacher's answers do.
+def pixel_quality(task: Task, values: Tensor, target: Tensor) -> Tensor:
+    """How good each pixel of a label is; its mean over pixels is the column ``QUALITY[kind]``.
 
     Args:
-        teacher: On ``device``, in evaluation mode.
-        dataset: Clean training images; the complete labels are those of ``dataset.dataset``.
-        thresholds: Task -> tau_i to be exact at; others are rounded up to an edge.
-        batch_size: Images at a time.
-        device: Where the teacher runs.
+        task: Whose kind decides.
+        values: (B, C, H, W) labels, as in ``Batch.targets``.
+        target: Of the same shape.
 
     Returns:
-        Task -> counts; all zero for a task that is withheld nowhere.
+        (B, 1, H, W) float64: 1 where classes agree, else 0; absolute error in the task's unit;
+        angle in degrees. Anything where the target is missing.
     """
-    names = _class_names(dataset)
-    found = {t.name: _nothing(t, names, (thresholds or {}).get(t.name)) for t in dataset.tasks}
-    for batch in EvalLoader(dataset, batch_size, device):
-        truth = dataset.dataset.load(dataset.positions[batch.index.cpu()].tolist()).to(device)
-        places = _places(dataset, truth)  # (B, H, W)
-        refined = teacher.trace(batch.images, decode=False).refined
-        for t in dataset.tasks:
-            target = truth.targets[t.name]
-            maps = compare(t, teacher.quantizers[t.name], refined[t.name].float(), target)
-            use = truth.valid[t.name] & ~batch.labeled[t.name].view(-1, 1, 1, 1)
-            for row in use.flatten(1).any(dim=1).nonzero().flatten().tolist():
-                chosen = use[row, 0]
-                values = {name: pixels[row, 0][chosen].cpu() for name, pixels in maps.items()}
-                _add(found[t.name], places[row][chosen.cpu()], values)
-    return found
+    match task.kind:
+        case "classes" | "binary":
+            return (values == target).double()
+        case "positive":
+            return (values.double() - target.double()).abs()
+        case "direction":
+            a, b = (F.normalize(v.double(), dim=1) for v in (values, target))
+            sine = torch.linalg.cross(a, b, dim=1).norm(dim=1, keepdim=True)
+            return torch.atan2(sine, (a * b).sum(1, keepdim=True)).rad2deg()
 
 
 def compare(task: Task, quantizer: Quantizer, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
@@ -137,17 +123,13 @@ def compare(task: Task, quantizer: Quantizer, logits: Tensor, target: Tensor) ->
     """
     confidence, found = logits.softmax(1).max(1, keepdim=True)
     truth = quantizer.encode(target)
-    right = found == truth
-    match task.kind:
-        case "positive":
-            near = (found - truth).abs() <= 1
-        case "direction":
-            similarity = torch.einsum("bdhw,kd->bkhw", target.nan_to_num(0.0), quantizer.centers)
-            near = right | (similarity.topk(min(2, quantizer.bins), dim=1).indices == found).any(
-                1, keepdim=True
-            )
-        case _:
-            near = right
+    right = near = found == truth
+    if task.kind == "positive":
+        near = (found - truth).abs() <= 1
+    elif task.kind == "direction":
+        similarity = torch.einsum("bdhw,kd->bkhw", target.nan_to_num(0.0), quantizer.centers)
+        nearest = similarity.topk(min(2, quantizer.bins), dim=1).indices
+        near = right | (nearest == found).any(1, keepdim=True)
     ids = truth.clamp(0, quantizer.bins - 1)  # void is no bin
     return {
         "confidence": confidence,
@@ -158,6 +140,109 @@ def compare(task: Task, quantizer: Quantizer, logits: Tensor, target: Tensor) ->
         "quality": pixel_quality(task, quantizer.values(found), target),
         "floor": pixel_quality(task, quantizer.values(ids), target),
     }
+
+
+def boundary_distance(ids: NDArray[np.integer]) -> Floats:
+    """(H, W) class ids -> pixels to the nearest boundary pixel, 0 on one, infinite without any.
+
+    On a boundary are the pixels with another id above, below or beside them; void is an id.
+    """
+    edge = np.zeros(ids.shape, dtype=bool)
+    for axis in (0, 1):
+        differs = np.diff(ids, axis=axis) != 0
+        for before in (0, 1):  # of the two pixels that differ, this one and that one
+            edge |= np.pad(differs, [(1 - before, before) if axis == a else (0, 0) for a in (0, 1)])
+    return ndimage.distance_transform_edt(~edge) if edge.any() else np.full(ids.shape, math.inf)
+
+
+def band(distance: Floats) -> NDArray[np.int64]:
+    """Distances in pixels -> the index of their band: on a boundary, up to 1, 2, 4, 8, beyond."""
+    return np.searchsorted(LIMITS, distance, side="left")
+
+
+# ------------------------------------------------------------------ counting
+
+
+@torch.no_grad()
+def count(
+    teacher: HiTTs,
+    dataset: PartialLabels,
+    *,
+    thresholds: Mapping[str, float] | None = None,
+    batch_size: int = BATCH,
+    device: torch.device | str = "cpu",
+) -> dict[str, Counts]:
+    """Compares a teacher's discoveries with the labels that ``dataset`` withholds.
+
+    The teacher sees images only.
+
+    Args:
+        teacher: On ``device``, in evaluation mode; whatever labels by bins will do: a network with
+            ``quantizers`` and a ``trace`` that returns ``refined``.
+        dataset: Clean training images; the complete labels are those of ``dataset.dataset``.
+        thresholds: Task -> tau_i to be exact at; others are rounded up to an edge.
+        batch_size: Images at a time.
+        device: Where the teacher runs.
+
+    Returns:
+        Task -> counts; all zero for a task that is withheld nowhere.
+    """
+    # Pixels are grouped by the classes of a scene, whether or not their label is withheld.
+    grouping = next((t for t in dataset.dataset.tasks if t.kind == "classes"), None)
+    edges = {t.name: _edges((thresholds or {}).get(t.name)) for t in dataset.tasks}
+    sums, confusion = ({t.name: [] for t in dataset.tasks} for _ in range(2))
+    for batch in EvalLoader(dataset, batch_size, device):
+        truth = complete(dataset, batch.index).to(device)
+        places = _places(grouping, truth)
+        refined = teacher.trace(batch.images, decode=False).refined
+        for t in dataset.tasks:
+            target = truth.targets[t.name]
+            maps = compare(t, teacher.quantizers[t.name], refined[t.name].float(), target)
+            use = truth.valid[t.name] & ~batch.labeled[t.name].view(-1, 1, 1, 1)
+            columns = {name: values[use].cpu().numpy() for name, values in maps.items()}
+            columns |= {name: values[use[:, 0].cpu().numpy()] for name, values in places.items()}
+            pixels = pandas.DataFrame(columns)
+            pixels["level"] = level(maps["confidence"][use], edges[t.name]).numpy()
+            pixels = pixels.assign(pixels=1.0).astype(dict.fromkeys(SUMS, float))
+            sums[t.name].append(pixels.groupby(KEYS)[list(SUMS)].sum())
+            confusion[t.name].append(pixels.groupby(["level", "truth", "found"])["pixels"].sum())
+    classes = (*(grouping.class_names if grouping else ()), "void")
+    return {
+        t.name: Counts(t, edges[t.name], classes, _added(sums[t.name]), _added(confusion[t.name]))
+        for t in dataset.tasks
+    }
+
+
+def complete(train: PartialLabels, images: Tensor | list[int]) -> Batch:
+    """Training images with all their labels, which no training sees."""
+    return train.dataset.load(train.positions[torch.as_tensor(images).cpu()].tolist())
+
+
+def _edges(threshold: float | None) -> Floats:
+    """Levels of confidence, with one more edge at a threshold."""
+    fine = LEVELS * FINER
+    edges = np.union1d(np.arange(LEVELS) / LEVELS, np.arange(round(CROWDED * fine)) / fine)
+    return edges if threshold is None else np.union1d(edges, np.clip(threshold, 0, 1))
+
+
+def _places(grouping: Task | None, truth: Batch) -> dict[str, NDArray[np.int64]]:
+    """(B, H, W) ``class`` and ``band`` of every pixel."""
+    if grouping is None:
+        nowhere = np.zeros((len(truth), *truth.images.shape[2:]), dtype=np.int64)
+        return {"class": nowhere, "band": nowhere + len(LIMITS)}
+    valid = truth.valid[grouping.name][:, 0].cpu().numpy()
+    ids = np.where(valid, truth.targets[grouping.name][:, 0].cpu().numpy(), IGNORE_INDEX)
+    bands = np.stack([band(boundary_distance(image)) for image in ids])
+    return {"class": np.where(ids == IGNORE_INDEX, grouping.channels, ids), "band": bands}
+
+
+def _added(parts: list[Any]) -> Any:
+    """Tables of sums as one."""
+    return (whole := pandas.concat(parts)).groupby(level=whole.index.names).sum()
+
+
+def _from_level(sums: Any, start: int) -> Any:
+    return sums[sums.index.get_level_values("level") >= start]
 
 
 def level(confidence: Tensor, edges: Floats) -> Tensor:
@@ -171,82 +256,12 @@ def level(confidence: Tensor, edges: Floats) -> Tensor:
     return (torch.bucketize(confidence.float().cpu(), lower) - 1).clamp(min=0)
 
 
-def boundary_distance(ids: NDArray[np.integer]) -> Floats:
-    """(H, W) class ids -> pixels to the nearest boundary pixel, 0 on one, infinite without any.
-
-    On a boundary are the pixels with another id above, below or beside them; void is an id.
-    """
-    edge = np.zeros(ids.shape, dtype=bool)
-    for axis in (0, 1):
-        differs = np.diff(ids, axis=axis) != 0
-        after = [(1, 0) if axis == a else (0, 0) for a in (0, 1)]
-        before = [pair[::-1] for pair in after]
-        edge |= np.pad(differs, after) | np.pad(differs, before)
-    if not edge.any():
-        return np.full(ids.shape, math.inf)
-    return ndimage.distance_transform_edt(~edge)
+def first_level(threshold: float, edges: Floats) -> int:
+    """The first level that a threshold accepts as a whole."""
+    return int(np.searchsorted(edges, threshold, side="left"))
 
 
-def band(distance: Floats) -> NDArray[np.int64]:
-    """Distances in pixels -> the index of their band: on a boundary, up to 1, 2, 4, 8, beyond."""
-    return np.searchsorted(LIMITS, distance, side="left")
-
-
-def _class_task(dataset: PartialLabels) -> Task | None:
-    """The task whose classes and boundaries pixels are grouped by, withheld or not."""
-    return next((t for t in dataset.dataset.tasks if t.kind == "classes"), None)
-
-
-def _class_names(dataset: PartialLabels) -> tuple[str, ...]:
-    task = _class_task(dataset)
-    return (*(task.class_names if task else ()), "void")
-
-
-def _places(dataset: PartialLabels, truth: Batch) -> Tensor:
-    """(B, H, W) int64: class and band of every pixel, as one index."""
-    task = _class_task(dataset)
-    if task is None:
-        return torch.full((len(truth), *truth.images.shape[2:]), len(LIMITS))
-    valid = truth.valid[task.name][:, 0].cpu()
-    ids = torch.where(valid, truth.targets[task.name][:, 0].cpu(), IGNORE_INDEX)
-    bands = np.stack([band(boundary_distance(image)) for image in ids.numpy()])
-    ids = torch.where(ids == IGNORE_INDEX, len(task.class_names), ids)
-    return ids * (len(LIMITS) + 1) + torch.from_numpy(bands)
-
-
-def _nothing(task: Task, names: tuple[str, ...], threshold: float | None) -> Counts:
-    """No pixel yet."""
-    fine = LEVELS * FINER
-    edges = np.union1d(np.arange(LEVELS) / LEVELS, np.arange(round(CROWDED * fine)) / fine)
-    if threshold is not None:
-        edges = np.union1d(edges, np.clip(threshold, 0, 1))
-    shape, classes = (len(edges), len(names), len(LIMITS) + 1), task.channels
-    return Counts(
-        task=task,
-        edges=edges,
-        sums={name: np.zeros(shape) for name in SUMS},
-        confusion=np.zeros((len(edges), classes, classes)) if task.kind == "classes" else None,
-        classes=names,
-    )
-
-
-def _add(counts: Counts, places: Tensor, values: Mapping[str, Tensor]) -> None:
-    """Adds the (P,) pixels of an image."""
-    levels = level(values["confidence"], counts.edges)
-    key = levels * counts.sums["pixels"][0].size + places
-    for name, total in counts.sums.items():
-        _count(total, key, None if name == "pixels" else values[name].double())
-    if counts.confusion is not None:
-        classes = counts.confusion.shape[1]
-        _count(counts.confusion, (levels * classes + values["truth"]) * classes + values["found"])
-
-
-def _count(total: Floats, key: Tensor, weights: Tensor | None = None) -> None:
-    """Adds to ``total``, flat, at the places ``key``."""
-    total += torch.bincount(key, weights, minlength=total.size).view(total.shape).numpy()
-
-
-# -------------------------------------------------------------- what it says
+# ------------------------------------------------------- what the counts say
 
 
 def acceptance(counts: Counts, points: int = POINTS) -> Arrays:
@@ -257,25 +272,15 @@ def acceptance(counts: Counts, points: int = POINTS) -> Arrays:
         above it; ``right`` and ``near``, shares of those; ``quality`` of those in the units of
         ``metrics.COLUMNS``; ``miou`` too where pixels hold classes. Empty without a withheld pixel.
     """
-    totals = {name: counts.total(name, 0) for name in SUMS}
-    above = {name: _above(values) for name, values in totals.items()}
-    everything = above["pixels"][0]
-    chosen: list[int] = []
-    if everything:
-        coverage = above["pixels"] / everything  # falls with the level
-        goals = 1 - np.arange(points) / points
-        first = [int(np.argmax(coverage <= goal)) for goal in goals if (coverage <= goal).any()]
-        chosen = [i for i in dict.fromkeys(first) if above["pixels"][i]]
-    pixels = above["pixels"][chosen]
-    found = {
-        "threshold": counts.edges[chosen],
-        "coverage": pixels / (everything or 1.0),
-        **{name: above[name][chosen] / pixels for name in ("right", "near", "quality")},
-    }
-    if counts.confusion is not None:
-        confusion = _above(counts.confusion)
-        found["miou"] = np.array([_miou(confusion[i]) for i in chosen])
-    return found
+    above = counts.by("level")["pixels"].to_numpy()[::-1].cumsum()[::-1]  # falls with the level
+    goals = above[0] * (1 - np.arange(points) / points)
+    first = [int(np.argmax(above <= goal)) for goal in goals if (above <= goal).any()]
+    chosen = [i for i in dict.fromkeys(first) if above[i]]
+    names = ["coverage", "right", "near", "quality"]
+    names += ["miou"] if counts.task.kind == "classes" else []
+    rows = [accepted(counts, counts.edges[i]) for i in chosen]
+    curve = {name: np.array([row[name] for row in rows]) for name in names}
+    return {"threshold": counts.edges[chosen]} | curve
 
 
 def accepted(counts: Counts, threshold: float) -> dict[str, float]:
@@ -284,13 +289,18 @@ def accepted(counts: Counts, threshold: float) -> dict[str, float]:
     NaN where nothing does.
     """
     start = first_level(threshold, counts.edges)
-    totals = {name: float(counts.total(name, 0)[start:].sum()) for name in SUMS}
-    pixels = totals["pixels"]
-    found = {"coverage": _divide(pixels, float(counts.total("pixels").sum()))}
-    found |= {name: _divide(totals[name], pixels) for name in SUMS[2:]}
-    if counts.confusion is not None:
-        found["miou"] = _miou(counts.confusion[start:].sum(axis=0))
-    return found
+    kept = _from_level(counts.sums, start).sum()
+    row = {"coverage": float(_shares(kept["pixels"], counts.sums["pixels"].sum()))}
+    row |= {name: float(_shares(kept[name], kept["pixels"])) for name in SUMS[2:]}
+    if counts.task.kind == "classes":
+        pairs = _from_level(counts.confusion, start).groupby(level=["truth", "found"]).sum()
+        ids = range(counts.task.channels)
+        confusion = pairs.unstack(fill_value=0).reindex(index=ids, columns=ids, fill_value=0)
+        hits = np.diag(confusion)
+        iou = _shares(hits, confusion.sum(axis=0) + confusion.sum(axis=1) - hits)
+        occurs = np.isfinite(iou)  # in truth or discovery
+        row["miou"] = float(iou[occurs].mean()) if occurs.any() else math.nan
+    return row
 
 
 def calibration(counts: Counts, bins: int = BINS) -> Arrays:
@@ -312,67 +322,29 @@ def calibration(counts: Counts, bins: int = BINS) -> Arrays:
     if bins < 1 or LEVELS % bins:
         raise ValueError(f"bins: expected a divisor of {LEVELS}, got {bins}")
     place = np.searchsorted(np.arange(bins) / bins, counts.edges, side="right") - 1
-    sums = {
-        name: np.bincount(place, counts.total(name, 0), minlength=bins)
-        for name in ("pixels", "confidence", "right", "near")
-    }
-    gap = sums["confidence"] - sums["right"]  # pixels times (confidence - right)
-    pixels = float(sums["pixels"].sum())
-    return {
-        "pixels": sums["pixels"],
-        **{name: _shares(sums[name], sums["pixels"]) for name in ("confidence", "right", "near")},
-        "ece": np.array(_divide(float(np.abs(gap).sum()), pixels)),
-        "overconfidence": np.array(_divide(float(gap.sum()), pixels)),
-    }
+    sums = counts.by("level").groupby(place).sum()
+    pixels, gap = sums["pixels"].to_numpy(), (sums["confidence"] - sums["right"]).to_numpy()
+    shares = {name: _shares(sums[name], pixels) for name in ("confidence", "right", "near")}
+    errors = {"ece": np.abs(gap).sum(), "overconfidence": gap.sum()}  # times pixels
+    errors = {name: _shares(value, pixels.sum()) for name, value in errors.items()}
+    return {"pixels": pixels} | shares | errors
 
 
-def by_class(counts: Counts, threshold: float = 0.0) -> Arrays:
-    """Quality by the true class of the pixel, whatever the task.
+def by_group(counts: Counts, key: str, threshold: float = 0.0) -> Arrays:
+    """Quality by the true ``class`` of the pixel, whatever the task, or by ``band`` of distance.
 
     Returns:
-        (C,) each, in the order of ``Counts.classes``: ``pixels`` withheld, ``coverage`` of the
-        threshold, and of what it accepts ``right``, ``near``, ``quality`` and ``confidence``.
+        (G,) each, in the order of ``Counts.classes`` or ``LIMITS``: ``pixels`` withheld,
+        ``coverage`` of the threshold, and of what it accepts ``right``, ``near``, ``quality`` and
+        ``confidence``.
     """
-    return _by(counts, 1, threshold)
+    sums, pixels = counts.by(key, first_level(threshold, counts.edges)), counts.by(key)["pixels"]
+    names = ("right", "near", "quality", "confidence")
+    shares = {name: _shares(sums[name], sums["pixels"]) for name in names}
+    return {"pixels": pixels.to_numpy(), "coverage": _shares(sums["pixels"], pixels)} | shares
 
 
-def by_distance(counts: Counts, threshold: float = 0.0) -> Arrays:
-    """``by_class`` for bands of distance to the nearest class boundary (``LIMITS``): (D,) each."""
-    return _by(counts, 2, threshold)
-
-
-def first_level(threshold: float, edges: Floats) -> int:
-    """The first level that a threshold accepts as a whole."""
-    return int(np.searchsorted(edges, threshold, side="left"))
-
-
-def _by(counts: Counts, axis: int, threshold: float) -> Arrays:
-    start = first_level(threshold, counts.edges)
-    sums = {name: counts.total(name, 0, axis)[start:].sum(axis=0) for name in SUMS}
-    withheld = counts.total("pixels", axis)
-    shares = {
-        name: _shares(sums[name], sums["pixels"])
-        for name in ("right", "near", "quality", "confidence")
-    }
-    return {"pixels": withheld, "coverage": _shares(sums["pixels"], withheld), **shares}
-
-
-def _above(totals: Floats) -> Floats:
-    """Sums over a level and all higher ones."""
-    return totals[::-1].cumsum(axis=0)[::-1]
-
-
-def _miou(confusion: Floats) -> float:
-    """Mean over the classes that occur, in truth or discovery; NaN if none does."""
-    hits = confusion.diagonal()
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - hits
-    occurs = union > 0
-    return float((hits[occurs] / union[occurs]).mean()) if occurs.any() else math.nan
-
-
-def _shares(part: Floats, whole: Floats) -> Floats:
+def _shares(part: Any, whole: Any) -> Floats:
+    """``part / whole``, NaN where the whole is 0."""
+    part, whole = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
     return np.divide(part, whole, out=np.full(part.shape, math.nan), where=whole > 0)
-
-
-def _divide(part: float, whole: float) -> float:
-    return part / whole if whole else math.nan

@@ -7,6 +7,7 @@ The settings of Sec. 4.1 on NYUD-v2 are the defaults of ``Experiment``; threshol
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from mtpsl.papers import protocols
 from mtpsl.papers.xtc import tables as xtc
 from mtpsl.report.audit import Printed
 from mtpsl.report.tables import Claim, Row, Table
@@ -17,9 +18,9 @@ TASKS = ("semseg", "depth", "normals")
 NYUD = Experiment(tasks=TASKS)
 
 # Optimizer and schedule as on NYUD-v2; of the batch size the paper says nothing.
-CITYSCAPES = xtc.CITYSCAPES.replace(epochs=400, batch_size=8)
+CITYSCAPES = protocols.CITYSCAPES.replace(epochs=400, batch_size=8)
 
-PASCAL = xtc.PASCAL.replace(epochs=24)  # 20000 steps of 6 images, to the nearest epoch
+PASCAL = protocols.PASCAL.replace(epochs=24)  # 20000 steps of 6 images, to the nearest epoch
 
 # tau_i of M_i^p [HiTTs, App. B]: data set -> setting -> task
 ALL_THRESHOLDS: dict[str, dict[LabelSetting, dict[str, float]]] = {
@@ -133,15 +134,13 @@ def naive_second_stage(teacher: Experiment) -> Experiment:
 
 # --- rows, claims and tables ---------------------------------------------------------------------
 
-Runs = Mapping[str, tuple[Experiment, ...]]  # a row's label -> what it trains
-
 DELTA = "delta_mtl"
 SEMSEG, DEPTH, NORMALS = "semseg/miou", "depth/abs_err", "normals/mean_err"
-HEADLINES = {SEMSEG: "semseg mIoU", DEPTH: "depth AbS", NORMALS: "normals mErr"}
-TITLES = HEADLINES | {DELTA: "Δ_MTL"}
+TITLES = protocols.WORDS
+HEADLINES = {column: TITLES[column] for column in (SEMSEG, DEPTH, NORMALS)}
 
 
-def make_rows(cells: Printed, runs: Runs, group: str = "", **how: Any) -> tuple[Row, ...]:
+def make_rows(cells: Printed, runs: protocols.Runs, group: str = "", **how: Any) -> tuple[Row, ...]:
     """Rows of a printed table; in a block their names start with the block's."""
     names = {label: f"{group.lower()}/{label}" if group else label for label in runs}
     return tuple(
@@ -157,7 +156,7 @@ def make_rows(cells: Printed, runs: Runs, group: str = "", **how: Any) -> tuple[
     )
 
 
-def make_blocks(cells: Printed, runs: Callable[[LabelSetting], Runs]) -> tuple[Row, ...]:
+def make_blocks(cells: Printed, runs: Callable[[LabelSetting], protocols.Runs]) -> tuple[Row, ...]:
     """The same rows for every label setting, a block each."""
     return tuple(row for group, s in SETTINGS.items() for row in make_rows(cells, runs(s), group))
 
@@ -195,14 +194,5 @@ def make_table(
 ) -> Table:
     """A table that answers a printed one; deltas refer to the row STL of their block."""
     references = {row.group: row.name for row in rows if row.label == "STL"}
-    return Table(
-        name=cells.source.strip("[]").removeprefix("HiTTs, ").lower().replace(" ", ""),
-        paper="hitts",
-        title=title,
-        source=cells.source,
-        columns=cells.columns,
-        rows=rows,
-        reference=references if DELTA in cells.columns else {},
-        claims=tuple(claims),
-        notes=notes,
-    )
+    reference = references if DELTA in cells.columns else {}
+    return protocols.make_table(cells, title, rows, claims, notes, reference=reference)

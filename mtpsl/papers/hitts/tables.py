@@ -18,7 +18,6 @@ from mtpsl.papers.hitts.rows import (
     SETTINGS,
     STEPS,
     TASKS,
-    Runs,
     beats,
     hitts,
     make_blocks,
@@ -31,6 +30,7 @@ from mtpsl.papers.hitts.rows import (
     second_stage,
     stl,
 )
+from mtpsl.papers.protocols import PASCAL_SIZE, Runs
 from mtpsl.papers.xtc import tables as xtc
 from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.runs.experiment import Experiment, LabelSetting
@@ -159,7 +159,7 @@ TABLE4 = make_table(
     "The paper takes the rows ssl and XTC of both settings, and the MTL baseline of "
     "random-labels, from [XTC, Table 3]. Here every row is trained alike.",
     _WEIGHTS,
-    xtc.PASCAL_SIZE,
+    PASCAL_SIZE,
 )
 
 # --- Table 5 -------------------------------------------------------------------------------------
@@ -348,7 +348,7 @@ TABLE9 = make_table(
     "Both rows of HiTTs are read as trained with L_s alone: their cells are below those of "
     "Ours in Table 4.",
     _WEIGHTS,
-    xtc.PASCAL_SIZE,
+    PASCAL_SIZE,
 )
 
 TABLES: dict[str, Table] = {

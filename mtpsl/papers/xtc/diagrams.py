@@ -1,336 +1,329 @@
 """Figures 1 and 2 of XTC: what partial labels are, and what the method makes of them.
 
-Shapes, counts and distances are those of the network that made the arrays.
+Shapes, counts and distances are those of the network, read off while an image passes it.
 """
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import numpy as np
+import torch
+import torch.nn.functional as F
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from torch import Tensor, nn
 
-from mtpsl.report.arrays import Arrays
-from mtpsl.report.diagram import (
+from mtpsl.batch import Batch
+from mtpsl.data.labels import assign
+from mtpsl.papers.xtc.joint_space import PAIR, embed, pair_passes
+from mtpsl.papers.xtc.method import XTC
+from mtpsl.report.arrays import (
+    SCENES,
+    Arrays,
+    FigureInputs,
+    describe,
+    principal_components,
+    shown,
+    true_maps,
+    variety,
+)
+from mtpsl.report.arrays import picture as pixels
+from mtpsl.report.cells import (
     MAPPING,
     PAIRWISE,
     SHARED,
     SMALL,
     TASK,
-    TEXT,
-    Box,
-    Canvas,
-    count_text,
-    shape_text,
+    Cell,
+    box,
+    count_of,
+    missing,
+    picture,
+    shape_of,
+    words,
 )
+from mtpsl.report.diagram import Diagram
 from mtpsl.report.maps import map_to_rgb, titles_of
-from mtpsl.report.style import INK, QUIET, SCORE_MAP, Image, scalar_to_rgb, styled
+from mtpsl.report.style import INK, SCORE_MAP, Image, scalar_to_rgb
+from mtpsl.tasks import Task
+
+EXAMPLES = 4  # images in Figure 1
+SIDES = {"s": "source", "t": "target"}
 
 
-@styled
+# -------------------------------------------------------------------- arrays
+
+
+@torch.no_grad()
+def overview(inputs: FigureInputs) -> Arrays:
+    """Figure 1: what full and partial labels are, and how a pair of tasks is compared.
+
+    ``images`` (N, H, W, 3), for each task one that the one-label rule leaves its label, the pair's
+    target first, and then again; ``<task>/truth`` their labels, ``labeled`` (N, T). The rest is of
+    the first of them: ``<task>/ours`` (1, H, W, ...), and what ``_pair`` adds.
+    """
+    method, batch, order = _candidates(inputs)
+    names = method.tasks.names
+    labeled = assign("one_label", len(batch), names).labeled
+    columns = sorted(range(len(names)), key=lambda column: names[column] != PAIR[1])
+    best = [[i for i in order if labeled[i, column]] for column in columns]
+    chosen = [images[turn] for turn in range(2) for images in best if turn < len(images)]
+    chosen = chosen[:EXAMPLES]
+    arrays = _scenes(method, batch, chosen) | {"labeled": labeled[chosen].numpy()}
+    return arrays | _pair(method, batch, chosen[0])
+
+
+@torch.no_grad()
+def architecture(inputs: FigureInputs) -> Arrays:
+    """Figure 2: the method on one test image, with the shape of everything that passes through.
+
+    ``images`` (1, H, W, 3) and ``<task>/truth`` of the image that shows most classes, and what
+    ``_pair`` adds.
+    """
+    method, batch, order = _candidates(inputs)
+    return _scenes(method, batch, order[:1]) | _pair(method, batch, order[0])
+
+
+def _candidates(inputs: FigureInputs) -> tuple[XTC, Batch, list[int]]:
+    """The method, the first test images, and an order to choose in: most classes first."""
+    (method,) = inputs.methods.values()
+    batch = inputs.load(range(min(len(inputs.test), SCENES)))
+    truth = true_maps(method.tasks, batch)
+    maps = [truth[f"{t.name}/truth"] for t in method.tasks if t.kind == "classes"]
+    order = sorted(range(len(batch)), key=lambda i: -sum(variety(ids[i]) for ids in maps))
+    return method, batch, order
+
+
+def _scenes(method: XTC, batch: Batch, chosen: Sequence[int]) -> Arrays:
+    """The chosen images of a batch with all their labels."""
+    maps = true_maps(method.tasks, batch) | {"images": pixels(batch.images)}
+    arrays = describe(method.tasks) | {name: values[chosen] for name, values in maps.items()}
+    return arrays | {"index": np.array(chosen)}
+
+
+def _pair(method: XTC, batch: Batch, chosen: int) -> Arrays:
+    """What both diagrams show of image ``chosen`` of a batch.
+
+    ``<task>/ours`` (1, H, W, ...) predictions; ``pair`` names source and target; ``embedding/
+    source``, ``embedding/target`` and ``embedding/image`` (h, w) are m(y^_s), m(y_t) and f, each
+    position of unit length, on the first principal component of all three; ``consistency`` (1,)
+    and ``regularizer`` (2,) their cosine distances. ``shape/...`` is the shape, without the batch,
+    of what leaves a module and ``parameters/...`` how many numbers it learns, both from
+    ``trace_shapes``; ``weight`` and ``regularizer_weight`` are the method's.
+    """
+    tasks, loss, one = method.tasks, method.loss, slice(chosen, chosen + 1)
+    s, t = (tasks[name] for name in PAIR)
+    output = method.net(batch.images)
+    arrays = {f"{u.name}/ours": shown(u, output.predictions[u.name])[[chosen]] for u in tasks}
+    (m_s, m_t), f = embed(method, s, t, output.predictions, batch), output.bottleneck.float()
+    stacked = torch.stack([m_s[chosen], m_t[chosen], f[chosen]])
+    stacked = F.normalize(stacked, dim=1)  # as their cosines see them
+    points, _ = principal_components(stacked.movedim(1, -1).double().cpu(), count=1)
+    for name, plane in zip((*SIDES.values(), "image"), points[..., 0], strict=True):
+        arrays[f"embedding/{name}"] = np.round(plane.numpy(), 4).astype(np.float32)
+    distances = {
+        "consistency": [loss.compare(m_s[one], m_t[one])],
+        "regularizer": [loss.compare(m[one], f[one]) for m in (m_s, m_t)],
+    }
+    for name, values in distances.items():
+        arrays[name] = np.round(torch.cat(values).double().cpu().numpy(), 6)
+    arrays |= {"weight": np.array(loss.weight), "pair": np.array(PAIR)}
+    arrays["regularizer_weight"] = np.array(loss.regularizer * loss.regularize)
+    return arrays | trace_shapes(method, batch, s, t)
+
+
+@torch.no_grad()
+def trace_shapes(method: XTC, batch: Batch, source: Task, target: Task) -> Arrays:
+    """What leaves every part of the method while one image passes, seen by forward hooks.
+
+    Returns:
+        ``shape/image``, ``/bottleneck``, ``/decoder``, ``/<task>`` (predictions), ``/input/<task>``
+        (what enters the mapping network), ``/layer/<task>`` (its input layers) and ``/stage/<i>``,
+        each (dims,) without the batch; ``/gamma/<i>`` (pairs, channels) of a stage's last FiLM,
+        absent without conditioning; ``parameters/backbone``, ``/<task>``, ``/layer/<task>``,
+        ``/mapping`` and ``/film``.
+    """
+    net, mapping, seen = method.net, method.mapping, {}
+    modules: dict[str, nn.Module] = {"backbone": net.backbone}
+    modules |= {f"layer/{u.name}": mapping.inputs[u.name] for u in (source, target)}
+    modules |= {f"stage/{i}": stage for i, stage in enumerate(mapping.stages)}
+
+    def note(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
+        seen[name] = output
+
+    with ExitStack() as hooks:
+        for name, module in modules.items():
+            hooks.enter_context(module.register_forward_hook(partial(note, name)))
+        output = net(batch.images[:1])
+        passes = pair_passes(method, source, target, output.predictions, batch, slice(1))
+        mapping(passes)
+    features = seen.pop("backbone")
+    maps = {"image": batch.images, "bottleneck": features.bottleneck, "decoder": features.decoder}
+    maps |= output.predictions | {f"input/{p.task}": p.maps for p in passes}
+    for name, leaving in seen.items():  # a stage returns a list, one entry a pass
+        maps[name] = leaving if isinstance(leaving, Tensor) else leaving[0]
+    arrays = {f"shape/{name}": np.array(m.shape[1:]) for name, m in maps.items()}
+    for i, stage in enumerate(mapping.stages):
+        films = [norm.gamma for norm in stage.norms if norm.gamma is not None]
+        arrays |= {f"shape/gamma/{i}": np.array(gamma.shape) for gamma in films}
+    parts = {"backbone": net.backbone, "mapping": mapping}
+    parts |= {t.name: net.heads[t.name] for t in method.tasks}
+    parts |= {f"layer/{name}": layer for name, layer in mapping.inputs.items()}
+    learned = {name: part.parameters() for name, part in parts.items()}
+    learned |= {"film": mapping.film_parameters()}
+    counts = {name: sum(p.numel() for p in each) for name, each in learned.items()}
+    return arrays | {f"parameters/{name}": np.array(count) for name, count in counts.items()}
+
+
+# ------------------------------------------------------------------ Figure 1
+
+
 def draw_fig1(arrays: Arrays) -> Figure:
     """All labels, some labels, and what ties a prediction to the label of another task."""
-    canvas = Canvas(11.0, 4.8)
-    top, tall, wide, gap = 0.1, 4.42, 3.3, 0.12
-    every = np.ones_like(arrays["labeled"])
-    for i, (title, labeled) in enumerate(
-        (("(a) Every label", every), ("(b) Partial labels", arrays["labeled"]))
-    ):
-        box = Box(0.1 + i * (wide + gap), top, wide, tall)
-        canvas.card(box, title)
-        _training_set(canvas, box, arrays, labeled)
-    left = 0.1 + 2 * (wide + gap)
-    box = Box(left, top, canvas.width - left - 0.1, tall)
-    canvas.card(box, "(c) Joint pairwise task-space")
-    _joint_space(canvas, box, arrays)
-    return canvas.figure
+    diagram, titles, shape = Diagram(picture=0.74), titles_of(arrays), partial(shape_of, arrays)
+    _training_set(diagram, "(a) Every label", arrays, np.ones_like(arrays["labeled"]))
+    _training_set(diagram, "(b) Partial labels", arrays, arrays["labeled"])
+    source, target = map(str, arrays["pair"])
+    grid = diagram.grid("(c) Joint pairwise task-space", beside=True)
+    grid.row("image extractor tasks")
+    grid.row("h_s   h_t       .")
+    grid.row("y_s   y_t       label")
+    grid.row("m_s   .         m_t")
+    grid.row("z_s   .         z_t")
+    grid.band("z_s z_t", PAIRWISE, f"joint space of (s, t), {shape(_last_stage(arrays))}")
+    diagram["image"] = picture(arrays["images"][0], above=shape("image"))
+    diagram["extractor"] = box(r"$f_\phi$", color=SHARED, above=shape("decoder"))
+    lines = (f"s: {titles[source]},", "without label", f"t: {titles[target]},", "with label")
+    diagram["tasks"] = words(*lines, size=SMALL)
+    for sign, task in (("s", source), ("t", target)):
+        made = map_to_rgb(arrays, f"{task}/ours", 0)
+        diagram[f"h_{sign}"] = box(rf"$h_{{\psi^{sign}}}$", color=TASK)
+        diagram[f"y_{sign}"] = picture(made, TASK, below=shape(task, rf"$\hat{{y}}^{sign}$"))
+        diagram[f"m_{sign}"] = box(rf"$m^{{{sign}\to st}}$", color=MAPPING)
+        diagram[f"z_{sign}"] = _embedding(arrays, SIDES[sign], MAPPING)
+    label = map_to_rgb(arrays, f"{target}/truth", 0)
+    diagram["label"] = picture(label, INK, below=shape(target, "$y^t$"))
+    diagram.join("image -> extractor")
+    diagram.join("extractor |-|> h_s; extractor -> h_t", SHARED)
+    diagram.join("h_s -> y_s; h_t -> y_t", TASK)
+    diagram.join("y_t <-> label", TASK, loss="$L^t$")
+    diagram.join("y_s -> m_s -> z_s; label -> m_t -> z_t", MAPPING)
+    diagram.join("z_s <-> z_t", PAIRWISE, loss=_distance("L_{ct}", arrays["consistency"][0]))
+    return diagram.draw()
 
 
-def _training_set(canvas: Canvas, card: Box, arrays: Arrays, labeled: Image) -> None:
-    """Images with the labels they have; below them the network and who teaches which decoder."""
-    titles = titles_of(arrays)
-    columns, images = 1 + len(titles), len(arrays["images"])
-    gap, side = 0.07, 0.14
-    wide = (card.width - 2 * side - (columns - 1) * gap) / columns
-    lefts = [card.left + side + i * (wide + gap) for i in range(columns)]
-    y = card.top + 0.58
-    for left, title in zip(lefts, ("Image", *titles.values()), strict=True):
-        canvas.text(left + wide / 2, y - 0.11, title, size=SMALL, color=QUIET)
-    for i in range(images):
-        thumb = canvas.picture(lefts[0], y, wide, arrays["images"][i])
-        for column, task in enumerate(titles):
-            place = Box(lefts[1 + column], y, wide, thumb.height)
-            if labeled[i, column]:
-                map_ = map_to_rgb(arrays, f"{task}/truth", i)
-                canvas.picture(place.left, y, wide, map_, frame=INK)
-            else:
-                canvas.missing(place, "no label")
-        y = thumb.bottom + gap
-    y = y - gap + 0.03
-    row, bus = card.bottom - 1.1, card.bottom - 0.57  # of networks; the line that joins them
-    shared = Box(lefts[0], row, wide, 0.4)
-    canvas.box(shared, r"$f_\phi$", color=SHARED, size=11)
-    canvas.arrow((shared.x, y), (shared.x, shared.top), color=SHARED)
-    _words(canvas, shared.x, bus + 0.15, ("shared", "extractor"))
-    last = lefts[-1] + wide / 2
-    canvas.line((shared.x, shared.bottom), (shared.x, bus), (last, bus), color=SHARED)
-    for column in range(len(titles)):
-        head = Box(lefts[1 + column], row, wide, 0.4)
-        canvas.arrow((head.x, bus), (head.x, head.bottom), color=SHARED)
-        canvas.box(head, rf"$h_{{\psi^{column + 1}}}$", color=TASK, size=11)
-        taught = int(labeled[:, column].sum())
-        canvas.arrow((head.x, y), (head.x, head.top), color=TASK, dashed=True)
-        canvas.loss(head.x, (y + head.top) / 2, rf"$L^{column + 1}$", TASK)
-        _words(canvas, head.x, bus + 0.15, (f"{taught} of {images}", "labels"))
+def _training_set(diagram: Diagram, title: str, arrays: Arrays, labeled: Image) -> None:
+    """A card of images with the labels that they have, above the networks that learn from them."""
+    titles, (count, columns) = titles_of(arrays), labeled.shape
+    card = f"/{len(diagram.cells)}"  # names differ from card to card
+    grid = diagram.grid(title, beside=bool(diagram.grids))
+    for row in ("head", *range(count), "net", "taught"):
+        grid.row(" ".join(f"{row}/{column}{card}" for column in range(1 + columns)))
+    for column, head in enumerate(("Image", *titles.values())):
+        diagram[f"head/{column}{card}"] = words(head, size=SMALL)
+    for k, image in enumerate(arrays["images"]):
+        diagram[f"{k}/0{card}"] = picture(image)
+    diagram[f"net/0{card}"] = box(r"$f_\phi$", color=SHARED)
+    diagram[f"taught/0{card}"] = words("shared", "extractor", size=SMALL)
+    diagram.join(f"{count - 1}/0{card} -> net/0{card}", SHARED)
+    for i, task in enumerate(titles, 1):
+        for k, has in enumerate(labeled[:, i - 1]):
+            label = map_to_rgb(arrays, f"{task}/truth", k)
+            diagram[f"{k}/{i}{card}"] = picture(label, INK) if has else missing(label, "no label")
+        diagram[f"net/{i}{card}"] = box(rf"$h_{{\psi^{i}}}$", color=TASK)
+        taught = f"{int(labeled[:, i - 1].sum())} of {count}"
+        diagram[f"taught/{i}{card}"] = words(taught, "labels", size=SMALL)
+        diagram.join(f"{count - 1}/{i}{card} -> net/{i}{card}", TASK, loss=f"$L^{i}$")
+        diagram.join(f"net/0{card} |_|> net/{i}{card}", SHARED)
 
 
-def _joint_space(canvas: Canvas, card: Box, arrays: Arrays) -> None:
-    """From top to bottom: an image labeled for t alone, its predictions, the joint space."""
-    titles = titles_of(arrays)
-    source, target = (str(name) for name in arrays["pair"])
-    wide = 0.78
-    x_s, x_p, x_t = (card.left + x for x in (0.78, 2.1, 3.33))  # y^_s, y^_t and y_t
-    image = canvas.picture(x_s - wide / 2, card.top + 0.47, wide, arrays["images"][0])
-    shared = Box(x_p - 0.32, image.y - 0.2, 0.64, 0.4)
-    canvas.box(shared, r"$f_\phi$", color=SHARED, size=11)
-    canvas.arrow((image.right, image.y), (shared.left, shared.y))
-    _shape(canvas, image.x, image.top - 0.1, arrays["shape/image"])
-    words = (f"s: {titles[source]}, no label", f"t: {titles[target]}, labeled")
-    for i, line in enumerate(words):
-        canvas.text(shared.right + 0.12, shared.y + (i - 0.5) * 0.17, line, size=SMALL, ha="left")
-    heads_top = image.bottom + 0.24
-    head_s, head_t = (Box(x - 0.3, heads_top, 0.6, 0.36) for x in (x_s, x_p))
-    branch = (image.bottom + heads_top) / 2
-    canvas.arrow((x_p, shared.bottom), (x_p, head_t.top), color=SHARED)
-    size = shape_text(arrays["shape/decoder"])
-    canvas.text(x_p + 0.1, branch, size, size=SMALL, color=QUIET, ha="left")
-    canvas.arrow((x_p, branch), (x_s, branch), (x_s, head_s.top), color=SHARED)
-    canvas.box(head_s, r"$h_{\psi^s}$", color=TASK, size=11)
-    canvas.box(head_t, r"$h_{\psi^t}$", color=TASK, size=11)
-    maps_top = head_s.bottom + 0.22
-    places = {}
-    for name, x, task, role, frame in (
-        (r"$\hat{y}^s$", x_s, source, "ours", TASK),
-        (r"$\hat{y}^t$", x_p, target, "ours", TASK),
-        (r"$y^t$", x_t, target, "truth", INK),
-    ):
-        picture = map_to_rgb(arrays, f"{task}/{role}", 0)
-        places[name] = canvas.picture(x - wide / 2, maps_top, wide, picture, frame=frame)
-        words = f"{name}  {shape_text(arrays[f'shape/{task}'])}"
-        canvas.text(x, places[name].bottom + 0.13, words, size=SMALL)
-    prediction, label = places[r"$\hat{y}^t$"], places[r"$y^t$"]
-    for head, x in ((head_s, x_s), (head_t, x_p)):
-        canvas.arrow((x, head.bottom), (x, maps_top), color=TASK)
-    canvas.arrow((prediction.right, label.y), (label.left, label.y), both=True, dashed=True)
-    canvas.loss((prediction.right + label.left) / 2, label.y, r"$L^t$", TASK)
-    mappers_top = label.bottom + 0.44
-    mapper_s, mapper_t = (Box(x - 0.42, mappers_top, 0.84, 0.36) for x in (x_s, x_t))
-    joint = Box(card.left + 0.2, mapper_s.bottom + 0.2, card.width - 0.4, 0)
-    joint = Box(joint.left, joint.top, joint.width, card.bottom - 0.12 - joint.top)
-    canvas.box(joint, "", color=PAIRWISE)
-    ends = []
-    for mapper, side, sign in ((mapper_s, "source", "s"), (mapper_t, "target", "t")):
-        canvas.arrow((mapper.x, label.bottom + 0.24), (mapper.x, mapper.top), color=MAPPING)
-        canvas.box(mapper, rf"$m^{{{sign}\to st}}$", color=MAPPING, size=10)
-        picture = _embedding(arrays, side)
-        height = joint.height - 0.2
-        across = min(0.78, height * picture.shape[1] / picture.shape[0])
-        across_top = joint.y - across * picture.shape[0] / picture.shape[1] / 2
-        end = canvas.picture(mapper.x - across / 2, across_top, across, picture, frame=MAPPING)
-        canvas.arrow((mapper.x, mapper.bottom), (mapper.x, end.top), color=MAPPING)
-        ends.append(end)
-    first, last = ends
-    canvas.arrow((first.right, first.y), (last.left, last.y), both=True, dashed=True)
-    canvas.loss(joint.x, joint.y, _distance("L_{ct}", arrays["consistency"][0]), PAIRWISE)
-    canvas.text(joint.x, joint.top + 0.15, "joint space of (s, t)", size=SMALL)
-    _shape(canvas, joint.x, joint.bottom - 0.15, arrays[f"shape/stage/{_stages(arrays) - 1}"])
+# ------------------------------------------------------------------ Figure 2
 
 
-@styled
 def draw_fig2(arrays: Arrays) -> Figure:
     """The network, the joint space of a pair with its two losses, and the mapping inside."""
-    canvas = Canvas(11.0, 6.75)
-    tall, wide = 3.62, 5.5
-    network = Box(0.1, 0.1, wide, tall)
-    space = Box(network.right + 0.12, 0.1, canvas.width - network.right - 0.22, tall)
-    inside = Box(0.1, network.bottom + 0.12, canvas.width - 0.2, 6.5 - network.bottom - 0.12)
-    canvas.card(network, "(a) Shared extractor, a decoder a task")
-    canvas.card(space, "(b) Joint space of the pair (s, t)")
-    canvas.card(inside, "(c) One mapping for all pairs, conditioned on the pair")
-    shared, prediction, label = _network(canvas, network, arrays)
-    _losses(canvas, space, arrays, shared, prediction, label)
-    _mapping(canvas, inside, arrays)
-    return canvas.figure
-
-
-def _network(canvas: Canvas, card: Box, arrays: Arrays) -> tuple[Box, Box, Box]:
-    """Draws (a); where the extractor, the prediction of s and the label of t are."""
-    source, target = (str(name) for name in arrays["pair"])
-    signs, titles = _signs(arrays), titles_of(arrays)
-    wide, step = 0.86, (card.height - 0.82) / len(signs)
-    rows = [card.top + 0.38 + step * (i + 0.5) for i in range(len(signs))]
-    middle = (rows[0] + rows[-1]) / 2
-    tall = wide * arrays["images"].shape[1] / arrays["images"].shape[2]
-    image = canvas.picture(card.left + 0.16, middle - tall / 2, wide, arrays["images"][0])
-    canvas.text(image.x, image.bottom + 0.14, "image x", size=TEXT)
-    _shape(canvas, image.x, image.bottom + 0.3, arrays["shape/image"])
-    count = count_text(arrays["parameters/backbone"])
-    shared = Box(image.right + 0.24, middle - 0.36, 0.74, 0.72)
-    canvas.arrow((image.right, middle), (shared.left, middle))
-    canvas.box(shared, r"$f_\phi$", [count], color=SHARED, size=12)
-    trunk = shared.right + 0.14
-    canvas.line((shared.right, middle), (trunk, middle), color=SHARED)
-    canvas.line((trunk, rows[0]), (trunk, rows[-1]), color=SHARED)
-    for i, line in enumerate(("features", shape_text(arrays["shape/decoder"]))):
-        at = rows[0] + 0.06 + 0.15 * i
-        canvas.text(trunk - 0.08, at, line, size=SMALL, color=QUIET, ha="right")
-    found = {}
-    for (task, sign), y in zip(signs.items(), rows, strict=True):
-        count = count_text(arrays[f"parameters/{task}"])
-        head = Box(trunk + 0.22, y - 0.24, 0.62, 0.48)
-        canvas.arrow((trunk, y), (head.left, y), color=SHARED)
-        canvas.box(head, rf"$h_{{\psi^{sign}}}$", [count], color=TASK, size=11)
-        top = y - tall / 2 - 0.02
-        picture = map_to_rgb(arrays, f"{task}/ours", 0)
-        prediction = canvas.picture(head.right + 0.22, top, wide, picture, frame=TASK)
-        canvas.arrow((head.right, y), (prediction.left, y), color=TASK)
-        words = rf"$\hat{{y}}^{sign}$  {shape_text(arrays[f'shape/{task}'])}"
-        canvas.text(prediction.x, prediction.bottom + 0.13, words, size=SMALL)
-        canvas.text(head.x, head.top - 0.1, titles[task], size=SMALL, color=QUIET)
-        place = Box(card.right - wide - 0.14, top, wide, tall)
-        found[sign] = prediction
-        if task == target:
-            picture = map_to_rgb(arrays, f"{task}/truth", 0)
-            label = canvas.picture(place.left, top, wide, picture, frame=INK)
-            canvas.text(label.x, label.bottom + 0.13, rf"$y^{sign}$  label", size=SMALL)
-            canvas.arrow((prediction.right, y), (label.left, y), both=True, dashed=True)
-            canvas.loss((prediction.right + label.left) / 2, y, rf"$L^{sign}$", TASK)
-        elif task == source:  # the prediction passes by, on its way to the joint space
-            canvas.text(place.x, y - 0.11, "no label", size=SMALL, color=QUIET)
-        else:
-            canvas.missing(place, "no label")
-    return shared, found["s"], label
-
-
-def _losses(
-    canvas: Canvas, card: Box, arrays: Arrays, shared: Box, prediction: Box, label: Box
-) -> None:
-    """Draws (b): consistency between the two embeddings, and what keeps them from a constant."""
-    wide, mapper_left, left = 0.84, card.left + 0.28, card.left + 1.55
-    ends = []
-    for start, side, sign, of in (
-        (prediction, "source", "s", r"\hat{y}^s"),
-        (label, "target", "t", "y^t"),
-    ):
-        mapper = Box(mapper_left, start.y - 0.24, 0.95, 0.48)
-        canvas.arrow((start.right, start.y), (mapper.left, start.y), color=MAPPING)
-        canvas.box(mapper, rf"$m^{{{sign}\to st}}$", color=MAPPING, size=11)
-        picture = _embedding(arrays, side)
-        tall = wide * picture.shape[0] / picture.shape[1]
-        end = canvas.picture(left, start.y - tall / 2, wide, picture, frame=MAPPING)
-        canvas.arrow((mapper.right, start.y), (end.left, start.y), color=MAPPING)
-        words = (end.top - 0.12) if side == "source" else (end.bottom + 0.13)
-        size = shape_text(arrays[f"shape/stage/{_stages(arrays) - 1}"])
-        canvas.text(end.x, words, rf"$m^{{{sign}\to st}}({of})$  {size}", size=SMALL)
-        ends.append(end)
-    first, last = ends
-    middle = (first.y + last.y) / 2
-    canvas.arrow((first.x, first.bottom), (last.x, last.top), both=True, dashed=True)
-    canvas.loss(first.x, middle, _distance("L_{ct}", arrays["consistency"][0]), PAIRWISE)
-    picture = _embedding(arrays, "image")
-    tall = wide * picture.shape[0] / picture.shape[1]
-    feature = canvas.picture(card.right - 1.35, middle - tall / 2, wide, picture, frame=SHARED)
-    for end, value in zip(ends, arrays["regularizer"], strict=True):
-        corner = feature.top if end is first else feature.bottom
-        points = ((end.right, end.y), (feature.x, end.y), (feature.x, corner))
-        canvas.arrow(*points, both=True, dashed=True)
-        canvas.loss((end.right + feature.x) / 2, end.y, _distance("R", value), SHARED)
-    low = card.bottom - 0.17
-    turn = feature.right + 0.22
-    canvas.arrow(
-        (shared.x, shared.bottom), (shared.x, low), (turn, low), (turn, feature.y),
-        (feature.right, feature.y), color=SHARED,
-    )  # fmt: skip
-    words = (r"$f_\phi(x)$", shape_text(arrays["shape/bottleneck"]))
-    for i, line in enumerate(words):
-        y = feature.y + (i - 0.5) * 0.17
-        canvas.text(feature.left - 0.08, y, line, size=TEXT, ha="right")
+    diagram, signs, titles = Diagram(picture=0.84), _signs(arrays), titles_of(arrays)
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     weight, share = float(arrays["weight"]), float(arrays["regularizer_weight"])
-    total = rf"$L = L^t + {weight:g}\,\sum_{{(s,t)}}(L_{{ct}} + {share:g}\,\sum R)$"
-    canvas.text(card.right - 0.14, card.top + 0.19, total, size=TEXT, ha="right")
+    loss = rf"$L = L^t + {weight:g}\,\sum_{{(s,t)}}(L_{{ct}} + {share:g}\,\sum R)$"
+    heads = ("(a) Shared extractor, a decoder per task", "(b) Joint space of the pair (s, t)")
+    grid = diagram.grid(heads[0], f"{heads[1]} | {loss}")
+    for task, sign in signs.items():
+        pair = f"m_{sign} z_{sign} ." if sign in SIDES else ". . ."
+        grid.row(f"image extractor h_{sign} y_{sign} label_{sign} | {pair}")
+        head, made = rf"$h_{{\psi^{sign}}}$", map_to_rgb(arrays, f"{task}/ours", 0)
+        diagram[f"h_{sign}"] = box(head, count(task), color=TASK, above=titles[task])
+        diagram[f"y_{sign}"] = picture(made, TASK, below=shape(task, rf"$\hat{{y}}^{sign}$"))
+        diagram[f"label_{sign}"] = missing(made, "no label")
+        diagram.join(f"extractor -|-> h_{sign}", SHARED)
+        diagram.join(f"h_{sign} -> y_{sign}", TASK)
+    grid.row(". . . . . | . . bottleneck")
+    diagram["label_s"] = words("no label", size=SMALL)
+    label = map_to_rgb(arrays, f"{arrays['pair'][1]}/truth", 0)
+    diagram["label_t"] = picture(label, INK, below="$y^t$  label")
+    diagram["image"] = picture(arrays["images"][0], below=("image $x$", shape("image")))
+    extractor = box(r"$f_\phi$", count("backbone"), color=SHARED, height=0.7)
+    diagram["extractor"] = replace(extractor, above=("features", shape("decoder")))
+    for sign, of, side in (("s", r"\hat{y}^s", "above"), ("t", "y^t", "below")):
+        mapping = rf"m^{{{sign}\to st}}"
+        said = {side: shape(_last_stage(arrays), f"${mapping}({of})$")}
+        diagram[f"m_{sign}"] = box(f"${mapping}$", color=MAPPING)
+        diagram[f"z_{sign}"] = _embedding(arrays, SIDES[sign], MAPPING, **said)
+    feature = shape("bottleneck", r"$f_\phi(x)$")
+    diagram["bottleneck"] = _embedding(arrays, "image", SHARED, below=feature)
+    diagram.join("image -> extractor")
+    diagram.join("extractor |-> bottleneck", SHARED)
+    diagram.join("y_t <-> label_t", TASK, loss="$L^t$")
+    diagram.join("y_s - label_s -> m_s -> z_s; label_t -> m_t -> z_t", MAPPING)
+    diagram.join("z_s <-> z_t", PAIRWISE, loss=_distance("L_{ct}", arrays["consistency"][0]))
+    for sign, value in zip(SIDES, arrays["regularizer"], strict=True):
+        diagram.join(f"z_{sign} <-|> bottleneck", SHARED, loss=_distance("R", value))
+    _mapping(diagram, arrays)
+    return diagram.draw()
 
 
-def _mapping(canvas: Canvas, card: Box, arrays: Arrays) -> None:
-    """Draws (c): input layers of their own, shared stages, and a scale and shift for the pair."""
-    signs = _signs(arrays)
-    order = list(signs)
-    source, target = (str(name) for name in arrays["pair"])
-    stages = _stages(arrays)
-    learned, film = (count_text(arrays[f"parameters/{name}"]) for name in ("mapping", "film"))
-    words = f"{learned} parameters, {film} of them γ and β; used in training alone"
-    canvas.text(card.right - 0.14, card.top + 0.19, words, size=SMALL, ha="right", color=QUIET)
-
-    cell, line = 0.24, card.top + 0.62  # the line that carries the pair to all stages
-    matrix_top = card.bottom - 0.62 - cell * len(order)
-    pair = (order.index(source), order.index(target))
-    matrix = canvas.matrix(card.left + 0.48, matrix_top, cell, [pair], len(order))
-    for i, task in enumerate(order):
-        at = cell * (i + 0.5)
-        canvas.text(matrix.left - 0.12, matrix.top + at, f"${signs[task]}$")
-        canvas.text(matrix.left + at, matrix.top - 0.1, f"${signs[task]}$")
-    words = ("A names the pair", f"{len(order)} × {len(order)}")
-    _words(canvas, matrix.x, matrix.bottom + 0.17, words)
-
-    y = card.bottom - 0.98
-    maps_left, wide = card.left + 1.72, 0.72
-    tall = wide * arrays["images"].shape[1] / arrays["images"].shape[2]
-    layer_left, first_left = maps_left + wide + 0.3, maps_left + wide + 1.55
-    out = 0.84
-    step = (card.right - 0.2 - out - first_left) / stages
-    for task, role, sign, at in (
-        (source, "ours", r"\hat{y}^s", y - 0.42),
-        (target, "truth", "y^t", y + 0.42),
-    ):
-        picture = map_to_rgb(arrays, f"{task}/{role}", 0)
-        place = canvas.picture(maps_left, at - tall / 2, wide, picture)
-        size = f"${sign}$  {shape_text(arrays[f'shape/input/{task}'])}"
-        canvas.text(place.x, place.bottom + 0.13, size, size=SMALL)
-        layer = Box(layer_left, at - 0.21, 0.86, 0.42)
-        count = count_text(arrays[f"parameters/layer/{task}"])
-        canvas.arrow((place.right, at), (layer.left, at), color=MAPPING)
-        canvas.box(layer, f"input {signs[task]}", [count], color=TASK)
-        join = first_left - 0.2
-        canvas.line((layer.right, at), (join, at), (join, y), color=MAPPING)
-    _shape(canvas, layer_left + 0.43, y, arrays[f"shape/layer/{target}"])
-    left, ends = first_left - 0.2, []
-    for i in range(stages):
-        shape = arrays[f"shape/stage/{i}"]
-        height = 0.42 + 0.5 * np.log2(shape[1] + 1) / np.log2(arrays["shape/image"][1] + 1)
-        stage = Box(first_left + i * step, y - height / 2, step - 0.24, height)
-        canvas.arrow((left, y), (stage.left, y), color=MAPPING)
-        canvas.box(stage, f"stage {i + 1}", color=MAPPING)
-        _shape(canvas, stage.x, y + 0.62, shape)
-        if f"shape/gamma/{i}" in arrays:
-            size = shape_text(arrays[f"shape/gamma/{i}"])
-            film_box = Box(stage.left, line + 0.16, stage.width, 0.4)
-            canvas.arrow((stage.x, line), (stage.x, film_box.top), color=PAIRWISE)
-            canvas.box(film_box, "γ, β", [size], color=PAIRWISE)
-            canvas.arrow((stage.x, film_box.bottom), (stage.x, stage.top), color=PAIRWISE)
-            ends.append(stage.x)
-        left = stage.right
-    if ends:
-        corner = (matrix.x, line)
-        canvas.line((matrix.x, matrix.top - 0.22), corner, (ends[-1], line), color=PAIRWISE)
-    picture = _embedding(arrays, "source")
-    tall = out * picture.shape[0] / picture.shape[1]
-    end = canvas.picture(card.right - out - 0.2, y - tall / 2, out, picture, frame=MAPPING)
-    canvas.arrow((left, y), (end.left, y), color=MAPPING)
-    canvas.text(end.x, end.bottom + 0.14, r"$m^{s\to st}(\hat{y}^s)$", size=TEXT)
+def _mapping(diagram: Diagram, arrays: Arrays) -> None:
+    """The card of Figure 2 with the input layers, the stages, and the pair's scale and shift."""
+    signs, (source, target) = _signs(arrays), map(str, arrays["pair"])
+    shape, count = partial(shape_of, arrays), partial(count_of, arrays)
+    note = f"{count('mapping')} parameters, {count('film')} of them γ and β; used in training alone"
+    grid = diagram.grid(f"(c) One mapping for all pairs, conditioned on the pair | {note}")
+    stages = [f"stage{i}" for i in range(_stages(arrays))]
+    films = [f"film{i}" if f"shape/gamma/{i}" in arrays else "." for i in range(len(stages))]
+    grid.row(f". . . {' '.join(films)} .")
+    for task, role, of in ((source, "ours", r"$\hat{y}^s$"), (target, "truth", "$y^t$")):
+        sign, entering = signs[task], map_to_rgb(arrays, f"{task}/{role}", 0)
+        grid.row(f"A in_{sign} layer_{sign} {' '.join(stages)} out")
+        diagram[f"in_{sign}"] = picture(entering, below=shape(f"input/{task}", of))
+        layer, learned = shape(f"layer/{task}"), count(f"layer/{task}")
+        diagram[f"layer_{sign}"] = box(f"input {sign}", learned, color=TASK, below=layer)
+        diagram.join(f"in_{sign} -> layer_{sign} -|-> stage0", MAPPING)
+    tasks, letters = list(signs), [f"${sign}$" for sign in signs.values()]
+    pair = np.full((len(tasks), len(tasks), 3), 255, dtype=np.uint8)
+    pair[np.diag_indices(len(tasks))] = 221
+    pair[tasks.index(source), tasks.index(target)] = np.multiply(to_rgb(PAIRWISE), 255)
+    said = ("A names the pair", f"{len(tasks)} × {len(tasks)}")
+    diagram["A"] = picture(pair, wide=0.85, rows=letters, columns=letters, below=said)
+    for i, (stage, film) in enumerate(zip(stages, films, strict=True)):
+        side, whole = arrays[f"shape/stage/{i}"][1], arrays["shape/image"][1]
+        high = 0.5 + 0.6 * np.log2(side + 1) / np.log2(whole + 1)
+        title, size = f"stage {i + 1}", shape(f"stage/{i}")
+        diagram[stage] = box(title, size, color=MAPPING, height=high)
+        if film != ".":
+            diagram[film] = box("γ, β", shape(f"gamma/{i}"), color=PAIRWISE)
+            diagram.join(f"A |^|> {film} -> {stage}", PAIRWISE)
+    diagram["out"] = _embedding(arrays, "source", MAPPING, below=r"$m^{s\to st}(\hat{y}^s)$")
+    diagram.join(" -> ".join([*stages, "out"]), MAPPING)
 
 
-def _embedding(arrays: Arrays, name: str) -> Image:
+def _embedding(arrays: Arrays, name: str, color: str, **how: Any) -> Cell:
     """One of the three embeddings on the range of all three."""
-    values = [arrays[f"embedding/{key}"] for key in ("source", "target", "image")]
+    values = [arrays[f"embedding/{key}"] for key in (*SIDES.values(), "image")]
     low, high = float(np.min(values)), float(np.max(values))
-    return scalar_to_rgb(arrays[f"embedding/{name}"], SCORE_MAP, low, high)
+    return picture(scalar_to_rgb(arrays[f"embedding/{name}"], SCORE_MAP, low, high), color, **how)
 
 
 def _signs(arrays: Arrays) -> dict[str, str]:
@@ -345,15 +338,11 @@ def _stages(arrays: Arrays) -> int:
     return sum(key.startswith("shape/stage/") for key in arrays)
 
 
+def _last_stage(arrays: Arrays) -> str:
+    """The name under which the shape of an embedding was traced."""
+    return f"stage/{_stages(arrays) - 1}"
+
+
 def _distance(name: str, value: float) -> str:
     """A measured cosine distance behind its name, to two digits."""
     return f"${name}$ = {value:.2f}" if value >= 0.1 else f"${name}$ = {value:.2g}"
-
-
-def _shape(canvas: Canvas, x: float, y: float, shape: Image) -> None:
-    canvas.text(x, y, shape_text(shape), size=SMALL, color=QUIET)
-
-
-def _words(canvas: Canvas, x: float, y: float, lines: Sequence[str]) -> None:
-    for i, line in enumerate(lines):
-        canvas.text(x, y + i * 0.15, line, size=SMALL, color=QUIET)

@@ -20,7 +20,7 @@ TERMS: tuple[Term, ...] = (
     Term("e<sub>r</sub>", "semi_supervised.crop_predictions", "", "Eq. 2"),
     Term("L<sub>u</sub>", "SemiSupervised.consistency", "", "Eq. 2"),
     Term("s ∈ 𝒰<sub>n</sub>, t ∈ 𝒯<sub>n</sub>", "Link.rows", "", "Eq. 3"),
-    Term("1 / |𝒰<sub>n</sub>|", "links.source_weights", "B", "Eq. 3"),
+    Term("1 / |𝒰<sub>n</sub>|", "Link.shares", "n", "Eq. 3"),
     Term(
         "m<sup>s→st</sup>(ŷ<sup>s</sup>), m<sup>t→st</sup>(y<sup>t</sup>)",
         "CrossTaskLoss.embed",

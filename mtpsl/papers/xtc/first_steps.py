@@ -1,22 +1,29 @@
-"""How hard each term pulls on a network that has learned nothing yet, recorded as JSON.
+"""How hard each term pulls on a network, before it has learned anything and after, as JSON.
 
 ``python -m mtpsl.papers.xtc.first_steps`` writes what ``21_xtc_tables`` reads: the length of the
 gradient of the labels and of what ties two tasks, in networks as a table's rows begin with them.
 """
 
 import argparse
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from mtpsl import files, papers
+from mtpsl.batch import Batch
+from mtpsl.data.loader import TrainLoader
 from mtpsl.engine import seeded
-from mtpsl.report.lessons import agreement, pulls, untrained
+from mtpsl.methods import Method
 from mtpsl.report.records import row_experiments
-from mtpsl.runs.network import load_method
+from mtpsl.runs.data import bind_data, label, open_split, training_batches
+from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.network import build, load_method
 from mtpsl.runs.session import Session
 from mtpsl.runs.store import RunStore, environment
 
@@ -30,10 +37,114 @@ ROWS = (
     ("xtc/table3", "one/Ours"),
     ("xtc/table3", "random/Ours"),
 )
-
-
 FULL_SIZE = (("xtc/table2", "one/Ours"),)  # at profile "full": a batch takes minutes
 TRAINED = (("xtc/table2", "one/Semi-supervised Learning"),)  # looked at when training is over
+
+
+# ---------------------------------------------------------------- measurements
+
+
+def untrained(experiment: Experiment) -> tuple[Method, TrainLoader]:
+    """What an experiment on a stand-in begins with, for methods that need no ``prepare``."""
+    experiment = bind_data(experiment)
+    method = build(experiment)
+    partial, _ = label(experiment, open_split(experiment, "train"))
+    return method, training_batches(experiment, method, partial)
+
+
+def gradient_lengths(method: Method, batches: Sequence[tuple[Batch, ...]]) -> dict[str, float]:
+    """How hard each term of the loss pulls on the backbone that all tasks share.
+
+    Args:
+        method: Has a ``net`` with a ``backbone``; left as it is but for BatchNorm's statistics.
+        batches: Of a ``TrainLoader``; the lengths are their mean.
+
+    Returns:
+        The length of the gradient of ``"labels"``, the tasks' own terms together, then of each
+        other term, all with their weights.
+    """
+    lengths = Counter[str]()
+    for gradients in _gradients(method, batches):
+        for name, gradient in gradients.items():
+            lengths[name] += float(gradient.norm()) / len(batches)
+    return dict(lengths)
+
+
+def gradient_cosines(method: Method, batches: Sequence[tuple[Batch, ...]]) -> dict[str, float]:
+    """Whether each further term of the loss pulls where the labels pull.
+
+    Args:
+        method: See ``gradient_lengths``.
+        batches: See ``gradient_lengths``.
+
+    Returns:
+        The mean cosine between its gradient and that of the labels.
+    """
+    cosines = Counter[str]()
+    for gradients in _gradients(method, batches):
+        labels = gradients.pop("labels")
+        for name, gradient in gradients.items():
+            cosines[name] += float(F.cosine_similarity(labels, gradient, dim=0)) / len(batches)
+    return dict(cosines)
+
+
+def _gradients(method: Method, batches: Iterable[tuple[Batch, ...]]) -> Iterator[dict[str, Tensor]]:
+    """For each batch, a term's name -> its gradient at the shared backbone, one float64 vector."""
+    shared = list(method.net.backbone.parameters())
+    training = method.training
+    method.train()
+    for views in batches:
+        terms = method.training_step(*views, progress=1.0)
+        own = [terms.pop(name) for name in method.tasks.names]
+        named = {"labels": torch.stack(own).sum(), **terms}
+        yield {name: _gradient(term, shared) for name, term in named.items()}
+    method.train(training)
+
+
+def _gradient(term: Tensor, shared: Sequence[Tensor]) -> Tensor:
+    if not term.requires_grad:  # nothing in this batch that it compares
+        return torch.zeros(sum(p.numel() for p in shared), dtype=torch.float64)
+    gradients = torch.autograd.grad(term, shared, retain_graph=True, materialize_grads=True)
+    return torch.cat([gradient.double().flatten() for gradient in gradients])
+
+
+def adam_step_lengths(
+    method: Method, batches: Iterable[tuple[Batch, ...]], *, lr: float, total: int
+) -> dict[str, list[float]]:
+    """Trains with Adam at a constant rate and watches the backbone that all tasks share.
+
+    Args:
+        method: Is trained.
+        batches: One step each.
+        lr: Adam's learning rate.
+        total: Steps of the training that these are the beginning of.
+
+    Returns:
+        A number a step: the length of the ``gradient``; the length that Adam remembers, of the
+        root of its bias-corrected second moments, as ``remembered``; and how far weights moved,
+        root mean square in units of ``lr``, as ``moved``.
+    """
+    shared = list(method.net.backbone.parameters())
+    optimizer = torch.optim.Adam(method.param_groups(lr), lr=lr)
+    lengths: dict[str, list[float]] = {"gradient": [], "remembered": [], "moved": []}
+    method.train()
+    for step, views in enumerate(batches):
+        before = [p.detach().clone() for p in shared]
+        optimizer.zero_grad(set_to_none=True)
+        terms = method.training_step(*views, progress=step / total)
+        torch.stack(list(terms.values())).sum().backward()
+        optimizer.step()
+        used = [p for p in shared if p.grad is not None]
+        beta = optimizer.param_groups[0]["betas"][1]
+        second = sum(float(optimizer.state[p]["exp_avg_sq"].sum()) for p in used)
+        moved = [(p.detach() - b).square().mean() for p, b in zip(shared, before, strict=True)]
+        lengths["gradient"].append(sum(float(p.grad.square().sum()) for p in used) ** 0.5)
+        lengths["remembered"].append((second / (1 - beta ** (step + 1))) ** 0.5)
+        lengths["moved"].append(float(torch.stack(moved).mean()) ** 0.5 / lr)
+    return lengths
+
+
+# ---------------------------------------------------------------- what is recorded
 
 
 def first_steps(
@@ -43,19 +154,20 @@ def first_steps(
     store: RunStore | None = None,
     images: int | None = None,
 ) -> Iterator[dict[str, Any]]:
-    """``table``, ``row``, ``data``, ``labels`` and ``terms``: lengths by ``lessons.pulls``.
+    """``table``, ``row``, ``data``, ``label_setting`` and ``terms``, the ``gradient_lengths``.
 
     Args:
         rows: Name of a table and of its row, which has one experiment.
         profile: A key of ``PROFILES``.
         batches: Of the first epoch, whose mean is taken.
-        store: Has the rows' finished runs: the weights they ended with are looked at, and
-            ``agreement`` is added, by ``lessons.agreement``. None: untrained networks.
+        store: Has the rows' finished runs: the weights they ended with are looked at, and their
+            ``gradient_cosines`` are added as ``agreement``. None: untrained networks.
         images: Of the training split, where not all of them are wanted.
 
     Raises:
         FileNotFoundError: If the store lacks a run.
     """
+    measures = {"terms": gradient_lengths} | ({"agreement": gradient_cosines} if store else {})
     for table, row in rows:
         (experiment,) = row_experiments(papers.tables()[table].row(row), profile, 0)
         experiment = experiment.replace(train_images=images or experiment.train_images)
@@ -68,13 +180,10 @@ def first_steps(
             "data": experiment.dataset,
             "label_setting": experiment.label_setting,
         }
-        for name, measure in {
-            "terms": pulls,
-            **({"agreement": agreement} if store else {}),
-        }.items():
+        for name, measure in measures.items():
             with seeded(torch.device("cpu"), experiment.seed, "first steps"):  # of Gumbel noise
-                found = measure(method, list(islice(loader.epoch(0), batches)))
-            entry[name] = {term: round(value, 2) for term, value in found.items()}
+                measured = measure(method, list(islice(loader.epoch(0), batches)))
+            entry[name] = {term: round(value, 2) for term, value in measured.items()}
         yield entry
 
 
@@ -98,8 +207,8 @@ def main(argv: list[str] | None = None) -> int:
     for part, entries in parts.items():
         report[part] = []
         for entry in entries:
-            told = {k: v for k, v in entry.items() if k in ("terms", "agreement")}
-            print(f"{part}: {entry['table']} {entry['row']}: {told}", flush=True)
+            shown = {k: v for k, v in entry.items() if k in ("terms", "agreement")}
+            print(f"{part}: {entry['table']} {entry['row']}: {shown}", flush=True)
             report[part].append(entry)
     args.out.parent.mkdir(parents=True, exist_ok=True)
     files.write_json(args.out, report)

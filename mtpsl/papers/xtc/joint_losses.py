@@ -9,7 +9,6 @@ one. There is no released code; what the paper leaves open is decided in ``CHOIC
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from typing import Any, final
 
 import torch
@@ -20,7 +19,7 @@ from mtpsl.batch import Batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.segnet import init_weights
-from mtpsl.papers.xtc.links import Inputs, embed_links, find_links, source_weights
+from mtpsl.papers.xtc.links import Inputs, Link, embed_links, find_links
 from mtpsl.papers.xtc.loss import film_groups
 from mtpsl.papers.xtc.mapping import Statistics, build_mapping
 from mtpsl.papers.xtc.method import two_views
@@ -43,13 +42,7 @@ CHOICES: dict[str, str] = {
 """What the paper leaves open -> what this file does."""
 
 
-@dataclass(frozen=True)
-class Embedded:
-    """What a batch has of a task pair, in the joint space."""
-
-    m_s: Tensor  # (n, D, h, w), predictions, n > 1
-    m_t: Tensor  # (n, D, h, w), labels of the same images
-    weight: Tensor | float  # (n,), what each image's loss counts
+Embedded = tuple[Link, Tensor, Tensor]  # m(y^_s) and m(y_t) of its images, (n, D, h, w), n > 1
 
 
 class JointSpaceMethod(Method):
@@ -90,17 +83,12 @@ class JointSpaceMethod(Method):
 
     def embed(self, predictions: dict[str, Tensor], batch: Batch) -> list[Embedded]:
         """The task pairs that at least two images of a batch have."""
-        links = find_links(self.tasks, batch)
-        compared = [link for link in links if len(link.rows) > 1]
-        if not compared:
+        links = find_links(self.tasks, batch, per_image_mean=self.per_image_mean)
+        links = [link for link in links if len(link.rows) > 1]
+        if not links:
             return []
-        weights: list[Tensor | float] = [1.0] * len(compared)
-        if self.per_image_mean:
-            by_image = source_weights(links, len(batch)).to(batch.images.device)
-            weights = [by_image[list(link.rows)] for link in compared]
-        inputs = Inputs(predictions, batch)
-        maps = embed_links(self.mapping, compared, inputs, self.statistics)
-        return [Embedded(*pair, weight) for pair, weight in zip(maps, weights, strict=True)]
+        maps = embed_links(self.mapping, links, Inputs(predictions, batch), self.statistics)
+        return [(link, m_s, m_t) for link, (m_s, m_t) in zip(links, maps, strict=True)]
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         return film_groups(self, self.mapping, lr, self.film_lr)
@@ -132,8 +120,8 @@ class Contrastive(JointSpaceMethod):
     def training_step(self, *views: Batch, progress: float) -> Terms:
         terms, pairs = self.supervise(views)
         total = views[0].images.new_zeros(())
-        for pair in pairs:
-            total = total + (pair.weight * triplet_loss(pair.m_s, pair.m_t, self.margin)).sum()
+        for link, m_s, m_t in pairs:
+            total = total + link.weigh(triplet_loss(m_s, m_t, self.margin)).sum()
         return terms | {"contrastive": self.weight * total / len(views[0])}
 
 
@@ -172,7 +160,7 @@ class Discriminator(JointSpaceMethod):
             self.judge.requires_grad_(False)  # gradients pass through it; they do not train it
             terms["mapping"] = self.weight * self.verdict(pairs, views[-1])
             self.judge.requires_grad_(True)
-            self.embedded = [replace(p, m_s=p.m_s.detach(), m_t=p.m_t.detach()) for p in pairs]
+            self.embedded = [(link, m_s.detach(), m_t.detach()) for link, m_s, m_t in pairs]
             return terms
         if self.embedded is None:
             raise RuntimeError("turn 1: expected turn 0 of the same batch before it; take it first")
@@ -186,8 +174,8 @@ class Discriminator(JointSpaceMethod):
         """
         D = self.net.backbone.bottleneck_channels
         total = self.judge(batch.images.new_zeros(0, 2 * D, 1, 1)).sum()
-        for pair in pairs:
-            total = total + (pair.weight * judged(self.judge, pair.m_s, pair.m_t)).sum()
+        for link, m_s, m_t in pairs:
+            total = total + link.weigh(judged(self.judge, m_s, m_t)).sum()
         return total / len(batch)
 
 

@@ -6,8 +6,9 @@ Annotated Data. CVPR 2022. arXiv:2111.14893 [XTC]
 Shared by the loss and by all baselines of the paper that compare tasks with one another.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import final
 
 import torch
@@ -31,15 +32,35 @@ class Link:
     source: Task  # without label; or any other task where all have labels
     target: Task  # with a label
     rows: tuple[int, ...]  # positions in the batch, at least one
+    shares: tuple[float, ...] | None = None  # by row, what a loss is multiplied by; None: 1
+
+    def weigh(self, losses: Tensor) -> Tensor:
+        """(n,) losses of its images, times their shares where it has any."""
+        return losses if self.shares is None else losses * torch.tensor(self.shares).to(losses)
 
 
-def find_links(tasks: TaskSet, batch: Batch) -> list[Link]:
+def find_links(tasks: TaskSet, batch: Batch, *, per_image_mean: bool = False) -> list[Link]:
     """The pairs (s in U_n, t in T_n) of every image, gathered by pair [XTC, Eq. 3].
 
     An image with every label takes part in all ordered pairs. A target needs a usable pixel.
+
+    Args:
+        tasks: The tasks.
+        batch: Its labels.
+        per_image_mean: See ``with_shares``.
     """
     labeled = torch.stack([batch.labeled[n] for n in tasks.names])  # (K, B)
-    return gather_links(tasks, ~labeled | labeled.all(dim=0), usable_labels(tasks, batch))
+    links = gather_links(tasks, ~labeled | labeled.all(dim=0), usable_labels(tasks, batch))
+    return with_shares(links) if per_image_mean else links
+
+
+def with_shares(links: Sequence[Link]) -> list[Link]:
+    """The same links, divided by |U_n|: 1 / K where every task has a label and is a source."""
+    sources = defaultdict(set)
+    for link in links:
+        for row in link.rows:
+            sources[row].add(link.source.name)
+    return [replace(x, shares=tuple(1 / len(sources[row]) for row in x.rows)) for x in links]
 
 
 def usable_labels(tasks: TaskSet, batch: Batch) -> Tensor:
@@ -143,17 +164,3 @@ def embed_links(
         passes.append(Pass(t.name, pair[::-1] if swapped else pair, label))
     maps = [m.float() for m in mapping(passes, statistics)] if passes else []
     return list(zip(maps[::2], maps[1::2], strict=True))
-
-
-def source_weights(links: Sequence[Link], images: int) -> Tensor:
-    """(B,) 1 / |U_n|; where every task has a label, 1 / K: the number of its sources."""
-    sources = [set[str]() for _ in range(images)]
-    for link in links:
-        for row in link.rows:
-            sources[row].add(link.source.name)
-    return torch.tensor([1 / max(1, len(names)) for names in sources])
-
-
-def weighted(losses: Tensor, rows: Sequence[int], weights: Tensor | None) -> Tensor:
-    """(n,) losses of some images of a batch, times what ``source_weights`` (B,) says of them."""
-    return losses if weights is None else losses * weights[list(rows)].to(losses)

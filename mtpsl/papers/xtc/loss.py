@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from mtpsl.batch import Batch
 from mtpsl.methods.base import Terms, ramp
 from mtpsl.models.multitask import to_size
-from mtpsl.papers.xtc.links import Inputs, Link, embed_links, find_links, source_weights, weighted
+from mtpsl.papers.xtc.links import Inputs, Link, embed_links, find_links
 from mtpsl.papers.xtc.mapping import Form, MappingNet, Statistics, mapping_for_channels
 from mtpsl.tasks import TaskSet
 
@@ -168,11 +168,10 @@ class CrossTaskLoss(nn.Module):
             Two scalars; exactly 0 for a batch without pairs.
         """
         features = features.detach().float()
-        links = find_links(self.tasks, batch)
+        links = find_links(self.tasks, batch, per_image_mean=self.per_image_mean)
         if not links:
             return features.new_zeros(()), features.new_zeros(())
         predictions = {t.name: to_size(predictions[t.name], batch.images) for t in self.tasks}
-        weights = source_weights(links, len(batch)) if self.per_image_mean else None
         consistency, regularizer = [], []
         embeddings = self.embed(links, Inputs(predictions, batch))
         for link, pair in zip(links, embeddings, strict=True):
@@ -180,8 +179,8 @@ class CrossTaskLoss(nn.Module):
             m_s, m_t = (to_size(m, f) for m in pair)
             tie = self.compare(m_s, m_t)  # (n,)
             anchor = self.compare(m_s, f) + self.compare(m_t, f)
-            consistency.append(weighted(tie, link.rows, weights).sum())
-            regularizer.append(weighted(anchor, link.rows, weights).sum())
+            consistency.append(link.weigh(tie).sum())
+            regularizer.append(link.weigh(anchor).sum())
         total = torch.stack(consistency).sum() / len(batch)  # L_ct of Eq. (4)
         return total, torch.stack(regularizer).sum() / len(batch)  # R of Eq. (4)
 

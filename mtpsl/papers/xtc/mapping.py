@@ -158,9 +158,13 @@ def once(function: Callable[[Tensor], Tensor], xs: Sequence[Tensor]) -> list[Ten
     return [results[id(x)] for x in xs]
 
 
-def normalize(
-    norm: PairNorm, xs: Sequence[Tensor], pairs: Sequence[int], statistics: Statistics
-) -> list[Tensor]:
+Route = tuple[Sequence[int], Statistics]  # row of gamma and beta, by pass; what is averaged over
+
+
+def normalized(conv: nn.Conv2d, norm: PairNorm, xs: Sequence[Tensor], route: Route) -> list[Tensor]:
+    """A convolution of every stack, and its BatchNorm with the FiLM of the stack's pair."""
+    pairs, statistics = route
+    xs = convolve(conv, xs)
     return [norm(x, pair, statistics) for x, pair in zip(xs, pairs, strict=True)]
 
 
@@ -178,11 +182,9 @@ class PlainStage(nn.Module):
         self.convs = nn.ModuleList(nn.Conv2d(c, channels, 3, padding=1) for c in before)
         self.norms = nn.ModuleList(PairNorm(channels, pairs) for _ in before)
 
-    def forward(
-        self, xs: Sequence[Tensor], pairs: Sequence[int], statistics: Statistics
-    ) -> list[Tensor]:
+    def forward(self, xs: Sequence[Tensor], route: Route) -> list[Tensor]:
         for conv, norm in zip(self.convs, self.norms, strict=True):
-            xs = rectify(normalize(norm, convolve(conv, xs), pairs, statistics))
+            xs = rectify(normalized(conv, norm, xs, route))
         return [F.max_pool2d(x, kernel_size=2) for x in xs]
 
 
@@ -216,18 +218,13 @@ class ResidualStage(nn.Module):
             self.shortcut = nn.Conv2d(channels_in, channels, 1, stride, bias=False)
             self.shortcut_norm = PairNorm(channels, pairs)
 
-    def forward(
-        self, xs: Sequence[Tensor], pairs: Sequence[int], statistics: Statistics
-    ) -> list[Tensor]:
-        def layer(conv: nn.Conv2d, norm: PairNorm, xs: Sequence[Tensor]) -> list[Tensor]:
-            return normalize(norm, convolve(conv, xs), pairs, statistics)
-
+    def forward(self, xs: Sequence[Tensor], route: Route) -> list[Tensor]:
         for block in (0, 2):
             kept = xs
             if block == 0 and self.shortcut is not None:
-                kept = layer(self.shortcut, self.shortcut_norm, xs)
-            xs = rectify(layer(self.convs[block], self.norms[block], xs))
-            xs = layer(self.convs[block + 1], self.norms[block + 1], xs)
+                kept = normalized(self.shortcut, self.shortcut_norm, xs, route)
+            xs = rectify(normalized(self.convs[block], self.norms[block], xs, route))
+            xs = normalized(self.convs[block + 1], self.norms[block + 1], xs, route)
             xs = rectify([x + k for x, k in zip(xs, kept, strict=True)])
         return xs
 
@@ -281,12 +278,12 @@ class MappingNet(nn.Module):
 
     def trace(self, passes: Sequence[Pass], statistics: Statistics = "pass") -> list[list[Tensor]]:
         """What leaves the input layers and every stage, the embeddings last; by pass."""
-        pairs = [self.pairs[p.pair] for p in passes]
+        route = [self.pairs[p.pair] for p in passes], statistics
         layer = {id(p.maps): self.inputs[p.task] for p in passes}
         xs = once(lambda maps: layer[id(maps)](maps, statistics), [p.maps for p in passes])
         leaving = [xs]
         for stage in self.stages:
-            leaving.append(stage(leaving[-1], pairs, statistics))
+            leaving.append(stage(leaving[-1], route))
         return leaving
 
     def film_parameters(self) -> list[nn.Parameter]:
@@ -328,7 +325,7 @@ def mapping_for_channels(
         tasks: The tasks.
         channels: Of the features.
         form: ``"segnet"`` or ``"resnet18"``.
-        reduction: Image size / size of the features: 4, 8, 16 or 32; for a SegNet 32.
+        reduction: Image size / size of the features: 4, 8, 16 or 32.
         condition: See ``build_mapping``.
 
     Raises:
@@ -338,13 +335,9 @@ def mapping_for_channels(
         return _residual_mapping(tasks, channels, reduction, condition)
     if form != "segnet":
         raise ValueError(f"mapping: expected 'segnet', 'resnet18' or a MappingNet, got {form!r}")
-    if reduction != SegNet.reduction:
-        raise ValueError(
-            f"mapping: expected a reduction of {SegNet.reduction} for 'segnet', got {reduction}; "
-            "take 'resnet18'"
-        )
-    widths = [scale_channels(width, channels / SEGNET_WIDTHS[-1]) for width in SEGNET_WIDTHS[:-1]]
-    return _plain_mapping(tasks, [*widths, channels], SEGNET_CONVS, condition)
+    stages = _halvings(reduction)  # one less for each halving that the features lack
+    widths = _scaled(SEGNET_WIDTHS[:stages], channels)
+    return _plain_mapping(tasks, widths, SEGNET_CONVS[:stages], condition)
 
 
 def _plain_mapping(
@@ -362,14 +355,8 @@ def _plain_mapping(
 
 
 def _residual_mapping(tasks: TaskSet, channels: int, reduction: int, condition: bool) -> MappingNet:
-    factor = min(1.0, channels / RESNET_WIDTHS[-1])  # a bottleneck network is wide at its end only
-    widths = [scale_channels(width, factor) for width in RESNET_WIDTHS[:-1]] + [channels]
-    halvings = math.log2(reduction) - 2  # of the stages: the input layer halves twice
-    if halvings not in (0, 1, 2, 3):
-        raise ValueError(
-            f"mapping: expected a reduction of 4, 8, 16 or 32, got {reduction}; "
-            "give the mapping network stages that fit"
-        )
+    widths = _scaled(RESNET_WIDTHS, channels)
+    halvings = _halvings(reduction) - 2  # of the stages: the input layer halves twice
     first = [nn.Conv2d(t.channels, widths[0], 7, 2, 3, bias=False) for t in tasks]
     pairs = len(list(tasks.pairs())) if condition else 0
     stages, dilation = [], 1
@@ -380,3 +367,18 @@ def _residual_mapping(tasks: TaskSet, channels: int, reduction: int, condition: 
     net = MappingNet(tasks, [InputLayer(conv, pool=True) for conv in first], stages)
     init_residual_weights(net)
     return net
+
+
+def _halvings(reduction: int) -> int:
+    if reduction not in (4, 8, 16, 32):
+        raise ValueError(
+            f"mapping: expected a reduction of 4, 8, 16 or 32, got {reduction}; "
+            "give the mapping network stages that fit"
+        )
+    return int(math.log2(reduction))
+
+
+def _scaled(widths: Sequence[int], last: int) -> list[int]:
+    """A network's widths, scaled to end in ``last``; a wider end does not widen the rest."""
+    factor = min(1.0, last / widths[-1])
+    return [*(scale_channels(width, factor) for width in widths[:-1]), last]

@@ -11,6 +11,7 @@ There is no released code for their use here. What the papers leave open is deci
 
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import final
 
 import torch
@@ -28,9 +29,8 @@ from mtpsl.papers.xtc.links import (
     Link,
     find_links,
     gather_links,
-    source_weights,
     usable_labels,
-    weighted,
+    with_shares,
 )
 from mtpsl.tasks import Task, TaskSet
 
@@ -147,18 +147,14 @@ class PairMapMethod(Method):
     def mapped_terms(self, inputs: Inputs, batch: Batch, progress: float) -> Terms:
         """The terms that the maps have a part in."""
 
-    def weights(self, links: Sequence[Link], batch: Batch) -> Tensor | None:
-        """(B,) what an image's losses count; None: all alike."""
-        return source_weights(links, len(batch)) if self.per_image_mean else None
-
 
 @final
 class DirectMap(PairMapMethod):
     """The prediction of an unlabeled task, mapped to a labeled one, must match the label."""
 
     def mapped_terms(self, inputs: Inputs, batch: Batch, progress: float) -> Terms:
-        links = find_links(self.tasks, batch)
-        loss = direct_loss(self.maps, links, inputs, batch, self.weights(links, batch))
+        links = find_links(self.tasks, batch, per_image_mean=self.per_image_mean)
+        loss = direct_loss(self.maps, links, inputs, batch)
         return {"direct_map": self.weight * loss}
 
 
@@ -167,11 +163,10 @@ class PerceptualMap(PairMapMethod):
     """A labeled task's prediction and label must agree after both are mapped to another task."""
 
     def mapped_terms(self, inputs: Inputs, batch: Batch, progress: float) -> Terms:
-        links = find_links(self.tasks, batch)
-        weights = self.weights(links, batch)
-        back = [Link(link.target, link.source, link.rows) for link in links]
-        loss = perceptual_loss(self.maps, back, inputs, batch, weights)
-        maps = direct_loss(self.maps, links, inputs, batch, weights, detach=True)
+        links = find_links(self.tasks, batch, per_image_mean=self.per_image_mean)
+        back = [replace(link, source=link.target, target=link.source) for link in links]
+        loss = perceptual_loss(self.maps, back, inputs, batch)
+        maps = direct_loss(self.maps, links, inputs, batch, detach=True)
         return {"perceptual": self.weight * loss, "maps": maps}
 
 
@@ -207,17 +202,15 @@ class XTask(PairMapMethod):
 
     def mapped_terms(self, inputs: Inputs, batch: Batch, progress: float) -> Terms:
         links = common_links(self.tasks, batch)
-        weights = self.weights(links, batch)
+        links = with_shares(links) if self.per_image_mean else links
         terms = {"perceptual": batch.images.new_zeros(()), "maps": batch.images.new_zeros(())}
         if progress >= self.pretraining:
-            loss = perceptual_loss(self.maps, links, inputs, batch, weights)
+            loss = perceptual_loss(self.maps, links, inputs, batch)
             terms["perceptual"] = self.weight * loss
         for link in links:
             read = inputs.label(link.source, link.rows)
             mapped = self.maps.learning(link.source, link.target)(read)
-            terms["maps"] = terms["maps"] + label_loss(
-                link.target, mapped, batch, link.rows, weights
-            )
+            terms["maps"] = terms["maps"] + label_loss(link, mapped, batch)
         return terms
 
 
@@ -225,13 +218,7 @@ class XTask(PairMapMethod):
 
 
 def direct_loss(
-    maps: PairMaps,
-    links: Sequence[Link],
-    inputs: Inputs,
-    batch: Batch,
-    weights: Tensor | None = None,
-    *,
-    detach: bool = False,
+    maps: PairMaps, links: Sequence[Link], inputs: Inputs, batch: Batch, *, detach: bool = False
 ) -> Tensor:
     """L_ct(m^{s->t}(y^_s), y_t), summed over pairs and images, divided by the batch size.
 
@@ -240,48 +227,38 @@ def direct_loss(
         links: Pairs and their images.
         inputs: What the maps read.
         batch: The labels.
-        weights: (B,) of the images, ``source_weights``; None counts all alike.
         detach: Let the maps learn, not the prediction.
     """
     total = batch.images.new_zeros(())
     for link in links:
         read = inputs.prediction(link.source, link.rows)
         mapped = maps.learning(link.source, link.target)(read.detach() if detach else read)
-        total = total + label_loss(link.target, mapped, batch, link.rows, weights)
+        total = total + label_loss(link, mapped, batch)
     return total
 
 
-def label_loss(
-    task: Task, mapped: Tensor, batch: Batch, rows: Sequence[int], weights: Tensor | None = None
-) -> Tensor:
-    """A task's loss on some images of a batch, as a mean over all of its images."""
-    at = list(rows)
-    loss = task.loss(mapped, batch.targets[task.name][at], batch.mask(task.name)[at])
-    return task.weight * weighted(loss, rows, weights).sum() / len(batch)
+def label_loss(link: Link, mapped: Tensor, batch: Batch) -> Tensor:
+    """The target's loss on the link's images, as a mean over all images of the batch."""
+    t, at = link.target, list(link.rows)
+    loss = t.loss(mapped, batch.targets[t.name][at], batch.mask(t.name)[at])  # (n,)
+    return t.weight * link.weigh(loss).sum() / len(batch)
 
 
-def perceptual_loss(
-    maps: PairMaps,
-    links: Sequence[Link],
-    inputs: Inputs,
-    batch: Batch,
-    weights: Tensor | None = None,
-) -> Tensor:
+def perceptual_loss(maps: PairMaps, links: Sequence[Link], inputs: Inputs, batch: Batch) -> Tensor:
     """L_ct(m^{s->t}(y^_s), m^{s->t}(y_s)) for sources with a label; reduced like ``direct_loss``.
 
     Prediction and label pass the map together, so that BatchNorm treats them alike.
     """
     total = batch.images.new_zeros(())
     for link in links:
-        s, t, at = link.source, link.target, list(link.rows)
-        mask = batch.mask(s.name)[at]
+        s, t = link.source, link.target
+        mask = batch.mask(s.name)[list(link.rows)]
         # A hole of the label is zero in its input; what was predicted there must not differ.
-        both = [inputs.prediction(s, link.rows) * mask, inputs.label(s, link.rows)]
-        mapped = comparable(t, maps.constant(s, t)(torch.cat(both)))
+        read = [inputs.prediction(s, link.rows) * mask, inputs.label(s, link.rows)]
+        mapped = comparable(t, maps.constant(s, t)(torch.cat(read)))
         of_prediction, of_label = mapped.chunk(2)
         error = (of_prediction - of_label.detach()).abs()
-        loss = per_image_mean(error, mask)  # (n,)
-        total = total + weighted(loss, link.rows, weights).sum() / len(batch)
+        total = total + link.weigh(per_image_mean(error, mask)).sum() / len(batch)
     return total
 
 

@@ -1,13 +1,23 @@
-"""The tables of [XTC] as experiments; their printed cells are in ``xtc_printed``.
+"""The tables of [XTC] as experiments; their printed cells are in ``printed``.
 
 The paper names the protocols that it follows and few numbers; what it leaves out (epochs, batch
 sizes, schedules) is that of the released code, and on PASCAL-Context of the benchmark it cites.
 ``profiles`` scales a row; nothing here knows about sizes but the paper's own.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+from mtpsl.papers.protocols import (
+    CITYSCAPES,
+    NYUD,
+    PASCAL,
+    PASCAL_SIZE,
+    Runs,
+    beats,
+    make_rows,
+    make_table,
+)
 from mtpsl.papers.xtc import printed
 from mtpsl.papers.xtc.printed import (
     CONTRASTIVE,
@@ -20,40 +30,9 @@ from mtpsl.papers.xtc.printed import (
     SL,
     SSL,
 )
-from mtpsl.report.audit import NONE, Printed
+from mtpsl.report.audit import Printed
 from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.runs.experiment import Experiment, LabelSetting
-
-# --- protocols -----------------------------------------------------------------------------------
-
-NYUD = Experiment(tasks=("semseg", "depth", "normals"), epochs=200, batch_size=2)
-
-CITYSCAPES = Experiment(
-    dataset="streets7",
-    height=128,
-    width=256,
-    train_images=2975,
-    test_images=500,
-    tasks=("semseg", "depth"),
-    epochs=200,
-    batch_size=8,
-)
-
-PASCAL = Experiment(
-    dataset="people21",
-    height=512,
-    width=512,
-    train_images=4998,
-    test_images=5105,
-    tasks=("semseg", "human_parts", "normals", "saliency", "edges"),
-    augmentation="turned",
-    flip=True,
-    backbone="resnet18",
-    epochs=100,
-    batch_size=6,
-    weight_decay=1e-4,
-    schedule="poly",
-)
 
 METHODS = {  # a row's label -> its method
     SL: "supervised",
@@ -93,6 +72,8 @@ TITLES = {
     "saliency/sal_miou": "saliency",
     "edges/ods_f": "edges",
 }
+SEMSEG, DEPTH, NORMALS = printed.NYUD
+STREETS = printed.CITYSCAPES
 
 
 def row_experiment(protocol: Experiment, group: str, label: str) -> Experiment:
@@ -107,62 +88,35 @@ def row_experiment(protocol: Experiment, group: str, label: str) -> Experiment:
 
 
 def _rows(cells: Printed, protocol: Experiment) -> tuple[Row, ...]:
-    parts = [(name, *name.split("/", 1)) for name in cells.rows]
-    return tuple(
-        Row(
-            name=name,
-            label=label,
-            group=group,
-            experiments=(row_experiment(protocol, group, label),),
-            printed=cells.rows[name],
-        )
-        for name, group, label in parts
-    )
-
-
-# --- claims --------------------------------------------------------------------------------------
-
-
-def _beats(why: str, better: str, worse: str, columns: Sequence[str]) -> Iterator[Claim]:
-    """What the paper says of two rows, once a column; ``why`` is its point in few words."""
-    for column in columns:
-        yield Claim(
-            text=f"{why}: {better} beats {worse} on {TITLES[column]}",
-            better=better,
-            worse=worse,
-            column=column,
-        )
+    runs = {name: (row_experiment(protocol, *name.split("/", 1)),) for name in cells.rows}
+    return make_rows(runs, cells)
 
 
 def _over(
-    why: str, better: str, others: Sequence[str], columns: Sequence[str], group: str = ""
+    why: str, better: str, others: Sequence[str], columns: Sequence[str], block: str = ""
 ) -> Iterator[Claim]:
-    """``_beats`` of one row of a block over several of the same block."""
-    place = f"{group}/" if group else ""
-    for other in others:
-        yield from _beats(why, place + better, place + other, columns)
+    """What the paper says of a row and others; ``why`` is its point in few words."""
+    text = f"{why}: {{better}} beats {{worse}} on {{column}}"
+    return beats(text, better, others, columns, TITLES, block)
 
-
-SEMSEG, DEPTH = printed.CITYSCAPES
-NORMALS = printed.NYUD[2]
 
 # --- Table 1 -------------------------------------------------------------------------------------
 
 
 def _table1_claims() -> Iterator[Claim]:
-    both, maps = printed.CITYSCAPES, (PERCEPTUAL, DIRECT)
-    yield from _beats("Partial labels cost", f"full/{SL}", f"one/{SL}", both)
-    yield from _over("SSL improves over SL", SSL, [SL], both, "one")
+    maps = (PERCEPTUAL, DIRECT)
+    yield from _over("Partial labels cost", f"full/{SL}", [f"one/{SL}"], STREETS)
+    yield from _over("SSL improves over SL", SSL, [SL], STREETS, "one")
     for label in (*maps, CONTRASTIVE):
-        yield from _over("Cross-task consistency helps", label, [SL], both, "one")
-        yield from _over("Further improvements over SSL", label, [SSL], both, "one")
-    yield from _over("Discriminator-Loss is the exception", SL, [DISCRIMINATOR], both, "one")
+        yield from _over("Cross-task consistency helps", label, [SL], STREETS, "one")
+        yield from _over("Further improvements over SSL", label, [SSL], STREETS, "one")
+    yield from _over("Discriminator-Loss is the exception", SL, [DISCRIMINATOR], STREETS, "one")
     for label in maps:
-        spaces = [CONTRASTIVE, DISCRIMINATOR]
-        yield from _over("Mapping to a task beats these joint spaces", label, spaces, both, "one")
+        spaces, why = [CONTRASTIVE, DISCRIMINATOR], "Mapping to a task beats these joint spaces"
+        yield from _over(why, label, spaces, STREETS, "one")
     others = [SL, SSL, *maps, CONTRASTIVE, DISCRIMINATOR]
-    yield from _over("The best results are ours", OURS, others, both, "one")
-    yield from _beats("One label beats all labels", f"one/{OURS}", f"full/{SL}", both)
+    yield from _over("The best results are ours", OURS, others, STREETS, "one")
+    yield from _over("One label beats all labels", f"one/{OURS}", [f"full/{SL}"], STREETS)
 
 
 _OPEN = (
@@ -176,30 +130,22 @@ AT_QUICK = (
     "takes small steps for thousands of steps afterwards. quick has some 1,400, the released code "
     "about 79,000. Section 5 of `21_xtc_tables` takes it apart."
 )
-PASCAL_SIZE = (
-    "On the stand-in predictions and labels are compared at the size the network sees, at which "
-    "its images are made; on PASCAL-Context itself at the size of each image's files, as in the "
-    "protocol."
-)
 _FLIP = (
     "No row mirrors images: the released code does so for Ours and not for the supervised rows, "
     "which compares two things at once."
 )
 
-TABLE1 = Table(
-    name="table1",
-    paper="xtc",
-    title="Cityscapes with one label an image",
-    source=printed.TABLE1.source,
-    columns=printed.TABLE1.columns,
-    rows=_rows(printed.TABLE1, CITYSCAPES),
-    claims=tuple(_table1_claims()),
-    notes=(
+TABLE1 = make_table(
+    printed.TABLE1,
+    "Cityscapes with one label an image",
+    _rows(printed.TABLE1, CITYSCAPES),
+    _table1_claims(),
+    [
         'Left out: a row "Ours" under "full" with exactly the cells of Ours under "one" (74.90, '
         "0.0161). It is taken for a slip of the text we type from: the prose never speaks of it.",
         _OPEN,
         _FLIP,
-    ),
+    ],
 )
 
 # --- Table 2 -------------------------------------------------------------------------------------
@@ -208,11 +154,12 @@ TABLE1 = Table(
 def _table2_claims() -> Iterator[Claim]:
     columns, others = printed.NYUD, [SL, SSL, PERCEPTUAL, DIRECT]
     for label in (*others, OURS):
-        yield from _beats("More labels help", f"random/{label}", f"one/{label}", columns)
-    for group in ("random", "one"):
-        yield from _beats("The best is full supervision", f"full/{SL}", f"{group}/{OURS}", columns)
-        yield from _over("Ours is the best with partial labels", OURS, others, columns, group)
-        yield from _over("SSL improves over SL", SSL, [SL], columns, group)
+        yield from _over("More labels help", f"random/{label}", [f"one/{label}"], columns)
+    for block in ("random", "one"):
+        full = f"full/{SL}"
+        yield from _over("The best is full supervision", full, [f"{block}/{OURS}"], columns)
+        yield from _over("Ours is the best with partial labels", OURS, others, columns, block)
+        yield from _over("SSL improves over SL", SSL, [SL], columns, block)
     helps = "Cross-task consistency helps"
     yield from _over(helps, PERCEPTUAL, [SL], columns, "random")
     yield from _over(helps, DIRECT, [SL], columns, "random")
@@ -220,21 +167,18 @@ def _table2_claims() -> Iterator[Claim]:
     yield from _over("Direct-Map is the exception", SL, [DIRECT], columns, "one")
 
 
-TABLE2 = Table(
-    name="table2",
-    paper="xtc",
-    title="NYUD-v2 with a random number of labels an image, and with one",
-    source=printed.TABLE2.source,
-    columns=printed.TABLE2.columns,
-    rows=_rows(printed.TABLE2, NYUD),
-    claims=tuple(_table2_claims()),
-    notes=(
+TABLE2 = make_table(
+    printed.TABLE2,
+    "NYUD-v2 with a random number of labels an image, and with one",
+    _rows(printed.TABLE2, NYUD),
+    _table2_claims(),
+    [
         'Left out: three more rows "Ours". The one under "full" has the cells of Ours under '
         '"random", a second one under "random" and a second one under "one" those of Ours under '
         '"one". Ours with full supervision is in Table 5: 41.00, 0.5148, 28.58.',
         _OPEN,
         AT_QUICK,
-    ),
+    ],
 )
 
 # --- Table 3 -------------------------------------------------------------------------------------
@@ -244,20 +188,17 @@ def _table3_claims() -> Iterator[Claim]:
     columns = printed.PASCAL
     yield from _over("SSL improves over SL", SSL, [SL], columns, "random")
     yield from _over("SSL is worse than SL", SL, [SSL], columns, "one")
-    for group in ("random", "one"):
-        yield from _over("Ours gains over SL", OURS, [SL], columns, group)
+    for block in ("random", "one"):
+        yield from _over("Ours gains over SL", OURS, [SL], columns, block)
     yield from _over("Ours gains over SSL", OURS, [SSL], columns, "one")
 
 
-TABLE3 = Table(
-    name="table3",
-    paper="xtc",
-    title="PASCAL-Context with a random number of labels an image, and with one",
-    source=printed.TABLE3.source,
-    columns=printed.TABLE3.columns,
-    rows=_rows(printed.TABLE3, PASCAL),
-    claims=tuple(_table3_claims()),
-    notes=(
+TABLE3 = make_table(
+    printed.TABLE3,
+    "PASCAL-Context with a random number of labels an image, and with one",
+    _rows(printed.TABLE3, PASCAL),
+    _table3_claims(),
+    [
         'The text we type from shows the label "random" beside the block of 48.0, 45.0 and 49.5 '
         "mIoU. [HiTTs, Table 4] prints these rows as one-label and the block of 58.4 as random, "
         "and so does the sense: fewer labels, lower numbers.",
@@ -269,38 +210,35 @@ TABLE3 = Table(
         PASCAL_SIZE,
         "With random labels the text calls Ours and SSL comparable, which no comparison of two "
         "numbers decides; the ledger asks where the text speaks of gains.",
-    ),
+    ],
 )
 
 # --- Table 4 -------------------------------------------------------------------------------------
 
 
 def _table4_claims() -> Iterator[Claim]:
-    both = printed.CITYSCAPES
-    for group, rare in (("1:9", SEMSEG), ("9:1", DEPTH)):
-        yield from _beats("The rarely labeled task drops", f"full/{SL}", f"{group}/{SL}", [rare])
-        yield from _over("SSL improves segmentation", SSL, [SL], [SEMSEG], group)
-        yield from _over("SSL loses depth", SL, [SSL], [DEPTH], group)
+    for block, rare in (("1:9", SEMSEG), ("9:1", DEPTH)):
+        drop = f"{block}/{SL}"
+        yield from _over("The rarely labeled task drops", f"full/{SL}", [drop], [rare])
+        yield from _over("SSL improves segmentation", SSL, [SL], [SEMSEG], block)
+        yield from _over("SSL loses depth", SL, [SSL], [DEPTH], block)
         for label in (PERCEPTUAL, OURS):
-            yield from _over("Better on all tasks", label, [SL, SSL], both, group)
-        yield from _over("The best results are ours", OURS, [PERCEPTUAL, DIRECT], both, group)
+            yield from _over("Better on all tasks", label, [SL, SSL], STREETS, block)
+        yield from _over("The best results are ours", OURS, [PERCEPTUAL, DIRECT], STREETS, block)
 
 
-TABLE4 = Table(
-    name="table4",
-    paper="xtc",
-    title="Cityscapes with imbalanced labels, segmentation to depth",
-    source=printed.TABLE4.source,
-    columns=printed.TABLE4.columns,
-    rows=_rows(printed.TABLE4, CITYSCAPES),
-    claims=tuple(_table4_claims()),
-    notes=(
+TABLE4 = make_table(
+    printed.TABLE4,
+    "Cityscapes with imbalanced labels, segmentation to depth",
+    _rows(printed.TABLE4, CITYSCAPES),
+    _table4_claims(),
+    [
         'The text we type from shows no label beside the block of 63.37 mIoU and "1:9" beside '
         "that of 72.77. The first is 1:9 and the second 9:1: by the caption 1:9 means segmentation "
         "labels for 10 % of the images, and segmentation suffers in the first block, depth in the "
         "second.",
         _FLIP,
-    ),
+    ],
 )
 
 # --- Table 5 -------------------------------------------------------------------------------------
@@ -314,7 +252,7 @@ WEIGHTINGS = {  # a row of Table 5 -> how its losses are balanced
 WITH_UNCERTAINTY = "Ours + Uncertainty"
 
 
-def _table5_experiments() -> Mapping[str, tuple[Experiment, ...]]:
+def _table5_runs() -> Runs:
     mtl = NYUD.replace(label_setting="full")
     ours = mtl.replace(method="xtc")
     return {
@@ -339,50 +277,42 @@ def _table5_claims() -> Iterator[Claim]:
     yield from _over("Ours + Uncertainty beats both", WITH_UNCERTAINTY, balanced, columns)
 
 
-TABLE5 = Table(
-    name="table5",
-    paper="xtc",
-    title="NYUD-v2 with every label",
-    source=printed.TABLE5.source,
-    columns=(*printed.TABLE5.columns, "delta_mtl"),
-    rows=tuple(
-        Row(name=name, label=name, experiments=runs, printed=(*printed.TABLE5.rows[name], NONE))
-        for name, runs in _table5_experiments().items()
-    ),
-    reference={"": "STL"},
-    claims=tuple(_table5_claims()),
-    notes=(
+TABLE5 = make_table(
+    printed.TABLE5,
+    "NYUD-v2 with every label",
+    make_rows(_table5_runs(), printed.TABLE5, columns=len(printed.NYUD) + 1),
+    _table5_claims(),
+    [
         "The paper prints no Δ_MTL; [HiTTs, Table 2] adds it to these very rows, and `python -m "
         "mtpsl audit` recomputes it from the cells above.",
         "The maps of X-task learn during the run, from label to label, and not before it as in its "
         "own paper.",
         AT_QUICK,
-    ),
+    ],
+    more_columns=["delta_mtl"],
+    reference={"": "STL"},
 )
 
 # --- Table 6 -------------------------------------------------------------------------------------
 
 
 def _table6_claims() -> Iterator[Claim]:
-    for group in ("random", "one"):
-        yield from _over("Both components help", OURS, [NO_COND, NO_REG], printed.NYUD, group)
+    for block in ("random", "one"):
+        yield from _over("Both components help", OURS, [NO_COND, NO_REG], printed.NYUD, block)
         for label in (NO_COND, NO_REG):
-            yield from _over("Still better than SL", label, [SL], printed.NYUD, group)
+            yield from _over("Still better than SL", label, [SL], printed.NYUD, block)
 
 
-TABLE6 = Table(
-    name="table6",
-    paper="xtc",
-    title="Components of XTC on NYUD-v2",
-    source=printed.TABLE6.source,
-    columns=printed.TABLE6.columns,
-    rows=_rows(printed.TABLE6, NYUD),
-    claims=tuple(_table6_claims()),
-    notes=(
+TABLE6 = make_table(
+    printed.TABLE6,
+    "Components of XTC on NYUD-v2",
+    _rows(printed.TABLE6, NYUD),
+    _table6_claims(),
+    [
         'The paper trains the row "w/o reg" with a lower learning rate, which it does not state; '
         "here every row has the same.",
         AT_QUICK,
-    ),
+    ],
 )
 
 TABLES: dict[str, Table] = {

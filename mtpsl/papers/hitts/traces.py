@@ -1,8 +1,7 @@
-"""The arrays of HiTTs' diagrams: one test image's maps, and the shape of all that it becomes.
+"""What HiTTs' Figures 1 to 4 show, read off trained networks while a test image passes them.
 
-Figures 1 to 4 follow an image through the trained network step by step. Roles are ``teacher``,
-which was trained with L_s alone, and ``ours``, which learned again with L_s + L_p + L_f from what
-the teacher found. Figure 12 is in ``hitts_scale_arrays``.
+Roles are ``teacher``, which was trained with L_s alone, and ``ours``, which learned again with
+L_s + L_p + L_f from what the teacher found.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,14 +13,14 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mtpsl.batch import Batch, Discovered
+from mtpsl.batch import Batch
 from mtpsl.data.labels import assign
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.scales import query_gate
 from mtpsl.report.arrays import (
     SCENES,
     Arrays,
-    Material,
+    FigureInputs,
     compact,
     describe,
     picture,
@@ -31,7 +30,6 @@ from mtpsl.report.arrays import (
 )
 from mtpsl.runs.experiment import LabelSetting
 from mtpsl.runs.profiles import PSEUDO_SHARE
-from mtpsl.tasks import TaskSet
 
 EXAMPLES = 4  # images in Figure 1
 OUTER = 0.02  # share of a component's values that lie beyond its color at either end
@@ -58,52 +56,38 @@ class Scene:
 
 
 def _candidates(
-    material: Material, setting: LabelSetting
+    inputs: FigureInputs, setting: LabelSetting
 ) -> tuple[Batch, Tensor, Arrays, list[int]]:
     """The first test images, who is labeled (N, T), their maps, and an order to choose in.
 
     First come images without the first task's label, so that a pseudo label shows; among equals
     those that show many classes.
     """
-    tasks, count = material.test.tasks, min(len(material.test), SCENES)
-    (batch,) = material.batches(range(count), size=count)
+    tasks, count = inputs.test.tasks, min(len(inputs.test), SCENES)
+    (batch,) = inputs.batches(range(count), size=count)
     labeled = assign(setting, count, tasks.names).labeled
-    truth = {f"{t.name}/truth": shown(t, batch.targets[t.name], batch.valid[t.name]) for t in tasks}
-    classes = [truth[f"{t.name}/truth"] for t in tasks if t.kind == "classes"]
+    truth = {t.name: shown(t, batch.targets[t.name], batch.valid[t.name]) for t in tasks}
+    classes = [truth[t.name] for t in tasks if t.kind == "classes"]
     score = [sum(variety(ids[i]) for ids in classes) for i in range(count)]
     order = sorted(range(count), key=lambda i: (bool(labeled[i, 0]), -score[i]))
     return batch, labeled, truth, order
 
 
-def _scene(material: Material, batch: Batch, labeled: Tensor, chosen: int) -> Scene:
+def _scene(inputs: FigureInputs, batch: Batch, labeled: Tensor, chosen: int) -> Scene:
     """The image at ``chosen``; thresholds accept a share of the pixels of all candidates."""
-    teacher, ours = (material.methods[role] for role in ("teacher", "ours"))
+    teacher, ours = (inputs.methods[role] for role in ("teacher", "ours"))
     share = float(PSEUDO_SHARE.removesuffix("%")) / 100
     taus = {
         name: round(float(maps.float().quantile(1 - share)), 4)
         for name, maps in teacher.label_confidence(batch.images).items()
     }
-    rows, names = slice(chosen, chosen + 1), ours.tasks.names
-    one = Batch(
-        images=batch.images[rows],
-        targets={n: maps[rows] for n, maps in batch.targets.items()},
-        valid={n: maps[rows] for n, maps in batch.valid.items()},
-        labeled={n: labeled[rows, i].to(batch.images.device) for i, n in enumerate(names)},
-        index=batch.index[rows],
-    )
-    found = _as_discovered(ours.tasks, one, teacher.discover(one.images, taus))
+    (one,) = inputs.batches([chosen])
     known = tuple(bool(value) for value in labeled[chosen])
-    return Scene(ours, replace(one, discovered=found), known, follow(ours, one.images), taus)
-
-
-def _as_discovered(tasks: TaskSet, batch: Batch, found: Discovered) -> Discovered:
-    """Of what a teacher finds, what a student may see: no pseudo label where there is a label."""
-    targets, valid = {}, {}
-    for t in tasks:
-        hidden = ~batch.labeled[t.name].view(-1, 1, 1, 1)
-        valid[t.name] = found.valid[t.name] & hidden
-        targets[t.name] = found.targets[t.name].masked_fill(~hidden, t.missing)
-    return replace(found, targets=targets, valid=valid)
+    names, device = ours.tasks.names, one.images.device
+    own = {n: torch.tensor([has], device=device) for n, has in zip(names, known, strict=True)}
+    one = replace(one, labeled=own)
+    discovered = teacher.discover(one.images, taus).withhold(one)
+    return Scene(ours, replace(one, discovered=discovered), known, follow(ours, one.images), taus)
 
 
 @torch.no_grad()
@@ -221,83 +205,72 @@ def _common(scene: Scene) -> Arrays:
 
     ``images`` (1, H, W, 3), ``known`` (T,) who has a label, ``example`` the name of the first task
     without one; ``<task>/truth``, ``/ours`` and ``/pseudo`` (1, H, W, ...), the last where M^p is
-    1; ``tau/<task>`` and ``accepted/<task>``, the share of pixels that exceed it; the shapes of
-    ``follow``; ``parameters/<part>`` of ``learned``.
+    1; ``tau/<task>`` and ``accepted/<task>``, the share of pixels that exceed it; as pictures
+    ``feature/<task>`` and the teacher's ``teacher/<task>``, and its ``mask/<task>``;
+    ``values/token/<task>`` and ``/phi/<task>``; shapes of ``follow``; ``parameters/...`` of
+    ``learned``.
     """
-    tasks, batch = scene.ours.tasks, scene.batch
+    tasks, batch, steps = scene.ours.tasks, scene.batch, scene.steps
+    found = batch.discovered
     arrays = describe(tasks) | {"images": picture(batch.images), "known": np.array(scene.labeled)}
     arrays |= {"example": np.array(tasks.names[scene.example]), "index": batch.index.cpu().numpy()}
     for t in tasks:
-        name, found = t.name, batch.discovered
+        name = t.name
         arrays[f"{name}/truth"] = shown(t, batch.targets[name], batch.valid[name])
-        arrays[f"{name}/ours"] = shown(t, scene.steps[f"prediction/{name}"])
+        arrays[f"{name}/ours"] = shown(t, steps[f"prediction/{name}"])
         arrays[f"{name}/pseudo"] = shown(t, found.targets[name], found.valid[name])
         arrays[f"tau/{name}"] = np.array(scene.taus[name])
         accepted = found.valid[name].double().mean()
         arrays[f"accepted/{name}"] = np.round(np.array(float(accepted)), 4)
-    arrays |= shapes(scene.steps)
+        features = {f"feature/{name}": steps[f"feature/{name}"]}
+        arrays |= feature_pictures(features | {f"teacher/{name}": found.features[name]})
+        arrays[f"mask/{name}"] = compact(found.confidence[name][0, 0])
+        for kind in ("token", "phi"):
+            arrays[f"values/{kind}/{name}"] = rounded(steps[f"{kind}/{name}"][0])
+    arrays |= shapes(steps)
     return arrays | {f"parameters/{n}": np.array(c) for n, c in learned(scene.ours).items()}
 
 
-def _one_image(material: Material) -> Scene:
-    batch, labeled, _, order = _candidates(material, "one_label")
-    return _scene(material, batch, labeled, order[0])
-
-
-def _features_and_teachers(scene: Scene) -> Arrays:
-    """``feature/<task>`` and ``teacher/<task>`` F~ as pictures; ``mask/<task>``, the teacher's."""
-    arrays, found = {}, scene.batch.discovered
-    for n in scene.ours.tasks.names:
-        maps = {f"feature/{n}": scene.steps[f"feature/{n}"], f"teacher/{n}": found.features[n]}
-        arrays |= feature_pictures(maps)
-        arrays[f"mask/{n}"] = compact(found.confidence[n][0, 0])
-    return arrays
-
-
-def _tokens(scene: Scene, *names: str) -> Arrays:
-    """Token vectors as ``values/<name>``."""
-    return {f"values/{name}": rounded(scene.steps[name][0]) for name in names}
-
-
-def _telling_token(scene: Scene, task: str) -> int:
-    """The token whose scores vary most over the image."""
-    return int(scene.steps[f"score/{task}"][0].flatten(1).std(1).argmax())
-
-
 @torch.no_grad()
-def setting(material: Material) -> Arrays:
+def setting(inputs: FigureInputs) -> Arrays:
     """Figure 1: images of which each has some labels, and what tokens discover for one of them.
 
     Under ``random_labels``: ``examples/images`` (N, H, W, 3), ``examples/labeled`` (N, T) and
-    ``<task>/examples``; the first image is the one of ``_common``. Tokens are ``values/...``.
+    ``<task>/examples``; the first image is the one of ``_common``.
     """
-    batch, labeled, truth, order = _candidates(material, "random_labels")
-    scene = _scene(material, batch, labeled, order[0])
+    batch, labeled, truth, order = _candidates(inputs, "random_labels")
     first_of: dict[tuple[bool, ...], int] = {}  # who is labeled -> the first image in order
     for i in order:
         first_of.setdefault(tuple(labeled[i].tolist()), i)
     chosen = list(first_of.values())[:EXAMPLES]
-    arrays = _common(scene) | _features_and_teachers(scene)
+    arrays = _common(_scene(inputs, batch, labeled, order[0]))
     arrays["examples/images"] = picture(batch.images)[chosen]
     arrays["examples/labeled"] = labeled[chosen].numpy()
-    names = scene.ours.tasks.names
-    arrays |= {f"{n}/examples": truth[f"{n}/truth"][chosen] for n in names}
-    return arrays | _tokens(scene, *(f"{kind}/{n}" for kind in ("token", "phi") for n in names))
+    return arrays | {f"{n}/examples": maps[chosen] for n, maps in truth.items()}
 
 
 @torch.no_grad()
-def overview(material: Material) -> Arrays:
-    """Figure 2: the whole method on one image, and its three losses on it.
+def walk(inputs: FigureInputs) -> Arrays:
+    """Figures 2 to 4: the whole method on one image, step by step, and its losses on it.
 
-    ``shared`` and features as pictures; ``score/<task>`` (H, W) of the token whose scores vary
-    most; ``confidence/<task>`` (H, W), the largest probability of G'. ``loss/L_s``, ``/L_p`` and
-    ``/L_f`` are the method's own terms in evaluation mode.
+    ``shared``, ``queried/<task>`` and ``mixed/<task>`` as pictures; ``gate/<task>`` (h, w) in
+    [0, 1]; ``values/theta``, ``/theta_mixed``, ``/affinity`` (T, T); ``block``, the side of a block
+    of F_s that makes one cell; ``score/<task>`` (H, W) of the token whose scores vary most;
+    ``confidence/<task>`` (H, W), the largest probability of G'. ``loss/L_s``, ``/L_p`` and ``/L_f``
+    are the method's own terms in evaluation mode. Of the task ``example``: ``feature`` and
+    ``projected`` as pictures, ``values/token``, ``/basis``, ``/embedded`` and ``/phi``; of the
+    ``channel`` whose scores vary most ``fine``, ``score``, ``masked`` and ``refined`` (H, W);
+    ``confidence`` (H, W) of the teacher and ``accept`` (H, W), M^p.
     """
-    scene = _one_image(material)
-    names, steps = scene.ours.tasks.names, scene.steps
-    arrays = _common(scene) | _features_and_teachers(scene)
+    batch, labeled, _, order = _candidates(inputs, "one_label")
+    scene = _scene(inputs, batch, labeled, order[0])
+    names, steps, arrays = scene.ours.tasks.names, scene.steps, _common(scene)
     arrays |= feature_pictures({"shared": steps["shared"]})
+    arrays |= {f"values/{n}": rounded(steps[n][0]) for n in ("theta", "theta_mixed", "affinity")}
     for n in names:
+        stages = (f"queried/{n}", f"mixed/{n}")
+        arrays |= feature_pictures({stage: steps[stage] for stage in stages})
+        arrays[f"gate/{n}"] = compact(steps[f"gate/{n}"][0, 0])
         arrays[f"score/{n}"] = compact(steps[f"score/{n}"][0, _telling_token(scene, n)])
         arrays[f"confidence/{n}"] = compact(steps[f"refined/{n}"][0].softmax(0).amax(0))
     losses = dict.fromkeys(("L_s", *SUPERVISION.values()), 0.0)
@@ -305,52 +278,20 @@ def overview(material: Material) -> Arrays:
         task = next(n for n in sorted(names, key=len, reverse=True) if name.startswith(n))
         losses[SUPERVISION.get(name[len(task) + 1 :], "L_s")] += float(term)
     arrays |= {f"loss/{name}": np.round(np.array(value), 4) for name, value in losses.items()}
-    kinds = ("token", "phi")
-    return arrays | _tokens(scene, "theta", *(f"{kind}/{n}" for kind in kinds for n in names))
-
-
-@torch.no_grad()
-def global_tokens(material: Material) -> Arrays:
-    """Figure 3: global task token learning, step by step.
-
-    ``shared``, ``queried/<task>``, ``mixed/<task>``, ``feature/<task>`` and ``teacher/<task>`` as
-    pictures, ``gate/<task>`` and ``mask/<task>`` (h, w) in [0, 1]; ``values/theta``,
-    ``/theta_mixed``, ``/token/<task>`` and ``/affinity`` (T, T); ``block``, the side of a block of
-    F_s that makes one cell.
-    """
-    scene = _one_image(material)
-    names, steps = scene.ours.tasks.names, scene.steps
-    arrays = _common(scene) | _features_and_teachers(scene)
-    arrays |= feature_pictures({"shared": steps["shared"]})
-    for n in names:
-        stages = (f"queried/{n}", f"mixed/{n}")
-        arrays |= feature_pictures({stage: steps[stage] for stage in stages})
-    arrays |= {f"gate/{n}": compact(steps[f"gate/{n}"][0, 0]) for n in names}
-    arrays["block"] = np.array(scene.ours.block)
-    tokens = (f"token/{n}" for n in names)
-    return arrays | _tokens(scene, "theta", "theta_mixed", "affinity", *tokens)
-
-
-@torch.no_grad()
-def fine_tokens(material: Material) -> Arrays:
-    """Figure 4: projection and fine-grained token learning of one task, ``example``.
-
-    ``feature/<task>``, ``shared`` and ``projected`` as pictures; ``values/token/<task>``,
-    ``/basis``, ``/embedded`` and ``/phi``; of the ``channel`` whose scores vary most, ``fine``,
-    ``score``, ``masked`` and ``refined`` (H, W); ``confidence`` (H, W) of the teacher and
-    ``accept`` (H, W), M^p.
-    """
-    scene = _one_image(material)
-    task, steps = scene.ours.tasks.names[scene.example], scene.steps
-    channel = _telling_token(scene, task)
-    arrays = _common(scene) | feature_pictures({"feature": steps[f"feature/{task}"]})
-    arrays |= feature_pictures({"shared": steps["shared"]})
-    arrays |= feature_pictures({"projected": steps[f"projected/{task}"]})
+    task = names[scene.example]
+    channel, teacher = _telling_token(scene, task), inputs.methods["teacher"]
+    arrays |= {"block": np.array(scene.ours.block), "channel": np.array(channel)}
+    for name in ("feature", "projected"):
+        arrays |= feature_pictures({name: steps[f"{name}/{task}"]})
     for name in ("token", "basis", "embedded", "phi"):
-        arrays |= {f"values/{name}": rounded(steps[f"{name}/{task}"][0])}
+        arrays[f"values/{name}"] = rounded(steps[f"{name}/{task}"][0])
     for name in ("fine", "score", "masked", "refined"):
         arrays[name] = compact(steps[f"{name}/{task}"][0, channel])
-    teacher = material.methods["teacher"]
     arrays["confidence"] = compact(teacher.label_confidence(scene.batch.images)[task][0, 0])
     arrays["accept"] = scene.batch.discovered.valid[task][0, 0].cpu().numpy()
-    return arrays | {"channel": np.array(channel)}
+    return arrays
+
+
+def _telling_token(scene: Scene, task: str) -> int:
+    """The token whose scores vary most over the image."""
+    return int(scene.steps[f"score/{task}"][0].flatten(1).std(1).argmax())
