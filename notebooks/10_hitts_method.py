@@ -208,7 +208,7 @@ torch.testing.assert_close(maps2, maps[:, :, shuffle])
 # 🤔 *Which value belongs to "at right angles"? Can $M^f$ reach 0 or 1?*
 
 # %%
-from mtpsl.papers.hitts.method import feature_confidence
+from mtpsl.papers.hitts.tokens import feature_confidence
 
 token = torch.tensor([[2.0, 0, 0, 0]])  # (B, C)
 F_i = torch.zeros(1, 4, 4, 4)
@@ -309,7 +309,7 @@ show(
 # 🤔 *Which pixels become more certain, and of what?*
 
 # %%
-from mtpsl.papers.hitts.method import score_mask
+from mtpsl.papers.hitts.tokens import score_mask
 
 U = torch.tensor([3.0, 1.0, -1.0, -3.0]).expand(1, 1, 4, 4)  # (B, C = 1, H, W)
 phi = torch.tensor([[[1.0], [-1.0]]])  # (B, C_p = 2, C = 1)
@@ -457,7 +457,7 @@ print(f"{bins.decode(logits)[0, 0, 0, 0]:.3f} m, between two centers")
 # 🤔 *What is the classification part of three equal logits?*
 
 # %%
-from mtpsl.papers.hitts.quantize import mixture_loss
+from mtpsl.papers.hitts.loss import mixture_loss
 
 mask = torch.arange(16).view(1, 1, 4, 4) < 8
 truth = torch.where(mask, 3.0, torch.nan)  # withheld pixels hold nothing

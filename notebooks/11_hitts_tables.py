@@ -269,7 +269,7 @@ print("decided now:", sorted(decided) if len(session.seeds) == 1 else "see the l
 # > **Predict.** Eq. 9 is printed as a *sum* of relative gains over N metrics. Of all the printed Δ_MTL, how many are that sum?
 
 # %%
-from mtpsl.papers.hitts.errata import audit
+from mtpsl.report.audit import audit
 
 report = audit()
 print(report.to_text())

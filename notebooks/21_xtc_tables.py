@@ -185,10 +185,11 @@ for entry in history[:4]:
 # **The column Δ_MTL is not in the paper.** [HiTTs, Table 2] prints it for these very rows; it is recomputed here from the cells, and the two agree:
 
 # %%
-from mtpsl.papers.hitts.errata import audit
+from mtpsl.report.audit import audit
 
 report = audit()
-for check in report.borrowed:
+borrowed = [check for check in report.checks if "[XTC, Table 5]" in check.where]
+for check in borrowed:
     print(f"printed {check.printed:+.2f}, computed {check.computed:+.2f}  {check.where}")
 
 # %% [markdown]
@@ -341,10 +342,9 @@ print("selected by:", rules, "| this run:", record.experiment["select"], record.
 # Exactly the known errata remain. Those of XTC, in three kinds: places where the *text that we type from* repeats rows or shifts labels (the PDF may be right there), sentences that the printed cells contradict, and places where paper and released code differ.
 
 # %%
-for erratum in report.errata:
-    if erratum.paper == "XTC":
-        how_known = "documented" if erratum.remains is None else "recomputed"
-        print(f"{erratum.where}: {erratum.what} [{how_known}]\n    {erratum.evidence}")
+for erratum in report.papers["XTC"].errata:
+    how_known = "documented" if erratum.remains is None else "recomputed"
+    print(f"{erratum.where}: {erratum.what} [{how_known}]\n    {erratum.evidence}")
 print("problems:", list(report.problems))
 
 # %% [markdown]

@@ -98,10 +98,10 @@ print(
 # *Exactly the known errata remain*; the full report is in `11_hitts_tables` and in `python -m mtpsl audit`.
 
 # %%
-from mtpsl.papers.hitts.errata import audit
+from mtpsl.report.audit import audit
 
 report = audit()
-print(report.to_text().splitlines()[0])
+print(*report.to_text().splitlines()[:4], sep="\n")
 print("errata:", len(report.errata), "| problems:", list(report.problems))
 
 # %% [markdown]

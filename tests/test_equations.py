@@ -15,9 +15,10 @@ from mtpsl.methods.semi_supervised import SemiSupervised
 from mtpsl.models import Features
 from mtpsl.models.multitask import Output
 from mtpsl.papers import PAPERS, build_method
-from mtpsl.papers.hitts.method import HiTTs, Trace
+from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.quantize import Centers
 from mtpsl.papers.hitts.scales import MultiScaleTokens
+from mtpsl.papers.hitts.tokens import Trace
 from mtpsl.papers.xtc import loss as cross_task
 from mtpsl.papers.xtc.links import Inputs, Link, find_links
 from mtpsl.papers.xtc.loss import CrossTaskLoss
@@ -41,19 +42,19 @@ EXPECTED = {
         4: {"CrossTaskLoss.consistency"},
     },
     "hitts": {
-        1: {"HiTTs.learn_inter_task"},
-        2: {"HiTTs.learn_inter_task"},
-        3: {"HiTTs.derive_fine_tokens"},
-        4: {"HiTTs.trace", "score_mask"},
-        5: {"HiTTs.training_step"},
-        6: {"HiTTs.training_step"},
-        7: {"HiTTs.training_step"},
+        1: {"TaskTokens.learn_inter_task", "mix_tasks"},
+        2: {"TaskTokens.learn_inter_task", "mix_tasks"},
+        3: {"TaskTokens.derive_fine_tokens"},
+        4: {"TaskTokens.forward", "score_mask"},
+        5: {"HiTTs.training_step", "MixtureLoss.forward"},
+        6: {"HiTTs.training_step", "feature_terms"},
+        7: {"HiTTs.training_step", "MixtureLoss.pseudo"},
         8: {"HiTTs.training_step"},
         9: {"delta_mtl"},
         10: {"Centers.expectation"},
         11: {"mixture_loss"},
         12: {"mixture_loss"},
-        13: {"mixture_loss", "HiTTs.mixture"},
+        13: {"mixture_loss", "MixtureLoss.mixture"},
         14: {"MultiScaleTokens.split_tokens"},
         15: {"Scale.forward"},
         16: {"MultiScaleTokens.split_tokens"},
@@ -147,6 +148,8 @@ def test_every_symbol_has_the_name_it_is_said_to_have() -> None:
     scales: MultiScaleTokens = build_method("hitts", TASKS, "resnet18", 0.125).scales
     owners = {
         "HiTTs": dir(hitts),
+        "TaskTokens": dir(hitts),
+        "MixtureLoss": dir(hitts.mixture_loss),
         "MultiScaleTokens": dir(scales),
         "Scale": dir(scales.scales[0]),
         "CrossTaskLoss": dir(xtc.loss),
@@ -168,7 +171,7 @@ def test_every_symbol_of_hitts_has_the_shape_it_is_said_to_have() -> None:
     net: HiTTs = build_method("hitts", TASKS, "segnet", 0.125)
     net.prepare([images := _batch()])
     trace, found = net.trace(images.images), net.discover(images.images, {})
-    owners = {"HiTTs": net, "Trace": trace, "Discovered": found, "Batch": images}
+    owners = {"TaskTokens": net, "Trace": trace, "Discovered": found, "Batch": images}
     checked = set()
     for term in PAPERS["hitts"].terms:
         owner, name = term.code.split(".")
@@ -258,5 +261,6 @@ def test_the_notebook_checks_each_equation_in_a_cell(paper: str, name: str) -> N
     called = {name.split(".")[-1] for name in calls}
     walked = [EXPECTED[paper][n] for n in range(1, WALKED[paper] + 1)]
     computed_by = {f.split(".")[-1] for names in walked for f in names}
-    inside = {"mixture", "expectation"}  # reached through training_step and decode
+    # Reached through trace, training_step and decode.
+    inside = {"forward", "mix_tasks", "mixture", "pseudo", "feature_terms", "expectation"}
     assert computed_by - inside <= called

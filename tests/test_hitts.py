@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from mtpsl.batch import Batch, Discovered
 from mtpsl.models.cost import cost
 from mtpsl.papers import build_method
-from mtpsl.papers.hitts.method import CHOICES, HiTTs, feature_confidence, score_mask
-from mtpsl.papers.hitts.quantize import mixture_loss
+from mtpsl.papers.hitts.loss import mixture_loss
+from mtpsl.papers.hitts.method import CHOICES, HiTTs
+from mtpsl.papers.hitts.tokens import feature_confidence, score_mask
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 TASKS = TaskSet((semseg(tuple("abcd")), depth(), normals()))
@@ -49,9 +50,8 @@ def with_discoveries(method: HiTTs, batch: Batch, shift: float = 0.0) -> Batch:
     method.eval()
     found = method.discover(batch.images, {})
     method.train()
-    valid = {n: v & ~batch.labeled[n].view(-1, 1, 1, 1) for n, v in found.valid.items()}
     features = {n: f + shift for n, f in found.features.items()}
-    return replace(batch, discovered=Discovered(found.targets, valid, features, found.confidence))
+    return replace(batch, discovered=replace(found.withhold(batch), features=features))
 
 
 def test_table8_budget_at_full_size():
@@ -72,6 +72,16 @@ def test_single_scale_parameters_and_their_order_stay():
         "theta", "query", "key", "value", "Q", "K", "attention", "project", "fine", "embed",
         "token_mlp", "refine",
     ]  # fmt: skip
+
+
+def test_optimizers_of_stored_runs_find_their_parameters():
+    """Their state goes by position: tokens, backbone, the rest."""
+    method = build()
+    (group,) = method.param_groups(1e-3)
+    names = {id(p): name for name, p in method.named_parameters()}
+    order = [names[id(p)].split(".")[0] for p in group["params"]]
+    assert len(order) == len(names)
+    assert list(dict.fromkeys(order))[:3] == ["theta", "backbone", "query"]
 
 
 def test_trace_shapes_and_ranges():

@@ -34,9 +34,9 @@ from mtpsl.data.scenes import people21, streets7
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder
 from mtpsl.models import build_backbone
 from mtpsl.papers import build_method
-from mtpsl.papers.hitts.layers import to_size
-from mtpsl.papers.hitts.method import HiTTs, feature_confidence, score_mask
+from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.scales import MultiScaleTokens, Scale, to_grid, token_map
+from mtpsl.papers.hitts.tokens import feature_confidence, score_mask, to_size
 
 PEOPLE, STREETS = people21.TASKS, streets7.TASKS
 PASCAL = {"normal_centers": 40, "normal_centers_from": "uniform"}
@@ -88,11 +88,7 @@ def batch_for(case: str, **args: Any) -> Batch:
     if not method.pseudo_labels:
         return batch
     found = copy.deepcopy(method).eval().discover(batch.images, {})
-    hidden = {n: ~m.view(-1, 1, 1, 1) for n, m in batch.labeled.items()}
-    missing = {t.name: t.fill_missing(found.targets[t.name]) for t in method.tasks}
-    targets = {n: torch.where(hidden[n], m, missing[n]) for n, m in found.targets.items()}
-    valid = {n: m & hidden[n] for n, m in found.valid.items()}
-    return replace(batch, discovered=replace(found, targets=targets, valid=valid))
+    return replace(batch, discovered=found.withhold(batch))
 
 
 # --- the contract of a method, on these tasks and backbones -----------------------------------

@@ -8,6 +8,7 @@ import pytest
 from mtpsl import papers
 from mtpsl.papers.hitts import printed as hitts_printed
 from mtpsl.papers.hitts import tables as hitts
+from mtpsl.papers.hitts.rows import WITH_CONFIDENCE
 from mtpsl.papers.hitts.tables import TABLES
 from mtpsl.report.results import column_of, decide_printed
 
@@ -56,7 +57,7 @@ def test_methods_know_their_arguments(table):
             # Thresholds belong to the student: the teacher must stay the plain row's run.
             # A supervised network has a confidence for classes only.
             plain = experiment.method == "supervised"
-            sure = hitts.WITH_CONFIDENCE if plain else experiment.tasks
+            sure = WITH_CONFIDENCE if plain else experiment.tasks
             cut = set(sure) & set(experiment.tasks) if "pseudo_labels" in pseudo else set()
             assert set(experiment.thresholds) == cut
             assert experiment.teacher is None or not experiment.teacher.thresholds

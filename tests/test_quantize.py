@@ -4,13 +4,13 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mtpsl.papers.hitts.loss import mixture_loss
 from mtpsl.papers.hitts.quantize import (
     LARGEST_ZOOM,
     LogBins,
     UnitVectors,
     YesNo,
     build_quantizer,
-    mixture_loss,
     spread_directions,
 )
 from mtpsl.tasks import depth, edges, human_parts, inverse_depth, normals, saliency, semseg

@@ -83,7 +83,7 @@ def discover_to_folder(
     taus = resolve_thresholds(teacher, dataset, thresholds or {}, TOGETHER, device)
     for batch in EvalLoader(dataset, TOGETHER, device):
         with torch.no_grad():
-            discovered = teacher.discover(batch.images, taus).to("cpu")
+            discovered = teacher.discover(batch.images, taus).withhold(batch).to("cpu")
         index = batch.index.tolist()
         for name, writer in labels.items():
             for row, image in enumerate(index):

@@ -97,7 +97,7 @@ class Teacher(Protocol):
 
         A pixel is accepted where the task's confidence exceeds ``thresholds[task]``; a task that
         is not in ``thresholds`` accepts every pixel. Dropping what was found for tasks that have
-        a label is the caller's job (``data.supervision``).
+        a label is the caller's job (``Discovered.withhold``).
         """
 
     def label_confidence(self, images: Tensor) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ The settings are those of [XTC], whose protocols later papers follow and change 
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from mtpsl.report.printed import Printed
+from mtpsl.report.audit import Printed
 from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.runs.experiment import Experiment
 

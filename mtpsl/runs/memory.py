@@ -179,15 +179,9 @@ def noise_batch(tasks: TaskSet, height: int, width: int, images: int) -> Batch:
 def discovered_by(method: Method, batch: Batch) -> Discovered:
     """What a method as it is finds on a batch, without what has a label."""
     training = method.training
-    found = method.eval().discover(batch.images, {})
+    discovered = method.eval().discover(batch.images, {}).withhold(batch)
     method.train(training)
-    hidden = {n: ~batch.labeled[n].view(-1, 1, 1, 1) for n in found.targets}
-    missing = {n: method.tasks[n].fill_missing(m) for n, m in found.targets.items()}
-    return replace(
-        found,
-        targets={n: torch.where(hidden[n], m, missing[n]) for n, m in found.targets.items()},
-        valid={n: m & hidden[n] for n, m in found.valid.items()},
-    )
+    return discovered
 
 
 # ------------------------------------------------------------ what a process has had at most

@@ -71,67 +71,85 @@ class CCR(Method):
         super().__init__()
         self.tasks, self.net = tasks, MultiTaskNet(backbone, tasks)
         self.weight, self.margin, self.pixels = weight, margin, pixels
-        widths = {t.name: last_convolution(self.net.heads[t.name]).in_channels for t in tasks}
-        self.projectors = nn.ModuleDict(
-            {key(s, t): projector(widths[t.name]) for s, t in tasks.pairs()}
+        self.projectors = build_projectors(
+            tasks, {t.name: last_convolution(self.net.heads[t.name]).in_channels for t in tasks}
         )
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
         predictions, features = task_features(self.net, batch.images)
         terms = supervised_terms(self.tasks, predictions, batch)
-        terms["contrastive"] = self.weight * self.contrast(features, batch)
-        return terms
+        contrast = contrastive_loss(
+            self.tasks, self.projectors, features, batch, margin=self.margin, pixels=self.pixels
+        )
+        return terms | {"contrastive": self.weight * contrast}
 
-    def contrast(self, features: dict[str, Tensor], batch: Batch) -> Tensor:
-        """The triplet loss of every target with a source of this step.
 
-        Args:
-            features: task -> (B, C, h, w).
-            batch: Whose labels define the triplets.
+def build_projectors(tasks: TaskSet, channels: dict[str, int]) -> nn.ModuleDict:
+    """A projector for every ordered pair of tasks: two 1x1 convolutions, on chosen pixels.
 
-        Returns:
-            A scalar; 0 with a gradient of 0 where no image has a triplet. A projector whose pair
-            was not drawn has a gradient of 0.
-        """
-        seed = int(torch.randint(2**62, ()))
-        total = batch.images.new_zeros(())
-        for layers in self.projectors.values():
-            total = total + layers(batch.images.new_zeros(0, layers[0].in_features)).sum()
-        for pair in draw_sources(self.tasks, batch, seed):
-            source, target = pair
-            feature = features[target.name]
-            random = [
-                generator(feature.device, seed, number, self.tasks.names.index(target.name))
-                for number in batch.index.tolist()
-            ]
-            mask = on_grid(batch.mask(source.name), feature)
-            chosen = [draw_pixels(m[0], self.pixels, r) for m, r in zip(mask, random, strict=True)]
-            counts = [len(places) for places in chosen]
-            rows = torch.arange(len(batch), device=feature.device).repeat_interleave(
-                torch.tensor(counts, device=feature.device)
-            )
-            y, x = torch.cat(chosen).T
-            labels = on_grid(batch.targets[source.name], feature)[rows, :, y, x]  # (N, C)
-            embedded = self.projectors[key(source, target)](feature[rows, :, y, x]).float()
-            embedded = F.normalize(embedded, dim=1)  # (N, D)
-            for z, label, r in zip(
-                embedded.split(counts), labels.split(counts), random, strict=True
-            ):
-                triplets = draw_triplets(source, label, r)
-                total = total + triplet_loss(z, triplets, self.margin) / len(batch)
-        return total
+    Args:
+        tasks: The tasks.
+        channels: task -> width of its feature; a projector is as wide as its target's.
+    """
+    projectors = {}
+    for source, target in tasks.pairs():
+        C = channels[target.name]
+        projectors[key(source, target)] = nn.Sequential(nn.Linear(C, C), nn.ReLU(), nn.Linear(C, C))
+    return nn.ModuleDict(projectors)
 
-    def predict(self, images: Tensor) -> dict[str, Tensor]:
-        return self.net(images).predictions
+
+def contrastive_loss(
+    tasks: TaskSet,
+    projectors: nn.ModuleDict,
+    features: dict[str, Tensor],
+    batch: Batch,
+    *,
+    margin: float = 0.2,
+    pixels: int = 256,
+) -> Tensor:
+    """The triplet loss of every target with a source of this step; fits any training loop.
+
+    Args:
+        tasks: The tasks.
+        projectors: Of ``build_projectors``; learn with the network.
+        features: task -> (B, C, h, w), what a task's last layer reads.
+        batch: Whose labels define the triplets.
+        margin: By how much nearer a pixel that is alike must be, in squared distance.
+        pixels: Most pixels of an image that are anchors.
+
+    Returns:
+        A scalar; 0 with a gradient of 0 where no image has a triplet. A projector whose pair was
+        not drawn has a gradient of 0.
+    """
+    seed = int(torch.randint(2**62, ()))
+    total = batch.images.new_zeros(())
+    for layers in projectors.values():
+        total = total + layers(batch.images.new_zeros(0, layers[0].in_features)).sum()
+    for pair in draw_sources(tasks, batch, seed):
+        source, target = pair
+        feature = features[target.name]
+        random = [
+            generator(feature.device, seed, number, tasks.names.index(target.name))
+            for number in batch.index.tolist()
+        ]
+        mask = on_grid(batch.mask(source.name), feature)
+        chosen = [draw_pixels(m[0], pixels, r) for m, r in zip(mask, random, strict=True)]
+        counts = [len(places) for places in chosen]
+        rows = torch.arange(len(batch), device=feature.device).repeat_interleave(
+            torch.tensor(counts, device=feature.device)
+        )
+        y, x = torch.cat(chosen).T
+        labels = on_grid(batch.targets[source.name], feature)[rows, :, y, x]  # (N, C)
+        embedded = projectors[key(source, target)](feature[rows, :, y, x]).float()
+        embedded = F.normalize(embedded, dim=1)  # (N, D)
+        for z, label, r in zip(embedded.split(counts), labels.split(counts), random, strict=True):
+            triplets = draw_triplets(source, label, r)
+            total = total + triplet_loss(z, triplets, margin) / len(batch)
+    return total
 
 
 # ------------------------------------------------------------------- pieces
-
-
-def projector(channels: int) -> nn.Sequential:
-    """(N, channels) -> (N, channels), pixel by pixel: two 1x1 convolutions on chosen pixels."""
-    return nn.Sequential(nn.Linear(channels, channels), nn.ReLU(), nn.Linear(channels, channels))
 
 
 def last_convolution(head: nn.Module) -> nn.Conv2d:

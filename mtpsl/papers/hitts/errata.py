@@ -1,102 +1,30 @@
-"""Do the printed numbers of [HiTTs] and [XTC] agree with each other?
+"""Do the printed numbers of [HiTTs] agree with each other, and with those of [XTC]?
 
-Recomputes from the printed cells the Delta_MTL column of [HiTTs, Tables 1 to 5 and 9], what the
-texts say in numbers, and for [XTC] also what it says in words (``audit_xtc``); lists the known
-errata with their evidence. Run it with ``python -m mtpsl audit``: it exits 0 only if exactly the
-known errata remain, so a slip in a typed cell and a change of ``delta_mtl`` are both found.
+Recomputes from the printed cells the Delta_MTL column of [HiTTs, Tables 1 to 5 and 9], that of its
+rows from [XTC], and what the text says in numbers; lists the known errata with their evidence.
 """
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from mtpsl.metrics import delta_mtl
 from mtpsl.papers.hitts import printed as p
-from mtpsl.papers.xtc import errata as audit_xtc
 from mtpsl.papers.xtc import printed as x
-from mtpsl.report.audit_checks import Check, Erratum, quoted
-from mtpsl.report.printed import Cells, Printed
+from mtpsl.report.audit import Cells, Check, Erratum, PaperAudit, Printed, quoted
 
 TOLERANCE = 0.011  # percent points: the cells are rounded, and so is the delta
 DELTA_TABLES = (p.TABLE1, p.TABLE2, p.TABLE3, p.TABLE4, p.TABLE5, p.TABLE9)
+DELTAS = "Delta_MTL as the mean over all metrics"
+BORROWED = "Delta_MTL that [HiTTs, Table 2] prints for [XTC, Table 5], which prints none"
+FEW_SHOT_DEPTH, FEW_SHOT_QUOTED = "Sec. 4.3, few-shot STL depth", 0.9633
 
 
-@dataclass(frozen=True, kw_only=True)
-class AuditReport:
-    """Everything recomputed, and what it means."""
-
-    deltas: tuple[Check, ...]  # one a row that prints a delta
-    prose: tuple[Check, ...]  # one a number that a text quotes
-    errata: tuple[Erratum, ...]
-    sums: int  # deltas that Eq. 9 reproduces as printed, without dividing by N
-    borrowed: tuple[Check, ...]  # deltas that [HiTTs] prints for rows of [XTC]
-    contradicted: tuple[str, ...]  # claims of [XTC] that its cells contradict, and nobody knew
-
-    @property
-    def problems(self) -> tuple[str, ...]:
-        """What differs from the known state of the paper; empty: exactly the known errata."""
-        unknown = [
-            f"new mismatch: {c.where}: printed {c.printed:g}, computed {c.computed:.4f}"
-            for c in (*self.deltas, *self.prose, *self.borrowed)
-            if not c.agrees and c.where not in KNOWN
-        ]
-        vanished = [f"known erratum vanished: {e.where}" for e in self.errata if e.remains is False]
-        return (*unknown, *(f"new contradiction: {c}" for c in self.contradicted), *vanished)
-
-    def to_text(self) -> str:
-        """For a terminal and for a notebook."""
-        hits = sum(check.agrees for check in self.deltas)
-        right = sum(check.agrees for check in self.prose)
-        borrowed = sum(check.agrees for check in self.borrowed)
-        lines = [
-            f"Delta_MTL: {hits} of {len(self.deltas)} printed values follow from the printed "
-            f"cells within {TOLERANCE} as the mean over all metrics; {self.sums} as the plain sum.",
-            *_listed(check for check in self.deltas if not check.agrees),
-            f"[XTC, Table 5] prints none; {borrowed} of {len(self.borrowed)} that [HiTTs, Table 2] "
-            "prints for its rows follow from its cells.",
-            *_listed(check for check in self.borrowed if not check.agrees),
-            f"Texts: {right} of {len(self.prose)} quoted numbers follow from the tables.",
-            *_listed(check for check in self.prose if not check.agrees),
-        ]
-        for paper in dict.fromkeys(erratum.paper for erratum in self.errata):
-            lines.append(f"Known errata of [{paper}]:")
-            for erratum in (e for e in self.errata if e.paper == paper):
-                how = "documented" if erratum.remains is None else "recomputed"
-                lines.append(f"  {erratum.where}: {erratum.what} [{how}]")
-                lines.append(f"      {erratum.evidence}")
-        lines += [f"PROBLEM: {problem}" for problem in self.problems]
-        lines.append("Exactly the known errata remain." if not self.problems else "Audit failed.")
-        return "\n".join(lines)
-
-
-FEW_SHOT_DEPTH = "Sec. 4.3, few-shot STL depth"
-KNOWN = (FEW_SHOT_DEPTH,)  # mismatches among the checks
-
-
-def audit() -> AuditReport:
-    """Recomputes everything; takes milliseconds."""
-    deltas = tuple(_delta_checks())
-    prose = (*_prose_checks(), *audit_xtc.prose_checks())
-    sums = sum(_plain_sum_agrees(table, row) for table, row in _delta_rows())
-    return AuditReport(
-        deltas=deltas,
-        prose=prose,
-        errata=(*_errata(deltas, prose, sums), *audit_xtc.errata()),
-        sums=sums,
-        borrowed=tuple(audit_xtc.delta_checks()),
-        contradicted=tuple(audit_xtc.new_contradictions()),
+def audit() -> PaperAudit:
+    """Recomputes what the paper prints."""
+    deltas, prose = tuple(_delta_checks()), tuple(_prose_checks())
+    return PaperAudit(
+        checks=(*deltas, *_borrowed_checks(), *prose), errata=(*_recomputed(deltas), *_DOCUMENTED)
     )
-
-
-def main() -> int:
-    """Prints the report; the exit code is 0 only if exactly the known errata remain."""
-    report = audit()
-    print(report.to_text())
-    return 1 if report.problems else 0
-
-
-def _listed(checks: Iterator[Check]) -> list[str]:
-    return [f"  {c.where}: printed {c.printed:g}, computed {c.computed:.4f}" for c in checks]
 
 
 # --- the delta column ----------------------------------------------------------------------------
@@ -122,6 +50,20 @@ def _delta_checks() -> Iterator[Check]:
             printed=table.cell(row, "delta_mtl"),
             computed=_percent_delta(table, row),
             tolerance=TOLERANCE,
+            about=DELTAS,
+        )
+
+
+def _borrowed_checks() -> Iterator[Check]:
+    """The deltas of rows taken from [XTC, Table 5], from the cells printed there."""
+    single = x.TABLE5.metrics("STL")
+    for row in (row for row in x.TABLE5.rows if row != "STL"):
+        yield Check(
+            where=f"{x.TABLE5.source} {row}, delta of [HiTTs, Table 2]",
+            printed=p.TABLE2.cell(_NAMES.get(row, row), "delta_mtl"),
+            computed=100 * delta_mtl(x.TABLE5.metrics(row), single, average="metrics"),
+            tolerance=TOLERANCE,
+            about=BORROWED,
         )
 
 
@@ -164,7 +106,7 @@ def _prose_checks() -> Iterator[Check]:
     yield quoted(f"{sec}, both - MTL", 13.12, less(t5, "HiTTs w. L_p + L_f", base))
     yield quoted(f"{sec}, MTL - STL, L_p*", 3.86, less(t5, "MTL w. L_p*", "STL w. L_p*"))
     yield quoted(f"{sec}, HiTTs L_p - MTL L_p*", 4.68, less(t5, "HiTTs w. L_p", "MTL w. L_p*"))
-    yield quoted(FEW_SHOT_DEPTH, 0.9633, t7.cell("STL", "depth/abs_err"), 4)
+    yield quoted(FEW_SHOT_DEPTH, FEW_SHOT_QUOTED, t7.cell("STL", "depth/abs_err"), 4)
     sec = "Sec. 4.3, few-shot, gain over MTL in %"
     for row, gains in (
         ("HiTTs", (7.76, 14.86, 0.49)),
@@ -203,123 +145,101 @@ def _same(table: Printed, cells: dict[str, Cells]) -> list[str]:
     return [row for row, values in cells.items() if tuple(table.metrics(row).values()) == values]
 
 
-def _errata(deltas: tuple[Check, ...], prose: tuple[Check, ...], sums: int) -> tuple[Erratum, ...]:
-    (few_shot,) = (check for check in prose if check.where == FEW_SHOT_DEPTH)
-    copied2, copied4 = _same(p.TABLE2, _XTC_TABLE5), _same(p.TABLE4, _XTC_TABLE3)
-    extra = p.TABLE8.cell("XTC", "cost/params") - p.TABLE8.cell("MTL baseline", "cost/params")
-    accuracy = {
-        row: p.TABLE6.cell(f"unlabeled/{row}", "semseg/pixel_acc")
-        for row in ("MTL baseline", "HiTTs")
-    }
-    recomputed = (
-        Erratum(
-            paper="HiTTs",
-            where="Eq. 9",
-            what="the sum over the N metrics lacks a factor 1/N",
-            evidence=(
-                f"as printed it gives {sums} of {len(deltas)} printed deltas, with 1/N "
-                f"{sum(check.agrees for check in deltas)}"
-            ),
-            remains=sums == 0 and all(check.agrees for check in deltas),
-        ),
-        Erratum(
-            paper="HiTTs",
-            where=FEW_SHOT_DEPTH,
-            what="the text and Table 7 disagree",
-            evidence=f"text {few_shot.printed}, Table 7 {few_shot.computed}",
-            remains=not few_shot.agrees,
-        ),
-        Erratum(
-            paper="HiTTs",
-            where="Table 2",
-            what="rows of [XTC] (200 epochs, batch 2) stand beside Ours (400 epochs, batch 8)",
-            evidence=f"{len(copied2)} rows equal [XTC, Table 5] in every cell, STL among them",
-            remains=len(copied2) == len(_XTC_TABLE5),
-        ),
-        Erratum(
-            paper="HiTTs",
-            where="Table 4",
-            what="mixed provenance: the two settings have different kinds of MTL baselines",
-            evidence=f"equal to [XTC, Table 3] in every cell: {', '.join(copied4)}",
-            remains=set(_XTC_TABLE3) - set(copied4) == {"one-label/MTL baseline"},
-        ),
-        Erratum(
-            paper="HiTTs",
-            where="Table 6",
-            what='HiTTs "generalizes better" on unlabeled data in eight of nine metrics only',
-            evidence=f"semseg pAcc: MTL {accuracy['MTL baseline']}, HiTTs {accuracy['HiTTs']}",
-            remains=accuracy["HiTTs"] < accuracy["MTL baseline"],
-        ),
-        Erratum(
-            paper="HiTTs",
-            where="Table 8",
-            what="XTC's parameters are those of an older mapping network than the released one",
-            evidence=(
-                f"+{extra:.2f} M printed; released {_MAPPING_RELEASED / 1e6:.2f} M, "
-                f"older file {_MAPPING_OLDER / 1e6:.2f} M"
-            ),
-            remains=abs(extra - _MAPPING_OLDER / 1e6)
-            < 0.006
-            < abs(extra - _MAPPING_RELEASED / 1e6),
-        ),
+def _recomputed(deltas: tuple[Check, ...]) -> Iterator[Erratum]:
+    """What is wrong and can be shown from printed cells."""
+    sums = sum(_plain_sum_agrees(table, row) for table, row in _delta_rows())
+    means = sum(check.agrees for check in deltas)
+    yield Erratum(
+        "Eq. 9",
+        "the sum over the N metrics lacks a factor 1/N",
+        f"as printed it gives {sums} of {len(deltas)} printed deltas, with 1/N {means}",
+        remains=sums == 0 and means == len(deltas),
     )
-    return (*recomputed, *_DOCUMENTED)
+    few_shot = p.TABLE7.cell("STL", "depth/abs_err")
+    yield Erratum(
+        FEW_SHOT_DEPTH,
+        "the text and Table 7 disagree",
+        f"text {FEW_SHOT_QUOTED}, Table 7 {few_shot}",
+        remains=few_shot != FEW_SHOT_QUOTED,
+    )
+    copied = _same(p.TABLE2, _XTC_TABLE5)
+    yield Erratum(
+        "Table 2",
+        "rows of [XTC] (200 epochs, batch 2) stand beside Ours (400 epochs, batch 8)",
+        f"{len(copied)} rows equal [XTC, Table 5] in every cell, STL among them",
+        remains=len(copied) == len(_XTC_TABLE5),
+    )
+    copied = _same(p.TABLE4, _XTC_TABLE3)
+    yield Erratum(
+        "Table 4",
+        "mixed provenance: the two settings have different kinds of MTL baselines",
+        f"equal to [XTC, Table 3] in every cell: {', '.join(copied)}",
+        remains=set(_XTC_TABLE3) - set(copied) == {"one-label/MTL baseline"},
+    )
+    baseline, tokens = (
+        p.TABLE6.cell(f"unlabeled/{row}", "semseg/pixel_acc") for row in ("MTL baseline", "HiTTs")
+    )
+    yield Erratum(
+        "Table 6",
+        'HiTTs "generalizes better" on unlabeled data in eight of nine metrics only',
+        f"semseg pAcc: MTL {baseline}, HiTTs {tokens}",
+        remains=tokens < baseline,
+    )
+    extra = p.TABLE8.cell("XTC", "cost/params") - p.TABLE8.cell("MTL baseline", "cost/params")
+    released, older = (count / 1e6 for count in (_MAPPING_RELEASED, _MAPPING_OLDER))
+    yield Erratum(
+        "Table 8",
+        "XTC's parameters are those of an older mapping network than the released one",
+        f"+{extra:.2f} M printed; released {released:.2f} M, older file {older:.2f} M",
+        remains=abs(extra - older) < 0.006 < abs(extra - released),
+    )
 
 
 # Read in the paper's text, with nothing to recompute; formulas come from an extraction of the PDF.
 _DOCUMENTED = (
     Erratum(
-        paper="HiTTs",
-        where="Sec. 3.2",
-        what="MLP_i(theta_i) in the sentence, theta'_i in Eq. 3",
-        evidence="only theta'_i has passed through Sec. 3.1",
+        "Sec. 3.2",
+        "MLP_i(theta_i) in the sentence, theta'_i in Eq. 3",
+        "only theta'_i has passed through Sec. 3.1",
     ),
     Erratum(
-        paper="HiTTs",
-        where="Eq. 4",
-        what="phi_i x G_i is not defined",
-        evidence="phi_i is C_p x C and G_i has C_p channels; the factor needs C channels",
+        "Eq. 4",
+        "phi_i x G_i is not defined",
+        "phi_i is C_p x C and G_i has C_p channels; the factor needs C channels",
     ),
     Erratum(
-        paper="HiTTs",
-        where="Eq. 8",
-        what="the rows are said to be prediction-level and feature-level",
-        evidence="as typeset they are labeled (alpha_i) and unlabeled (1 - alpha_i) tasks",
+        "Eq. 8",
+        "the rows are said to be prediction-level and feature-level",
+        "as typeset they are labeled (alpha_i) and unlabeled (1 - alpha_i) tasks",
     ),
     Erratum(
-        paper="HiTTs",
-        where="Eq. 12",
-        what="the loss is a function of G_i, its formula uses G'_i",
-        evidence="Eq. 10 and Eq. 13 predict from G'_i and pass G'_i",
+        "Eq. 12",
+        "the loss is a function of G_i, its formula uses G'_i",
+        "Eq. 10 and Eq. 13 predict from G'_i and pass G'_i",
     ),
     Erratum(
-        paper="HiTTs",
-        where="Sec. 4.3",
-        what="cross-task interactions are credited to intra-task learning",
-        evidence="by Sec. 3.1 inter-task learning is what lets tasks interact",
+        "Sec. 4.3",
+        "cross-task interactions are credited to intra-task learning",
+        "by Sec. 3.1 inter-task learning is what lets tasks interact",
     ),
     Erratum(
-        paper="HiTTs",
-        where="Fig. 16",
-        what='the caption takes pseudo labels from the "gloabl" tokens',
-        evidence="App. C.2 and Sec. 3.3 take them from the fine-grained ones",
+        "Fig. 16",
+        'the caption takes pseudo labels from the "gloabl" tokens',
+        "App. C.2 and Sec. 3.3 take them from the fine-grained ones",
     ),
     Erratum(
-        paper="HiTTs",
-        where="Eq. 18",
-        what="the sum over scales ends at 5",
-        evidence="Eq. 14 has the scales j = 0, 1, 2, 3 (or a 3 was misread when extracted)",
+        "Eq. 18",
+        "the sum over scales ends at 5",
+        "Eq. 14 has the scales j = 0, 1, 2, 3 (or a 3 was misread when extracted)",
     ),
     Erratum(
-        paper="HiTTs",
-        where="App. A.2",
-        what="\"after intra-task learning\" for F'^(j) and theta'^(j)",
-        evidence="the scales are fused before intra-task learning, so inter-task is meant",
+        "App. A.2",
+        "\"after intra-task learning\" for F'^(j) and theta'^(j)",
+        "the scales are fused before intra-task learning, so inter-task is meant",
     ),
     Erratum(
-        paper="HiTTs",
-        where="Sec. 4.2",
-        what='"MTAN [17]" and "Table 4.1"',
-        evidence="MTAN is [20] and the numbers are in Table 1",
+        "Sec. 4.2",
+        '"MTAN [17]" and "Table 4.1"',
+        "MTAN is [20] and the numbers are in Table 1",
     ),
 )

@@ -3,10 +3,10 @@
 Jingdong Zhang, Hanrong Ye, Xin Li, Wenping Wang, Dan Xu. Multi-Task Label Discovery via
 Hierarchical Task Tokens for Partially Annotated Dense Predictions.
 
-``audit`` recomputes what can be recomputed from them; ``hitts`` answers them with runs.
+``errata`` recomputes what can be recomputed from them; ``tables`` answers them with runs.
 """
 
-from mtpsl.report.printed import NONE, Printed
+from mtpsl.report.audit import NONE, Printed
 
 NYUD_METRICS = (
     "semseg/miou",

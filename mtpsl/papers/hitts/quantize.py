@@ -7,6 +7,7 @@ in buffers.
 
 import math
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Literal, final, get_args
 
 import torch
@@ -14,13 +15,14 @@ import torch.nn.functional as F
 from sklearn.cluster import KMeans
 from torch import Tensor, nn
 
-from mtpsl.losses import per_image_mean
-from mtpsl.tasks import Task, to_unit_length
+from mtpsl.batch import Batch
+from mtpsl.tasks import Task, TaskSet, to_unit_length
 
 CentersFrom = Literal["kmeans", "uniform"]
 
 DEPTH_BINS = 30  # NYUD-v2; 100 on Cityscapes [HiTTs, App. A.1]
 NORMAL_CENTERS = 20  # NYUD-v2; 40 on PASCAL-Context [HiTTs, App. A.1]
+SAMPLED_PIXELS = 100_000  # labeled pixels a task, to twice as many, that quantizers are fitted on
 LARGEST_ZOOM = 1.5  # of the training augmentation; depth is divided by it
 GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 
@@ -62,6 +64,50 @@ def build_quantizer(
             return UnitVectors(normal_centers, uniform=normal_centers_from == "uniform")
 
 
+@final
+class Quantizers(nn.ModuleDict):
+    """The quantizer of every task, by name.
+
+    Args:
+        tasks: The tasks.
+        depth_bins: As in ``build_quantizer``, like the others.
+        normal_centers: Of a direction.
+        normal_centers_from: ``"kmeans"`` or ``"uniform"``.
+    """
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        depth_bins: int = DEPTH_BINS,
+        normal_centers: int = NORMAL_CENTERS,
+        normal_centers_from: CentersFrom = "kmeans",
+    ) -> None:
+        how = (depth_bins, normal_centers, normal_centers_from)
+        super().__init__({t.name: build_quantizer(t, *how) for t in tasks})
+
+    @torch.no_grad()
+    def fit(self, batches: Iterable[Batch]) -> None:
+        """Finds depth bins and normal centers on the labeled pixels of clean training images.
+
+        Raises:
+            ValueError: If a task that needs them has no labeled pixel, or fewer than centers.
+        """
+        samples = {n: [] for n, quantizer in self.items() if quantizer.needs_labels}
+        for batch in batches if samples else ():
+            for name, parts in samples.items():
+                mask = batch.mask(name)[:, 0]
+                parts.append(batch.targets[name].movedim(1, -1)[mask])  # (N, D)
+        for name, parts in samples.items():
+            values = torch.cat(parts)
+            if not len(values):
+                raise ValueError(f"{name}: expected labeled pixels to fit bins on, got none")
+            self[name].fit(values[:: max(1, len(values) // SAMPLED_PIXELS)])
+
+    def decode(self, logits: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Class logits (B, C_p, H, W) -> predictions (B, D, H, W), by task."""
+        return {name: self[name].decode(maps.float()) for name, maps in logits.items()}
+
+
 class Quantizer(nn.Module, ABC):
     """Targets <-> class ids <-> predictions of one task.
 
@@ -73,9 +119,8 @@ class Quantizer(nn.Module, ABC):
     bins: int
     needs_labels: bool = False
 
-    @abstractmethod
     def fit(self, values: Tensor) -> None:
-        """(N, D) labeled values of the training set -> centers."""
+        """(N, D) labeled values of the training set -> centers, where there are any."""
 
     @abstractmethod
     def encode(self, target: Tensor) -> Tensor:
@@ -121,9 +166,6 @@ class ClassIds(Quantizer):
         super().__init__()
         self.bins = classes
 
-    def fit(self, values: Tensor) -> None:
-        """Nothing to find."""
-
     def encode(self, target: Tensor) -> Tensor:
         return target
 
@@ -143,9 +185,6 @@ class YesNo(Quantizer):
     """
 
     bins = 2
-
-    def fit(self, values: Tensor) -> None:
-        """Nothing to find."""
 
     def encode(self, target: Tensor) -> Tensor:
         return (target > 0.5).long()  # NaN is no
@@ -247,47 +286,3 @@ def spread_directions(count: int) -> Tensor:
 def class_last(maps: Tensor) -> Tensor:
     """(B, K, H, W) -> (B, H, W, K) contiguous: softmax over a contiguous dimension is faster."""
     return maps.movedim(1, -1).contiguous()
-
-
-def mixture_loss(
-    task: Task,
-    quantizer: Quantizer,
-    logits: Tensor,
-    target: Tensor,
-    mask: Tensor,
-    regression_weight: float,
-) -> Tensor:
-    """lambda L_reg(Y^, Y) + L_cls(G', Y^oh), one number per image [HiTTs, Eq. 11 to 13].
-
-    Eq. 12 names its argument G but uses G' on its right side; it is G' here. lambda is 0 for
-    a task that is classification already, whose L_cls is its usual loss: balanced, if it is
-    binary. ``task.weight``, which a protocol chose for the task's own loss, multiplies that loss:
-    L_cls of such a task, L_reg of the others. Eq. 12's cross-entropy over bins is none of the
-    protocol's, and counts like that of semantic segmentation.
-
-    Under bfloat16 autocast the products with the centers are rounded like all others: of normals
-    in rooms, 0.4 % of the pixels get a class next to the nearest, and predictions in training have
-    lengths from 0.993 to 1.006. Float32, which is the papers', and evaluation are exact.
-
-    Args:
-        task: Gives L_reg (L1 or angle) or a binary task's L_cls through ``task.loss``.
-        quantizer: The task's.
-        logits: (B, C_p, H, W) float, G'.
-        target: (B, D, H, W) float values, or (B, 1, H, W) int64 class ids.
-        mask: (B, 1, H, W) bool, True where the pixel counts.
-        regression_weight: lambda, 0.1 in the paper.
-
-    Returns:
-        (B,); exactly 0 for an image without usable pixels.
-    """
-    if task.kind == "binary":
-        return task.weight * task.loss(quantizer.decode(logits), target, mask)
-    ids = quantizer.encode(target).masked_fill(~mask, 0)
-    log_probs = class_last(logits).log_softmax(-1)  # (B, H, W, C_p), shared by both losses
-    surprise = -log_probs.gather(-1, class_last(ids))  # Eq. (12)
-    loss = per_image_mean(surprise.movedim(-1, 1), mask)
-    if task.kind == "classes":
-        return task.weight * loss
-    prediction = quantizer.expectation(log_probs.exp())
-    share = regression_weight * task.weight
-    return loss + share * task.loss(prediction, target, mask)  # Eq. (11), (13)

@@ -1,15 +1,16 @@
-"""What [HiTTs] trains: its settings on three data sets, and its two stages, as experiments.
+"""What [HiTTs] trains, as experiments, and how its tables are built from them.
 
 The settings of Sec. 4.1 on NYUD-v2 are the defaults of ``Experiment``; thresholds are Appendix B's.
 ``profiles`` scales an experiment; nothing here knows about sizes but the paper's own.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from mtpsl.papers import protocols
 from mtpsl.papers.xtc import tables as xtc
-from mtpsl.report.printed import Printed
-from mtpsl.report.tables import Row
+from mtpsl.report.audit import Printed
+from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.runs.experiment import Experiment, LabelSetting
 
 TASKS = ("semseg", "depth", "normals")
@@ -17,9 +18,9 @@ TASKS = ("semseg", "depth", "normals")
 NYUD = Experiment(tasks=TASKS)
 
 # Optimizer and schedule as on NYUD-v2; of the batch size the paper says nothing.
-CITYSCAPES = xtc.CITYSCAPES.replace(epochs=400, batch_size=8)
+CITYSCAPES = protocols.CITYSCAPES.replace(epochs=400, batch_size=8)
 
-PASCAL = xtc.PASCAL.replace(epochs=24)  # 20000 steps of 6 images, to the nearest epoch
+PASCAL = protocols.PASCAL.replace(epochs=24)  # 20000 steps of 6 images, to the nearest epoch
 
 # tau_i of M_i^p [HiTTs, App. B]: data set -> setting -> task
 ALL_THRESHOLDS: dict[str, dict[LabelSetting, dict[str, float]]] = {
@@ -100,30 +101,17 @@ def hitts(
 def second_stage(plain: Experiment, *, pseudo_labels: bool, pseudo_features: bool) -> Experiment:
     """A plain HiTTs trained again from scratch, with L_p, L_f or both from itself."""
     switches = {"pseudo_labels": pseudo_labels, "pseudo_features": pseudo_features}
-    found = {}
+    thresholds = {}
     if pseudo_labels:  # thresholds select labels; features are weighted by M^f instead
         settings = ALL_THRESHOLDS[plain.dataset]
-        found = settings.get(plain.label_setting, settings["one_label"])
-    return plain.replace(
-        method_args=dict(plain.method_args) | switches, teacher=plain, thresholds=found
-    )
-
-
-def hitts_second_stage(
-    setting: LabelSetting,
-    base: Experiment = NYUD,
-    *,
-    pseudo_labels: bool,
-    pseudo_features: bool,
-) -> Experiment:
-    """HiTTs trained again from scratch, with L_p, L_f or both from the plain HiTTs."""
-    plain = hitts(setting, base)
-    return second_stage(plain, pseudo_labels=pseudo_labels, pseudo_features=pseudo_features)
+        thresholds = settings.get(plain.label_setting, settings["one_label"])
+    args = dict(plain.method_args) | switches
+    return plain.replace(method_args=args, teacher=plain, thresholds=thresholds)
 
 
 def ours(setting: LabelSetting, base: Experiment = NYUD) -> Experiment:
     """The paper's full method: L_s + L_p + L_f [HiTTs, Eq. 8]."""
-    return hitts_second_stage(setting, base, pseudo_labels=True, pseudo_features=True)
+    return second_stage(hitts(setting, base), pseudo_labels=True, pseudo_features=True)
 
 
 def cityscapes_hitts(**switches: bool) -> Experiment:
@@ -144,16 +132,67 @@ def naive_second_stage(teacher: Experiment) -> Experiment:
     )
 
 
-def make_row(
-    cells: Printed, name: str, experiments: tuple[Experiment, ...], group: str = "", **how: Any
-) -> Row:
-    """A row of a printed table; in a block its name starts with the block's."""
-    label = name.removeprefix(f"{group.lower()}/") if group else name
-    return Row(
-        name=name,
-        label=label,
-        group=group,
-        experiments=experiments,
-        printed=cells.rows[name],
-        **how,
+# --- rows, claims and tables ---------------------------------------------------------------------
+
+DELTA = "delta_mtl"
+SEMSEG, DEPTH, NORMALS = "semseg/miou", "depth/abs_err", "normals/mean_err"
+TITLES = protocols.WORDS
+HEADLINES = {column: TITLES[column] for column in (SEMSEG, DEPTH, NORMALS)}
+
+
+def make_rows(cells: Printed, runs: protocols.Runs, group: str = "", **how: Any) -> tuple[Row, ...]:
+    """Rows of a printed table; in a block their names start with the block's."""
+    names = {label: f"{group.lower()}/{label}" if group else label for label in runs}
+    return tuple(
+        Row(
+            name=names[label],
+            label=label,
+            group=group,
+            experiments=experiments,
+            printed=cells.rows[names[label]],
+            **how,
+        )
+        for label, experiments in runs.items()
     )
+
+
+def make_blocks(cells: Printed, runs: Callable[[LabelSetting], protocols.Runs]) -> tuple[Row, ...]:
+    """The same rows for every label setting, a block each."""
+    return tuple(row for group, s in SETTINGS.items() for row in make_rows(cells, runs(s), group))
+
+
+def beats(
+    better: str,
+    others: Iterable[str],
+    columns: Iterable[str] = (DELTA,),
+    text: str = "{beats} on {title}",
+    group: str = "",
+) -> Iterator[Claim]:
+    """Claims that one row of a block beats others of it, one for each column.
+
+    Args:
+        better: Label of the row.
+        others: Labels of the rows that it beats.
+        columns: Columns of the table.
+        text: In it ``{beats}`` is the comparison, ``{title}`` the column's, ``{key}`` its key.
+        group: The block; its name comes first.
+    """
+    block, begins = (f"{group.lower()}/", f"{group}: ") if group else ("", "")
+    for worse in others:
+        for column in columns:
+            comparison, title = f"{better} beats {worse}", TITLES.get(column)
+            yield Claim(
+                text=begins + text.format(beats=comparison, title=title, key=column),
+                better=block + better,
+                worse=block + worse,
+                column=column,
+            )
+
+
+def make_table(
+    cells: Printed, title: str, rows: tuple[Row, ...], claims: Iterable[Claim], *notes: str
+) -> Table:
+    """A table that answers a printed one; deltas refer to the row STL of their block."""
+    references = {row.group: row.name for row in rows if row.label == "STL"}
+    reference = references if DELTA in cells.columns else {}
+    return protocols.make_table(cells, title, rows, claims, notes, reference=reference)

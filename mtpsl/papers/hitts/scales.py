@@ -2,18 +2,22 @@
 
 Every scale asks its own map with its own tokens and mixes its tasks by its own affinities; then
 features and tokens of all scales become one feature and one token a task. What is asked and mixed
-at one scale is the same as without scales, so ``methods.hitts`` shares these functions.
+at one scale is the same as without scales, so ``tokens`` shares these functions.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtpsl.papers.hitts.layers import per_task
-from mtpsl.tasks import TaskSet
+from mtpsl.tasks import Task, TaskSet
+
+
+def per_task(tasks: TaskSet, build: Callable[[Task], nn.Module]) -> nn.ModuleDict:
+    """One module a task, by name."""
+    return nn.ModuleDict({t.name: build(t) for t in tasks})
 
 
 def query_gate(q: Tensor, k: Tensor) -> Tensor:
@@ -21,30 +25,45 @@ def query_gate(q: Tensor, k: Tensor) -> Tensor:
     return (q @ k.transpose(1, 2) / q.shape[1] ** 0.5).sigmoid()
 
 
-def affinity(q: Tensor, k: Tensor) -> Tensor:
-    """A = Softmax(Q x K^T) [HiTTs, Eq. 1]: two (B, T, C) -> (B, T, T), rows sum to 1."""
-    return (q @ k.transpose(1, 2)).softmax(-1)
-
-
-def combine(A: Tensor, theta: Tensor, features: Tensor) -> tuple[Tensor, Tensor]:
-    """Theta' = A x Theta, F' = A x F [HiTTs, Eq. 2].
+def query_cells(
+    layers: nn.Module, theta: Tensor | None, cells: Tensor
+) -> tuple[Tensor | None, Tensor]:
+    """Each task's token queries every cell of a map [HiTTs, Sec. 3.1].
 
     Args:
-        A: (B, T, T).
-        theta: (B, T, C).
+        layers: Has ``value`` by task, and with tokens ``query`` and ``key``.
+        theta: (T, C), or None without tokens: features are linear maps alone.
+        cells: (B, n, C).
+
+    Returns:
+        theta (B, T, C) or None, and F (B, T, n, C).
+    """
+    features = torch.stack([value(cells) for value in layers.value.values()], dim=1)
+    if theta is None:
+        return None, features
+    gate = query_gate(layers.query(theta), layers.key(cells))  # (B, T, n)
+    return theta.expand(len(cells), -1, -1), features * gate.unsqueeze(-1)
+
+
+def mix_tasks(
+    layers: nn.Module, theta: Tensor | None, features: Tensor
+) -> tuple[Tensor | None, Tensor, Tensor]:
+    """Affine combinations across tasks [HiTTs, Eq. 1, 2], or nothing without Q and K.
+
+    Args:
+        layers: Has ``Q`` and ``K``; both None: A is the identity.
+        theta: (B, T, C) or None.
         features: (B, T, n, C).
 
     Returns:
-        Like theta and features.
+        theta' and F' like theta and F, and A (B, T, T).
     """
-    features = torch.einsum("bst,btnc->bsnc", A, features)
-    return A @ theta, features
-
-
-def no_affinity(features: Tensor) -> Tensor:
-    """A where tasks do not mix, the identity: (B, T, n, C) -> (B, T, T)."""
-    B, T = features.shape[:2]
-    return torch.eye(T, device=features.device).expand(B, T, T)
+    if layers.Q is None:
+        B, T = features.shape[:2]
+        return theta, features, torch.eye(T, device=features.device).expand(B, T, T)
+    A = (layers.Q(theta) @ layers.K(theta).transpose(1, 2)).softmax(-1)  # Eq. (1)
+    features = torch.einsum("bst,btnc->bsnc", A, features)  # Eq. (2)
+    return A @ theta, features, A
 
 
 @final
@@ -76,15 +95,8 @@ class Scale(nn.Module):
             Theta'^(j) (B, T, C_j) or None, F'^(j) (B, T, H_j W_j, C_j) and A^(j) (B, T, T).
         """
         cells = stage.flatten(2).transpose(1, 2)  # (B, n, C_j)
-        features = torch.stack([value(cells) for value in self.value.values()], dim=1)  # Eq. (15)
-        if theta is None:
-            return None, features, no_affinity(features)
-        gate = query_gate(self.query(theta), self.key(cells))
-        theta, features = theta.expand(len(stage), -1, -1), features * gate.unsqueeze(-1)
-        if self.Q is None:
-            return theta, features, no_affinity(features)
-        A = affinity(self.Q(theta), self.K(theta))
-        return *combine(A, theta, features), A
+        theta, features = query_cells(self, theta, cells)
+        return mix_tasks(self, theta, features)  # Eq. (15)
 
 
 @final

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mtpsl.batch import Batch, Discovered
+from mtpsl.batch import Batch
 from mtpsl.data.labels import assign
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.scales import query_gate
@@ -30,7 +30,6 @@ from mtpsl.report.arrays import (
 )
 from mtpsl.runs.experiment import LabelSetting
 from mtpsl.runs.profiles import PSEUDO_SHARE
-from mtpsl.tasks import TaskSet
 
 EXAMPLES = 4  # images in Figure 1
 OUTER = 0.02  # share of a component's values that lie beyond its color at either end
@@ -87,18 +86,8 @@ def _scene(inputs: FigureInputs, batch: Batch, labeled: Tensor, chosen: int) -> 
     names, device = ours.tasks.names, one.images.device
     own = {n: torch.tensor([has], device=device) for n, has in zip(names, known, strict=True)}
     one = replace(one, labeled=own)
-    discovered = _as_discovered(ours.tasks, one, teacher.discover(one.images, taus))
+    discovered = teacher.discover(one.images, taus).withhold(one)
     return Scene(ours, replace(one, discovered=discovered), known, follow(ours, one.images), taus)
-
-
-def _as_discovered(tasks: TaskSet, batch: Batch, discovered: Discovered) -> Discovered:
-    """Drops the pseudo labels of tasks that have a label: a student may not see them."""
-    targets, valid = {}, {}
-    for t in tasks:
-        hidden = ~batch.labeled[t.name].view(-1, 1, 1, 1)
-        valid[t.name] = discovered.valid[t.name] & hidden
-        targets[t.name] = discovered.targets[t.name].masked_fill(~hidden, t.missing)
-    return replace(discovered, targets=targets, valid=valid)
 
 
 @torch.no_grad()

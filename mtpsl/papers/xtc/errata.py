@@ -1,38 +1,31 @@
-"""Do the printed numbers of [XTC] agree with its text, with each other and with [HiTTs]?
+"""Do the printed numbers of [XTC] agree with its text and with each other?
 
 The paper says more in words than in numbers, so here the claims of its tables are put to its own
-cells: those that they contradict are errata. ``audit`` reports them.
+cells: those that they contradict are errata.
 """
 
 from collections.abc import Iterator
 
-from mtpsl.metrics import delta_mtl
-from mtpsl.papers.hitts import printed as hitts
 from mtpsl.papers.xtc import printed as p
 from mtpsl.papers.xtc import tables as xtc
-from mtpsl.report.audit_checks import Check, Erratum, quoted
+from mtpsl.report.audit import Check, Erratum, PaperAudit, quoted
 from mtpsl.report.results import decide_printed
-
-PAPER = "XTC"
+from mtpsl.report.tables import Claim, Table
 
 # Images that keep 1, 2, 3 and 4 labels in the released random split of PASCAL-Context.
 _KEPT = (1538, 1529, 1541, 390)
 
 
-def delta_checks() -> Iterator[Check]:
-    """Delta_MTL of Table 5's rows, as [HiTTs, Table 2] prints it for them."""
-    names = {"MTL": "MTL baseline", "X-task": "X-Task", "Ours": "XTC", "Ours + Uncertainty": "XTC+"}
-    single = p.TABLE5.metrics("STL")
-    for row in (row for row in p.TABLE5.rows if row != "STL"):
-        yield Check(
-            where=f"{p.TABLE5.source} {row}, delta of [HiTTs, Table 2]",
-            printed=hitts.TABLE2.cell(names.get(row, row), "delta_mtl"),
-            computed=100 * delta_mtl(p.TABLE5.metrics(row), single, average="metrics"),
-            tolerance=0.011,
-        )
+def audit() -> PaperAudit:
+    """Recomputes what the paper prints and puts its claims to its cells."""
+    return PaperAudit(
+        checks=tuple(_prose_checks()),
+        errata=(*_displaced(), *_contradicted(), _fewer_labels(), *_DOCUMENTED),
+        contradictions=tuple(_new_contradictions()),
+    )
 
 
-def prose_checks() -> Iterator[Check]:
+def _prose_checks() -> Iterator[Check]:
     """The text's two numbers that are not in a table."""
     tasks = len(p.PASCAL)
     yield quoted("[XTC, Sec. 4.1] mappings for five tasks", 20, tasks * (tasks - 1), 0)
@@ -87,7 +80,7 @@ _CONTRADICTED: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
 )
 
 
-def _failing(table: str, beginning: str = "") -> list[xtc.Claim]:
+def _failing(table: str, beginning: str = "") -> list[Claim]:
     """Claims of a table that its printed cells do not bear out, ties included."""
     answers = xtc.TABLES[table]
     return [
@@ -97,62 +90,48 @@ def _failing(table: str, beginning: str = "") -> list[xtc.Claim]:
     ]
 
 
-def new_contradictions() -> Iterator[str]:
+def _new_contradictions() -> Iterator[str]:
     """Claims that fail in print and that no erratum explains."""
     for name, table in xtc.TABLES.items():
-        known = {
-            (beginning, *place)
-            for where, _, beginning, places in _CONTRADICTED
-            for place in places
-            if where == name
-        }
+        known = [(begins, places) for where, _, begins, places in _CONTRADICTED if where == name]
         for claim in _failing(name):
-            explained = (
-                claim.text.startswith(beginning) and (claim.better, claim.column) == (row, column)
-                for beginning, row, column in known
-            )
-            if not any(explained):
+            place = (claim.better, claim.column)
+            if not any(claim.text.startswith(b) and place in places for b, places in known):
                 yield f"{table.source} {claim.text}"
 
 
-def errata() -> Iterator[Erratum]:
-    """What is known to be wrong, with its evidence."""
-    yield from _displaced()
-    for table, what, beginning, places in _CONTRADICTED:
-        found = [c for c in _failing(table, beginning) if (c.better, c.column) in places]
+def _contradicted() -> Iterator[Erratum]:
+    """Sentences of the text against the cells of its tables."""
+    for name, sentence, beginning, places in _CONTRADICTED:
+        table = xtc.TABLES[name]
+        failing = [c for c in _failing(name, beginning) if (c.better, c.column) in places]
         yield Erratum(
-            paper=PAPER,
-            where=xtc.TABLES[table].source.strip("[]").removeprefix(f"{PAPER}, "),
-            what=f"the text: {what}; not so in every cell",
-            evidence="; ".join(map(_cells(table), found)),
-            remains={(c.better, c.column) for c in found} == set(places),
+            table.source.strip("[]").removeprefix("XTC, "),
+            f"the text: {sentence}; not so in every cell",
+            "; ".join(_cells(table, claim) for claim in failing),
+            remains={(c.better, c.column) for c in failing} == set(places),
         )
+
+
+def _cells(table: Table, claim: Claim) -> str:
+    """The printed cells of a claim's two rows, in words."""
+    place = table.columns.index(claim.column)
+    better, worse = (
+        f"{name} {table.row(name).printed[place]:g}" for name in (claim.better, claim.worse)
+    )
+    return f"{claim.column}: {better}, {worse}"
+
+
+def _fewer_labels() -> Erratum:
+    """What "60% less labels" is a share of."""
     mean = sum(n * images for n, images in enumerate(_KEPT, start=1)) / sum(_KEPT)
-    yield Erratum(
-        paper=PAPER,
-        where="Sec. 4.1",
-        what='"60% less labels" with one label is the share of the setting, not of the split',
-        evidence=(
-            f"2.5 labels an image are drawn, {mean:.2f} are in the released file (few images can "
-            f"carry human parts), so one label is {100 * (1 - 1 / mean):.0f} % fewer"
-        ),
+    return Erratum(
+        "Sec. 4.1",
+        '"60% less labels" with one label is the share of the setting, not of the split',
+        f"2.5 labels an image are drawn, {mean:.2f} are in the released file (few images can "
+        f"carry human parts), so one label is {100 * (1 - 1 / mean):.0f} % fewer",
         remains=round(100 * (1 - 1 / mean)) != 60,
     )
-    yield from _DOCUMENTED
-
-
-def _cells(table: str):
-    """Claim -> its printed cells in words."""
-
-    def words(claim: xtc.Claim) -> str:
-        place = xtc.TABLES[table].columns.index(claim.column)
-        better, worse = (
-            f"{name} {xtc.TABLES[table].row(name).printed[place]:g}"
-            for name in (claim.better, claim.worse)
-        )
-        return f"{claim.column}: {better}, {worse}"
-
-    return words
 
 
 def _displaced() -> Iterator[Erratum]:
@@ -160,53 +139,42 @@ def _displaced() -> Iterator[Erratum]:
     t1, t2, t3, t4, t5 = p.TABLE1.rows, p.TABLE2.rows, p.TABLE3.rows, p.TABLE4.rows, p.TABLE5.rows
     ((_, full),) = p.EXTRACTED["table1"]
     yield Erratum(
-        paper=PAPER,
-        where="Table 1",
-        what='a row "Ours" under "full" in the text source',
-        evidence=f"{full}: every cell is that of one/Ours, and the text speaks of no such row",
+        "Table 1",
+        'a row "Ours" under "full" in the text source',
+        f"{full}: every cell is that of one/Ours, and the text speaks of no such row",
         remains=full == t1["one/Ours"],
     )
     full, random, one = (cells for _, cells in p.EXTRACTED["table2"])
     yield Erratum(
-        paper=PAPER,
-        where="Table 2",
-        what='three rows "Ours" too many in the text source, one of them under "full"',
-        evidence=(
-            f"full {full} is random/Ours, random {random} and one {one} are one/Ours; "
-            f"full/Ours is {t5['Ours']} in Table 5"
-        ),
+        "Table 2",
+        'three rows "Ours" too many in the text source, one of them under "full"',
+        f"full {full} is random/Ours, random {random} and one {one} are one/Ours; "
+        f"full/Ours is {t5['Ours']} in Table 5",
         remains=full == t2["random/Ours"] != t5["Ours"] and random == one == t2["one/Ours"],
     )
     _, (_, random) = p.EXTRACTED["table3"]
-    again = tuple(hitts.TABLE4.metrics("one-label/XTC").values()) == t3["one/Ours"]
     yield Erratum(
-        paper=PAPER,
-        where="Table 3",
-        what='the label "random" stands beside the rows of one label in the text source',
-        evidence=(
-            f"under it {random[0]} mIoU, above it {t3[f'random/{p.SL}'][0]}; [HiTTs, Table 4] "
-            "prints the lower block as one-label"
-        ),
-        remains=again and random == t3[f"one/{p.SL}"],
+        "Table 3",
+        'the label "random" stands beside the rows of one label in the text source',
+        f"under it {random[0]} mIoU, above it {t3[f'random/{p.SL}'][0]}; [HiTTs, Table 4] "
+        "prints the lower block as one-label",
+        remains=random == t3[f"one/{p.SL}"] and random[0] < t3[f"random/{p.SL}"][0],
     )
     _, (_, shown) = p.EXTRACTED["table4"]
     rare, common = t4[f"1:9/{p.SL}"], t4[f"9:1/{p.SL}"]
     yield Erratum(
-        paper=PAPER,
-        where="Table 4",
-        what='the label "1:9" stands beside the rows of 9:1 in the text source',
-        evidence=(
-            f"by the caption 1:9 has 10 % of the segmentation labels; SL reaches {rare[0]} mIoU "
-            f"and {rare[1]} in the first block, {common[0]} and {common[1]:.4f} under the label"
-        ),
+        "Table 4",
+        'the label "1:9" stands beside the rows of 9:1 in the text source',
+        f"by the caption 1:9 has 10 % of the segmentation labels; SL reaches {rare[0]} mIoU "
+        f"and {rare[1]} in the first block, {common[0]} and {common[1]:.4f} under the label",
         remains=shown == common and rare[0] < common[0] and rare[1] < common[1],
     )
 
 
 # Read in the paper's text and the released code, with nothing to recompute.
 _DOCUMENTED = tuple(
-    Erratum(paper=PAPER, where=where, what=what, evidence=evidence)
-    for where, what, evidence in (
+    Erratum(*row)
+    for row in (
         (
             "Eq. 1, 3, 4",
             "the terms are divided by the number of labeled and of unlabeled tasks",

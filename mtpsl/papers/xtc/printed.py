@@ -8,7 +8,7 @@ is what the paper means; ``EXTRACTED`` keeps what the extraction has in those pl
 ``audit`` shows why it cannot stand. ``xtc`` answers the tables with runs.
 """
 
-from mtpsl.report.printed import Cells, Printed
+from mtpsl.report.audit import Cells, Printed
 
 CITYSCAPES = ("semseg/miou", "depth/abs_err")
 NYUD = (*CITYSCAPES, "normals/mean_err")

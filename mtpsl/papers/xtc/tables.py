@@ -30,7 +30,7 @@ from mtpsl.papers.xtc.printed import (
     SL,
     SSL,
 )
-from mtpsl.report.printed import Printed
+from mtpsl.report.audit import Printed
 from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.runs.experiment import Experiment, LabelSetting
 
