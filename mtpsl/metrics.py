@@ -7,13 +7,6 @@ device of the predictions, wherever that is; a metric has no device of its own t
 and predictions may hold anything outside the mask, NaN included. A prediction that is NaN *inside*
 the mask makes the result NaN: a broken network must not score well.
 
-In a loop of your own, for any ``Task``::
-
-    metric = task.metric()
-    for images, batch in ...:
-        metric.update(prediction, batch.targets[task.name], batch.mask(task.name))
-    print(metric.compute())
-
 Values are fractions in [0, 1], meters and degrees; ``COLUMNS`` says how a table prints them.
 """
 
@@ -21,6 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import fmean
 from typing import Literal, final
 
 import torch
@@ -248,9 +242,8 @@ class NormalErrors(Metric):
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
         """Adds a batch of (B, 3, H, W) maps; a prediction of length 0 counts as 90 degrees off."""
         check_shapes(prediction, 3, target, 3, mask)
-        prediction, target = (
-            _unit(m.masked_fill(~mask, 1.0).float()) for m in (prediction, target)
-        )
+        prediction, target = (m.masked_fill(~mask, 1.0).float() for m in (prediction, target))
+        prediction, target = (m / _length(m).clamp(min=1e-12) for m in (prediction, target))
         # From both diagonals of the rhombus. The arc cosine would be off by 0.03 degrees near 0.
         across, along = _length(prediction - target), _length(prediction + target)
         angle = 2 * torch.rad2deg(torch.atan2(across, along)).double().squeeze(1)  # (B, H, W)
@@ -341,16 +334,18 @@ def delta_mtl(
         if metric not in COLUMNS:
             raise ValueError(f"result: expected metrics {sorted(COLUMNS)}, got {key!r}")
         if COLUMNS[metric].in_delta:
-            gains.setdefault(task, {})[metric] = _gain(metric, result[key], reference[key])
+            sign = 1 if COLUMNS[metric].higher_is_better else -1
+            gain = sign * _ratio(result[key] - reference[key], reference[key])
+            gains.setdefault(task, {})[metric] = gain
     if not gains:
         raise ValueError(
             f"result: expected keys in common with the reference, got {sorted(result)} "
             f"and {sorted(reference)}; use 'task/metric' keys"
         )
     if average == "metrics":
-        return _mean([gain for task in gains.values() for gain in task.values()])
+        return fmean([gain for task in gains.values() for gain in task.values()])
     if average == "tasks":
-        return _mean([_mean(list(task.values())) for task in gains.values()])
+        return fmean([fmean(task.values()) for task in gains.values()])
     if average == "headline":
         missing = [t for t in gains if headlines is None or headlines.get(t) not in gains[t]]
         if headlines is None or missing:
@@ -358,7 +353,7 @@ def delta_mtl(
                 f"headlines: expected a common metric for each of {sorted(gains)}, "
                 f"got {headlines}; pass {{task.name: task.headline}}"
             )
-        return _mean([metrics[headlines[task]] for task, metrics in gains.items()])
+        return fmean([metrics[headlines[task]] for task, metrics in gains.items()])
     raise ValueError(f"average: expected 'metrics', 'tasks' or 'headline', got {average!r}")
 
 
@@ -379,15 +374,6 @@ def best_f(both: Tensor, predicted: Tensor, true: Tensor, beta_squared: float) -
     return float(f.max()) if bool((true > 0).all()) else math.nan
 
 
-def _gain(metric: str, value: float, reference: float) -> float:
-    sign = 1 if COLUMNS[metric].higher_is_better else -1
-    return sign * _ratio(value - reference, reference)
-
-
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
 def _ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator else math.nan
 
@@ -395,10 +381,6 @@ def _ratio(numerator: float, denominator: float) -> float:
 def _length(vectors: Tensor) -> Tensor:
     """(B, C, H, W) -> (B, 1, H, W); ``norm`` is 100 times slower along a strided dimension."""
     return vectors.square().sum(dim=1, keepdim=True).sqrt()
-
-
-def _unit(vectors: Tensor) -> Tensor:
-    return vectors / _length(vectors).clamp(min=1e-12)
 
 
 def check_shapes(

@@ -397,12 +397,14 @@ def build(source: Path, environment: Mapping[str, str]) -> str:
     """
     import nbformat
 
-    command = [sys.executable, "-m", "jupytext", "--quiet", "--to", "ipynb", "--update"]
-    command += ["--set-kernel", "python3", "--execute", "--run-path", str(source.parent)]
-    done = subprocess.run([*command, str(source)], env=environment, capture_output=True, text=True)
-    if done.returncode:
-        return last_error(done.stderr) or f"jupytext exited with {done.returncode}"
     target = source.with_suffix(".ipynb")
+    convert = ["jupytext", "--quiet", "--set-kernel", "python3", "--to", "ipynb", "--update"]
+    execute = ["nbconvert", "--log-level", "ERROR", "--to", "notebook", "--execute", "--inplace"]
+    for command in ([*convert, str(source)], [*execute, str(target)]):
+        command = [sys.executable, "-m", *command]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        if done.returncode:
+            return last_error(done.stderr) or f"{command[2]} exited with {done.returncode}"
     notebook = nbformat.read(target, as_version=4)
     for name in ("papermill", "widgets", "language_info"):
         notebook.metadata.pop(name, None)

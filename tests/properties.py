@@ -8,6 +8,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -16,6 +17,7 @@ from torch import Tensor, nn
 from mtpsl.batch import Batch, Discovered
 from mtpsl.methods import Method, Teacher, Terms
 from mtpsl.metrics import Metric
+from mtpsl.models import MultiTaskNet, build_backbone
 from mtpsl.tasks import (
     Loss,
     Task,
@@ -95,6 +97,11 @@ def random_batch(
     missing = {t.name: t.fill_missing(batch.targets[t.name]) for t in tasks}
     targets = {n: torch.where(batch.mask(n), batch.targets[n], missing[n]) for n in tasks.names}
     return replace(batch, targets=targets)
+
+
+def build_net(name: str, tasks: TaskSet, width_factor: float = 1.0, **args: Any) -> MultiTaskNet:
+    """A backbone of that name with a head for each task."""
+    return MultiTaskNet(build_backbone(name, width_factor, **args), tasks)
 
 
 def discovered_by(teacher: Teacher, batch: Batch) -> Discovered:

@@ -58,7 +58,11 @@ def cross_task(net: PlainNet, loss: CrossTaskLoss, batch: Batch) -> tuple[Terms,
 def test_a_plain_loop_lowers_the_loss() -> None:
     net, loss = fresh()
     groups = [{"params": net.parameters()}, *loss.param_groups(lr=1e-2)]
-    optimizer, batch, totals = torch.optim.SGD(groups, lr=1e-2), partly_labeled(), []
+    optimizer, totals = torch.optim.SGD(groups, lr=1e-2), []
+    whole = partly_labeled(labeled=dict.fromkeys(TWO.names, torch.ones(4, dtype=torch.bool)))
+    ids, meters = whole.targets["semseg"], whole.targets["depth"]
+    labels = {"semseg": [ids[0], ids[1], None, None], "depth": [None, None, *meters[2:]]}
+    batch = Batch.from_targets(whole.images, labels, TWO)
     for _ in range(4):
         torch.manual_seed(1)
         predictions, features = net(batch.images)

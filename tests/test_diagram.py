@@ -5,7 +5,7 @@ import pytest
 from matplotlib.patches import FancyArrowPatch
 from test_plots_xtc import overlaps, texts
 
-from mtpsl.report.cells import Cell, box, missing, picture, scores, tokens, words
+from mtpsl.report.cells import Cell, box, missing, picture, remark, scores, tokens
 from mtpsl.report.diagram import ROUTES, WIDTH, Diagram, Grid
 
 IMAGE = np.zeros((64, 96, 3), dtype=np.uint8)
@@ -60,7 +60,7 @@ def test_text_is_measured_so_that_nothing_overlaps(size: int) -> None:
     long = " × ".join([str(size)] * 4)
     cells = {
         "a2": picture(IMAGE, below=[long]),
-        "b2": words(long, "and more"),
+        "b2": remark(long, "and more"),
         "c2": missing(IMAGE, "no"),
     }
     diagram, grid = nine(**cells)
@@ -129,3 +129,17 @@ def test_says_what_a_row_and_an_arrow_must_be() -> None:
         grid.row("d1 | d2 d3")
     with pytest.raises(ValueError, match="join: expected an arrow such as -> .*, got '=>'"):
         diagram.join("a1 => a2")
+
+
+@pytest.mark.parametrize(
+    ("chain", "complaint"),
+    [
+        ("a1 -> b2", "expected a turn between 'a1' and 'b2'"),
+        ("a1 -> elsewhere", "expected two names of one grid, got 'a1' and 'elsewhere'"),
+    ],
+)
+def test_refuses_an_arrow_that_cannot_be_drawn(chain: str, complaint: str) -> None:
+    diagram, _ = nine()
+    diagram.join(chain)
+    with pytest.raises(ValueError, match=f"join: {complaint}"):
+        diagram.draw()

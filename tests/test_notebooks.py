@@ -243,5 +243,11 @@ def test_building_twice_changes_nothing(tmp_path: Path) -> None:
     assert notebook.cells[0].metadata == {"tags": ["parameters"]}
     assert notebook.cells[1].outputs[0].text == "1\n"
 
+    stale = read(source)
+    stale.cells[1].outputs[0].text = "what another version printed\n"
+    nbformat.write(stale, source.with_suffix(".ipynb"))
+    assert build(source, environment) == ""
+    assert source.with_suffix(".ipynb").read_bytes() == first
+
     source.write_text("# %%\nraise ValueError('expected to fail')\n")
     assert "ValueError: expected to fail" in build(source, environment)

@@ -2,6 +2,7 @@ import json
 import sys
 import zipfile
 from io import BytesIO
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -140,6 +141,17 @@ def test_withheld_labels_are_pale(every: dict) -> None:
     words = [text.get_text() for axes in figure.axes for text in axes.texts]
     withheld = sum(word.endswith(": withheld") for word in words)
     assert withheld == (~every["companion/overview"]["labeled"]).sum()
+
+
+@pytest.mark.parametrize("name", papers.figures())
+def test_recorded_figures_draw_from_their_arrays_and_say_what_the_register_says(name: str) -> None:
+    recorded, known = Path(__file__).parents[1] / "figures", papers.figures()[name]
+    finished = figures.redraw(name, recorded)
+    assert finished.figure.axes and finished.path.is_file()
+    texts = json.loads((recorded / f"{name}.json").read_text())
+    for key in ("title", "source", "caption", "alt"):
+        assert texts[key] == getattr(known, key)
+    assert set(texts["arrays"]) == set(finished.arrays)
 
 
 # --------------------------------------------------------------------- files

@@ -9,10 +9,11 @@ import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+from properties import build_net
 from torch import Tensor, nn
 
 from mtpsl import files
-from mtpsl.models import build_backbone, build_net
+from mtpsl.models import build_backbone
 from mtpsl.models._torchvision import import_torchvision
 from mtpsl.models.heads import AsppHead, PooledNorm
 from mtpsl.models.pretrained import Pretrained, describe_pretrained, load_pretrained

@@ -6,9 +6,10 @@ import sys
 import pytest
 import torch
 import torch.nn.functional as F
+from properties import build_net
 from torch import Tensor
 
-from mtpsl.models import BACKBONES, build_backbone, build_net
+from mtpsl.models import BACKBONES, build_backbone
 from mtpsl.models.backbone import scale_channels
 from mtpsl.models.segnet import SegNet
 from mtpsl.tasks import TaskSet, depth, normals, semseg

@@ -16,10 +16,11 @@ import pytest
 import safetensors.torch
 import torch
 import torch.nn.functional as F
+from properties import build_net
 from torch import Tensor, nn
 
 from mtpsl import files
-from mtpsl.models import build_backbone, build_net
+from mtpsl.models import build_backbone
 from mtpsl.models._torchvision import import_hub, import_timm
 from mtpsl.models.cost import cost
 from mtpsl.models.heads import PointwiseHead

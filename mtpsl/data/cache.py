@@ -240,10 +240,9 @@ def _write_chunk(folder: Path, write: Write, indices: range) -> int:
 
 def cores() -> int:
     """Counts the processors that this process may use, up to ``MOST_PROCESSES``."""
-    try:
-        return min(len(os.sched_getaffinity(0)), MOST_PROCESSES)
-    except AttributeError:  # not on every system
-        return min(os.cpu_count() or 1, MOST_PROCESSES)
+    from joblib import cpu_count
+
+    return min(cpu_count(), MOST_PROCESSES)
 
 
 # ------------------------------------------------------------------ data sets

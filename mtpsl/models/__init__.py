@@ -10,11 +10,10 @@ from mtpsl.models.resnet import ResNet
 from mtpsl.models.segnet import SegNet
 from mtpsl.models.timm_backbone import HRNet, ViT
 from mtpsl.registry import look_up, require_known
-from mtpsl.tasks import TaskSet
 
 __all__ = [
     "BACKBONES", "Backbone", "Encoder", "Features", "HRNet", "MultiTaskNet", "ResNet", "SegNet",
-    "ViT", "build_backbone", "build_net",
+    "ViT", "build_backbone",
 ]  # fmt: skip
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {  # name -> builder(width_factor, **args)
@@ -43,8 +42,3 @@ def build_backbone(name: str, width_factor: float = 1.0, **args: Any) -> Backbon
     backbone = look_up("backbone", name, BACKBONES)
     require_known("backbone_args", backbone, args)
     return backbone(width_factor, **args)
-
-
-def build_net(name: str, tasks: TaskSet, width_factor: float = 1.0, **args: Any) -> MultiTaskNet:
-    """Builds a backbone with one head for each task."""
-    return MultiTaskNet(build_backbone(name, width_factor, **args), tasks)

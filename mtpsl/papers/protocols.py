@@ -57,7 +57,7 @@ Runs = Mapping[str, tuple[Experiment, ...]]  # a row's name -> what it trains
 
 
 def make_rows(runs: Runs, cells: Printed | None = None, columns: int = 0) -> tuple[Row, ...]:
-    """A row for each name; in ``"one/Ours"`` the block comes before the label.
+    """Makes a row for each name; in ``"one/Ours"`` the block comes before the label.
 
     Args:
         runs: What the rows train.
@@ -83,7 +83,7 @@ def beats(
     words: Mapping[str, str] = WORDS,
     block: str = "",
 ) -> Iterator[Claim]:
-    """That one row beats others, a claim for each of them and each column.
+    """Claims that one row beats others, once for each of them and each column.
 
     Args:
         text: With ``{better}``, ``{worse}``, the names of the rows, and ``{column}``, in words.
@@ -109,7 +109,7 @@ def make_table(
     more_columns: Sequence[str] = (),
     reference: Mapping[str, str] | None = None,
 ) -> Table:
-    """The table of a paper that answers a printed one.
+    """Makes the table that answers a printed one.
 
     Args:
         cells: What is printed; ``"[XTC, Table 1]"`` is ``table1`` of the paper ``xtc``.

@@ -1,4 +1,4 @@
-"""What stands in the places of a diagram: boxes, pictures, tokens and words, with small print.
+"""What stands in the places of a diagram: boxes, pictures, tokens and remarks, with small print.
 
 Heights come before widths, in inches from the sheet's top left corner.
 """
@@ -116,7 +116,7 @@ def box(title: str, *lines: str, color: str, **how: Any) -> Cell:
     return Cell(**{"text": text, "frame": color, "width": 0.6, "height": 0.42} | how)
 
 
-def words(*lines: str, size: float = TEXT, weight: str = "normal", **how: Any) -> Cell:
+def remark(*lines: str, size: float = TEXT, weight: str = "normal", **how: Any) -> Cell:
     """Lines of text alone."""
     return Cell(text=[Line(line, size, weight=weight) for line in lines], **how)
 

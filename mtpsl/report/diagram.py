@@ -152,10 +152,10 @@ class Grid:
 
     def arrange(self, cells: dict[str, Cell], arrows: Sequence[Arrow], size: float) -> None:
         """Finds the places of names, and the room that cells, arrows, titles and bands need."""
-        found: dict[str, list[tuple[int, int]]] = {}
+        positions: dict[str, list[tuple[int, int]]] = {}
         for i, j in np.ndindex(len(self.rows), self.walls[-1]):
-            found.setdefault(self.rows[i][j], []).append((i, j))
-        self.places = {name: Place(_hull(at)) for name, at in found.items() if name != "."}
+            positions.setdefault(self.rows[i][j], []).append((i, j))
+        self.places = {name: Place(_hull(at)) for name, at in positions.items() if name != "."}
         self.arrows = [a for a in arrows if a.start in self.places and a.end in self.places]
         gaps = [[HEAD, *[AIR] * (len(self.rows) - 1), PAD], [AIR] * (self.walls[-1] + 1)]
         for wall in self.walls:
@@ -211,7 +211,16 @@ def _hull(points: Sequence[tuple[int, int]]) -> list[Span]:
 
 
 def _make_way(arrow: Arrow, a: list[Span], b: list[Span], gaps: list[list[float]]) -> None:
-    """Widens the gaps that an arrow crosses for its head, its turn and its label."""
+    """Widens the gaps that an arrow crosses for its head, its turn and its label.
+
+    Raises:
+        ValueError: If a straight arrow joins names that share no row and no column.
+    """
+    if arrow.route == "-" and not any(a[k][0] <= b[k][1] and b[k][0] <= a[k][1] for k in (0, 1)):
+        raise ValueError(
+            f"join: expected a turn between {arrow.start!r} and {arrow.end!r}, which share no row "
+            "and no column, got a straight arrow; draw it as -|>"
+        )
     for k, sign in enumerate("|-"):
         if a[k][1] >= b[k][0] and b[k][1] >= a[k][0]:
             continue

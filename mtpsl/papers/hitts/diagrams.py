@@ -22,10 +22,10 @@ from mtpsl.report.cells import (
     count_of,
     missing,
     picture,
+    remark,
     scores,
     shape_of,
     tokens,
-    words,
 )
 from mtpsl.report.diagram import Diagram
 from mtpsl.report.maps import kind_of, map_to_rgb, titles_of
@@ -56,9 +56,9 @@ def draw_fig1(arrays: Arrays) -> Figure:
         halves = [" ".join(f"{key}{which}" for key in keys) for which in pair]
         grid.row(" . ".join((halves + [" ".join("." for _ in keys)])[:2]))
     for side in ("-left", "-right"):
-        diagram[f"image{side}"] = words("Image $X$", size=SMALL)
+        diagram[f"image{side}"] = remark("Image $X$", size=SMALL)
         diagram.cells |= {
-            f"{task}{side}": words(f"Task {i}: {title}", size=SMALL) for i, task, title, _ in tasks
+            f"{task}{side}": remark(f"Task {i}: {title}", size=SMALL) for i, task, title, _ in tasks
         }
     for k, image in enumerate(arrays["examples/images"]):
         diagram[f"image{k}"] = picture(image, wide=1.4)
@@ -71,25 +71,25 @@ def draw_fig1(arrays: Arrays) -> Figure:
     for name, cells in (
         ("", "title{i} title{i} title{i}"),
         ("global", "token{i} feature{i} teacher{i}"),
-        ("fine", "phi{i} made{i} label{i}"),
+        ("fine", "phi{i} predicted{i} label{i}"),
     ):
         grid.row(f"{name or '.'} " + " . ".join(cells.format(i=i) for i, *_ in tasks))
     grid.band(f"global teacher{len(tasks)}", GLOBAL)
     grid.band(f"fine label{len(tasks)}", FINE)
-    said = ["feature supervision", "discovery"]
-    diagram["global"] = words("global", "task tokens", weight="bold", below=said)
-    diagram["fine"] = words("fine-grained", "task tokens", weight="bold", below="label discovery")
+    caption = ["feature supervision", "discovery"]
+    diagram["global"] = remark("global", "task tokens", weight="bold", below=caption)
+    diagram["fine"] = remark("fine-grained", "task tokens", weight="bold", below="label discovery")
     for i, task, title, known in tasks:
-        found = f"{labeled[:, i - 1].sum()} of {count} images labeled"
-        diagram[f"title{i}"] = words(f"Task {i}: {title}", below=found)
+        share = f"{labeled[:, i - 1].sum()} of {count} images labeled"
+        diagram[f"title{i}"] = remark(f"Task {i}: {title}", below=share)
         _supervise(diagram, arrays, i, task, known)
         for name, sign, color in (("token", r"\theta'", GLOBAL), ("phi", r"\varphi", FINE)):
             values = arrays[f"values/{name}/{task}"]
             diagram[f"{name}{i}"] = tokens(values, color, wide=0.7, above=f"${sign}_{i}$")
         _features(diagram, arrays, i, task, feature=f"$F'_{i}$", teacher=rf"$\tilde{{F}}_{i}$")
         diagram.join(f"token{i} <-> feature{i}", GLOBAL)
-        diagram.join(f"token{i} -> phi{i} -> made{i}", FINE)
-        diagram.join(f"feature{i} -> made{i}", TASK)
+        diagram.join(f"token{i} -> phi{i} -> predicted{i}", FINE)
+        diagram.join(f"feature{i} -> predicted{i}", TASK)
         if i < len(tasks):
             diagram.join(f"token{i} <|^|> token{i + 1}", GLOBAL)
     return diagram.draw()
@@ -110,30 +110,32 @@ def draw_fig2(arrays: Arrays) -> Figure:
         a, b, c = left[3 * i - 3 : 3 * i]
         note, total = ("note note note", "total total") if i == len(tasks) else (". . .", ". .")
         grid.row(f"{a} | theta{i} meet token{i} . | phi{i} . . | title{i} .")
-        grid.row(f"{b} | ask{i} meet feature{i} . | U{i} score{i} refined{i} | made{i} label{i}")
+        grid.row(
+            f"{b} | ask{i} meet feature{i} . | U{i} score{i} refined{i} | predicted{i} label{i}"
+        )
         grid.row(f"{c} | . meet teacher{i} mask{i} | {note} | {total}")
         theta, token = arrays["values/theta"][i - 1], arrays[f"values/token/{task}"]
         diagram[f"theta{i}"] = tokens(theta, GLOBAL, wide=0.7, above=rf"$\theta_{i}$")
         diagram[f"token{i}"] = tokens(token, GLOBAL, wide=1, above=rf"$\theta'_{i}$")
-        phi, said = arrays[f"values/phi/{task}"], shape(f"phi/{task}", rf"$\varphi_{i}$")
-        diagram[f"phi{i}"] = tokens(phi, FINE, height=0.32, above=said)
+        phi, caption = arrays[f"values/phi/{task}"], shape(f"phi/{task}", rf"$\varphi_{i}$")
+        diagram[f"phi{i}"] = tokens(phi, FINE, height=0.32, above=caption)
         learned = count(f"project/{task}", f"fine/{task}")
         diagram[f"U{i}"] = box(rf"$U_{i},\ G_{i}$", learned, color=TASK)
         feature = shape(f"feature/{task}", f"$F'_{i}$")
         _features(diagram, arrays, i, task, feature=feature, teacher=rf"teacher $\tilde{{F}}_{i}$")
-        for name, key, color, said in (
+        for name, key, color, caption in (
             ("mask", "mask", GLOBAL, rf"mask $M^f_{i}$"),
             ("score", "score", FINE, rf"$\mathrm{{Softplus}}(\varphi_{i} \times U_{i})$"),
             ("refined", "confidence", TASK, shape(f"refined/{task}", f"$G'_{i}$")),
         ):
-            diagram[f"{name}{i}"] = scores(arrays[f"{key}/{task}"], color, below=said)
-        diagram[f"title{i}"] = words(title, weight="bold")
+            diagram[f"{name}{i}"] = scores(arrays[f"{key}/{task}"], color, below=caption)
+        diagram[f"title{i}"] = remark(title, weight="bold")
         _supervise(
             diagram, arrays, i, task, known, shape(f"prediction/{task}", rf"$\hat{{Y}}_{i}$")
         )
         diagram.join(f"theta{i} -> meet -> token{i} -> phi{i}", GLOBAL)
         diagram.join(f"shared -|-> ask{i} -> meet", SHARED)
-        diagram.join(f"meet -> feature{i} -> U{i} -> score{i}; refined{i} -> made{i}", TASK)
+        diagram.join(f"meet -> feature{i} -> U{i} -> score{i}; refined{i} -> predicted{i}", TASK)
         diagram.join(f"score{i} -> refined{i}", TASK, label=rf"$\odot\, G_{i}$")
         diagram.join(f"phi{i} -|> score{i}", FINE)
     image, shared = arrays["images"][0], shape("shared", "$F_s$")
@@ -142,13 +144,16 @@ def draw_fig2(arrays: Arrays) -> Figure:
     diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, below=shared)
     space = [""] * 8
     mixing = ["*inter-task", "mix by $A$", *space, "*intra-task", "self-attention"]
-    said = ["query", r"$F_s$ by each $\theta_i$", *space, *mixing]
-    diagram["meet"] = box(*said, color=GLOBAL, stretch=True)
-    said = ["score masks: the token whose scores vary most", "$G'$: a pixel's largest probability"]
-    diagram["note"] = words(*said, size=SMALL)
+    inside = ["query", r"$F_s$ by each $\theta_i$", *space, *mixing]
+    diagram["meet"] = box(*inside, color=GLOBAL, stretch=True)
+    legend = [
+        "score masks: the token whose scores vary most",
+        "$G'$: a pixel's largest probability",
+    ]
+    diagram["note"] = remark(*legend, size=SMALL)
     losses = " + ".join(f"{float(arrays[f'loss/{name}']):.3g}" for name in ("L_s", "L_p", "L_f"))
     total = r"$\mathcal{L} = \mathcal{L}_s + \mathcal{L}_p + \mathcal{L}_f$"
-    diagram["total"] = words(total, below=f"= {losses} of this image")
+    diagram["total"] = remark(total, below=f"= {losses} of this image")
     diagram.join("image -> encoder -> shared", SHARED)
     return diagram.draw()
 
@@ -180,9 +185,9 @@ def draw_fig3(arrays: Arrays) -> Figure:
         diagram[f"mixed{i}"] = picture(arrays[f"mixed/{task}"], TASK, below=f"$F'_{i}$")
         _features(diagram, arrays, i, task, feature=f"$F'_{i}$", teacher=rf"$\tilde{{F}}_{i}$")
         learns = f"parameters/attention/{task}" in arrays
-        said = ["attention", count(f"attention/{task}")] if learns else ["none"]
-        said = [*said, shape(f"joint/{task}")]
-        diagram[f"attend{i}"] = box(*said, color=TASK, stretch=True)
+        inside = ["attention", count(f"attention/{task}")] if learns else ["none"]
+        inside = [*inside, shape(f"joint/{task}")]
+        diagram[f"attend{i}"] = box(*inside, color=TASK, stretch=True)
         mask = arrays[f"mask/{task}"].astype(float)
         span = rf"$M^f_{i}$  {mask.min():.2f} to {mask.max():.2f}"
         empty = missing(arrays["images"][0], "1", below="labeled")
@@ -194,18 +199,18 @@ def draw_fig3(arrays: Arrays) -> Figure:
         diagram.join(f"F{i} -> meet -> mixed{i} -> attend{i} -> feature{i}", TASK)
         diagram.join(f"teacher{i} - mask{i}", GLOBAL, label=r"$\odot$")
     grid.band(f"teacher1 mask{len(tasks)}", GLOBAL, "frozen first stage")
-    said, block = shape("shared", "$F_s$"), int(arrays["block"])
-    diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, above=said)
-    flat, said = f"{block} × {block} means", [shape("cells")]
-    diagram["cells"] = box("flatten", flat, color=SHARED, below=said)
+    caption, block = shape("shared", "$F_s$"), int(arrays["block"])
+    diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, above=caption)
+    flat, caption = f"{block} × {block} means", [shape("cells")]
+    diagram["cells"] = box("flatten", flat, color=SHARED, below=caption)
     diagram["meet"] = box(r"$A\,\times$", shape("affinity"), color=GLOBAL, stretch=True)
     diagram.join("shared -> cells", SHARED)
     _affinity(diagram, arrays)
     grid = diagram.grid("(f) In equations", beside=True)
     for k, (equation, source) in enumerate(EQUATIONS):
         grid.row(f"equation{k} source{k}")
-        diagram[f"equation{k}"] = words(equation, size=8.5)
-        diagram[f"source{k}"] = words(source, size=SMALL)
+        diagram[f"equation{k}"] = remark(equation, size=8.5)
+        diagram[f"source{k}"] = remark(source, size=SMALL)
     return diagram.draw()
 
 
@@ -236,14 +241,18 @@ def draw_fig4(arrays: Arrays) -> Figure:
     """One task: its token becomes many, these mask its logits, and sure pixels become labels."""
     shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     task, diagram = str(arrays["example"]), Diagram(picture=0.66)
-    ((i, _, title, _),) = (entry for entry in _tasks(arrays) if entry[1] == task)
+    ((i, _, task_title, _),) = (entry for entry in _tasks(arrays) if entry[1] == task)
     grid = diagram.grid(
         "(a) Token and feature projection", "(b) Fine-grained token learning", "(c) Label discovery"
     )
     grid.row(".       .       .         token .    .    | says says   says says    | sure   accept")
     grid.row("basis   linear  embedded  plus  mlp  phi  | .    soft   score .      | argmax pseudo")
-    grid.row("feature project projected .     conv fine | dot  masked last refined | .      made")
-    grid.row("shared  project projected .     conv fine | dot  masked last refined | .      made")
+    grid.row(
+        "feature project projected .     conv fine | dot  masked last refined | .      predicted"
+    )
+    grid.row(
+        "shared  project projected .     conv fine | dot  masked last refined | .      predicted"
+    )
     for name, key, color, sign in (
         ("feature", f"feature/{task}", TASK, f"$F'_{i}$"),
         ("shared", "shared", SHARED, "$F_s$"),
@@ -256,51 +265,51 @@ def draw_fig4(arrays: Arrays) -> Figure:
         ("refined", TASK, f"$G'_{i}$"),
         ("score", FINE, "score mask"),
     ):
-        said = [sign, shape(f"{name}/{task}")] if sign else []
-        diagram[name] = scores(arrays[name], color, below=said)
-    for name, said, part, color in (
+        caption = [sign, shape(f"{name}/{task}")] if sign else []
+        diagram[name] = scores(arrays[name], color, below=caption)
+    for name, title, part, color in (
         ("linear", [f"$W^o_{i}$"], "embed", FINE),
         ("mlp", [f"MLP$_{i}$"], "token_mlp", FINE),
         ("project", ["project"], "project", TASK),
         ("conv", ["Conv", "1 × 1"], "fine", TASK),
         ("last", ["Conv", "3 × 3"], "refine", TASK),
     ):
-        diagram[name] = box(*said, count(f"{part}/{task}"), color=color)
+        diagram[name] = box(*title, count(f"{part}/{task}"), color=color)
     for name, sign in (("embedded", ""), ("phi", rf"$\varphi_{i}$")):
-        said = [*filter(None, [sign]), shape(f"{name}/{task}")]
-        diagram[name] = tokens(arrays[f"values/{name}"], FINE, height=0.8, below=said)
+        caption = [*filter(None, [sign]), shape(f"{name}/{task}")]
+        diagram[name] = tokens(arrays[f"values/{name}"], FINE, height=0.8, below=caption)
     copies = f"{int(arrays[f'shape/basis/{task}'][0])} ×"
     theta = arrays["values/token"]
     diagram["token"] = tokens(theta, GLOBAL, wide=0.7, above=rf"{copies} $\theta'_{i}$")
     basis = scalar_to_rgb(1 - arrays["values/basis"], "gray", 0, 1)
     diagram["basis"] = picture(basis, wide=0.8, below=["$o$", shape(f"basis/{task}")])
     diagram["soft"] = box("Softplus", rf"$\varphi_{i} \times U_{i}$", color=FINE)
-    diagram["plus"], diagram["dot"] = words(r"$\oplus$", size=12), words(r"$\odot$", size=12)
+    diagram["plus"], diagram["dot"] = remark(r"$\oplus$", size=12), remark(r"$\odot$", size=12)
     equation = (
         rf"G'_{i} = \mathrm{{Conv}}(G_{i} \odot \mathrm{{Softplus}}(\varphi_{i} \times U_{i}))"
     )
     channel = f"maps: the channel of token {int(arrays['channel']) + 1}"
-    diagram["says"] = words(f"${equation}$", below=channel)
+    diagram["says"] = remark(f"${equation}$", below=channel)
     diagram["sure"] = scores(arrays["confidence"], TASK, below="Max Softmax")
     accept = scalar_to_rgb(arrays["accept"].astype(float), "gray", 0, 1)
     share = rf"$M^p_{i}$  {_percent(arrays[f'accepted/{task}'])}"
     diagram["accept"] = picture(accept, FINE, below=share)
-    said = (rf"$\tilde{{Y}}_{i}$", "Argmax", "Softmax", f"where $M^p_{i}$ is 1")
-    diagram["argmax"] = words(*said, size=SMALL)
+    rule = (rf"$\tilde{{Y}}_{i}$", "Argmax", "Softmax", f"where $M^p_{i}$ is 1")
+    diagram["argmax"] = remark(*rule, size=SMALL)
     diagram["pseudo"] = picture(pseudo_rgb(arrays, task), FINE, dashed=True)
-    said = [rf"$\hat{{Y}}_{i}$  {title}", shape(f"prediction/{task}")]
-    diagram["made"] = picture(map_to_rgb(arrays, f"{task}/ours", 0), TASK, below=said)
+    caption = [rf"$\hat{{Y}}_{i}$  {task_title}", shape(f"prediction/{task}")]
+    diagram["predicted"] = picture(map_to_rgb(arrays, f"{task}/ours", 0), TASK, below=caption)
     grid.band("sure pseudo", FINE, "frozen first stage")
     diagram.join("basis -> linear -> embedded -> plus -> mlp -> phi -> soft -> score", FINE)
     diagram.join("token -> plus", GLOBAL)
     diagram.join("feature -|-> project", TASK)
     diagram.join("shared -|-> project", SHARED)
     diagram.join("project -> projected -> conv -> fine -> dot -> masked -> last -> refined", TASK)
-    diagram.join("refined -> made; projected |--|> soft", TASK)
+    diagram.join("refined -> predicted; projected |--|> soft", TASK)
     diagram.join("score |--|> dot; accept -> pseudo", FINE)
     tau = rf"$> \tau_{i}$ = {float(arrays[f'tau/{task}']):.2f}"
     diagram.join("sure -> accept", FINE, label=tau)
-    diagram.join("pseudo <-> made", FINE, loss=r"$\mathcal{L}_p$")
+    diagram.join("pseudo <-> predicted", FINE, loss=r"$\mathcal{L}_p$")
     return diagram.draw()
 
 
@@ -322,20 +331,23 @@ def _features(diagram: Diagram, arrays: Arrays, i: int, task: str, **signs: str)
 
 
 def _supervise(
-    diagram: Diagram, arrays: Arrays, i: int, task: str, known: bool, said: str = ""
+    diagram: Diagram, arrays: Arrays, i: int, task: str, known: bool, caption: str = ""
 ) -> None:
     """A prediction, and the label or the pseudo label that a loss compares it with."""
-    said, image = said or rf"prediction $\hat{{Y}}_{i}$", map_to_rgb(arrays, f"{task}/ours", 0)
-    diagram[f"made{i}"] = picture(image, TASK, below=said)
+    caption, image = (
+        caption or rf"prediction $\hat{{Y}}_{i}$",
+        map_to_rgb(arrays, f"{task}/ours", 0),
+    )
+    diagram[f"predicted{i}"] = picture(image, TASK, below=caption)
     if known:
         label = map_to_rgb(arrays, f"{task}/truth", 0)
         diagram[f"label{i}"] = picture(label, INK, below=rf"label $Y_{i}$")
     else:
-        said = rf"pseudo $\tilde{{Y}}_{i}$: {_percent(arrays[f'accepted/{task}'])}"
+        caption = rf"pseudo $\tilde{{Y}}_{i}$: {_percent(arrays[f'accepted/{task}'])}"
         label = pseudo_rgb(arrays, task)
-        diagram[f"label{i}"] = picture(label, FINE, dashed=True, below=said)
+        diagram[f"label{i}"] = picture(label, FINE, dashed=True, below=caption)
     color, loss = (TASK, "s") if known else (FINE, "p")
-    diagram.join(f"made{i} <-> label{i}", color, loss=rf"$\mathcal{{L}}_{loss}$")
+    diagram.join(f"predicted{i} <-> label{i}", color, loss=rf"$\mathcal{{L}}_{loss}$")
 
 
 def pseudo_rgb(arrays: Arrays, task: str) -> Image:

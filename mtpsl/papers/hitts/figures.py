@@ -52,9 +52,9 @@ def tokens(inputs: FigureInputs) -> Arrays:
     arrays = describe(inputs.test.tasks)
     indices = evenly_spaced(len(inputs.test), TOKEN_IMAGES)
     for role, method in inputs.methods.items():
-        traces = [method.trace(b.images, decode=False) for b in inputs.batches(indices)]
+        traced = [method.trace(b.images, decode=False) for b in inputs.batches(indices)]
         for t in method.tasks:
-            phi = torch.cat([trace.fine_tokens[t.name] for trace in traces]).double().cpu()
+            phi = torch.cat([trace.fine_tokens[t.name] for trace in traced]).double().cpu()
             unit = F.normalize(phi, dim=-1)  # (N, C_p, C)
             affinity = (unit @ unit.transpose(1, 2)).mean(0)
             points, explained = principal_components(unit)
@@ -250,8 +250,9 @@ FIGURES: tuple[Figure, ...] = (
         title="Overview of HiTTs, with the shapes of a traced forward pass",
         caption="A test image on its way through the encoder, global and fine-grained token "
         "learning to predictions, with the three losses on it; features are shown by three "
-        "principal components, every score map spans its own range, and pseudo labels are the "
-        "more confident half of the pixels of a few test images.",
+        "principal components, every score map spans its own range, and pseudo labels, with "
+        "their share of this image, are the more confident half of the pixels of a few test "
+        "images.",
         alt="Diagram in four columns from an image to predictions, a row for each task, with "
         "tokens, features, score masks, labels and tensor shapes.",
         arrays=traces.walk,

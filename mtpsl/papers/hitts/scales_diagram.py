@@ -30,9 +30,9 @@ from mtpsl.report.cells import (
     count_of,
     mix,
     picture,
+    remark,
     shape_of,
     shape_text,
-    words,
 )
 from mtpsl.report.diagram import Diagram
 from mtpsl.report.maps import titles_of
@@ -160,7 +160,7 @@ def draw_fig12(arrays: Arrays) -> Figure:
     diagram["attend"] = diagram["attend'"] = box("attend", "intra-task", color=TASK, stretch=True)
     for name, sign in (("token", r"$\theta'_i$"), ("feature", "$F'_i$")):
         for end in ("", "'", "''"):
-            diagram[name + end] = words(shape_of(single, name, sign), size=SMALL)
+            diagram[name + end] = remark(shape_of(single, name, sign), size=SMALL)
     diagram["total"] = box("sum", f"{scales} scales", color=GLOBAL)
     fuse, joined = count_of(multi, "fuse"), shape_text(multi["shape/joined"][1:])
     diagram["fuse"] = box("Conv 1 × 1", fuse, color=TASK, below=joined)
@@ -185,7 +185,7 @@ def _scale(diagram: Diagram, multi: Arrays, j: int, largest: Image) -> None:
     diagram[f"query{j}"] = box("query", "inter-task", query, color=GLOBAL, stretch=True)
     diagram[f"A{j}"] = _matrix(multi[f"shape/affinity/{j}"], below=rf"$A^{{({j})}}$")
     diagram[f"merge{j}"] = box(rf"$W^{{m\to s({j})}}$", merge, color=GLOBAL)
-    diagram[f"F{j}"] = words(rf"$F_i'^{{({j})}}$  {size}", size=SMALL)
+    diagram[f"F{j}"] = remark(rf"$F_i'^{{({j})}}$  {size}", size=SMALL)
 
 
 def _matrix(size: tuple[int, int], **how: Any) -> Cell:

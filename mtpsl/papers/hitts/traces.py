@@ -121,8 +121,8 @@ def follow(method: HiTTs, images: Tensor) -> dict[str, Tensor]:
     theta, queried = method.query_shared(shared)
     mixed_theta, mixed, A = method.learn_inter_task(theta, queried)
     gate = query_gate(method.query(method.theta), method.key(cells))
-    found = {"image": images, "shared": shared, "cells": cells, "theta": theta}
-    found |= {"affinity": A, "theta_mixed": mixed_theta}
+    tensors = {"image": images, "shared": shared, "cells": cells, "theta": theta}
+    tensors |= {"affinity": A, "theta_mixed": mixed_theta}
     for i, t in enumerate(method.tasks):
         feature, token = trace.task_features[t.name], trace.global_tokens[t.name]
         size, G, S = feature.shape[2:], trace.fine_features[t.name], trace.scores[t.name]
@@ -145,8 +145,8 @@ def follow(method: HiTTs, images: Tensor) -> dict[str, Tensor]:
             "refined": trace.refined[t.name],
             "prediction": trace.predictions[t.name],
         }
-        found |= {f"{name}/{t.name}": tensor for name, tensor in steps.items()}
-    return found
+        tensors |= {f"{name}/{t.name}": tensor for name, tensor in steps.items()}
+    return tensors
 
 
 def learned(method: HiTTs) -> dict[str, int]:
@@ -211,20 +211,20 @@ def _common(scene: Scene) -> Arrays:
     ``learned``.
     """
     tasks, batch, steps = scene.ours.tasks, scene.batch, scene.steps
-    found = batch.discovered
+    discovered = batch.discovered
     arrays = describe(tasks) | {"images": picture(batch.images), "known": np.array(scene.labeled)}
     arrays |= {"example": np.array(tasks.names[scene.example]), "index": batch.index.cpu().numpy()}
     for t in tasks:
         name = t.name
         arrays[f"{name}/truth"] = shown(t, batch.targets[name], batch.valid[name])
         arrays[f"{name}/ours"] = shown(t, steps[f"prediction/{name}"])
-        arrays[f"{name}/pseudo"] = shown(t, found.targets[name], found.valid[name])
+        arrays[f"{name}/pseudo"] = shown(t, discovered.targets[name], discovered.valid[name])
         arrays[f"tau/{name}"] = np.array(scene.taus[name])
-        accepted = found.valid[name].double().mean()
+        accepted = discovered.valid[name].double().mean()
         arrays[f"accepted/{name}"] = np.round(np.array(float(accepted)), 4)
         features = {f"feature/{name}": steps[f"feature/{name}"]}
-        arrays |= feature_pictures(features | {f"teacher/{name}": found.features[name]})
-        arrays[f"mask/{name}"] = compact(found.confidence[name][0, 0])
+        arrays |= feature_pictures(features | {f"teacher/{name}": discovered.features[name]})
+        arrays[f"mask/{name}"] = compact(discovered.confidence[name][0, 0])
         for kind in ("token", "phi"):
             arrays[f"values/{kind}/{name}"] = rounded(steps[f"{kind}/{name}"][0])
     arrays |= shapes(steps)

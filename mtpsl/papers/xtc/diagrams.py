@@ -42,8 +42,8 @@ from mtpsl.report.cells import (
     count_of,
     missing,
     picture,
+    remark,
     shape_of,
-    words,
 )
 from mtpsl.report.diagram import Diagram
 from mtpsl.report.maps import map_to_rgb, titles_of
@@ -197,11 +197,11 @@ def draw_fig1(arrays: Arrays) -> Figure:
     diagram["image"] = picture(arrays["images"][0], above=shape("image"))
     diagram["extractor"] = box(r"$f_\phi$", color=SHARED, above=shape("decoder"))
     lines = (f"s: {titles[source]},", "without label", f"t: {titles[target]},", "with label")
-    diagram["tasks"] = words(*lines, size=SMALL)
+    diagram["tasks"] = remark(*lines, size=SMALL)
     for sign, task in (("s", source), ("t", target)):
-        made = map_to_rgb(arrays, f"{task}/ours", 0)
+        predicted = map_to_rgb(arrays, f"{task}/ours", 0)
         diagram[f"h_{sign}"] = box(rf"$h_{{\psi^{sign}}}$", color=TASK)
-        diagram[f"y_{sign}"] = picture(made, TASK, below=shape(task, rf"$\hat{{y}}^{sign}$"))
+        diagram[f"y_{sign}"] = picture(predicted, TASK, below=shape(task, rf"$\hat{{y}}^{sign}$"))
         diagram[f"m_{sign}"] = box(rf"$m^{{{sign}\to st}}$", color=MAPPING)
         diagram[f"z_{sign}"] = _embedding(arrays, SIDES[sign], MAPPING)
     label = map_to_rgb(arrays, f"{target}/truth", 0)
@@ -223,11 +223,11 @@ def _training_set(diagram: Diagram, title: str, arrays: Arrays, labeled: Image) 
     for row in ("head", *range(count), "net", "taught"):
         grid.row(" ".join(f"{row}/{column}{card}" for column in range(1 + columns)))
     for column, head in enumerate(("Image", *titles.values())):
-        diagram[f"head/{column}{card}"] = words(head, size=SMALL)
+        diagram[f"head/{column}{card}"] = remark(head, size=SMALL)
     for k, image in enumerate(arrays["images"]):
         diagram[f"{k}/0{card}"] = picture(image)
     diagram[f"net/0{card}"] = box(r"$f_\phi$", color=SHARED)
-    diagram[f"taught/0{card}"] = words("shared", "extractor", size=SMALL)
+    diagram[f"taught/0{card}"] = remark("shared", "extractor", size=SMALL)
     diagram.join(f"{count - 1}/0{card} -> net/0{card}", SHARED)
     for i, task in enumerate(titles, 1):
         for k, has in enumerate(labeled[:, i - 1]):
@@ -235,7 +235,7 @@ def _training_set(diagram: Diagram, title: str, arrays: Arrays, labeled: Image) 
             diagram[f"{k}/{i}{card}"] = picture(label, INK) if has else missing(label, "no label")
         diagram[f"net/{i}{card}"] = box(rf"$h_{{\psi^{i}}}$", color=TASK)
         taught = f"{int(labeled[:, i - 1].sum())} of {count}"
-        diagram[f"taught/{i}{card}"] = words(taught, "labels", size=SMALL)
+        diagram[f"taught/{i}{card}"] = remark(taught, "labels", size=SMALL)
         diagram.join(f"{count - 1}/{i}{card} -> net/{i}{card}", TASK, loss=f"$L^{i}$")
         diagram.join(f"net/0{card} |_|> net/{i}{card}", SHARED)
 
@@ -254,14 +254,14 @@ def draw_fig2(arrays: Arrays) -> Figure:
     for task, sign in signs.items():
         pair = f"m_{sign} z_{sign} ." if sign in SIDES else ". . ."
         grid.row(f"image extractor h_{sign} y_{sign} label_{sign} | {pair}")
-        head, made = rf"$h_{{\psi^{sign}}}$", map_to_rgb(arrays, f"{task}/ours", 0)
+        head, predicted = rf"$h_{{\psi^{sign}}}$", map_to_rgb(arrays, f"{task}/ours", 0)
         diagram[f"h_{sign}"] = box(head, count(task), color=TASK, above=titles[task])
-        diagram[f"y_{sign}"] = picture(made, TASK, below=shape(task, rf"$\hat{{y}}^{sign}$"))
-        diagram[f"label_{sign}"] = missing(made, "no label")
+        diagram[f"y_{sign}"] = picture(predicted, TASK, below=shape(task, rf"$\hat{{y}}^{sign}$"))
+        diagram[f"label_{sign}"] = missing(predicted, "no label")
         diagram.join(f"extractor -|-> h_{sign}", SHARED)
         diagram.join(f"h_{sign} -> y_{sign}", TASK)
     grid.row(". . . . . | . . bottleneck")
-    diagram["label_s"] = words("no label", size=SMALL)
+    diagram["label_s"] = remark("no label", size=SMALL)
     label = map_to_rgb(arrays, f"{arrays['pair'][1]}/truth", 0)
     diagram["label_t"] = picture(label, INK, below="$y^t$  label")
     diagram["image"] = picture(arrays["images"][0], below=("image $x$", shape("image")))
@@ -269,9 +269,9 @@ def draw_fig2(arrays: Arrays) -> Figure:
     diagram["extractor"] = replace(extractor, above=("features", shape("decoder")))
     for sign, of, side in (("s", r"\hat{y}^s", "above"), ("t", "y^t", "below")):
         mapping = rf"m^{{{sign}\to st}}"
-        said = {side: shape(_last_stage(arrays), f"${mapping}({of})$")}
+        caption = {side: shape(_last_stage(arrays), f"${mapping}({of})$")}
         diagram[f"m_{sign}"] = box(f"${mapping}$", color=MAPPING)
-        diagram[f"z_{sign}"] = _embedding(arrays, SIDES[sign], MAPPING, **said)
+        diagram[f"z_{sign}"] = _embedding(arrays, SIDES[sign], MAPPING, **caption)
     feature = shape("bottleneck", r"$f_\phi(x)$")
     diagram["bottleneck"] = _embedding(arrays, "image", SHARED, below=feature)
     diagram.join("image -> extractor")
@@ -305,8 +305,8 @@ def _mapping(diagram: Diagram, arrays: Arrays) -> None:
     pair = np.full((len(tasks), len(tasks), 3), 255, dtype=np.uint8)
     pair[np.diag_indices(len(tasks))] = 221
     pair[tasks.index(source), tasks.index(target)] = np.multiply(to_rgb(PAIRWISE), 255)
-    said = ("A names the pair", f"{len(tasks)} × {len(tasks)}")
-    diagram["A"] = picture(pair, wide=0.85, rows=letters, columns=letters, below=said)
+    caption = ("A names the pair", f"{len(tasks)} × {len(tasks)}")
+    diagram["A"] = picture(pair, wide=0.85, rows=letters, columns=letters, below=caption)
     for i, (stage, film) in enumerate(zip(stages, films, strict=True)):
         side, whole = arrays[f"shape/stage/{i}"][1], arrays["shape/image"][1]
         high = 0.5 + 0.6 * np.log2(side + 1) / np.log2(whole + 1)

@@ -51,7 +51,7 @@ class JointSpaceMethod(Method):
     Args:
         tasks: The tasks.
         backbone: Returns ``Features`` with a bottleneck.
-        weight: Of the loss in the joint space.
+        weight: Multiplies the loss in the joint space.
         film_lr: See ``CrossTaskLoss``.
         statistics: See ``CrossTaskLoss``.
         per_image_mean: Divide by |T_n| and |U_n|.
@@ -75,14 +75,14 @@ class JointSpaceMethod(Method):
         self.statistics, self.per_image_mean = statistics, per_image_mean
 
     def supervise(self, views: Sequence[Batch]) -> tuple[Terms, list[Embedded]]:
-        """The tasks' own terms on the first view, and the pairs of the last."""
+        """Computes the tasks' own terms on the first view, and embeds the pairs of the last."""
         predictions, others, _ = two_views(self.net, views)
         mean = self.per_image_mean
         terms = supervised_terms(self.tasks, predictions, views[0], per_image_mean=mean)
         return terms, self.embed(others, views[-1])
 
     def embed(self, predictions: dict[str, Tensor], batch: Batch) -> list[Embedded]:
-        """The task pairs that at least two images of a batch have."""
+        """Embeds the task pairs that at least two images of a batch have."""
         links = find_links(self.tasks, batch, per_image_mean=self.per_image_mean)
         links = [link for link in links if len(link.rows) > 1]
         if not links:

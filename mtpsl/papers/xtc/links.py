@@ -40,7 +40,7 @@ class Link:
 
 
 def find_links(tasks: TaskSet, batch: Batch, *, per_image_mean: bool = False) -> list[Link]:
-    """The pairs (s in U_n, t in T_n) of every image, gathered by pair [XTC, Eq. 3].
+    """Finds the pairs (s in U_n, t in T_n) of every image, gathered by pair [XTC, Eq. 3].
 
     An image with every label takes part in all ordered pairs. A target needs a usable pixel.
 
@@ -69,7 +69,7 @@ def usable_labels(tasks: TaskSet, batch: Batch) -> Tensor:
 
 
 def gather_links(tasks: TaskSet, sources: Tensor, targets: Tensor) -> list[Link]:
-    """Every ordered pair with the images where one may be a source and the other a target.
+    """Gathers for every ordered pair the images where one is a source and the other a target.
 
     Args:
         tasks: K tasks.
@@ -146,7 +146,7 @@ def embed_links(
     *,
     swapped: bool = False,
 ) -> list[tuple[Tensor, Tensor]]:
-    """m(y^_s) and m(y_t) of every link, each (n, D, h, w) float32.
+    """Maps the images of every link: m(y^_s) and m(y_t), each (n, D, h, w) float32.
 
     Args:
         mapping: m.

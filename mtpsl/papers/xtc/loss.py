@@ -68,8 +68,8 @@ class CrossTaskLoss(nn.Module):
         reduction: Image size / size of the features, which a mapping network built here shrinks
             its maps by: 4, 8, 16 or 32. Embeddings are resized where the features differ.
         condition: Without it, one mapping serves all pairs: "w/o cond" [Table 6].
-        weight: Of the consistency and its regularizer together; 2 on NYUD-v2, 1 on Cityscapes.
-        regularizer: Of R inside that; 0.5 in the released code, 1 in Eq. 4.
+        weight: Multiplies consistency and regularizer; 2 on NYUD-v2, 1 on Cityscapes.
+        regularizer: Multiplies R besides; 0.5 in the released code, 1 in Eq. 4.
         regularize: Without it, nothing keeps the mapping from a constant: "w/o reg" [Table 6].
         film_lr: Learning rate of gamma and beta, as a multiple of the network's; 10 on NYUD-v2,
             0.1 on Cityscapes.
@@ -130,7 +130,7 @@ class CrossTaskLoss(nn.Module):
         *,
         progress: float = 1.0,
     ) -> Terms:
-        """Weighted loss terms, each a scalar; exactly 0 for a batch without pairs.
+        """Computes weighted loss terms, each a scalar; exactly 0 for a batch without pairs.
 
         Args:
             predictions: task -> (B, task.channels, H, W), as the task's loss takes them: logits
@@ -157,7 +157,7 @@ class CrossTaskLoss(nn.Module):
     def consistency(
         self, predictions: dict[str, Tensor], features: Tensor, batch: Batch
     ) -> tuple[Tensor, Tensor]:
-        """L_ct and R without weights, summed over pairs and images, divided by the batch size.
+        """Sums L_ct and R over pairs and images, without weights, divided by the batch size.
 
         Args:
             predictions: See ``forward``.
@@ -196,7 +196,7 @@ class CrossTaskLoss(nn.Module):
         return cosine_distance(a, b)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Optimizer groups of the mapping network; gamma and beta have a rate of their own.
+        """Groups the mapping network's parameters; gamma and beta have a rate of their own.
 
         Args:
             lr: The learning rate of the network beside it.
@@ -241,7 +241,7 @@ def film_groups(
     multiple: float,
     step_size: int | None = FILM_STEP,
 ) -> list[dict[str, Any]]:
-    """Optimizer groups of a module: gamma and beta with their own rate, and everything else.
+    """Groups a module's parameters: gamma and beta with their own rate, and everything else.
 
     Args:
         module: Whose parameters are listed.

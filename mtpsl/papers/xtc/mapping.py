@@ -293,7 +293,7 @@ class MappingNet(nn.Module):
 
 
 def build_mapping(tasks: TaskSet, backbone: nn.Module, *, condition: bool = True) -> MappingNet:
-    """A fresh mapping network whose output has the shape of the backbone's bottleneck.
+    """Makes a mapping network whose output has the shape of the backbone's bottleneck.
 
     For a SegNet it is the encoder of an equally wide SegNet behind a Conv3x3 a task: 14,819,328
     parameters at full width on NYUD-v2, 50,688 of them in gamma and beta and 10,368 in the input
@@ -319,11 +319,11 @@ def build_mapping(tasks: TaskSet, backbone: nn.Module, *, condition: bool = True
 def mapping_for_channels(
     tasks: TaskSet, channels: int, *, form: Form, reduction: int, condition: bool = True
 ) -> MappingNet:
-    """A fresh mapping network for features of any network; see ``build_mapping``.
+    """Makes a mapping network for features of any network; see ``build_mapping``.
 
     Args:
         tasks: The tasks.
-        channels: Of the features.
+        channels: D, the channels of the features.
         form: ``"segnet"`` or ``"resnet18"``.
         reduction: Image size / size of the features: 4, 8, 16 or 32.
         condition: See ``build_mapping``.

@@ -117,7 +117,7 @@ class PairMapMethod(Method):
     Args:
         tasks: The tasks.
         backbone: Returns ``Features``.
-        weight: Of the term that teaches the network through the maps.
+        weight: Multiplies the term that teaches the network through the maps.
         map_width: Width factor of the maps; None: see ``width_for``.
         per_image_mean: Divide by |T_n| and |U_n|.
     """
@@ -220,7 +220,7 @@ class XTask(PairMapMethod):
 def direct_loss(
     maps: PairMaps, links: Sequence[Link], inputs: Inputs, batch: Batch, *, detach: bool = False
 ) -> Tensor:
-    """L_ct(m^{s->t}(y^_s), y_t), summed over pairs and images, divided by the batch size.
+    """Sums L_ct(m^{s->t}(y^_s), y_t) over pairs and images, divided by the batch size.
 
     Args:
         maps: The networks.
@@ -263,6 +263,6 @@ def perceptual_loss(maps: PairMaps, links: Sequence[Link], inputs: Inputs, batch
 
 
 def common_links(tasks: TaskSet, batch: Batch) -> list[Link]:
-    """Every ordered pair with the images that have a usable label of both tasks."""
+    """Gathers for every ordered pair the images that have a usable label of both tasks."""
     usable = usable_labels(tasks, batch)
     return gather_links(tasks, usable, usable)
