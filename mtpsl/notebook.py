@@ -16,14 +16,13 @@ from IPython.display import HTML, Image, display
 from mtpsl.report.arrays import Arrays
 from mtpsl.report.figure import FinishedFigure, make_figure, png_bytes, redraw
 from mtpsl.report.maps import Grid, draw_grids, task_groups
-from mtpsl.report.provenance import COMPUTED, RECORDED
 from mtpsl.report.records import run_table
-from mtpsl.report.render import render_html, write_table
+from mtpsl.report.render import COMPUTED, RECORDED, render_html, write_table
 from mtpsl.report.results import Results, load_recorded
 from mtpsl.report.style import Sheet, styled
 from mtpsl.report.tables import Table
 from mtpsl.reproduce import checkout, output_folder, runs_folder
-from mtpsl.runs import session as runs
+from mtpsl.runs import store as runs
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.store import RunStore
 

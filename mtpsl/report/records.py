@@ -11,13 +11,16 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from mtpsl import files
+from mtpsl.batch import Batch
+from mtpsl.data.dataset import Dataset
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.loader import EvalLoader
 from mtpsl.engine import evaluate
@@ -25,13 +28,11 @@ from mtpsl.report.results import Entry, Results, read_recorded, results_of, writ
 from mtpsl.report.tables import MeasuredOn, Row, Table
 from mtpsl.runs.data import EVAL_BATCH, bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.memory import at_size, training_memory
-from mtpsl.runs.network import full_size_cost, load_method
+from mtpsl.runs.network import at_size, full_size_cost, load_method, training_memory
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunRecord, environment
-from mtpsl.runs.workers import missing_runs, train_all
+from mtpsl.runs.run import missing_runs, run, train_all
+from mtpsl.runs.store import RunRecord, Session, environment
+from mtpsl.tasks import Task
 
 # ---------------------------------------------------------------------- plan
 
@@ -81,17 +82,16 @@ def plan(
         profile: A key of ``PROFILES``.
         seeds: In order of urgency.
     """
-    tables, planned = tuple(tables), []
-    for number, seed in enumerate(seeds):
-        for table in tables:
-            if number and not table.trains:  # costs have no spread over seeds
-                continue
-            at = seed if table.trains else 0
-            for row in table.rows:
-                if row.experiments:
-                    experiments = row_experiments(row, profile, at, session.data_root)
-                    planned.append(RowRun(table, row, at, experiments))
-    return planned
+    tables = tuple(tables)
+    return [
+        RowRun(table, row, at, row_experiments(row, profile, at, session.data_root))
+        for number, seed in enumerate(seeds)
+        for table in tables
+        if table.trains or not number  # costs have no spread over seeds
+        for at in [seed if table.trains else 0]
+        for row in table.rows
+        if row.experiments
+    ]
 
 
 # --------------------------------------------------------------------- train
@@ -173,58 +173,39 @@ def row_entry(
         session: Where the runs and their images are.
         memory: Measures ``cost/memory``, in seconds to minutes at the paper's size.
     """
-    row, began = row_run.row, time.monotonic()
-    on_gpu = [r.device == "cuda" for r in records] or [torch.cuda.is_available()]
-    device = "cuda" if all(on_gpu) else "cpu"
-    measured = {}
+    table, row, began = row_run.table, row_run.row, time.monotonic()
+    measured, conditions = {}, {}
     for record, task in zip_longest(records, row.task_of_each):
         metrics = metrics_on(row.measured_on, record, session)
         measured |= {n: v for n, v in metrics.items() if not task or n.startswith(f"{task}/")}
-    costs, conditions = _row_costs(row_run.table, row, device, memory)
+    on_gpu = [r.device == "cuda" for r in records] or [torch.cuda.is_available()]
+    device = "cuda" if all(on_gpu) else "cpu"
+    if table.has_costs:  # of all networks of a row together
+        full = [full_size_cost(experiment) for experiment in row.experiments]
+        measured["cost/params"] = sum(c.params for c in full)
+        measured["cost/flops"] = sum(c.thop_flops for c in full)
+        measured["cost/memory"] = math.nan
+    if memory and "cost/memory" in table.columns:
+        peaks = [training_memory(at_size(e), device) for e in row.experiments]
+        measured["cost/memory"] = sum(peak.bytes for peak in peaks)
+        conditions = peaks[0].conditions
+    made = [r.environment for r in records] or [environment(device)]
+    seconds = sum(sum(r.seconds.values()) for r in records) or time.monotonic() - began
+    noise = {"name": "noise of the size above", "version": "", "stand_in": True}
     return Entry(
         row=row.name,
         seed=row_run.seed,
         keys=tuple(e.key for e in row_run.experiments),
         experiments=tuple(e.to_dict() for e in row_run.experiments),
-        metrics=measured | costs,
+        metrics=measured,
+        seconds=round(seconds, 1),
+        commit=", ".join(dict.fromkeys(e["commit"] for e in made)),
+        versions=made[0]["versions"],
+        hardware=", ".join(dict.fromkeys(e["hardware"] for e in made)),
+        date=max(e["date"] for e in made),
+        data=records[0].data if records else noise,
         memory=conditions,
-        **(_origin(records) if records else _origin_of_costs(device, began)),
     )
-
-
-def _origin(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """How long runs took, and what made them on which data."""
-    environments = [r.environment for r in records]
-    return {
-        "seconds": round(sum(sum(r.seconds.values()) for r in records), 1),
-        "commit": ", ".join(dict.fromkeys(e["commit"] for e in environments)),
-        "versions": environments[0]["versions"],
-        "hardware": ", ".join(dict.fromkeys(e["hardware"] for e in environments)),
-        "date": max(e["date"] for e in environments),
-        "data": records[0].data,
-    }
-
-
-def _origin_of_costs(device: str, began: float) -> dict[str, Any]:
-    data = {"name": "noise of the size above", "version": "", "stand_in": True}
-    return {"seconds": round(time.monotonic() - began, 1), **environment(device), "data": data}
-
-
-def _row_costs(
-    table: Table, row: Row, device: str, memory: bool
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """The columns of costs, of all networks of a row together, and how memory was measured."""
-    costs, conditions = {}, {}
-    if table.has_costs:
-        full = [full_size_cost(experiment) for experiment in row.experiments]
-        costs["cost/params"] = sum(c.params for c in full)
-        costs["cost/flops"] = sum(c.thop_flops for c in full)
-        costs["cost/memory"] = math.nan
-    if memory and "cost/memory" in table.columns:
-        peaks = [training_memory(at_size(e), device) for e in row.experiments]
-        costs["cost/memory"] = sum(peak.bytes for peak in peaks)
-        conditions = peaks[0].conditions
-    return costs, conditions
 
 
 def metrics_on(images: MeasuredOn, record: RunRecord, session: Session) -> dict[str, float]:
@@ -262,6 +243,48 @@ def metrics_on(images: MeasuredOn, record: RunRecord, session: Session) -> dict[
     metrics = evaluate(method, EvalLoader(shown, EVAL_BATCH, device))
     files.write_json(path, {"weights": record.weights_sha256, "metrics": metrics})
     return metrics
+
+
+# --------------------------------------------------------------------- floor
+
+BATCHES, IMAGES = 8, 8  # training batches that a constant guess looks at, and images in each
+
+
+def constant_guess(train: Dataset, test: Dataset) -> dict[str, float]:
+    """Scores a network that never looks at its image and gives the same answer everywhere.
+
+    The answer is the most frequent class, the median or the mean direction of labeled training
+    pixels: those of the first ``BATCHES`` batches.
+
+    Returns:
+        ``"task/metric"`` -> value on the test images, as ``engine.evaluate``.
+    """
+    batches = list(islice(EvalLoader(train, IMAGES), BATCHES))
+    answers = {t.name: typical_pixel(t, batches) for t in train.tasks}  # (D,)
+    metrics = {t.name: t.metric() for t in train.tasks}
+    for batch in EvalLoader(test, IMAGES):
+        for name, metric in metrics.items():
+            target = batch.targets[name]
+            size = (len(target), -1, *target.shape[2:])
+            guess = answers[name].view(1, -1, 1, 1).expand(size)
+            metric.update(guess, target, batch.mask(name))
+    return {f"{n}/{k}": v for n, metric in metrics.items() for k, v in metric.compute().items()}
+
+
+def typical_pixel(task: Task, batches: Sequence[Batch]) -> Tensor:
+    """The best constant prediction for the labeled pixels of some batches, (D,)."""
+    values = torch.cat(
+        [b.targets[task.name].movedim(1, -1)[b.mask(task.name)[:, 0]] for b in batches]
+    )  # (pixels, D)
+    match task.kind:
+        case "classes":
+            return torch.bincount(values[:, 0], minlength=task.channels).float()  # as logits
+        case "positive":
+            return values.median(0).values
+        case "direction":
+            return F.normalize(values.mean(0), dim=0)
+        case "binary":
+            return values.mean(0).logit(eps=1e-6)
 
 
 # -------------------------------------------------------------------- record

@@ -1,10 +1,16 @@
-"""A paper's table as data: rows as experiments, printed numbers, and its sentences as claims."""
+"""A paper's table as data: rows as experiments, printed numbers, and its sentences as claims.
 
-from collections.abc import Mapping
+At the end, what the networks of all tables cost at the papers' size, beside what the papers print.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
+from mtpsl.papers import PAPERS
 from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.network import full_size_cost
 
 # The test split; or the training images, each task on those that show its label, or hide it.
 MeasuredOn = Literal["test", "labeled", "unlabeled"]
@@ -74,3 +80,65 @@ class Table:
             if row.name == name:
                 return row
         raise KeyError(f"row of {self.key}: got {name!r}")
+
+
+# --------------------------------------------------------------------- costs
+
+
+def cost_rows() -> list[dict[str, Any]]:
+    """Exact counts for each row of a table of costs, and the printed millions and billions or None.
+
+    A paper's further rows (``Paper.costs``) come after those of the table.
+    """
+    return [
+        _costs(table, row)
+        for paper in PAPERS.values()
+        for table in paper.tables.values()
+        if table.has_costs
+        for row in (*table.rows, *paper.costs)
+        if row.experiments
+    ]
+
+
+def _costs(table: Table, row: Row) -> dict[str, Any]:
+    counted = [full_size_cost(experiment) for experiment in row.experiments]
+    printed = dict(zip(table.columns, row.printed, strict=False))
+    printed = {column: None if math.isnan(cell) else cell for column, cell in printed.items()}
+    return {
+        "table": table.key,
+        "name": row.name,
+        "params": sum(c.params for c in counted),
+        "macs": sum(c.macs for c in counted),
+        "thop_flops": sum(c.thop_flops for c in counted),
+        "printed_params_m": printed.get("cost/params"),
+        "printed_flops_g": printed.get("cost/flops"),
+    }
+
+
+def cost_text() -> str:
+    """``cost_rows`` as plain text, a block for each table of a paper."""
+    tables = {table.key: table for paper in PAPERS.values() for table in paper.tables.values()}
+    blocks: dict[str, list[str]] = {}
+    for cost in cost_rows():
+        table = tables[cost["table"]]
+        if table.key not in blocks:
+            rows = (*table.rows, *PAPERS[table.paper].costs)
+            size = next(f"{e.height}x{e.width}" for row in rows for e in row.experiments)
+            title = f"{table.source}: one image of {size}; FLOPs in the convention of the papers "
+            heads = ("params (M)", "printed", "MACs (G)", "FLOPs (G)", "printed")
+            blocks[table.key] = [f"{title}(mtpsl/models/cost.py)", "", _line("", heads)]
+        cells = (
+            cost["params"] / 1e6,
+            cost["printed_params_m"],
+            cost["macs"] / 1e9,
+            cost["thop_flops"] / 1e9,
+            cost["printed_flops_g"],
+        )
+        texts = ("-" if cell is None else f"{cell:.2f}" for cell in cells)
+        blocks[table.key].append(_line(cost["name"], texts))
+    text = "\n\n".join("\n".join(lines) for lines in blocks.values())
+    return text or "no table of a paper has a column of costs"
+
+
+def _line(name: str, cells: Iterable[str]) -> str:
+    return name.ljust(14) + "".join(map(str.rjust, cells, (12, 10, 12, 12, 10)))
