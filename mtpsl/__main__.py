@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mtpsl.commands import COMMANDS, GROUPS, UsageError, nearest
+from mtpsl.commands import COMMANDS, GROUPS
+from mtpsl.reproduce import UsageError, nearest
 
 DESCRIPTION = "Multi-task dense prediction from partially labeled data: four papers, one protocol."
 EPILOG = """\

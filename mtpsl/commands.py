@@ -5,19 +5,17 @@ that ``--help`` answers at once.
 """
 
 import argparse
-import difflib
 import json
 import os
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtpsl import papers
-from mtpsl.reproduce import UsageError, checkout, output_folder, runs_folder
+from mtpsl.reproduce import UsageError, checkout, nearest, output_folder, runs_folder
 
 if TYPE_CHECKING:
-    from mtpsl.report.results import Results
     from mtpsl.report.tables import Table
     from mtpsl.runs.store import Session
 
@@ -49,25 +47,28 @@ def profile(default: str) -> Option:
 
 def running(seeds: int, jobs: int = 1) -> tuple[Option, ...]:
     """How many runs, where, and on which data."""
-    folder = (
-        "folder of NYUD-v2, Cityscapes or PASCAL-Context on disk, which replaces its stand-in, or "
-        "the one that an experiment on your own data is about; default: none"
-    )
-    count = {"type": int, "help": "how many, from 0; default: %(default)s"}
-    side_by_side = {"type": int, "help": "side by side; default: %(default)s"}
+    count = "how many, from 0; default: %(default)s"
     return (
-        option("--seeds", default=seeds, **count),
-        option("--jobs", default=jobs, **side_by_side),
+        option("--seeds", type=int, default=seeds, help=count),
+        option("--jobs", type=int, default=jobs, help="side by side; default: %(default)s"),
         DEVICE,
-        option("--data", default="", help=folder),
+        DATA,
     )
 
 
 DEVICE = option(
     "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N"
 )
+DATA = option(
+    "--data",
+    default="",
+    help="folder of NYUD-v2, Cityscapes or PASCAL-Context on disk, which replaces its stand-in, "
+    "or the one that an experiment on your own data is about; default: none",
+)
+ONLY = option("--only", default="", help="parts of names, comma-separated")
+FORCE = option("--force", action="store_true", help="do again what is done")
 TABLE = "hitts/table1, or table1"
-PAPERS_SIZES = "the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes)"
+SIZES = "default: the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes)"
 
 
 # ------------------------------------------------------------------ commands
@@ -76,13 +77,15 @@ PAPERS_SIZES = "the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes)"
 @command("list", profile("smoke"))
 def list_everything(args: argparse.Namespace) -> int:
     """Tables, figures and notebooks, and how far they are."""
+    from mtpsl.report.results import read_recorded
+
     root = checkout()
     figures, output = root / "figures", output_folder(args.profile, root)
     whole, drawn = [], []  # the papers of tables with every row recorded, and of recorded figures
     print("tables")
     for name, table in papers.tables().items():
         rows = [row for row in table.rows if row.experiments]
-        results = recorded(table, figures)
+        results = read_recorded(figures, table)
         seeds = [len(results.of(row.name)) for row in rows] if results else []
         done = [n for n in seeds if n]
         whole += [table.paper] * (len(done) == len(rows))
@@ -127,7 +130,7 @@ def drawn_at(figures: Path, name: str) -> str:
     option("--experiment", metavar="FILE", help="a run's experiment.json"),
     profile("smoke"),
     *running(seeds=1),
-    option("--force", action="store_true", help="train again what is done"),
+    FORCE,
     example="hitts/table1 --profile smoke --seeds 1",
 )
 def run(args: argparse.Namespace) -> int:
@@ -173,6 +176,7 @@ def run_table(args: argparse.Namespace) -> int:
     from mtpsl.data import find_class, recognize
     from mtpsl.report import records
     from mtpsl.report.render import render_markdown
+    from mtpsl.report.results import read_recorded
     from mtpsl.runs.data import bind_data
 
     table = choose_table(args.table)
@@ -189,7 +193,7 @@ def run_table(args: argparse.Namespace) -> int:
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
     computed = records.run_table(table, session, **what)
-    print(render_markdown(table, recorded(table, root / "figures"), computed), end="")
+    print(render_markdown(table, read_recorded(root / "figures", table), computed), end="")
     return 0
 
 
@@ -219,17 +223,20 @@ def predict(args: argparse.Namespace) -> int:
     return 0
 
 
-FORMATS = option("--format", choices=("markdown", "html", "csv"), default="markdown")
-
-
-@command("show", option("table", help=TABLE), FORMATS, example="hitts/table1")
+@command(
+    "show",
+    option("table", help=TABLE),
+    option("--format", choices=("markdown", "html", "csv"), default="markdown"),
+    example="hitts/table1",
+)
 def show(args: argparse.Namespace) -> int:
     """A table from the recorded results; trains nothing."""
     from mtpsl.report import render
+    from mtpsl.report.results import read_recorded
 
     table = choose_table(args.table)
     text = getattr(render, f"render_{args.format}")
-    print(text(table, recorded(table, checkout() / "figures"), None), end="")
+    print(text(table, read_recorded(checkout() / "figures", table), None), end="")
     return 0
 
 
@@ -254,9 +261,7 @@ def cost(args: argparse.Namespace) -> int:
 
 @command(
     "data check",
-    option(
-        "what", metavar="NAME_OR_PATH", help="rooms13, streets7, people21, or a folder: ~/nyuv2"
-    ),
+    option("what", metavar="NAME_OR_PATH", help="rooms13, streets7, people21, or a folder"),
     option("--all", action="store_true", help="read every image, not only 32 of each split"),
     option("--sheet", metavar="FILE.png", help="draw images and labels of the test split"),
 )
@@ -284,8 +289,8 @@ def data_check(args: argparse.Namespace) -> int:
     "data convert",
     option("source", metavar="SOURCE", help="a folder of NYUD-v2 or Cityscapes"),
     option("target", metavar="TARGET", help="a new folder, or one to go on with"),
-    option("--height", type=int, help=f"default: {PAPERS_SIZES}"),
-    option("--width", type=int, help="as --height"),
+    option("--height", type=int, help=SIZES),
+    option("--width", type=int, help=SIZES),
     option("--workers", type=int, default=1, help="processes; default: 1"),
 )
 def data_convert(args: argparse.Namespace) -> int:
@@ -315,7 +320,7 @@ def data_sources(args: argparse.Namespace) -> int:
     "records",
     profile("quick"),
     *running(seeds=3),
-    option("--only", default="", help="parts of tables' names, comma-separated"),
+    ONLY,
     example="--only hitts/table1 --seeds 3 --jobs 2",
 )
 def records(args: argparse.Namespace) -> int:
@@ -341,8 +346,8 @@ def records(args: argparse.Namespace) -> int:
     "reproduce",
     profile("smoke"),
     *running(seeds=1, jobs=min(4, os.cpu_count() or 1)),
-    option("--only", default="", help="parts of notebooks' names, comma-separated"),
-    option("--force", action="store_true", help="run again what is done"),
+    ONLY,
+    FORCE,
     option("--build", action="store_true", help="make the committed .ipynb instead"),
 )
 def reproduce(args: argparse.Namespace) -> int:
@@ -369,17 +374,16 @@ def choose_table(name: str) -> "Table":
     """By ``paper/table``, or by the table's own name where only one paper has it."""
     known = papers.tables()
     fitting = [full for full in known if name in (full, full.partition("/")[2])]
-    if len(fitting) == 1:
-        return known[fitting[0]]
-    if fitting:
+    if len(fitting) > 1:
         raise UsageError(f"table: expected one paper's, got {name!r}; say {' or '.join(fitting)}")
-    raise unknown_table("table: expected one", name)
+    if not fitting:
+        raise unknown_table("table: expected one", name)
+    return known[fitting[0]]
 
 
 def choose_tables(only: str) -> list["Table"]:
     """Those whose name contains one of the comma-separated parts; all without any."""
-    known = papers.tables()
-    parts = only.replace(",", " ").split()
+    known, parts = papers.tables(), only.replace(",", " ").split()
     for part in parts:
         if not any(part in name for name in known):
             raise unknown_table("--only: expected a part of one", part)
@@ -392,22 +396,3 @@ def unknown_table(expected: str, name: str) -> UsageError:
     hint = nearest(name, [*known, *(full.partition("/")[2] for full in known)])
     known = "that `mtpsl list` names" if hint else f"of {list(known)}"
     return UsageError(f"{expected} {known}, got {name!r}{hint}")
-
-
-def recorded(table: "Table", folder: Path) -> "Results | None":
-    """What the repository has; None, and a word on stderr, where that is damaged."""
-    from mtpsl import files
-    from mtpsl.report.results import load_recorded
-
-    try:
-        return load_recorded(folder / f"{table.key}.json", table)
-    except FileNotFoundError:
-        return None
-    except files.Damaged as error:
-        print(f"recorded results are damaged and left out: {error}", file=sys.stderr)
-        return None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""

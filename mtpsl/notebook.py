@@ -193,12 +193,10 @@ def show_table(table: Any, *, caption: str = "") -> None:
 def show_terms(rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Shows the table that opens a method notebook: a paper's symbols and their names here."""
     head = ("paper symbol", "code name", "shape", "equation")
-    lines = ["<table>", _line(head, "th"), *(_line(row, "td") for row in rows), "</table>"]
-    display(HTML("\n".join(lines)))
-
-
-def _line(cells: Sequence[str], tag: str) -> str:
-    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+    lines = ["<table>"]
+    for tag, cells in (("th", head), *(("td", row) for row in rows)):
+        lines.append("<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>")
+    display(HTML("\n".join([*lines, "</table>"])))
 
 
 def _seed_count() -> int:

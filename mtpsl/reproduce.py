@@ -18,7 +18,7 @@ import tempfile
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,10 +77,15 @@ def select(folder: Path, only: str) -> list[Path]:
         raise UsageError(f"notebooks: expected NN_name.py files in {folder}, got none")
     for part in parts:
         if not any(part in name for name in names):
-            near = difflib.get_close_matches(part, names, n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = nearest(part, names, cutoff=0.3)
             raise UsageError(f"only: expected a part of one of {names}, got {part!r}{hint}")
     return [s for s in sources if not parts or any(part in s.stem for part in parts)]
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """A question such as ``; did you mean 'table1'?``, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 # ------------------------------------------------------------- one notebook
@@ -116,7 +121,7 @@ class Notebook:
         """Whether the last run was of the same digest and all it wrote is still there."""
         stamp = self.stamp()
         results = [self.path(".ipynb"), *map(Path, stamp.get("wrote", ()))]
-        return stamp.get("digest") == self.digest and all(path.is_file() for path in results)
+        return stamp.get("digest") == self.digest and all(map(Path.is_file, results))
 
     def run(
         self,
@@ -137,14 +142,9 @@ class Notebook:
         command += ["--no-progress-bar", "--parameters_yaml", json.dumps(given)]
         command += [str(self.built), str(partial)]
         with self.path(".log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches only this program; Windows ignores it
-            )
+            # In a session of its own, so that Ctrl-C reaches only this program.
+            how = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen(command, env=environment, start_new_session=True, **how)
         code = _wait(process, stop)
         self.seconds = time.time() - began
         if not code:
@@ -307,12 +307,12 @@ def progress(notebooks: Sequence[Notebook], ended: Notebook, jobs: int) -> str:
     seconds = sum(s or guess for s in left) / max(1, min(jobs, len(left)))
     rest = f", about {_time(seconds)} left" if seconds else ""
     took = "nothing changed" if ended.state == "unchanged" else _time(ended.seconds)
-    return (
-        f"[{len(notebooks) - len(left)}/{len(notebooks)}] {ended.state} {ended.name} {took}{rest}"
-    )
+    count = f"[{len(notebooks) - len(left)}/{len(notebooks)}]"
+    return f"{count} {ended.state} {ended.name} {took}{rest}"
 
 
 def _summarize(notebooks: Sequence[Notebook], options: Namespace, root: Path) -> None:
+    """Prints how every notebook ended, and how to run again those that failed."""
     width = max(len(n.name) for n in notebooks)
     print()
     for n in notebooks:

@@ -316,11 +316,10 @@ def fill_records(
     """
     folder, tables, store = Path(folder), tuple(tables), session.store
     consulted = {t.key: t for t in (*tables, *others)}
-    recorded = {key: read_recorded(folder, t, profile) for key, t in consulted.items()}
+    recorded = {key: recorded_entries(folder, t, profile) for key, t in consulted.items()}
     missing = []
     for row_run in plan(tables, session, profile=profile, seeds=seeds):
-        known = recorded[row_run.table.key].entries
-        if any(entry.identity == row_run.identity for entry in known):
+        if any(entry.identity == row_run.identity for entry in recorded[row_run.table.key]):
             continue
         if entry := entry_of_same_runs(row_run, consulted, recorded):
             _record(folder, profile, row_run.table, entry, session)
@@ -349,8 +348,14 @@ def fill_records(
     return failed
 
 
+def recorded_entries(folder: Path, table: Table, profile: str) -> tuple[Entry, ...]:
+    """What is recorded of a table at a profile, out-of-date entries and all, to go on from."""
+    results = read_recorded(folder, table, profile, damaged="made again")
+    return results.entries if results else ()
+
+
 def entry_of_same_runs(
-    row_run: RowRun, tables: Mapping[str, Table], recorded: Mapping[str, Results]
+    row_run: RowRun, tables: Mapping[str, Table], recorded: Mapping[str, Sequence[Entry]]
 ) -> Entry | None:
     """The entry that another table has of the same runs, as one of this table; None without any.
 
@@ -360,7 +365,7 @@ def entry_of_same_runs(
     Args:
         row_run: What lacks an entry.
         tables: Key of a table -> where to look.
-        recorded: Key of a table -> its results.
+        recorded: Key of a table -> its entries.
     """
     *_, keys = row_run.identity
     asked = row_run.row
@@ -368,7 +373,7 @@ def entry_of_same_runs(
         return None
     for key, table in tables.items():
         rows = {row.name: row for row in table.rows}
-        for entry in recorded[key].entries:
+        for entry in recorded[key]:
             row = rows.get(entry.row)
             if entry.keys != keys or row is None or table.has_costs:
                 continue
@@ -381,8 +386,8 @@ def _record(folder: Path, profile: str, table: Table, entry: Entry, session: Ses
     """Adds or replaces an entry; entries of rows that the table no longer has go."""
     order = {row.name: number for number, row in enumerate(table.rows)}
     with session.store.lock("results"):
-        known = read_recorded(folder, table, profile)
-        kept = {(e.row, e.seed): e for e in known.entries if e.row in order}
+        known = recorded_entries(folder, table, profile)
+        kept = {(e.row, e.seed): e for e in known if e.row in order}
         kept[entry.row, entry.seed] = entry
         entries = sorted(kept.values(), key=lambda e: (order[e.row], e.seed))
-        write_results(folder, dataclasses.replace(known, entries=tuple(entries)))
+        write_results(folder, results_of(table, profile, entries))

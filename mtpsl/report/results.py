@@ -196,23 +196,28 @@ def write_results(folder: Path, results: Results) -> None:
     files.write_json(folder / results.paper / f"{results.table}.json", values)
 
 
-def read_recorded(folder: Path, table: Table, profile: str) -> Results:
-    """What ``write_results`` wrote, out-of-date entries and all, to go on from there.
+def read_recorded(
+    folder: Path, table: Table, profile: str = "", *, damaged: str = "left out"
+) -> Results | None:
+    """The results in ``<folder>/<paper>/<table>.json``, out-of-date entries marked.
+
+    Args:
+        folder: Of the results files.
+        table: The table that the file answers.
+        profile: Results of another one count as none; empty takes those of any.
+        damaged: What becomes of a damaged file, which is reported on stderr.
 
     Returns:
-        No entries where the file is absent, damaged (which is reported on stderr) or of another
-        profile.
+        None where there are none.
     """
-    path = folder / f"{table.key}.json"
     try:
-        results = load_recorded(path, table)
-        if results.profile == profile:
-            return results
+        results = load_recorded(folder / f"{table.key}.json", table)
     except FileNotFoundError:
-        pass  # nothing is recorded yet
+        return None
     except files.Damaged as error:
-        print(f"recorded results are damaged and made again: {error}", file=sys.stderr)
-    return results_of(table, profile, ())
+        print(f"recorded results are damaged and {damaged}: {error}", file=sys.stderr)
+        return None
+    return results if profile in ("", results.profile) else None
 
 
 def results_of(table: Table, profile: str, entries: Iterable[Entry]) -> Results:

@@ -27,15 +27,8 @@ from mtpsl.engine import Fit, evaluate, fit, seeded
 from mtpsl.methods import Method
 from mtpsl.models.pretrained import describe_pretrained
 from mtpsl.optimization import Optimization
-from mtpsl.runs.data import (
-    EVAL_BATCH,
-    bind_data,
-    data_version,
-    label,
-    open_split,
-    test_batches,
-    training_batches,
-)
+from mtpsl.runs import data
+from mtpsl.runs.data import EVAL_BATCH, bind_data, label
 from mtpsl.runs.experiment import Experiment, write_experiment
 from mtpsl.runs.network import build, load_method, network_cost, peak_memory
 from mtpsl.runs.store import RunRecord, RunStore, Session, environment, resolve_device
@@ -79,7 +72,7 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
     store, device = session.store, session.torch_device
     folder = store.folder(experiment.key)
     write_experiment(experiment, folder / "experiment.json")
-    images = open_split(experiment, "train", session)
+    images = data.open_split(experiment, "train", session)
     partial, assignment = label(experiment, images, session)
     if untaught := [name for name in experiment.tasks if not assignment.counts[name]]:
         print(
@@ -87,7 +80,7 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
             "is measured there is what other tasks teach",
             file=sys.stderr,
         )
-    test = test_batches(experiment, session)
+    test = data.test_batches(experiment, session)
 
     discovering = time.perf_counter()
     supervision = discover(experiment, partial, session) if experiment.teacher else None
@@ -102,7 +95,7 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
     metrics = {"test": evaluate(method, test)}
     testing = time.perf_counter() - testing
     training = sum(entry["seconds"] for entry in done.history)
-    began_with = describe_pretrained(method)
+    facts = {name: getattr(images, name) for name in ("name", "version", "stand_in")}
     record = RunRecord(
         experiment=experiment.to_dict(),
         key=experiment.key,
@@ -115,7 +108,7 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         device=device.type,
         peak_memory=memory,
         labels={"hash": assignment.hash, "counts": assignment.counts, "images": len(partial)},
-        data={n: getattr(images, n) for n in ("name", "version", "stand_in")} | began_with,
+        data=facts | describe_pretrained(method),
         environment=environment(device),
         weights_sha256=files.save_weights(method, store.weights(experiment.key)),
     )
@@ -149,7 +142,7 @@ def _fit(
 
     return fit(
         method,
-        training_batches(experiment, method, partial, session, supervision=supervision),
+        data.training_batches(experiment, method, partial, session, supervision=supervision),
         epochs=experiment.epochs,
         lr=experiment.lr,
         optimization=Optimization(**_shared_fields(experiment, Optimization)),
@@ -203,11 +196,9 @@ def discover(experiment: Experiment, partial: PartialLabels, session: Session) -
 
 
 def _check_versions(experiment: Experiment, session: Session) -> None:
-    here = data_version(experiment.dataset, session.data_root)
-    for name, asked, available in (
-        ("data_version", experiment.data_version, here),
-        ("numerics", experiment.numerics, mtpsl.NUMERICS),
-    ):
+    here = {"data_version": data.data_version(experiment.dataset, session.data_root)}
+    for name, available in (here | {"numerics": mtpsl.NUMERICS}).items():
+        asked = getattr(experiment, name)
         if asked != available:
             raise ValueError(
                 f"{name}: expected {available!r}, which is what is here, got {asked!r} from "
@@ -220,10 +211,8 @@ def _check_teacher(experiment: Experiment) -> None:
     teacher = experiment.teacher
     if teacher is None:
         return
-    alike = ["dataset", "height", "width", "train_images"]
-    if experiment.method_args.get("pseudo_features"):
-        alike += ["backbone", "width_factor"]
-    for name in alike:
+    as_wide = ("backbone", "width_factor") * bool(experiment.method_args.get("pseudo_features"))
+    for name in ("dataset", "height", "width", "train_images", *as_wide):
         ours, its = getattr(experiment, name), getattr(teacher, name)
         if ours != its:
             raise ValueError(f"teacher: expected {name} {ours!r} as the student's, got {its!r}")
