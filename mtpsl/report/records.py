@@ -74,14 +74,7 @@ def row_experiments(
 def plan(
     tables: Iterable[Table], session: Session, *, profile: str, seeds: Iterable[int]
 ) -> list[RowRun]:
-    """Every row that has experiments, seed by seed; a table that only counts costs, once.
-
-    Args:
-        tables: In order of urgency.
-        session: Says where data on disk lie.
-        profile: A key of ``PROFILES``.
-        seeds: In order of urgency.
-    """
+    """Every row that has experiments, seed by seed; a table that only counts costs, once."""
     tables = tuple(tables)
     return [
         RowRun(table, row, at, row_experiments(row, profile, at, session.data_root))
@@ -106,14 +99,14 @@ def train_missing(
     jobs: int = 1,
     force: bool = False,
 ) -> int:
-    """Trains what tables need and the store lacks, in this process or in several others.
+    """Trains what tables need and the store lacks, in order, seed by seed.
 
     Args:
-        tables: Their rows, in order, seed by seed.
+        tables: Their rows are trained.
         session: Where runs are kept, and how they are computed.
         profile: A key of ``PROFILES``.
         seeds: In order.
-        jobs: 1 trains here; more start worker processes.
+        jobs: 1 trains in this process; more start worker processes.
         force: Trains again what is finished; teachers that are no rows stay.
 
     Returns:
@@ -212,12 +205,8 @@ def metrics_on(images: MeasuredOn, record: RunRecord, session: Session) -> dict[
     """``"semseg/miou"`` and the like of a finished run, on images that its table names.
 
     What a run records is the test split. Tables on the training set [HiTTs, Table 6] measure the
-    same weights again, each task on the images that show its label, or on those that hide it.
-
-    Args:
-        images: "test", or "labeled" and "unlabeled" of the clean training images.
-        record: Of the run; the file with what was measured before lies in its folder.
-        session: Where the run and its images are.
+    same weights again, each task on the images that show its label, or on those that hide it; the
+    file with what was measured before lies in the run's folder.
 
     Raises:
         FileNotFoundError: If the run's weights are not in the store any more.
@@ -361,11 +350,6 @@ def entry_of_same_runs(
 
     Baselines are in the tables of several papers. Nothing else is taken over: an entry that is
     measured on other images, counts otherwise or has costs is made from the runs themselves.
-
-    Args:
-        row_run: What lacks an entry.
-        tables: Key of a table -> where to look.
-        recorded: Key of a table -> its entries.
     """
     *_, keys = row_run.identity
     asked = row_run.row

@@ -138,7 +138,7 @@ def _provenance(table: Table, source: str, results: Results) -> list[str]:
     entries = results.current()
     ran = [experiment for entry in entries for experiment in entry.experiments]
     seeds = sorted({len(results.of(row.name)) for row in table.rows} - {0})
-    span = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    span = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
     spread = ", mean ± sample standard deviation" if seeds[-1] > 1 else ""
     select = _distinct(str(x.get("select", "?")) for x in ran)
     if averaged := [f"{100 * x['average_last']:g} %" for x in ran if x.get("average_last")]:
@@ -173,22 +173,16 @@ def origins(
     table: Table, recorded: Results | None, computed: Results | None
 ) -> list[dict[str, str | int]]:
     """Lists every distinct origin of a table's numbers; "results" counts rows times seeds."""
-    counts: Counter[tuple[tuple[str, str], ...]] = Counter()
-    for source, results in ((RECORDED, recorded), (COMPUTED, computed)):
-        for entry in results.entries if results else ():
-            line = {
-                "table": table.source,
-                "source": source,
-                "profile": results.profile,
-                "data": _data(entry),
-                "commit": entry.commit,
-                "torch": entry.versions["torch"],
-                "hardware": entry.hardware,
-                "date": entry.date[:10],
-                "stale": entry.stale,
-            }
-            counts[tuple(line.items())] += 1
-    return [{**dict(line), "results": n} for line, n in counts.items()]
+    names = "table source profile data commit torch hardware date stale".split()
+    counts = Counter(
+        (
+            *(table.source, source, results.profile, _data(entry), entry.commit),
+            *(entry.versions["torch"], entry.hardware, entry.date[:10], entry.stale),
+        )
+        for source, results in ((RECORDED, recorded), (COMPUTED, computed))
+        for entry in (results.entries if results else ())
+    )
+    return [dict(zip(names, line, strict=True)) | {"results": n} for line, n in counts.items()]
 
 
 def _data(entry: Entry) -> str:
@@ -208,22 +202,21 @@ def count_verdicts(
     table: Table, recorded: Results | None, computed: Results | None
 ) -> dict[str, Counter[str]]:
     """Counts, source by source, how many of a table's claims hold, do not, or are open."""
-    measured = {RECORDED: recorded, COMPUTED: computed}
-    printed = Counter(decide_printed(claim, table).status for claim in table.claims)
-    return {PAPER: printed} | {
-        source: Counter(decide(claim, table, results).status for claim in table.claims)
-        for source, results in measured.items()
-    }
+    counts = {PAPER: Counter(decide_printed(claim, table).status for claim in table.claims)}
+    for source, results in ((RECORDED, recorded), (COMPUTED, computed)):
+        counts[source] = Counter(decide(claim, table, results).status for claim in table.claims)
+    return counts
 
 
 def _summary(table: Table, recorded: Results | None, computed: Results | None) -> str:
     """How many of a table's claims hold, in one sentence a source."""
-    sentences = []
-    for source, counts in count_verdicts(table, recorded, computed).items():
-        verdicts = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
-        if source != PAPER:
-            sentences.append(f"{source.capitalize()}: {verdicts} of {len(table.claims)} claims.")
-    return " ".join(sentences)
+    verdicts = count_verdicts(table, recorded, computed)
+    counts = {
+        source: ", ".join(f"{verdicts[source][s]} {s}" for s in STATUSES if verdicts[source][s])
+        for source in (RECORDED, COMPUTED)
+    }
+    of_all = f"of {len(table.claims)} claims."
+    return " ".join(f"{source.capitalize()}: {text} {of_all}" for source, text in counts.items())
 
 
 def _claims(table: Table, recorded: Results | None, computed: Results | None) -> list[list[str]]:

@@ -186,12 +186,10 @@ def _verdict(
 
 def write_results(folder: Path, results: Results) -> None:
     """Writes ``<folder>/<paper>/<table>.json``."""
-    entries = []
-    for entry in results.entries:
-        values = {name: value for name, value in vars(entry).items() if name != "stale"}
-        if not entry.memory:
-            del values["memory"]
-        entries.append(values)
+    entries = [
+        {n: v for n, v in vars(entry).items() if n != "stale" and (v or n != "memory")}
+        for entry in results.entries
+    ]
     values = vars(results) | {"entries": entries}
     files.write_json(folder / results.paper / f"{results.table}.json", values)
 
@@ -231,7 +229,7 @@ def load_recorded(path: str | Path, table: Table) -> Results:
     A table does not say on which data it runs, so each entry is compared with its row on its own.
 
     Args:
-        path: A results file, such as ``figures/hitts/table1.json``, by ``files.write_json``.
+        path: A results file, such as ``figures/hitts/table1.json``.
         table: The table it answers.
 
     Raises:
