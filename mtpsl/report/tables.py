@@ -4,11 +4,12 @@ At the end, what the networks of all tables cost at the papers' size, beside wha
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import groupby
 from typing import Any, Literal
 
-from mtpsl.papers import PAPERS
+from mtpsl.papers import PAPERS, tables
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import full_size_cost
 
@@ -117,28 +118,19 @@ def _costs(table: Table, row: Row) -> dict[str, Any]:
 
 def cost_text() -> str:
     """``cost_rows`` as plain text, a block for each table of a paper."""
-    tables = {table.key: table for paper in PAPERS.values() for table in paper.tables.values()}
-    blocks: dict[str, list[str]] = {}
-    for cost in cost_rows():
-        table = tables[cost["table"]]
-        if table.key not in blocks:
-            rows = (*table.rows, *PAPERS[table.paper].costs)
-            size = next(f"{e.height}x{e.width}" for row in rows for e in row.experiments)
-            title = f"{table.source}: one image of {size}; FLOPs in the convention of the papers "
-            heads = ("params (M)", "printed", "MACs (G)", "FLOPs (G)", "printed")
-            blocks[table.key] = [f"{title}(mtpsl/models/cost.py)", "", _line("", heads)]
-        cells = (
-            cost["params"] / 1e6,
-            cost["printed_params_m"],
-            cost["macs"] / 1e9,
-            cost["thop_flops"] / 1e9,
-            cost["printed_flops_g"],
-        )
-        texts = ("-" if cell is None else f"{cell:.2f}" for cell in cells)
-        blocks[table.key].append(_line(cost["name"], texts))
-    text = "\n\n".join("\n".join(lines) for lines in blocks.values())
-    return text or "no table of a paper has a column of costs"
+    import pandas
 
-
-def _line(name: str, cells: Iterable[str]) -> str:
-    return name.ljust(14) + "".join(map(str.rjust, cells, (12, 10, 12, 12, 10)))
+    units = {"params": 1e-6, "printed_params_m": 1, "macs": 1e-9, "thop_flops": 1e-9}
+    units |= {"printed_flops_g": 1}
+    heads = ["params (M)", "printed", "MACs (G)", "FLOPs (G)", "printed"]
+    blocks = []
+    for key, rows in groupby(cost_rows(), lambda row: row["table"]):
+        table = tables()[key]
+        shown = (*table.rows, *PAPERS[table.paper].costs)
+        size = next(f"{e.height}x{e.width}" for row in shown for e in row.experiments)
+        title = f"{table.source}: one image of {size}; FLOPs in the convention of the papers "
+        cells = pandas.DataFrame(rows).set_index("name").rename_axis(None)[list(units)]
+        cells = (cells.astype(float) * pandas.Series(units)).set_axis(heads, axis=1)
+        text = cells.to_string(float_format="{:.2f}".format, na_rep="-")
+        blocks.append(f"{title}(mtpsl/models/cost.py)\n\n{text}")
+    return "\n\n".join(blocks) or "no table of a paper has a column of costs"
