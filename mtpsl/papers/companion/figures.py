@@ -14,9 +14,9 @@ from mtpsl.report.arrays import (
     Arrays,
     FigureInputs,
     describe,
+    most_varied,
     picture,
     true_maps,
-    variety,
 )
 from mtpsl.report.figure import Figure
 from mtpsl.report.maps import Grid, draw_grids, map_to_rgb, titles_of
@@ -50,8 +50,7 @@ def overview(inputs: FigureInputs) -> Arrays:
     labeled = assign("one_label", Experiment().train_images, tasks.names).labeled[:SCENES]
     batch = dataset.load(range(SCENES))
     truth = true_maps(tasks, batch)
-    (classes,) = (truth[f"{t.name}/truth"] for t in tasks if t.kind == "classes")
-    order = sorted(range(SCENES), key=lambda i: -variety(classes[i]))
+    order = most_varied(tasks, truth)
     best = [[i for i in order if labeled[i, column]][:2] for column in range(len(tasks))]
     chosen = [pair[turn] for turn in range(2) for pair in best]
     maps = truth | {"images": picture(batch.images), "labeled": labeled.numpy()}

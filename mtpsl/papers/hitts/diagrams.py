@@ -1,10 +1,8 @@
-"""Figures 1 to 4 of HiTTs: what partial labels are, and how tokens make up for missing ones.
-
-Pictures, shapes, counts and losses are those of the networks that ``traces`` followed.
-"""
+"""The diagrams of HiTTs, Figures 1 to 4 and 12, drawn from what ``traces`` followed."""
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -18,17 +16,20 @@ from mtpsl.report.cells import (
     SHARED,
     SMALL,
     TASK,
+    Cell,
     box,
     count_of,
     missing,
+    mix,
     picture,
     remark,
     scores,
     shape_of,
+    shape_text,
     tokens,
 )
 from mtpsl.report.diagram import Diagram
-from mtpsl.report.maps import kind_of, map_to_rgb, titles_of
+from mtpsl.report.maps import kind_of, map_to_rgb, parts_of, titles_of
 from mtpsl.report.style import HOLE_COLOR, INK, Image, scalar_to_rgb
 
 GLOBAL, FINE = MAPPING, PAIRWISE  # colors of the two hierarchies of tokens, and of their losses
@@ -130,9 +131,8 @@ def draw_fig2(arrays: Arrays) -> Figure:
         ):
             diagram[f"{name}{i}"] = scores(arrays[f"{key}/{task}"], color, below=caption)
         diagram[f"title{i}"] = remark(title, weight="bold")
-        _supervise(
-            diagram, arrays, i, task, known, shape(f"prediction/{task}", rf"$\hat{{Y}}_{i}$")
-        )
+        predicted = shape(f"prediction/{task}", rf"$\hat{{Y}}_{i}$")
+        _supervise(diagram, arrays, i, task, known, predicted)
         diagram.join(f"theta{i} -> meet -> token{i} -> phi{i}", GLOBAL)
         diagram.join(f"shared -|-> ask{i} -> meet", SHARED)
         diagram.join(f"meet -> feature{i} -> U{i} -> score{i}; refined{i} -> predicted{i}", TASK)
@@ -146,11 +146,8 @@ def draw_fig2(arrays: Arrays) -> Figure:
     mixing = ["*inter-task", "mix by $A$", *space, "*intra-task", "self-attention"]
     inside = ["query", r"$F_s$ by each $\theta_i$", *space, *mixing]
     diagram["meet"] = box(*inside, color=GLOBAL, stretch=True)
-    legend = [
-        "score masks: the token whose scores vary most",
-        "$G'$: a pixel's largest probability",
-    ]
-    diagram["note"] = remark(*legend, size=SMALL)
+    masks = "score masks: the token whose scores vary most"
+    diagram["note"] = remark(masks, "$G'$: a pixel's largest probability", size=SMALL)
     losses = " + ".join(f"{float(arrays[f'loss/{name}']):.3g}" for name in ("L_s", "L_p", "L_f"))
     total = r"$\mathcal{L} = \mathcal{L}_s + \mathcal{L}_p + \mathcal{L}_f$"
     diagram["total"] = remark(total, below=f"= {losses} of this image")
@@ -221,10 +218,7 @@ def _affinity(diagram: Diagram, arrays: Arrays) -> None:
     grid.row("theta Q answers affinity mixed")
     grid.row("theta K answers affinity mixed")
     names, A = list(titles_of(arrays).values()), arrays["values/affinity"]
-    theta, mixed = (
-        shape("theta", r"$\Theta$"),
-        shape("theta_mixed", r"$\Theta'$"),
-    )
+    theta, mixed = shape("theta", r"$\Theta$"), shape("theta_mixed", r"$\Theta'$")
     diagram["theta"] = tokens(arrays["values/theta"], GLOBAL, wide=1.1, rows=names, below=theta)
     diagram["mixed"] = tokens(arrays["values/theta_mixed"], GLOBAL, wide=1.1, below=mixed)
     diagram["Q"] = box("$Q$", color=GLOBAL)
@@ -294,7 +288,7 @@ def draw_fig4(arrays: Arrays) -> Figure:
     accept = scalar_to_rgb(arrays["accept"].astype(float), "gray", 0, 1)
     share = rf"$M^p_{i}$  {_percent(arrays[f'accepted/{task}'])}"
     diagram["accept"] = picture(accept, FINE, below=share)
-    rule = (rf"$\tilde{{Y}}_{i}$", "Argmax", "Softmax", f"where $M^p_{i}$ is 1")
+    rule = rf"$\tilde{{Y}}_{i}$", "Argmax", "Softmax", f"where $M^p_{i}$ is 1"
     diagram["argmax"] = remark(*rule, size=SMALL)
     diagram["pseudo"] = picture(pseudo_rgb(arrays, task), FINE, dashed=True)
     caption = [rf"$\hat{{Y}}_{i}$  {task_title}", shape(f"prediction/{task}")]
@@ -311,6 +305,86 @@ def draw_fig4(arrays: Arrays) -> Figure:
     diagram.join("sure -> accept", FINE, label=tau)
     diagram.join("pseudo <-> predicted", FINE, loss=r"$\mathcal{L}_p$")
     return diagram.draw()
+
+
+def draw_fig12(arrays: Arrays) -> Figure:
+    """Above one scale, below all of them: what is projected, mixed and fused, with its sizes."""
+    diagram, titles = Diagram(picture=0.66), titles_of(arrays)
+    single, multi = parts_of(arrays | {"parts": np.array(["single", "multi"])})
+    scales = sum(key.startswith("shape/stage/") for key in multi)
+    largest = np.max([multi[f"shape/stage/{j}"] for j in range(scales)], axis=0)
+    tasks = f"{len(titles)} tasks: {', '.join(titles.values())}"
+    counts = [f"{count_of(p, 'tokens')} parameters before intra-task" for p in (single, multi)]
+    grid = diagram.grid(f"(a) Single-scale global task token learning | {tasks}; {counts[0]}")
+    grid.row(".     .   .   theta query A token   attend token'")
+    grid.row("image net map .     query . feature attend feature'")
+    grid = diagram.grid(f"(b) Multi-scale global task token learning | {tasks}; {counts[1]}")
+    ends = ["total attend' token''"] * scales + ["fuse attend' feature''"] * scales
+    for j in range(scales):
+        theta, image = ("theta'", "image'") if j == 0 else (".", ".")
+        grid.row(f".       .        .      {theta} split{j} query{j} A{j} merge{j} {ends[2 * j]}")
+        grid.row(f"{image} stage{j} map{j} .       .        query{j} F{j} F{j} {ends[2 * j + 1]}")
+        _scale(diagram, multi, j, largest)
+        diagram.join(
+            f"theta' {'|->' if j else '->'} split{j} -> query{j} -> A{j} -> merge{j}", GLOBAL
+        )
+        diagram.join(f"merge{j} -|-> total", GLOBAL)
+        diagram.join(f"query{j} -> F{j} --|-> fuse", TASK)
+        diagram.join(f"{f'stage{j - 1}' if j else image} -> stage{j} -> map{j} -> query{j}", SHARED)
+    image, last = [shape_of(single, "image")], single[f"shape/stage/{scales - 1}"]
+    for name in ("image", "image'"):
+        diagram[name] = picture(arrays["images"][0], below=image)
+    diagram["net"] = box(str(arrays["backbone"]), "last stage", color=SHARED)
+    diagram["map"] = _pile(last, largest, below=shape_of(single, "shared", "$F_s$"))
+    theta = [shape_of(single, "theta", r"$\Theta$")]
+    diagram["theta"] = _matrix((len(titles), 1), below=theta)
+    diagram["theta'"] = _matrix((len(titles), 1), rows=theta)
+    diagram["query"] = box("query", "inter-task", color=GLOBAL, stretch=True)
+    A = shape_of(single, "affinity", "$A$")
+    diagram["A"] = _matrix(single["shape/affinity"], below=A)
+    diagram["attend"] = diagram["attend'"] = box("attend", "intra-task", color=TASK, stretch=True)
+    for name, sign in (("token", r"$\theta'_i$"), ("feature", "$F'_i$")):
+        for end in ("", "'", "''"):
+            diagram[name + end] = remark(shape_of(single, name, sign), size=SMALL)
+    diagram["total"] = box("sum", f"{scales} scales", color=GLOBAL)
+    fuse, joined = count_of(multi, "fuse"), shape_text(multi["shape/joined"][1:])
+    diagram["fuse"] = box("Conv 1 × 1", fuse, color=TASK, below=joined)
+    diagram.join("image -> net -> map -> query", SHARED)
+    diagram.join("theta -> query -> A -> token -> attend -> token'", GLOBAL)
+    diagram.join("query -> feature -> attend -> feature'", TASK)
+    diagram.join("total -> attend' -> token''", GLOBAL)
+    diagram.join("fuse -> attend' -> feature''", TASK)
+    return diagram.draw()
+
+
+def _scale(diagram: Diagram, multi: Arrays, j: int, largest: Image) -> None:
+    """The cells of one scale of Figure 12."""
+    own, cell = multi[f"shape/feature/{j}"][1:], multi[f"shape/cell/{j}"][2:]
+    size = shape_text(own) + (f" → {shape_text(cell)}" if (own[1:] != cell).any() else "")
+    feature = shape_of(multi, f"stage/{j}", rf"$F_s^{{({j})}}$")
+    theta = shape_of(multi, f"theta/{j}", rf"$\Theta^{{({j})}}$")
+    split, query, merge = (count_of(multi, f"{part}/{j}") for part in ("split", "scale", "merge"))
+    diagram[f"stage{j}"] = box(f"stage {j + 1}", color=SHARED)
+    diagram[f"map{j}"] = _pile(multi[f"shape/stage/{j}"], largest, below=feature)
+    diagram[f"split{j}"] = box(rf"$W^{{s\to m({j})}}$", split, color=GLOBAL, below=theta)
+    diagram[f"query{j}"] = box("query", "inter-task", query, color=GLOBAL, stretch=True)
+    diagram[f"A{j}"] = _matrix(multi[f"shape/affinity/{j}"], below=rf"$A^{{({j})}}$")
+    diagram[f"merge{j}"] = box(rf"$W^{{m\to s({j})}}$", merge, color=GLOBAL)
+    diagram[f"F{j}"] = remark(rf"$F_i'^{{({j})}}$  {size}", size=SMALL)
+
+
+def _matrix(size: tuple[int, int], **how: Any) -> Cell:
+    """Tokens or affinities without values."""
+    shades = np.array([mix(GLOBAL, 0.8), mix(GLOBAL, 0.3)])
+    image = shades[np.indices(size).sum(0) % 2]
+    return picture(image, GLOBAL, wide=0.6, height=0.6, **how)
+
+
+def _pile(shape: Image, largest: Image, **how: Any) -> Cell:
+    """A feature (C, H, W) without values: larger for a larger map, more sheets for more of C."""
+    high, wide = 0.7 * shape[1:] / max(largest[1:])
+    sheets = max(1, round(6 * shape[0] / largest[0]))
+    return Cell(width=wide, height=high, sheets=sheets, frame=SHARED, **how)
 
 
 # --------------------------------------------------------------------- cells
@@ -334,18 +408,13 @@ def _supervise(
     diagram: Diagram, arrays: Arrays, i: int, task: str, known: bool, caption: str = ""
 ) -> None:
     """A prediction, and the label or the pseudo label that a loss compares it with."""
-    caption, image = (
-        caption or rf"prediction $\hat{{Y}}_{i}$",
-        map_to_rgb(arrays, f"{task}/ours", 0),
-    )
-    diagram[f"predicted{i}"] = picture(image, TASK, below=caption)
+    caption = caption or rf"prediction $\hat{{Y}}_{i}$"
+    diagram[f"predicted{i}"] = picture(map_to_rgb(arrays, f"{task}/ours", 0), TASK, below=caption)
+    pseudo = rf"pseudo $\tilde{{Y}}_{i}$: {_percent(arrays[f'accepted/{task}'])}"
+    label = picture(pseudo_rgb(arrays, task), FINE, dashed=True, below=pseudo)
     if known:
-        label = map_to_rgb(arrays, f"{task}/truth", 0)
-        diagram[f"label{i}"] = picture(label, INK, below=rf"label $Y_{i}$")
-    else:
-        caption = rf"pseudo $\tilde{{Y}}_{i}$: {_percent(arrays[f'accepted/{task}'])}"
-        label = pseudo_rgb(arrays, task)
-        diagram[f"label{i}"] = picture(label, FINE, dashed=True, below=caption)
+        label = picture(map_to_rgb(arrays, f"{task}/truth", 0), INK, below=rf"label $Y_{i}$")
+    diagram[f"label{i}"] = label
     color, loss = (TASK, "s") if known else (FINE, "p")
     diagram.join(f"predicted{i} <-> label{i}", color, loss=rf"$\mathcal{{L}}_{loss}$")
 

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtpsl.papers.hitts import diagrams, discovery, scales_diagram, traces
+from mtpsl.papers.hitts import diagrams, discovery, traces
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.rows import cityscapes_hitts
 from mtpsl.report.arrays import (
@@ -293,8 +293,8 @@ FIGURES: tuple[Figure, ...] = (
         "without weights.",
         alt="Two flow diagrams with tensor shapes, above with one scale, below with four stages "
         "of a backbone that end in a convolution and a sum.",
-        arrays=scales_diagram.scales,
-        draw=scales_diagram.draw_fig12,
+        arrays=traces.scales,
+        draw=diagrams.draw_fig12,
     ),
     _figure(
         5,

@@ -1,12 +1,9 @@
 """How good the labels are that a teacher discovers, where the truth is known after all.
 
-On the data that the method is meant for, a withheld label does not exist. Here the label setting
-withholds it from training alone, and what is behind it can be asked afterwards: how many of the
-discovered labels are right, where, and whether the teacher's confidence says so.
-
-Everything is counted once, pixel by pixel, at many levels of confidence (``count``). Curves
-over thresholds, calibration, classes and distances are sums over these counts, so they agree with
-each other, and no choice of bins or threshold looks at an image again.
+The label setting withholds a label from training alone; afterwards one can ask how many of the
+discovered labels are right, where, and whether the teacher's confidence says so. Everything is
+counted once, pixel by pixel, at many levels of confidence (``count``). Curves over thresholds,
+calibration, classes and distances are sums over these counts.
 """
 
 import math
@@ -86,8 +83,7 @@ def pixel_quality(task: Task, values: Tensor, target: Tensor) -> Tensor:
 
     Args:
         task: Whose kind decides.
-        values: (B, C, H, W) labels, as in ``Batch.targets``.
-        target: Of the same shape.
+        values: (B, C, H, W) labels, as in ``Batch.targets``; ``target`` has the same shape.
 
     Returns:
         (B, 1, H, W) float64: 1 where classes agree, else 0; absolute error in the task's unit;
@@ -181,15 +177,16 @@ def count(
             ``quantizers`` and a ``trace`` that returns ``refined``.
         dataset: Clean training images; the complete labels are those of ``dataset.dataset``.
         thresholds: Task -> tau_i to be exact at; others are rounded up to an edge.
-        batch_size: Images at a time.
-        device: Where the teacher runs.
 
     Returns:
         Task -> counts; all zero for a task that is withheld nowhere.
     """
     # Pixels are grouped by the classes of a scene, whether or not their label is withheld.
     grouping = next((t for t in dataset.dataset.tasks if t.kind == "classes"), None)
-    edges = {t.name: _edges((thresholds or {}).get(t.name)) for t in dataset.tasks}
+    fine = np.arange(round(CROWDED * LEVELS * FINER)) / (LEVELS * FINER)
+    plain = np.union1d(np.arange(LEVELS) / LEVELS, fine)
+    taus = thresholds or {}
+    edges = {n: np.union1d(plain, np.clip(taus.get(n, 0.0), 0, 1)) for n in dataset.tasks.names}
     sums, confusion = ({t.name: [] for t in dataset.tasks} for _ in range(2))
     for batch in EvalLoader(dataset, batch_size, device):
         truth = complete(dataset, batch.index).to(device)
@@ -218,15 +215,8 @@ def complete(train: PartialLabels, images: Tensor | list[int]) -> Batch:
     return train.dataset.load(train.positions[torch.as_tensor(images).cpu()].tolist())
 
 
-def _edges(threshold: float | None) -> Floats:
-    """Levels of confidence, with one more edge at a threshold."""
-    fine = LEVELS * FINER
-    edges = np.union1d(np.arange(LEVELS) / LEVELS, np.arange(round(CROWDED * fine)) / fine)
-    return edges if threshold is None else np.union1d(edges, np.clip(threshold, 0, 1))
-
-
 def _places(grouping: Task | None, truth: Batch) -> dict[str, NDArray[np.int64]]:
-    """(B, H, W) ``class`` and ``band`` of every pixel."""
+    """The ``class`` and the ``band`` of every pixel, (B, H, W) each."""
     if grouping is None:
         nowhere = np.zeros((len(truth), *truth.images.shape[2:]), dtype=np.int64)
         return {"class": nowhere, "band": nowhere + len(LIMITS)}
@@ -237,7 +227,6 @@ def _places(grouping: Task | None, truth: Batch) -> dict[str, NDArray[np.int64]]
 
 
 def _added(parts: list[Any]) -> Any:
-    """Tables of sums as one."""
     return (whole := pandas.concat(parts)).groupby(level=whole.index.names).sum()
 
 

@@ -25,10 +25,10 @@ from mtpsl.report.arrays import (
     Arrays,
     FigureInputs,
     describe,
+    most_varied,
     principal_components,
     shown,
     true_maps,
-    variety,
 )
 from mtpsl.report.arrays import picture as pixels
 from mtpsl.report.cells import (
@@ -91,10 +91,7 @@ def _candidates(inputs: FigureInputs) -> tuple[XTC, Batch, list[int]]:
     """The method, the first test images, and an order to choose in: most classes first."""
     (method,) = inputs.methods.values()
     batch = inputs.load(range(min(len(inputs.test), SCENES)))
-    truth = true_maps(method.tasks, batch)
-    maps = [truth[f"{t.name}/truth"] for t in method.tasks if t.kind == "classes"]
-    order = sorted(range(len(batch)), key=lambda i: -sum(variety(ids[i]) for ids in maps))
-    return method, batch, order
+    return method, batch, most_varied(method.tasks, true_maps(method.tasks, batch))
 
 
 def _scenes(method: XTC, batch: Batch, chosen: Sequence[int]) -> Arrays:
