@@ -51,16 +51,14 @@ def draw_fig1(arrays: Arrays) -> Figure:
     count, each = len(labeled), labeled.sum(1)
     note = f"every image has {each.min()} to {each.max()} of {len(tasks)} labels"
     grid = diagram.grid(f"(a) Partially annotated images | {note}")
-    keys = ["image", *(task for _, task, _, _ in tasks)]
+    heads = {"image": "Image $X$"} | {task: f"Task {i}: {title}" for i, task, title, _ in tasks}
+    keys = list(heads)
     pairs = [range(k, min(k + 2, count)) for k in range(0, count, 2)]  # side by side
     for pair in (["-left", "-right"], *pairs):
         halves = [" ".join(f"{key}{which}" for key in keys) for which in pair]
         grid.row(" . ".join((halves + [" ".join("." for _ in keys)])[:2]))
-    for side in ("-left", "-right"):
-        diagram[f"image{side}"] = remark("Image $X$", size=SMALL)
-        diagram.cells |= {
-            f"{task}{side}": remark(f"Task {i}: {title}", size=SMALL) for i, task, title, _ in tasks
-        }
+    for key, head in heads.items():
+        diagram[f"{key}-left"] = diagram[f"{key}-right"] = remark(head, size=SMALL)
     for k, image in enumerate(arrays["examples/images"]):
         diagram[f"image{k}"] = picture(image, wide=1.4)
         for task, has in zip(keys[1:], labeled[k], strict=True):
@@ -69,16 +67,13 @@ def draw_fig1(arrays: Arrays) -> Figure:
             diagram[f"{task}{k}"] = picture(label, INK, wide=1.4) if has else empty
 
     grid = diagram.grid("(b) Tokens discover what is missing")
-    for name, cells in (
-        ("", "title{i} title{i} title{i}"),
-        ("global", "token{i} feature{i} teacher{i}"),
-        ("fine", "phi{i} predicted{i} label{i}"),
-    ):
-        grid.row(f"{name or '.'} " + " . ".join(cells.format(i=i) for i, *_ in tasks))
+    grid.row(". " + " . ".join(f"title{i} title{i} title{i}" for i, *_ in tasks))
+    grid.row("global " + " . ".join(f"token{i} feature{i} teacher{i}" for i, *_ in tasks))
+    grid.row("fine " + " . ".join(f"phi{i} predicted{i} label{i}" for i, *_ in tasks))
     grid.band(f"global teacher{len(tasks)}", GLOBAL)
     grid.band(f"fine label{len(tasks)}", FINE)
-    caption = ["feature supervision", "discovery"]
-    diagram["global"] = remark("global", "task tokens", weight="bold", below=caption)
+    discovers = "feature supervision", "discovery"
+    diagram["global"] = remark("global", "task tokens", weight="bold", below=discovers)
     diagram["fine"] = remark("fine-grained", "task tokens", weight="bold", below="label discovery")
     for i, task, title, known in tasks:
         share = f"{labeled[:, i - 1].sum()} of {count} images labeled"
@@ -100,20 +95,15 @@ def draw_fig2(arrays: Arrays) -> Figure:
     """From the image through both hierarchies of tokens to predictions and the three losses."""
     shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     diagram, tasks = Diagram(picture=0.78), _tasks(arrays)
-    grid = diagram.grid(
-        "(a) Encoder",
-        "(b) Global token learning",
-        "(c) Fine-grained token learning",
-        "(d) Supervision",
-    )
+    middle = "(b) Global token learning", "(c) Fine-grained token learning"
+    grid = diagram.grid("(a) Encoder", *middle, "(d) Supervision")
     left = [name for name in ("image", "encoder", "shared") for _ in tasks]
     for i, task, title, known in tasks:
         a, b, c = left[3 * i - 3 : 3 * i]
         note, total = ("note note note", "total total") if i == len(tasks) else (". . .", ". .")
         grid.row(f"{a} | theta{i} meet token{i} . | phi{i} . . | title{i} .")
-        grid.row(
-            f"{b} | ask{i} meet feature{i} . | U{i} score{i} refined{i} | predicted{i} label{i}"
-        )
+        here = f"ask{i} meet feature{i} . | U{i} score{i} refined{i} | predicted{i} label{i}"
+        grid.row(f"{b} | {here}")
         grid.row(f"{c} | . meet teacher{i} mask{i} | {note} | {total}")
         theta, token = arrays["values/theta"][i - 1], arrays[f"values/token/{task}"]
         diagram[f"theta{i}"] = tokens(theta, GLOBAL, wide=0.7, above=rf"$\theta_{i}$")
@@ -148,7 +138,7 @@ def draw_fig2(arrays: Arrays) -> Figure:
     diagram["meet"] = box(*inside, color=GLOBAL, stretch=True)
     masks = "score masks: the token whose scores vary most"
     diagram["note"] = remark(masks, "$G'$: a pixel's largest probability", size=SMALL)
-    losses = " + ".join(f"{float(arrays[f'loss/{name}']):.3g}" for name in ("L_s", "L_p", "L_f"))
+    losses = " + ".join(f"{arrays[f'loss/{name}']:.3g}" for name in ("L_s", "L_p", "L_f"))
     total = r"$\mathcal{L} = \mathcal{L}_s + \mathcal{L}_p + \mathcal{L}_f$"
     diagram["total"] = remark(total, below=f"= {losses} of this image")
     diagram.join("image -> encoder -> shared", SHARED)
@@ -159,12 +149,8 @@ def draw_fig3(arrays: Arrays) -> Figure:
     """Query, inter-task and intra-task learning, a row a task; below them the affinity."""
     shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     diagram, tasks = Diagram(picture=0.76), _tasks(arrays)
-    grid = diagram.grid(
-        "(a) Query",
-        "(b) Inter-task learning",
-        "(c) Intra-task learning",
-        "(d) Feature supervision discovery",
-    )
+    middle = "(b) Inter-task learning", "(c) Intra-task learning"
+    grid = diagram.grid("(a) Query", *middle, "(d) Feature supervision discovery")
     left = [name for name in ("shared", "cells") for _ in tasks]
     for i, task, _, known in tasks:
         a, b = left[2 * i - 2 : 2 * i]
@@ -183,8 +169,7 @@ def draw_fig3(arrays: Arrays) -> Figure:
         _features(diagram, arrays, i, task, feature=f"$F'_{i}$", teacher=rf"$\tilde{{F}}_{i}$")
         learns = f"parameters/attention/{task}" in arrays
         inside = ["attention", count(f"attention/{task}")] if learns else ["none"]
-        inside = [*inside, shape(f"joint/{task}")]
-        diagram[f"attend{i}"] = box(*inside, color=TASK, stretch=True)
+        diagram[f"attend{i}"] = box(*inside, shape(f"joint/{task}"), color=TASK, stretch=True)
         mask = arrays[f"mask/{task}"].astype(float)
         span = rf"$M^f_{i}$  {mask.min():.2f} to {mask.max():.2f}"
         empty = missing(arrays["images"][0], "1", below="labeled")
@@ -198,8 +183,8 @@ def draw_fig3(arrays: Arrays) -> Figure:
     grid.band(f"teacher1 mask{len(tasks)}", GLOBAL, "frozen first stage")
     caption, block = shape("shared", "$F_s$"), int(arrays["block"])
     diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, above=caption)
-    flat, caption = f"{block} × {block} means", [shape("cells")]
-    diagram["cells"] = box("flatten", flat, color=SHARED, below=caption)
+    means = f"{block} × {block} means"
+    diagram["cells"] = box("flatten", means, color=SHARED, below=shape("cells"))
     diagram["meet"] = box(r"$A\,\times$", shape("affinity"), color=GLOBAL, stretch=True)
     diagram.join("shared -> cells", SHARED)
     _affinity(diagram, arrays)
@@ -236,17 +221,13 @@ def draw_fig4(arrays: Arrays) -> Figure:
     shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     task, diagram = str(arrays["example"]), Diagram(picture=0.66)
     ((i, _, task_title, _),) = (entry for entry in _tasks(arrays) if entry[1] == task)
-    grid = diagram.grid(
-        "(a) Token and feature projection", "(b) Fine-grained token learning", "(c) Label discovery"
-    )
+    right = "(b) Fine-grained token learning", "(c) Label discovery"
+    grid = diagram.grid("(a) Token and feature projection", *right)
     grid.row(".       .       .         token .    .    | says says   says says    | sure   accept")
     grid.row("basis   linear  embedded  plus  mlp  phi  | .    soft   score .      | argmax pseudo")
-    grid.row(
-        "feature project projected .     conv fine | dot  masked last refined | .      predicted"
-    )
-    grid.row(
-        "shared  project projected .     conv fine | dot  masked last refined | .      predicted"
-    )
+    refining = "project projected .     conv fine | dot  masked last refined | .      predicted"
+    grid.row(f"feature {refining}")
+    grid.row(f"shared  {refining}")
     for name, key, color, sign in (
         ("feature", f"feature/{task}", TASK, f"$F'_{i}$"),
         ("shared", "shared", SHARED, "$F_s$"),
@@ -272,21 +253,18 @@ def draw_fig4(arrays: Arrays) -> Figure:
     for name, sign in (("embedded", ""), ("phi", rf"$\varphi_{i}$")):
         caption = [*filter(None, [sign]), shape(f"{name}/{task}")]
         diagram[name] = tokens(arrays[f"values/{name}"], FINE, height=0.8, below=caption)
-    copies = f"{int(arrays[f'shape/basis/{task}'][0])} ×"
-    theta = arrays["values/token"]
-    diagram["token"] = tokens(theta, GLOBAL, wide=0.7, above=rf"{copies} $\theta'_{i}$")
+    copies = rf"{int(arrays[f'shape/basis/{task}'][0])} × $\theta'_{i}$"
+    diagram["token"] = tokens(arrays["values/token"], GLOBAL, wide=0.7, above=copies)
     basis = scalar_to_rgb(1 - arrays["values/basis"], "gray", 0, 1)
     diagram["basis"] = picture(basis, wide=0.8, below=["$o$", shape(f"basis/{task}")])
     diagram["soft"] = box("Softplus", rf"$\varphi_{i} \times U_{i}$", color=FINE)
     diagram["plus"], diagram["dot"] = remark(r"$\oplus$", size=12), remark(r"$\odot$", size=12)
-    equation = (
-        rf"G'_{i} = \mathrm{{Conv}}(G_{i} \odot \mathrm{{Softplus}}(\varphi_{i} \times U_{i}))"
-    )
+    mask = rf"\mathrm{{Softplus}}(\varphi_{i} \times U_{i})"
     channel = f"maps: the channel of token {int(arrays['channel']) + 1}"
-    diagram["says"] = remark(f"${equation}$", below=channel)
+    diagram["says"] = remark(rf"$G'_{i} = \mathrm{{Conv}}(G_{i} \odot {mask})$", below=channel)
     diagram["sure"] = scores(arrays["confidence"], TASK, below="Max Softmax")
-    accept = scalar_to_rgb(arrays["accept"].astype(float), "gray", 0, 1)
-    share = rf"$M^p_{i}$  {_percent(arrays[f'accepted/{task}'])}"
+    accept = scalar_to_rgb(arrays["accept"], "gray", 0, 1)
+    share = rf"$M^p_{i}$  {100 * arrays[f'accepted/{task}']:.0f} %"
     diagram["accept"] = picture(accept, FINE, below=share)
     rule = rf"$\tilde{{Y}}_{i}$", "Argmax", "Softmax", f"where $M^p_{i}$ is 1"
     diagram["argmax"] = remark(*rule, size=SMALL)
@@ -301,8 +279,7 @@ def draw_fig4(arrays: Arrays) -> Figure:
     diagram.join("project -> projected -> conv -> fine -> dot -> masked -> last -> refined", TASK)
     diagram.join("refined -> predicted; projected |--|> soft", TASK)
     diagram.join("score |--|> dot; accept -> pseudo", FINE)
-    tau = rf"$> \tau_{i}$ = {float(arrays[f'tau/{task}']):.2f}"
-    diagram.join("sure -> accept", FINE, label=tau)
+    diagram.join("sure -> accept", FINE, label=rf"$> \tau_{i}$ = {arrays[f'tau/{task}']:.2f}")
     diagram.join("pseudo <-> predicted", FINE, loss=r"$\mathcal{L}_p$")
     return diagram.draw()
 
@@ -325,15 +302,13 @@ def draw_fig12(arrays: Arrays) -> Figure:
         grid.row(f".       .        .      {theta} split{j} query{j} A{j} merge{j} {ends[2 * j]}")
         grid.row(f"{image} stage{j} map{j} .       .        query{j} F{j} F{j} {ends[2 * j + 1]}")
         _scale(diagram, multi, j, largest)
-        diagram.join(
-            f"theta' {'|->' if j else '->'} split{j} -> query{j} -> A{j} -> merge{j}", GLOBAL
-        )
+        turn = "|->" if j else "->"
+        diagram.join(f"theta' {turn} split{j} -> query{j} -> A{j} -> merge{j}", GLOBAL)
         diagram.join(f"merge{j} -|-> total", GLOBAL)
         diagram.join(f"query{j} -> F{j} --|-> fuse", TASK)
         diagram.join(f"{f'stage{j - 1}' if j else image} -> stage{j} -> map{j} -> query{j}", SHARED)
     image, last = [shape_of(single, "image")], single[f"shape/stage/{scales - 1}"]
-    for name in ("image", "image'"):
-        diagram[name] = picture(arrays["images"][0], below=image)
+    diagram["image"] = diagram["image'"] = picture(arrays["images"][0], below=image)
     diagram["net"] = box(str(arrays["backbone"]), "last stage", color=SHARED)
     diagram["map"] = _pile(last, largest, below=shape_of(single, "shared", "$F_s$"))
     theta = [shape_of(single, "theta", r"$\Theta$")]
@@ -387,9 +362,6 @@ def _pile(shape: Image, largest: Image, **how: Any) -> Cell:
     return Cell(width=wide, height=high, sheets=sheets, frame=SHARED, **how)
 
 
-# --------------------------------------------------------------------- cells
-
-
 def _tasks(arrays: Arrays) -> list[tuple[int, str, str, bool]]:
     """The number i of every task, its name, its title, and whether the image carries its label."""
     named = zip(titles_of(arrays).items(), arrays["known"].tolist(), strict=True)
@@ -410,7 +382,7 @@ def _supervise(
     """A prediction, and the label or the pseudo label that a loss compares it with."""
     caption = caption or rf"prediction $\hat{{Y}}_{i}$"
     diagram[f"predicted{i}"] = picture(map_to_rgb(arrays, f"{task}/ours", 0), TASK, below=caption)
-    pseudo = rf"pseudo $\tilde{{Y}}_{i}$: {_percent(arrays[f'accepted/{task}'])}"
+    pseudo = rf"pseudo $\tilde{{Y}}_{i}$: {100 * arrays[f'accepted/{task}']:.0f} %"
     label = picture(pseudo_rgb(arrays, task), FINE, dashed=True, below=pseudo)
     if known:
         label = picture(map_to_rgb(arrays, f"{task}/truth", 0), INK, below=rf"label $Y_{i}$")
@@ -426,7 +398,3 @@ def pseudo_rgb(arrays: Arrays, task: str) -> Image:
         rejected = arrays[f"{task}/pseudo"][0] == IGNORE_INDEX
         image[rejected] = np.multiply(to_rgb(HOLE_COLOR), 255).round()
     return image
-
-
-def _percent(share: float) -> str:
-    return f"{100 * float(share):.0f} %"

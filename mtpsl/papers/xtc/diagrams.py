@@ -3,8 +3,9 @@
 Shapes, counts and distances are those of the network, read off while an image passes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,7 +19,8 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch
 from mtpsl.data.labels import assign
-from mtpsl.papers.xtc.joint_space import PAIR, embed, pair_passes
+from mtpsl.models.multitask import Output
+from mtpsl.papers.xtc.mapping import MappingNet, Pass, label_input, prediction_input
 from mtpsl.papers.xtc.method import XTC
 from mtpsl.report.arrays import (
     SCENES,
@@ -51,6 +53,7 @@ from mtpsl.report.style import INK, SCORE_MAP, Image, scalar_to_rgb
 from mtpsl.tasks import Task
 
 EXAMPLES = 4  # images in Figure 1
+PAIR = ("semseg", "normals")  # source and target of Figures 1 to 3 [XTC, Sec. 4.4]
 SIDES = {"s": "source", "t": "target"}
 
 
@@ -134,7 +137,7 @@ def _pair(method: XTC, batch: Batch, chosen: int) -> Arrays:
 
 @torch.no_grad()
 def trace_shapes(method: XTC, batch: Batch, source: Task, target: Task) -> Arrays:
-    """What leaves every part of the method while one image passes, seen by forward hooks.
+    """What leaves every part of the method while the first image passes, seen by forward hooks.
 
     Returns:
         ``shape/image``, ``/bottleneck``, ``/decoder``, ``/<task>`` (predictions), ``/input/<task>``
@@ -148,14 +151,12 @@ def trace_shapes(method: XTC, batch: Batch, source: Task, target: Task) -> Array
     modules |= {f"layer/{u.name}": mapping.inputs[u.name] for u in (source, target)}
     modules |= {f"stage/{i}": stage for i, stage in enumerate(mapping.stages)}
 
-    def note(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        seen[name] = output
-
     with ExitStack() as hooks:
         for name, module in modules.items():
-            hooks.enter_context(module.register_forward_hook(partial(note, name)))
-        output = net(batch.images[:1])
-        passes = pair_passes(method, source, target, output.predictions, batch, slice(1))
+            note = lambda *passing, name=name: seen.update({name: passing[-1]})  # noqa: E731
+            hooks.enter_context(module.register_forward_hook(note))
+        output = net(batch.images)
+        passes = pair_passes(method, source, target, output.predictions, batch)
         mapping(passes)
     features = seen.pop("backbone")
     maps = {"image": batch.images, "bottleneck": features.bottleneck, "decoder": features.decoder}
@@ -173,6 +174,54 @@ def trace_shapes(method: XTC, batch: Batch, source: Task, target: Task) -> Array
     learned |= {"film": mapping.film_parameters()}
     counts = {name: sum(p.numel() for p in each) for name, each in learned.items()}
     return arrays | {f"parameters/{name}": np.array(count) for name, count in counts.items()}
+
+
+# --------------------------------------------------------------- joint space
+
+
+def pair_distances(
+    method: XTC, source: Task, target: Task, output: Output, batch: Batch
+) -> dict[str, float]:
+    """Mean cosine distances of a pair's embeddings: ``same`` image, ``other``, ``feature``."""
+    m_s, m_t = embed(method, source, target, output.predictions, batch)
+    f, compare = output.bottleneck.float(), method.loss.compare
+    distances = {
+        "same": compare(m_s, m_t),
+        "other": compare(m_s, m_t.roll(1, dims=0)),  # every image with the one before it
+        "feature": torch.cat([compare(m_s, f), compare(m_t, f)]),
+    }
+    return {name: float(values.double().mean()) for name, values in distances.items()}
+
+
+def embed(
+    method: XTC, source: Task, target: Task, predictions: Mapping[str, Tensor], batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """m(y^_s) and m(y_t) of all images of a batch, each (B, D, h, w).
+
+    As in training, but for the Gumbel noise: classes are the likeliest ones.
+    """
+    passes = pair_passes(method, source, target, predictions, batch)
+    m_s, m_t = as_in_training(method)(passes, method.loss.statistics)
+    return m_s.float(), m_t.float()
+
+
+def pair_passes(
+    method: XTC, source: Task, target: Task, predictions: Mapping[str, Tensor], batch: Batch
+) -> list[Pass]:
+    """The prediction of the source and the label of the target, on their way into the mapping."""
+    pair = (source.name, target.name)
+    label_pair = pair if method.loss.pair_of == "pair" else pair[::-1]
+    label = label_input(target, batch.targets[target.name], batch.mask(target.name))
+    prediction = prediction_input(source, predictions[source.name])
+    return [Pass(source.name, pair, prediction), Pass(target.name, label_pair, label)]
+
+
+def as_in_training(method: XTC) -> MappingNet:
+    """A copy of the mapping network that normalizes by the maps it is given.
+
+    Running averages mix the passes of all tasks and pairs, which no pass ever is normalized by.
+    """
+    return deepcopy(method.mapping).train()
 
 
 # ------------------------------------------------------------------ Figure 1

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from mtpsl.papers.xtc import diagrams
-from mtpsl.papers.xtc.joint_space import PAIR, as_in_training, pair_distances
+from mtpsl.papers.xtc.diagrams import PAIR, as_in_training, pair_distances
 from mtpsl.papers.xtc.mapping import Pass, label_input, prediction_input
 from mtpsl.report.arrays import (
     Arrays,
