@@ -43,15 +43,15 @@ class Line(NamedTuple):
 
     @property
     def width(self) -> float:
-        return text_size(*self)[0]
+        return text_size(self.text, self.size, self.weight)[0]
 
     @property
     def height(self) -> float:
-        return max(text_size(*self)[1] + 0.03, 1.5 * self.size / 72)
+        return max(text_size(self.text, self.size, self.weight)[1] + 0.03, 1.5 * self.size / 72)
 
 
 @cache
-def text_size(text: str, size: float, color: str, weight: str) -> tuple[float, float]:
+def text_size(text: str, size: float, weight: str) -> tuple[float, float]:
     """Width and height of a text in inches."""
     drawn = Sheet(1, 1).figure.text(0, 0, text, fontsize=size, weight=weight)
     box = drawn.get_window_extent()
@@ -59,7 +59,6 @@ def text_size(text: str, size: float, color: str, weight: str) -> tuple[float, f
 
 
 def total(lines: Iterable[Line]) -> float:
-    """The height of lines below each other."""
     return sum(line.height for line in lines)
 
 
@@ -210,7 +209,6 @@ def draw_cell(
 
 
 def _stack(axes: Axes, top: float, x: float, lines: Iterable[Line]) -> None:
-    """Writes lines downwards."""
     for line in lines:
         write(axes, top + line.height / 2, x, line)
         top += line.height
