@@ -10,7 +10,8 @@ from mtpsl import papers
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.papers.hitts import diagrams, traces
 from mtpsl.report.arrays import Arrays, FigureInputs
-from mtpsl.report.cells import count_text, shape_text, signed_rgb
+from mtpsl.report.maps import count_text, shape_text
+from mtpsl.report.style import signed_rgb
 
 DRAWN = ("fig1", "fig2", "fig3", "fig4", "fig12")
 EVERY = pytest.mark.parametrize("name", DRAWN)

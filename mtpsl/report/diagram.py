@@ -27,19 +27,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 
-from mtpsl.report.cells import (
+from mtpsl.report.style import (
     DASHES,
+    INK,
     SMALL,
     TEXT,
     Cell,
     Line,
+    Sheet,
     captions,
     draw_cell,
     mix,
     round_box,
+    styled,
     write,
 )
-from mtpsl.report.style import INK, Sheet, styled
 
 WIDTH, MARGIN, PAD, HEAD, FOOT = 11.0, 0.1, 0.14, 0.42, 0.17  # inches of a sheet and its cards
 AIR, ARROW, TURN = 0.09, 0.21, 0.32  # inches between cells, for an arrow and for one with a turn

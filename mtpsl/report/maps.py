@@ -81,6 +81,32 @@ def value_range(arrays: Arrays, task: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
+# --------------------------------------------------------------------- words
+
+
+def shape_text(shape: Image) -> str:
+    """A shape as one reads it: 13 × 64 × 96."""
+    return " × ".join(str(int(size)) for size in shape)
+
+
+def shape_of(arrays: Arrays, name: str, sign: str = "") -> str:
+    """The traced shape of ``name``, behind its sign."""
+    return f"{sign}  {shape_text(arrays[f'shape/{name}'])}".strip()
+
+
+def count_text(count: float) -> str:
+    """A number of parameters to three digits: 51, 1.94 k, 24.9 M."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{float(f'{count / size:.3g}'):g} {unit}"
+    return str(int(count))
+
+
+def count_of(arrays: Arrays, *names: str) -> str:
+    """How many numbers these parts learn together."""
+    return count_text(sum(int(arrays[f"parameters/{name}"]) for name in names))
+
+
 # ---------------------------------------------------------------------- grid
 
 

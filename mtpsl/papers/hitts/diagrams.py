@@ -10,27 +10,35 @@ from matplotlib.figure import Figure
 
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.report.arrays import Arrays
-from mtpsl.report.cells import (
+from mtpsl.report.diagram import Diagram
+from mtpsl.report.maps import (
+    count_of,
+    kind_of,
+    map_to_rgb,
+    parts_of,
+    shape_of,
+    shape_text,
+    titles_of,
+)
+from mtpsl.report.style import (
+    HOLE_COLOR,
+    INK,
     MAPPING,
     PAIRWISE,
     SHARED,
     SMALL,
     TASK,
     Cell,
+    Image,
     box,
-    count_of,
     missing,
     mix,
     picture,
     remark,
+    scalar_to_rgb,
     scores,
-    shape_of,
-    shape_text,
     tokens,
 )
-from mtpsl.report.diagram import Diagram
-from mtpsl.report.maps import kind_of, map_to_rgb, parts_of, titles_of
-from mtpsl.report.style import HOLE_COLOR, INK, Image, scalar_to_rgb
 
 GLOBAL, FINE = MAPPING, PAIRWISE  # colors of the two hierarchies of tokens, and of their losses
 EQUATIONS = (

@@ -33,23 +33,24 @@ from mtpsl.report.arrays import (
     true_maps,
 )
 from mtpsl.report.arrays import picture as pixels
-from mtpsl.report.cells import (
+from mtpsl.report.diagram import Diagram
+from mtpsl.report.maps import count_of, map_to_rgb, shape_of, titles_of
+from mtpsl.report.style import (
+    INK,
     MAPPING,
     PAIRWISE,
+    SCORE_MAP,
     SHARED,
     SMALL,
     TASK,
     Cell,
+    Image,
     box,
-    count_of,
     missing,
     picture,
     remark,
-    shape_of,
+    scalar_to_rgb,
 )
-from mtpsl.report.diagram import Diagram
-from mtpsl.report.maps import map_to_rgb, titles_of
-from mtpsl.report.style import INK, SCORE_MAP, Image, scalar_to_rgb
 from mtpsl.tasks import Task
 
 EXAMPLES = 4  # images in Figure 1

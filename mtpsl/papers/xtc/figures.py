@@ -28,9 +28,8 @@ from mtpsl.report.arrays import (
     qualitative,
     shown,
 )
-from mtpsl.report.cells import shape_text
 from mtpsl.report.figure import Figure
-from mtpsl.report.maps import GAP, HEADER, Grid, draw_grids, map_to_rgb, titles_of
+from mtpsl.report.maps import GAP, HEADER, Grid, draw_grids, map_to_rgb, shape_text, titles_of
 from mtpsl.report.plots import chart_row, draw_curves, draw_qualitative, legend_below
 from mtpsl.report.style import CYCLE, INK, MARKERS, QUIET, SCORE_MAP, Image, scalar_to_rgb, styled
 
