@@ -11,15 +11,7 @@ from matplotlib.figure import Figure
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.report.arrays import Arrays
 from mtpsl.report.diagram import Diagram
-from mtpsl.report.maps import (
-    count_of,
-    kind_of,
-    map_to_rgb,
-    parts_of,
-    shape_of,
-    shape_text,
-    titles_of,
-)
+from mtpsl.report.maps import count_of, map_to_rgb, parts_of, shape_of, shape_text, titles_of
 from mtpsl.report.style import (
     HOLE_COLOR,
     INK,
@@ -402,7 +394,7 @@ def _supervise(
 def pseudo_rgb(arrays: Arrays, task: str) -> Image:
     """A pseudo label -> (H, W, 3) uint8, a hole where M^p is 0, of classes too."""
     image = map_to_rgb(arrays, f"{task}/pseudo", 0)
-    if kind_of(arrays, task) == "classes":
+    if f"{task}/classes" in arrays:
         rejected = arrays[f"{task}/pseudo"][0] == IGNORE_INDEX
         image[rejected] = np.multiply(to_rgb(HOLE_COLOR), 255).round()
     return image
