@@ -333,11 +333,8 @@ class Diagram:
             write(axes, high[0] + 0.2, left + 0.12, Line(title, TITLE, weight="bold"), "left")
             write(axes, high[0] + 0.2, right - 0.14, captions([note])[0], "right")
         for names, color, title in grid.bands:
-            rows, columns = grid.covered(names)
-            place = [
-                (axis.begin(span[0]), axis.end(span[1]))
-                for axis, span in zip(grid.axes, (rows, columns), strict=True)
-            ]
+            (top, bottom), (first, last) = grid.covered(names)
+            place = (down.begin(top), down.end(bottom)), (across.begin(first), across.end(last))
             round_box(axes, *place, mix(color, 0.93), color, 0.5)
             write(axes, place[0][0] + 0.14, sum(place[1]) / 2, captions([title])[0])
         for name, place in grid.places.items():
@@ -347,7 +344,6 @@ class Diagram:
 
 
 def _points(arrow: Arrow, grid: Grid) -> list[Point]:
-    """The points that an arrow passes."""
     a, b, route = grid.places[arrow.start], grid.places[arrow.end], arrow.route
     (rows_a, columns_a), (rows_b, columns_b) = a.spans, b.spans
     (y_a, x_a), (y_b, x_b) = a.middle, b.middle

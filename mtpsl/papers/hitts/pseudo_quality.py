@@ -279,8 +279,8 @@ def accepted(counts: Counts, threshold: float) -> dict[str, float]:
     """
     start = first_level(threshold, counts.edges)
     kept = _from_level(counts.sums, start).sum()
-    row = {"coverage": float(_shares(kept["pixels"], counts.sums["pixels"].sum()))}
-    row |= {name: float(_shares(kept[name], kept["pixels"])) for name in SUMS[2:]}
+    row = {name: float(_shares(kept[name], kept["pixels"])) for name in SUMS[2:]}
+    row["coverage"] = float(_shares(kept["pixels"], counts.sums["pixels"].sum()))
     if counts.task.kind == "classes":
         pairs = _from_level(counts.confusion, start).groupby(level=["truth", "found"]).sum()
         ids = range(counts.task.channels)

@@ -73,9 +73,8 @@ def overview(inputs: FigureInputs) -> Arrays:
     names = method.tasks.names
     labeled = assign("one_label", len(batch), names).labeled
     columns = sorted(range(len(names)), key=lambda column: names[column] != PAIR[1])
-    best = [[i for i in order if labeled[i, column]] for column in columns]
-    chosen = [images[turn] for turn in range(2) for images in best if turn < len(images)]
-    chosen = chosen[:EXAMPLES]
+    best = [[i for i in order if labeled[i, column]][:2] for column in columns]
+    chosen = [images[turn] for turn in range(2) for images in best if turn < len(images)][:EXAMPLES]
     arrays = _scenes(method, batch, chosen) | {"labeled": labeled[chosen].numpy()}
     return arrays | _pair(method, batch, chosen[0])
 
@@ -172,9 +171,9 @@ def trace_shapes(method: XTC, batch: Batch, source: Task, target: Task) -> Array
     parts |= {t.name: net.heads[t.name] for t in method.tasks}
     parts |= {f"layer/{name}": layer for name, layer in mapping.inputs.items()}
     learned = {name: part.parameters() for name, part in parts.items()}
-    learned |= {"film": mapping.film_parameters()}
-    counts = {name: sum(p.numel() for p in each) for name, each in learned.items()}
-    return arrays | {f"parameters/{name}": np.array(count) for name, count in counts.items()}
+    for name, each in (learned | {"film": mapping.film_parameters()}).items():
+        arrays[f"parameters/{name}"] = np.array(sum(p.numel() for p in each))
+    return arrays
 
 
 # --------------------------------------------------------------- joint space
@@ -240,7 +239,7 @@ def draw_fig1(arrays: Arrays) -> Figure:
     grid.row("y_s   y_t       label")
     grid.row("m_s   .         m_t")
     grid.row("z_s   .         z_t")
-    grid.band("z_s z_t", PAIRWISE, f"joint space of (s, t), {shape(_last_stage(arrays))}")
+    grid.band("z_s z_t", PAIRWISE, f"joint space of (s, t), {shape(_stages(arrays)[-1])}")
     diagram["image"] = picture(arrays["images"][0], above=shape("image"))
     diagram["extractor"] = box(r"$f_\phi$", color=SHARED, above=shape("decoder"))
     lines = (f"s: {titles[source]},", "without label", f"t: {titles[target]},", "with label")
@@ -316,7 +315,7 @@ def draw_fig2(arrays: Arrays) -> Figure:
     diagram["extractor"] = replace(extractor, above=("features", shape("decoder")))
     for sign, of, side in (("s", r"\hat{y}^s", "above"), ("t", "y^t", "below")):
         mapping = rf"m^{{{sign}\to st}}"
-        caption = {side: shape(_last_stage(arrays), f"${mapping}({of})$")}
+        caption = {side: shape(_stages(arrays)[-1], f"${mapping}({of})$")}
         diagram[f"m_{sign}"] = box(f"${mapping}$", color=MAPPING)
         diagram[f"z_{sign}"] = _embedding(arrays, SIDES[sign], MAPPING, **caption)
     feature = shape("bottleneck", r"$f_\phi(x)$")
@@ -338,7 +337,7 @@ def _mapping(diagram: Diagram, arrays: Arrays) -> None:
     shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     note = f"{count('mapping')} parameters, {count('film')} of them γ and β; used in training alone"
     grid = diagram.grid(f"(c) One mapping for all pairs, conditioned on the pair | {note}")
-    stages = [f"stage{i}" for i in range(_stages(arrays))]
+    stages = _stages(arrays)
     films = [f"film{i}" if f"shape/gamma/{i}" in arrays else "." for i in range(len(stages))]
     grid.row(f". . . {' '.join(films)} .")
     for task, role, of in ((source, "ours", r"$\hat{y}^s$"), (target, "truth", "$y^t$")):
@@ -347,7 +346,7 @@ def _mapping(diagram: Diagram, arrays: Arrays) -> None:
         diagram[f"in_{sign}"] = picture(entering, below=shape(f"input/{task}", of))
         layer, learned = shape(f"layer/{task}"), count(f"layer/{task}")
         diagram[f"layer_{sign}"] = box(f"input {sign}", learned, color=TASK, below=layer)
-        diagram.join(f"in_{sign} -> layer_{sign} -|-> stage0", MAPPING)
+        diagram.join(f"in_{sign} -> layer_{sign} -|-> stage/0", MAPPING)
     tasks, letters = list(signs), [f"${sign}$" for sign in signs.values()]
     pair = np.full((len(tasks), len(tasks), 3), 255, dtype=np.uint8)
     pair[np.diag_indices(len(tasks))] = 221
@@ -355,10 +354,9 @@ def _mapping(diagram: Diagram, arrays: Arrays) -> None:
     caption = ("A names the pair", f"{len(tasks)} × {len(tasks)}")
     diagram["A"] = picture(pair, wide=0.85, rows=letters, columns=letters, below=caption)
     for i, (stage, film) in enumerate(zip(stages, films, strict=True)):
-        side, whole = arrays[f"shape/stage/{i}"][1], arrays["shape/image"][1]
+        side, whole = arrays[f"shape/{stage}"][1], arrays["shape/image"][1]
         high = 0.5 + 0.6 * np.log2(side + 1) / np.log2(whole + 1)
-        title, size = f"stage {i + 1}", shape(f"stage/{i}")
-        diagram[stage] = box(title, size, color=MAPPING, height=high)
+        diagram[stage] = box(f"stage {i + 1}", shape(stage), color=MAPPING, height=high)
         if film != ".":
             diagram[film] = box("γ, β", shape(f"gamma/{i}"), color=PAIRWISE)
             diagram.join(f"A |^|> {film} -> {stage}", PAIRWISE)
@@ -380,14 +378,10 @@ def _signs(arrays: Arrays) -> dict[str, str]:
     return {source: "s"} | dict(zip(others, "uvwxyz", strict=False)) | {target: "t"}
 
 
-def _stages(arrays: Arrays) -> int:
-    """How many stages the mapping network has."""
-    return sum(key.startswith("shape/stage/") for key in arrays)
-
-
-def _last_stage(arrays: Arrays) -> str:
-    """The name under which the shape of an embedding was traced."""
-    return f"stage/{_stages(arrays) - 1}"
+def _stages(arrays: Arrays) -> list[str]:
+    """The names under which the stages of the mapping network were traced; the last embeds."""
+    count = sum(key.startswith("shape/stage/") for key in arrays)
+    return [f"stage/{i}" for i in range(count)]
 
 
 def _distance(name: str, value: float) -> str:
