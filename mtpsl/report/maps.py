@@ -135,7 +135,6 @@ class Grid:
 
     @property
     def explained(self) -> Sequence[str]:
-        """The keys that the legend explains."""
         shown = [key for _, group in self.groups for key, _ in group if not key.endswith("images")]
         return shown if self.legend is None else self.legend
 

@@ -79,7 +79,7 @@ def label_settings(inputs: FigureInputs) -> Arrays:
 def draw_overview(arrays: Arrays) -> Drawing:
     """A column an image; below it its labels, vivid where labeled and pale where withheld."""
     count, height, width = arrays["images"].shape[:3]
-    tasks = list(titles_of(arrays))
+    tasks, titles = list(titles_of(arrays)), list(titles_of(arrays).values())
 
     def withheld(arrays: Arrays, column: str, row: int) -> bool:
         return row > 0 and not arrays["labeled"][int(column), row - 1]
@@ -91,7 +91,7 @@ def draw_overview(arrays: Arrays) -> Drawing:
 
     def words(arrays: Arrays, column: str, row: int) -> str:
         state = "withheld" if withheld(arrays, column, row) else "label"
-        return f"{list(titles_of(arrays).values())[row - 1]}: {state}" if row else ""
+        return f"{titles[row - 1]}: {state}" if row else ""
 
     grid = Grid(
         arrays=arrays,

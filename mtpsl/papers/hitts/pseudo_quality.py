@@ -143,11 +143,8 @@ def boundary_distance(ids: NDArray[np.integer]) -> Floats:
 
     On a boundary are the pixels with another id above, below or beside them; void is an id.
     """
-    edge = np.zeros(ids.shape, dtype=bool)
-    for axis in (0, 1):
-        differs = np.diff(ids, axis=axis) != 0
-        for before in (0, 1):  # of the two pixels that differ, this one and that one
-            edge |= np.pad(differs, [(1 - before, before) if axis == a else (0, 0) for a in (0, 1)])
+    around = {"footprint": ndimage.generate_binary_structure(2, 1), "mode": "nearest"}
+    edge = ndimage.maximum_filter(ids, **around) != ndimage.minimum_filter(ids, **around)
     return ndimage.distance_transform_edt(~edge) if edge.any() else np.full(ids.shape, math.inf)
 
 
@@ -265,8 +262,7 @@ def acceptance(counts: Counts, points: int = POINTS) -> Arrays:
     goals = above[0] * (1 - np.arange(points) / points)
     first = [int(np.argmax(above <= goal)) for goal in goals if (above <= goal).any()]
     chosen = [i for i in dict.fromkeys(first) if above[i]]
-    names = ["coverage", "right", "near", "quality"]
-    names += ["miou"] if counts.task.kind == "classes" else []
+    names = ["coverage", "right", "near", "quality", *["miou"] * (counts.task.kind == "classes")]
     rows = [accepted(counts, counts.edges[i]) for i in chosen]
     curve = {name: np.array([row[name] for row in rows]) for name in names}
     return {"threshold": counts.edges[chosen]} | curve
