@@ -156,10 +156,9 @@ def find_pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
         )
     named, problems = {}, []
     for path in sorted(folder.iterdir()):
-        problem = unfit(path, IMAGES, "pictures")
         if path.name.startswith("."):
             continue
-        if problem:
+        if problem := unfit(path, IMAGES, "pictures"):
             problems.append(str(problem))
             continue
         name = path.stem
@@ -278,10 +277,8 @@ def describe(task: Task, step: float | None = None) -> dict[str, Any]:
     """What the files of a task hold, in words and numbers, for ``predictions.json``."""
     words: dict[str, Any] = {"kind": task.kind}
     if task.kind == "classes":
-        return words | {
-            "png": "8-bit class ids, by position in classes",
-            "classes": list(task.class_names),
-        }
+        ids = "8-bit class ids, by position in classes"
+        return words | {"png": ids, "classes": list(task.class_names)}
     if task.kind == "direction":
         return words | {
             "npy": "(height, width, 3) float32 unit vectors: x right, y down, z forward",

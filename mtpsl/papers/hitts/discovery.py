@@ -262,8 +262,8 @@ def draw_reliability(arrays: Arrays) -> Figure:
         middle, known = (edges[1:] + edges[:-1]) / 2, pixels > 0
         right, near, sure = (value[known] for value in values.values())
         bars = {"bins": edges.tolist(), "edgecolor": "white", "linewidth": 0.8, "alpha": 1}
-        how = {"weights": right, "color": CYCLE[0], "label": "true bin"}
-        seaborn.histplot(x=middle[known], ax=axes, **how, **bars)
+        bins = {"x": middle[known], "weights": right, "color": CYCLE[0], "label": "true bin"}
+        seaborn.histplot(**bins, **bars, ax=axes)
         if (near > right).any():
             dash = {"color": CYCLE[1], "marker": "_", "markersize": 9, "linestyle": ""}
             axes.plot(middle[known], near, label="within a bin", **dash)

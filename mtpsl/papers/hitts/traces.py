@@ -86,12 +86,11 @@ def _scene(inputs: FigureInputs, batch: Batch, labeled: Tensor, chosen: int) -> 
         for name, maps in teacher.label_confidence(batch.images).items()
     }
     one = inputs.load([chosen])
-    known = tuple(bool(value) for value in labeled[chosen])
-    names, device = ours.tasks.names, one.images.device
-    own = {n: torch.tensor([has], device=device) for n, has in zip(names, known, strict=True)}
-    one = replace(one, labeled=own)
+    columns = labeled[[chosen]].to(one.images.device).T  # (T, 1)
+    one = replace(one, labeled=dict(zip(ours.tasks.names, columns, strict=True)))
     discovered = teacher.discover(one.images, taus).withhold(one)
-    return Scene(ours, replace(one, discovered=discovered), known, follow(ours, one.images), taus)
+    one, known = replace(one, discovered=discovered), tuple(labeled[chosen].tolist())
+    return Scene(ours, one, known, follow(ours, one.images), taus)
 
 
 @torch.no_grad()
