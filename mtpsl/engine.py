@@ -23,10 +23,9 @@ from tqdm import tqdm
 from mtpsl.batch import Batch
 from mtpsl.data.loader import TrainLoader
 from mtpsl.methods.base import Method, Terms
-from mtpsl.optimization import Optimization, ScheduledAdam
 from mtpsl.precision import fast_products
 from mtpsl.tasks import Task, TaskSet
-from mtpsl.training_state import Best, RunFolder, Selection, TrainingState
+from mtpsl.training import Best, Optimization, RunFolder, ScheduledAdam, Selection, TrainingState
 from mtpsl.weighting import Uniform, Weighting
 
 CHECK_EVERY = 32  # steps between looks at the loss on a GPU, where every look makes it wait

@@ -5,7 +5,7 @@ import torch
 from properties import random_batch
 from torch import Tensor, nn
 
-from mtpsl.methods.supervised import Supervised
+from mtpsl.methods.baselines import Supervised
 from mtpsl.models import BACKBONES, Backbone, Encoder, build_backbone
 from mtpsl.models._torchvision import import_timm, import_torchvision
 from mtpsl.papers.hitts.method import HiTTs

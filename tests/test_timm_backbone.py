@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from mtpsl import files
 from mtpsl.models import build_backbone
 from mtpsl.models._torchvision import import_hub, import_timm
+from mtpsl.models.backbone import PointwiseHead
 from mtpsl.models.cost import cost
-from mtpsl.models.heads import PointwiseHead
 from mtpsl.models.pretrained import Pretrained, describe_pretrained
 from mtpsl.models.resnet import MEAN, STD
 from mtpsl.models.timm_backbone import HRNet, ViT, published_weights

@@ -14,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.models._torchvision import import_torchvision
-from mtpsl.models.backbone import Features, require_positive, scale_channels
-from mtpsl.models.heads import AsppHead
+from mtpsl.models.backbone import Features, conv_norm_relu, require_positive, scale_channels
 from mtpsl.models.pretrained import load_pretrained
 
 WIDTHS = (64, 128, 256, 512)  # of the stages, before a bottleneck block multiplies them by 4
@@ -26,6 +25,8 @@ DEPTHS = {  # torchvision's block, and how many of them a stage has
     18: ("BasicBlock", (2, 2, 2, 2)),
     50: ("Bottleneck", (3, 4, 6, 3)),
 }
+ASPP_RATES = (12, 24, 36)  # dilations for features at 1/8 of the image [Chen et al. 2017]
+ASPP_DROPOUT = 0.5  # behind the projection, in the PASCAL protocol
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, red green blue
 
 
@@ -105,6 +106,61 @@ class ResNet(nn.Module):
     def build_head(self, out: int) -> nn.Module:
         """A fresh head: ``Features.decoder`` -> (B, out, H / 8, W / 8), before ``activate``."""
         return AsppHead(self.channels, out, scale_channels(HEAD_WIDTH, self.width_factor))
+
+
+@final
+class AsppHead(nn.Module):
+    """DeepLab's head: atrous spatial pyramid pooling, then two convolutions.
+
+    Liang-Chieh Chen, George Papandreou, Florian Schroff, Hartwig Adam. Rethinking Atrous
+    Convolution for Semantic Image Segmentation. 2017. arXiv:1706.05587
+
+    Five views of the same features (a pixel, three rings around it, the whole image) are
+    concatenated and projected. As in the PASCAL protocol that XTC and HiTTs use; weights start
+    as PyTorch's layers do.
+
+    Args:
+        channels: Channels of the features.
+        out: Channels of the map (``Task.channels``).
+        hidden: Channels of every layer between them; 256 in the protocol.
+    """
+
+    def __init__(self, channels: int, out: int, hidden: int = 256) -> None:
+        super().__init__()
+        self.pixel = conv_norm_relu(channels, hidden, 1)
+        self.rings = nn.ModuleList(conv_norm_relu(channels, hidden, 3, rate) for rate in ASPP_RATES)
+        self.pooled = nn.Sequential(
+            nn.Conv2d(channels, hidden, kernel_size=1, bias=False), PooledNorm(hidden), nn.ReLU()
+        )
+        self.project = conv_norm_relu((2 + len(ASPP_RATES)) * hidden, hidden, 1)
+        self.dropout = nn.Dropout(ASPP_DROPOUT)
+        self.smooth = conv_norm_relu(hidden, hidden, 3)
+        self.predict = nn.Conv2d(hidden, out, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, channels, h, w) -> (B, out, h, w), before ``Task.activate``."""
+        whole = self.pooled(features.mean(dim=(2, 3), keepdim=True)).expand(
+            -1, -1, *features.shape[2:]
+        )
+        views = [self.pixel(features), *(ring(features) for ring in self.rings), whole]
+        return self.predict(self.smooth(self.dropout(self.project(torch.cat(views, dim=1)))))
+
+
+@final
+class PooledNorm(nn.BatchNorm2d):
+    """BatchNorm of (B, C, 1, 1) that a batch of one image does not stop.
+
+    One value per channel has no variance, and ``BatchNorm2d`` refuses to train on it; the last
+    batch of an epoch can be that small. Such a batch is normalized like at evaluation, with the
+    running statistics, and leaves them alone.
+    """
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        if len(pooled) > 1 or not self.training:
+            return super().forward(pooled)
+        return F.batch_norm(
+            pooled, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
 
 
 def residual_stage(

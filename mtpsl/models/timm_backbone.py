@@ -25,11 +25,11 @@ from torch import Tensor, nn
 from mtpsl.models._torchvision import import_timm
 from mtpsl.models.backbone import (
     Features,
+    PointwiseHead,
     require_multiples,
     require_positive,
     scale_channels,
 )
-from mtpsl.models.heads import PointwiseHead
 from mtpsl.models.pretrained import HUB, load_pretrained
 from mtpsl.registry import look_up
 

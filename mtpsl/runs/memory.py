@@ -19,11 +19,11 @@ import torch
 from mtpsl.batch import Batch, Discovered
 from mtpsl.engine import fit
 from mtpsl.methods import Method
-from mtpsl.optimization import Optimization
 from mtpsl.runs.data import tasks_of
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import build, without_pretrained
 from mtpsl.tasks import TaskSet
+from mtpsl.training import Optimization
 from mtpsl.weighting import build_weighting
 
 try:

@@ -23,7 +23,6 @@ from mtpsl.data.supervision import SupervisionStore, discover_to_folder
 from mtpsl.engine import Fit, evaluate, fit, seeded
 from mtpsl.methods import Method
 from mtpsl.models.pretrained import describe_pretrained
-from mtpsl.optimization import Optimization
 from mtpsl.runs.data import (
     EVAL_BATCH,
     bind_data,
@@ -38,7 +37,7 @@ from mtpsl.runs.memory import peak_memory
 from mtpsl.runs.network import build, load_method, network_cost
 from mtpsl.runs.session import Session, resolve_device
 from mtpsl.runs.store import RunRecord, environment
-from mtpsl.training_state import Selection
+from mtpsl.training import Optimization, Selection
 from mtpsl.weighting import build_weighting
 
 

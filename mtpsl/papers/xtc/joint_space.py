@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from mtpsl.batch import Batch
-from mtpsl.models.multitask import Output
+from mtpsl.models.backbone import Output
 from mtpsl.papers.xtc.mapping import MappingNet, Pass, label_input, prediction_input
 from mtpsl.papers.xtc.method import XTC
 from mtpsl.tasks import Task
