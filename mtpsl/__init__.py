@@ -72,11 +72,9 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(module), name)
         globals()[name] = value  # the next look finds it without this function
         return value
-    from difflib import get_close_matches
+    from mtpsl.registry import suggest
 
-    near = get_close_matches(name, __all__, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise AttributeError(f"module 'mtpsl' has no attribute {name!r}{hint}")
+    raise AttributeError(f"module 'mtpsl' has no attribute {suggest(name, __all__)}")
 
 
 def __dir__() -> list[str]:

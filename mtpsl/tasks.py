@@ -25,13 +25,13 @@ class Task:
     name: str  # "semseg", "depth", "normals": the key of every dict of maps
     title: str  # for tables and figures
     kind: Kind  # what a pixel holds: a class id, 0 or 1, a positive number, a unit vector
-    channels: int  # of the prediction
     loss: Loss
     metric: Callable[[], metrics.Metric]  # a fresh accumulator
     headline: str  # the metric that names the task's result, a key of ``metrics.COLUMNS``
     columns: tuple[str, ...]  # its metrics in the papers' order, keys of ``metrics.COLUMNS``
-    missing: float  # written into a target that the label setting withholds
-    resize: Literal["nearest", "bilinear"]  # of the target, under augmentation
+    channels: int = 1  # of the prediction
+    missing: float = float("nan")  # written into a target that the label setting withholds
+    resize: Literal["nearest", "bilinear"] = "nearest"  # of the target, under augmentation
     weight: float = 1.0  # of the loss, in ``supervised_terms``
     zoom_power: int = 0  # a magnified image's values are multiplied by zoom ** zoom_power
     flip_channel: int | None = None  # the channel that changes sign in a mirror
@@ -153,7 +153,6 @@ def semseg(classes: Sequence[str] | int, *, weight: float = 1.0) -> Task:
         headline="miou",
         columns=("miou", "pixel_acc"),
         missing=losses.IGNORE_INDEX,
-        resize="nearest",
         weight=weight,
         class_names=names,
     )
@@ -180,13 +179,10 @@ def depth() -> Task:
         name="depth",
         title="Depth.",
         kind="positive",
-        channels=1,
         loss=losses.l1,
         metric=metrics.DepthErrors,
         headline="abs_err",
         columns=("abs_err", "rmse"),
-        missing=float("nan"),
-        resize="nearest",
         zoom_power=-1,
         unit="m",
     )
@@ -222,7 +218,6 @@ def normals(loss: Literal["cosine", "l1"] = "cosine", *, weight: float = 1.0) ->
         metric=metrics.NormalErrors,
         headline="mean_err",
         columns=("mean_err", "angle_rmse", "within_11_25", "within_22_5", "within_30"),
-        missing=float("nan"),
         resize="bilinear",
         weight=weight,
         flip_channel=0,
@@ -244,13 +239,10 @@ def saliency(metric: Literal["miou", "max_f"] = "miou", *, weight: float = 1.0) 
         name="saliency",
         title="Sal.",
         kind="binary",
-        channels=1,
         loss=losses.balanced_bce,
         metric=partial(metrics.Saliency, metric),
         headline=columns[metric],
         columns=(columns[metric],),
-        missing=float("nan"),
-        resize="nearest",
         weight=weight,
     )
 
@@ -268,12 +260,9 @@ def edges(*, weight: float = 1.0, nms: bool = False) -> Task:
         name="edges",
         title="Edge.",
         kind="binary",
-        channels=1,
         loss=partial(losses.balanced_bce, positive_weight=0.95),
         metric=partial(boundary.Boundary, nms=nms),
         headline="ods_f",
         columns=("ods_f",),
-        missing=float("nan"),
-        resize="nearest",
         weight=weight,
     )

@@ -41,10 +41,7 @@ def import_torchvision(submodule: str = "") -> ModuleType:
 
 
 def import_timm(submodule: str = "") -> ModuleType:
-    """Imports timm, or one of its submodules.
-
-    Args:
-        submodule: Below ``timm``, such as ``"models.hrnet"``; empty for the package.
+    """Imports timm, or one of its submodules, such as ``"models.hrnet"``.
 
     Raises:
         ImportError: If timm or what it needs is not installed.
