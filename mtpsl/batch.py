@@ -1,5 +1,6 @@
 """The types that travel from a data loader to a method."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, Self
@@ -75,7 +76,7 @@ class Discovered(_Movable):
         targets, valid = {}, {}
         for name, rows in batch.labeled.items():
             labeled = rows.view(-1, 1, 1, 1)
-            missing = float("nan") if self.targets[name].is_floating_point() else IGNORE_INDEX
+            missing = math.nan if self.targets[name].is_floating_point() else IGNORE_INDEX
             targets[name] = self.targets[name].masked_fill(labeled, missing)
             valid[name] = self.valid[name] & ~labeled
         return replace(self, targets=targets, valid=valid)
@@ -164,11 +165,8 @@ class Batch(_Movable):
 def _stack(task: Task, labels: Labels, images: Tensor) -> Tensor:
     """Labels as ``Batch.from_targets`` takes them -> (B, C, H, W), missing where there are none."""
     shape = (task.target_channels, *images.shape[2:])
-    stacked = torch.full(
-        (len(images), *shape), task.missing, dtype=task.target_dtype, device=images.device
-    )
-    if labels is None:
-        return stacked
+    stacked = images.new_full((len(images), *shape), task.missing, dtype=task.target_dtype)
+    labels = [None] * len(images) if labels is None else labels
     if len(labels) != len(images):
         raise ValueError(
             f"{task.name}: expected {len(images)} maps, got {len(labels)}; "

@@ -67,11 +67,12 @@ class ConfusionMatrix(Metric):
 
     Args:
         num_classes: K; logits are (B, K, H, W), targets (B, 1, H, W) int64 ids in [0, K).
-        ignore_index: A target id that never counts, masked or not (``losses.IGNORE_INDEX``).
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
-        self.num_classes, self.ignore_index = num_classes, ignore_index
+    IGNORE_INDEX = 255  # a target that never counts, masked or not: ``losses.IGNORE_INDEX``
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
         super().__init__()
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
@@ -82,12 +83,12 @@ class ConfusionMatrix(Metric):
         """
         classes = self.num_classes
         check_shapes(prediction, classes, target, 1, mask)
-        usable = mask & (target != self.ignore_index)
+        usable = mask & (target != self.IGNORE_INDEX)
         top, predicted = prediction.max(dim=1, keepdim=True)  # the maximum is NaN if any logit is
         target, predicted, top = target[usable], predicted[usable], top[usable]
         if target.numel() and not (0 <= int(target.min()) and int(target.max()) < classes):
             raise ValueError(
-                f"target: expected class ids in [0, {classes}) or {self.ignore_index}, "
+                f"target: expected class ids in [0, {classes}) or {self.IGNORE_INDEX}, "
                 f"got {int(target.min())} to {int(target.max())}; map the labels first"
             )
         counts = torch.bincount(target * classes + predicted, minlength=classes**2)
@@ -111,18 +112,17 @@ class PartsConfusion(Metric):
 
     Args:
         num_classes: K, the background (id 0) included; it counts as a class.
-        ignore_index: As in ``ConfusionMatrix``.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
-        self.confusion = ConfusionMatrix(num_classes, ignore_index)
+    def __init__(self, num_classes: int) -> None:
+        self.confusion = ConfusionMatrix(num_classes)
 
     def reset(self) -> None:
         self.confusion.reset()
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
         check_shapes(prediction, self.confusion.num_classes, target, 1, mask)
-        part = mask & (target != 0) & (target != self.confusion.ignore_index)
+        part = mask & (target != 0) & (target != self.confusion.IGNORE_INDEX)
         shown = part.flatten(1).any(dim=1).view(-1, 1, 1, 1)
         self.confusion.update(prediction, target, mask & shown)
 
@@ -333,8 +333,7 @@ def delta_mtl(
     if average == "tasks":
         return fmean([fmean(task.values()) for task in gains.values()])
     if average == "headline":
-        missing = [t for t in gains if headlines is None or headlines.get(t) not in gains[t]]
-        if headlines is None or missing:
+        if not all((headlines or {}).get(task) in gains[task] for task in gains):
             raise ValueError(
                 f"headlines: expected a common metric for each of {sorted(gains)}, "
                 f"got {headlines}; pass {{task.name: task.headline}}"

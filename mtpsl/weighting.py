@@ -80,8 +80,6 @@ class Weighting(nn.Module, ABC):
         self.used = []
         return dict(zip(self.names, (total / steps.clamp(min=1)).tolist(), strict=True))
 
-    # ------------------------------------------------------ for the rules below
-
     def losses(self, terms: Mapping[str, Tensor]) -> Tensor:
         """(T,) values of the objectives without gradient; 0 where there is no label, or no term."""
         like = next(iter(terms.values()))
@@ -128,7 +126,6 @@ class Uncertainty(Weighting):
     the task has a label; otherwise every other step would raise a rarely labeled task's weight.
 
     Args:
-        tasks: The objectives.
         initial: s at the start, the log of the variance.
         lr: Learning rate of s; None for the network's.
     """
@@ -156,7 +153,6 @@ class GradNorm(Weighting):
     towards mean(G) r^alpha along the gradient of the absolute difference, in w alone.
 
     Args:
-        tasks: The objectives.
         alpha: Strength of the pull back to a common rate; 1.5 on NYUv2 in the paper.
         lr: Learning rate of w; None for the network's. At that one, short runs would end before the
             weights move.
@@ -212,9 +208,6 @@ class MGDA(Weighting):
     Costs a backward pass through the backbone for every task, and on a GPU makes every step wait
     once, for the T x T products of gradients.
 
-    Args:
-        tasks: The objectives.
-
     Raises:
         ImportError: If TorchJD is not installed.
     """
@@ -254,7 +247,6 @@ class DWA(Weighting):
     mean losses; 1 in the first two epochs.
 
     Args:
-        tasks: The objectives.
         temperature: Larger ones make weights more equal; 2 in the paper.
     """
 

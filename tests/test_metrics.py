@@ -294,8 +294,8 @@ def test_target_beyond_the_classes_is_refused(bad: int) -> None:
         ConfusionMatrix(3).update(logits_of(0, 0, 0, 0), target, full_mask())
 
 
-def test_default_ignore_index_is_that_of_the_losses() -> None:
-    assert ConfusionMatrix(2).ignore_index == IGNORE_INDEX
+def test_ignored_index_is_that_of_the_losses() -> None:
+    assert ConfusionMatrix.IGNORE_INDEX == IGNORE_INDEX
 
 
 class MeanOfBatches(Metric):

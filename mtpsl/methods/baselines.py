@@ -198,8 +198,7 @@ class SemiSupervised(Method):
         Returns:
             A scalar; exactly 0 where every image has every label.
         """
-        unlabeled = {n: ~first.labeled[n] for n in self.tasks.names}  # (B,)
-        count = sum(rows.float() for rows in unlabeled.values()).clamp(min=1)  # |U_n|
+        count = sum((~first.labeled[n]).float() for n in self.tasks.names).clamp(min=1)  # |U_n|
         whole = {t.name: comparable(t, whole[t.name]) for t in self.tasks}
         if self.stop_gradient:
             whole = {n: maps.detach() for n, maps in whole.items()}
@@ -207,21 +206,16 @@ class SemiSupervised(Method):
         total = first.images.new_zeros(())
         for t in self.tasks:
             error = (whole[t.name] - comparable(t, crop[t.name])).square().mean(dim=(1, 2, 3))
-            rows = unlabeled[t.name]
-            error = torch.where(rows, error, 0.0)
+            error = torch.where(first.labeled[t.name], 0.0, error)
             total = total + (error / count if self.per_image_mean else error).mean()
         return total  # L_u of Eq. (2)
 
 
 def comparable(task: Task, prediction: Tensor) -> Tensor:
     """A prediction in the space where errors are squared: probabilities in place of logits."""
-    match task.kind:
-        case "classes":
-            return prediction.softmax(dim=1)
-        case "binary":
-            return prediction.sigmoid()
-        case "positive" | "direction":
-            return prediction
+    if task.kind == "classes":
+        return prediction.softmax(dim=1)
+    return prediction.sigmoid() if task.kind == "binary" else prediction
 
 
 def crop_predictions(

@@ -20,7 +20,7 @@ from mtpsl.models.pretrained import load_pretrained
 WIDTHS = (64, 128, 256, 512)  # of the stages, before a bottleneck block multiplies them by 4
 STEM_WIDTH = 64
 HEAD_WIDTH = 256
-DILATIONS = (1, 1, 2, 4)  # of the stages
+STRIDES, DILATIONS = (1, 2, 2, 2), (1, 1, 2, 4)  # of the stages, as ``residual_stage`` takes them
 DEPTHS = {  # torchvision's block, and how many of them a stage has
     18: ("BasicBlock", (2, 2, 2, 2)),
     50: ("Bottleneck", (3, 4, 6, 3)),
@@ -72,14 +72,12 @@ class ResNet(nn.Module):
 
         self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
-        self.layer1 = residual_stage(block, stem, widths[0], counts[0])
-        self.layer2, self.layer3, self.layer4 = (
-            residual_stage(block, before * block.expansion, width, count, 2, dilation)
-            for before, width, count, dilation in zip(
-                widths, widths[1:], counts[1:], DILATIONS[1:], strict=False
-            )
-        )
         self.stage_channels = tuple(width * block.expansion for width in widths)
+        enters = (stem, *self.stage_channels[:-1])  # a stage
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            residual_stage(block, *stage)
+            for stage in zip(enters, widths, counts, STRIDES, DILATIONS, strict=True)
+        )
         self.channels = self.bottleneck_channels = self.stage_channels[-1]
         # Constants, and no part of torchvision's weights.
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
@@ -164,12 +162,7 @@ class PooledNorm(nn.BatchNorm2d):
 
 
 def residual_stage(
-    block: type[nn.Module],
-    channels_in: int,
-    width: int,
-    blocks: int,
-    stride: int = 1,
-    dilation: int = 1,
+    block: type[nn.Module], channels_in: int, width: int, blocks: int, stride: int, dilation: int
 ) -> nn.Sequential:
     """``blocks`` residual blocks; only the first one changes channels and resolution.
 
@@ -206,10 +199,7 @@ def residual_stage(
 
 
 def init_residual_weights(module: nn.Module) -> None:
-    """He-normal convolutions, identity BatchNorm, as torchvision starts its ResNets."""
+    """He-normal convolutions, as torchvision starts its ResNets; a fresh BatchNorm is identity."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.ones_(layer.weight)
-            nn.init.zeros_(layer.bias)

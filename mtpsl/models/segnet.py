@@ -128,21 +128,16 @@ class AttentionSegNet(nn.Module):
         # Encoder: a task's map takes the next stage's width before it is pooled, so that it meets
         # the features there as an equal; the last one has no next stage.
         carried = [*leaves[1:depth], leaves[depth - 1]]
-        self.carry_down = nn.ModuleList(
-            conv_stage(leaves[i], carried[i], convs=1) for i in range(depth)
-        )
-        self.carry_up = nn.ModuleList(
-            conv_stage(enters[i], leaves[i], convs=1) for i in range(depth, 2 * depth)
-        )
+        once = (1,) * depth  # convolutions
+        self.carry_down = nn.ModuleList(map(conv_stage, leaves[:depth], carried, once))
+        self.carry_up = nn.ModuleList(map(conv_stage, enters[depth:], leaves[depth:], once))
         # What attention reads: the features after a stage's first convolution and the map carried
         # there; in the decoder the unpooled features, before the first convolution.
         down = [leaves[0], *(2 * width for width in leaves[1:depth])]
-        up = [enters[i] + leaves[i] for i in range(depth, 2 * depth)]
-        self.attention = nn.ModuleDict(
-            {
-                task.name: nn.ModuleList(map(attention, [*down, *up], leaves))  # stage by stage
-                for task in tasks
-            }
+        up = map(sum, zip(enters[depth:], leaves[depth:], strict=True))
+        reads = [*down, *up]
+        self.attention = nn.ModuleDict(  # task -> stage by stage
+            {task.name: nn.ModuleList(map(attention, reads, leaves)) for task in tasks}
         )
         for part in (self.carry_down, self.carry_up, self.attention):
             init_weights(part)
@@ -218,15 +213,12 @@ def conv_stage(channels_in: int, channels_out: int, convs: int) -> nn.Sequential
 
 
 def init_weights(module: nn.Module) -> None:
-    """Xavier-normal convolutions with zero bias, identity BatchNorm [XTC, released code]."""
+    """Xavier-normal convolutions with zero bias [XTC, released code]; BatchNorm is identity."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.xavier_normal_(layer.weight)
             if layer.bias is not None:
                 nn.init.zeros_(layer.bias)
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.ones_(layer.weight)
-            nn.init.zeros_(layer.bias)
 
 
 def attention(channels_in: int, channels: int) -> nn.Sequential:

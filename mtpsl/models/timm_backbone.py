@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtpsl.models._torchvision import import_timm
+from mtpsl.models._torchvision import import_optional
 from mtpsl.models.backbone import (
     Features,
     PointwiseHead,
@@ -80,7 +80,7 @@ class TimmBackbone(nn.Module, ABC):
         require_positive(width_factor)
         self.width_factor = width_factor
         self.net = self.create(name)
-        timm = import_timm()
+        timm = import_optional("timm")
         tags = timm.list_pretrained(f"{name}.*")
         config = timm.get_pretrained_cfg(weights if weights in tags else name)
         for what, given, known in (("mean", mean, config.mean), ("std", std, config.std)):
@@ -127,7 +127,7 @@ class HRNet(TimmBackbone):
     classifier = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")
 
     def create(self, name: str) -> nn.Module:
-        config = look_up("name", name, import_timm("models.hrnet").cfg_cls)
+        config = look_up("name", name, import_optional("timm.models.hrnet").cfg_cls)
 
         def scaled(channels: int) -> int:
             """Not in multiples of 8, unlike ``scale_channels``: HRNet-W18 has 18 channels."""
@@ -136,7 +136,7 @@ class HRNet(TimmBackbone):
         def scaled_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
             return {**stage, "num_channels": tuple(map(scaled, stage["num_channels"]))}
 
-        net = import_timm().create_model(
+        net = import_optional("timm").create_model(
             name,
             features_only=True,
             feature_location="",  # before the layers that only the classifier reads
@@ -196,7 +196,7 @@ class ViT(TimmBackbone):
     def create(self, name: str) -> nn.Module:
         heads = max(1, round(look_up("name", name, VIT_HEADS) * self.width_factor))
         width = heads * HEAD_DIM
-        net = import_timm().create_model(
+        net = import_optional("timm").create_model(
             name, num_classes=0, embed_dim=width, num_heads=heads, dynamic_img_size=True
         )
         blocks = len(net.blocks)
@@ -207,7 +207,9 @@ class ViT(TimmBackbone):
 
     def convert(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
         """Resamples position embeddings of another grid."""
-        return import_timm("models.vision_transformer").checkpoint_filter_fn(state, self.net)
+        return import_optional("timm.models.vision_transformer").checkpoint_filter_fn(
+            state, self.net
+        )
 
     def forward(self, images: Tensor) -> Features:
         """(B, 3, H, W) in [0, 1] -> features; H and W must be multiples of 16.
@@ -232,7 +234,7 @@ class ViT(TimmBackbone):
 
 def published_weights(name: str) -> dict[str, str]:
     """What timm knows of weights of one of its networks: name -> place, for ``load_pretrained``."""
-    timm = import_timm()
+    timm = import_optional("timm")
     tags = {tag: tag for tag in timm.list_pretrained(f"{name}.*")} | {"pretrained": name}
     places = {tag: timm.get_pretrained_cfg(known).hf_hub_id for tag, known in tags.items()}
     return {tag: HUB + place for tag, place in places.items() if place}
