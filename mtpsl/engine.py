@@ -235,9 +235,6 @@ def at_label_size(task: Task, prediction: Tensor, size: Sequence[int]) -> Tensor
     return maps.logit() if task.kind == "binary" else maps
 
 
-# ------------------------------------------------------------------ pieces of the loop
-
-
 @contextmanager
 def seeded(device: torch.device, *purpose: int | str) -> Iterator[None]:
     """Draws inside depend on ``purpose`` alone; draws outside do not notice."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtpsl import boundary, losses, metrics
+from mtpsl.registry import look_up
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Kind = Literal["classes", "binary", "positive", "direction"]
@@ -206,15 +207,12 @@ def normals(loss: Literal["cosine", "l1"] = "cosine", *, weight: float = 1.0) ->
             protocol that [XTC] follows on PASCAL-Context.
         weight: Multiplies the loss, in ``supervised_terms``.
     """
-    choices = {"cosine": losses.cosine, "l1": losses.l1}
-    if loss not in choices:
-        raise ValueError(f"loss: expected one of {sorted(choices)}, got {loss!r}")
     return Task(
         name="normals",
         title="Normal.",
         kind="direction",
         channels=3,
-        loss=choices[loss],
+        loss=look_up("loss", loss, {"cosine": losses.cosine, "l1": losses.l1}),
         metric=metrics.NormalErrors,
         headline="mean_err",
         columns=("mean_err", "angle_rmse", "within_11_25", "within_22_5", "within_30"),
@@ -232,17 +230,15 @@ def saliency(metric: Literal["miou", "max_f"] = "miou", *, weight: float = 1.0) 
             F-measure of the later papers. They are not comparable, so a task has one of them.
         weight: Multiplies the loss, in ``supervised_terms``.
     """
-    columns = {"miou": "sal_miou", "max_f": "max_f"}
-    if metric not in columns:
-        raise ValueError(f"metric: expected one of {sorted(columns)}, got {metric!r}")
+    column = look_up("metric", metric, {"max_f": "max_f", "miou": "sal_miou"})
     return Task(
         name="saliency",
         title="Sal.",
         kind="binary",
         loss=losses.balanced_bce,
         metric=partial(metrics.Saliency, metric),
-        headline=columns[metric],
-        columns=(columns[metric],),
+        headline=column,
+        columns=(column,),
         weight=weight,
     )
 

@@ -110,9 +110,7 @@ class MultiTaskNet(nn.Module):
     def __init__(self, backbone: Backbone, tasks: TaskSet) -> None:
         super().__init__()
         self.backbone, self.tasks = backbone, tasks
-        self.heads = nn.ModuleDict(
-            {task.name: backbone.build_head(task.channels) for task in tasks}
-        )
+        self.heads = nn.ModuleDict({t.name: backbone.build_head(t.channels) for t in tasks})
 
     def forward(self, images: Tensor) -> Output:
         """(B, 3, H, W) in [0, 1] -> predictions that the tasks' losses and metrics accept."""
@@ -137,7 +135,7 @@ def to_size(raw: Tensor, images: Tensor) -> Tensor:
 
 @final
 class PointwiseHead(nn.Sequential):
-    """Conv1x1 with BatchNorm and ReLU, then Conv1x1: every position by itself.
+    """Conv1x1 with BatchNorm and ReLU, then Conv1x1: (B, channels, h, w) -> (B, out, h, w).
 
     The head of HRNet [Sun et al., arXiv:1904.04514] on its joined maps, and with 256 channels
     between the two that of SETR-Naive on a transformer's last map [Zheng et al., CVPR 2021].
@@ -149,14 +147,7 @@ class PointwiseHead(nn.Sequential):
     """
 
     def __init__(self, channels: int, out: int, hidden: int) -> None:
-        super().__init__(
-            conv_norm_relu(channels, hidden, 1),
-            nn.Conv2d(hidden, out, kernel_size=1),
-        )
-
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, channels, h, w) -> (B, out, h, w), before ``Task.activate``."""
-        return super().forward(features)
+        super().__init__(conv_norm_relu(channels, hidden, 1), nn.Conv2d(hidden, out, kernel_size=1))
 
 
 def conv_norm_relu(enters: int, leaves: int, kernel: int, rate: int = 1) -> nn.Sequential:
@@ -196,7 +187,7 @@ class SelfAttention(nn.Module):
 
 def require_multiples(images: Tensor, reduction: int) -> None:
     """Raises ValueError unless height and width (the last two) are multiples of ``reduction``."""
-    if images.shape[-2] % reduction or images.shape[-1] % reduction:
+    if any(side % reduction for side in images.shape[-2:]):
         raise ValueError(
             f"images: expected height and width in multiples of {reduction}, "
             f"got {tuple(images.shape[-2:])}; resize or pad them"
