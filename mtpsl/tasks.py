@@ -64,19 +64,16 @@ class Task:
         Raises:
             ValueError: If it says there what this task cannot hold.
         """
+        known = target.isfinite().all(dim=1, keepdim=True)
         match self.kind:
             case "classes":
-                known = target != int(self.missing)
-                fits = (target >= 0) & (target < self.channels)
+                known, fits = target != int(self.missing), (target >= 0) & (target < self.channels)
                 expected = f"class ids in [0, {self.channels}), {int(self.missing)} for none"
             case "binary":
-                known, fits = target.isfinite(), (target == 0) | (target == 1)
-                expected = "1 and 0, NaN for none"
+                fits, expected = (target == 0) | (target == 1), "1 and 0, NaN for none"
             case "positive":
-                known, fits = target.isfinite(), target > 0
-                expected = "positive numbers, NaN for none"
+                fits, expected = target > 0, "positive numbers, NaN for none"
             case "direction":
-                known = target.isfinite().all(dim=1, keepdim=True)
                 fits = (target.square().sum(dim=1, keepdim=True) - 1).abs() < LENGTH_TOLERANCE
                 expected = "vectors of length 1, NaN for none"
         if (wrong := known & ~fits).any():

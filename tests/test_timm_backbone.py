@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from mtpsl import files
 from mtpsl.models import build_backbone
 from mtpsl.models._torchvision import import_optional
-from mtpsl.models.backbone import PointwiseHead
+from mtpsl.models.backbone import pointwise_head
 from mtpsl.models.cost import cost
 from mtpsl.models.pretrained import Pretrained, describe_pretrained
 from mtpsl.models.resnet import MEAN, STD
@@ -192,7 +192,7 @@ def test_mean_and_std_of_other_channels_are_refused() -> None:
 
 
 def test_head_by_hand() -> None:
-    head = PointwiseHead(6, 3, hidden=4).eval()
+    head = pointwise_head(6, 3, hidden=4).eval()
     x = torch.randn(2, 6, 5, 7, generator=torch.Generator().manual_seed(0))
     hidden = torch.einsum("oc,bchw->bohw", head[0][0].weight[..., 0, 0], x)
     hidden = (hidden / math.sqrt(1 + head[0][1].eps)).relu()  # BatchNorm of mean 0, variance 1

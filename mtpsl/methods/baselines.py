@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch, Discovered
 from mtpsl.data.transforms import relative, warp_batch
-from mtpsl.methods.base import Method, Terms, ramp, require_discoveries, supervised_terms
+from mtpsl.methods.base import Method, Terms, require_discoveries, supervised_terms
 from mtpsl.models import Backbone, MultiTaskNet
 from mtpsl.models.segnet import AttentionSegNet
 from mtpsl.tasks import Task, TaskSet
@@ -150,7 +150,6 @@ class SemiSupervised(Method):
         tasks: The tasks.
         backbone: The network that all tasks share.
         weight: Multiplies L_u.
-        ramp_up: Share of training over which ``weight`` grows linearly from 0; 0: at once.
         stop_gradient: Let only the prediction of the crop learn from L_u.
         per_image_mean: Divide by |T_n| and |U_n|.
     """
@@ -163,14 +162,13 @@ class SemiSupervised(Method):
         backbone: Backbone,
         *,
         weight: float = 1.0,
-        ramp_up: float = 0.0,
         stop_gradient: bool = False,
         per_image_mean: bool = False,
     ) -> None:
         super().__init__()
         self.tasks, self.net = tasks, MultiTaskNet(backbone, tasks)
-        self.weight, self.ramp_up = weight, ramp_up
-        self.stop_gradient, self.per_image_mean = stop_gradient, per_image_mean
+        self.weight, self.stop_gradient = weight, stop_gradient
+        self.per_image_mean = per_image_mean
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         first, second = views
@@ -180,8 +178,7 @@ class SemiSupervised(Method):
         crop = {n: maps[len(first) :] for n, maps in predictions.items()}
         mean = self.per_image_mean
         terms = supervised_terms(self.tasks, whole, first, per_image_mean=mean)
-        weight = self.weight * ramp(progress, self.ramp_up)
-        terms["consistency"] = weight * self.consistency(whole, crop, first, second)
+        terms["consistency"] = self.weight * self.consistency(whole, crop, first, second)
         return terms
 
     def consistency(

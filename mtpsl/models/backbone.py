@@ -86,7 +86,7 @@ class Encoder(nn.Module):
 
     def build_head(self, out: int) -> nn.Module:
         """A fresh head: the map -> (B, out, H / stride, W / stride), before ``activate``."""
-        return PointwiseHead(self.channels, out, self.head_channels)
+        return pointwise_head(self.channels, out, self.head_channels)
 
 
 @dataclass(frozen=True)
@@ -133,21 +133,13 @@ def to_size(raw: Tensor, images: Tensor) -> Tensor:
     return F.interpolate(raw, size, mode="bilinear", align_corners=False)
 
 
-@final
-class PointwiseHead(nn.Sequential):
+def pointwise_head(channels: int, out: int, hidden: int) -> nn.Sequential:
     """Conv1x1 with BatchNorm and ReLU, then Conv1x1: (B, channels, h, w) -> (B, out, h, w).
 
     The head of HRNet [Sun et al., arXiv:1904.04514] on its joined maps, and with 256 channels
     between the two that of SETR-Naive on a transformer's last map [Zheng et al., CVPR 2021].
-
-    Args:
-        channels: Channels of the features.
-        out: Channels of the map (``Task.channels``).
-        hidden: Channels between the two convolutions.
     """
-
-    def __init__(self, channels: int, out: int, hidden: int) -> None:
-        super().__init__(conv_norm_relu(channels, hidden, 1), nn.Conv2d(hidden, out, kernel_size=1))
+    return nn.Sequential(conv_norm_relu(channels, hidden, 1), nn.Conv2d(hidden, out, kernel_size=1))
 
 
 def conv_norm_relu(enters: int, leaves: int, kernel: int, rate: int = 1) -> nn.Sequential:

@@ -101,10 +101,6 @@ class AttentionSegNet(nn.Module):
     which of the features that leave the stage it takes over. The convolutions that carry a task's
     map from stage to stage are shared by all tasks; only attention and heads are its own.
 
-    Args:
-        backbone: The shared network.
-        tasks: Which attend.
-
     Raises:
         ValueError: If the backbone is not a SegNet: attention reads inside its stages.
 

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from mtpsl.models._torchvision import import_optional
 from mtpsl.models.backbone import (
     Features,
-    PointwiseHead,
+    pointwise_head,
     require_multiples,
     require_positive,
     scale_channels,
@@ -169,7 +169,7 @@ class HRNet(TimmBackbone):
 
     def build_head(self, out: int) -> nn.Module:
         """A fresh head: ``Features.decoder`` -> (B, out, H / 4, W / 4), before ``activate``."""
-        return PointwiseHead(self.channels, out, hidden=self.channels)
+        return pointwise_head(self.channels, out, hidden=self.channels)
 
 
 @final
@@ -229,7 +229,7 @@ class ViT(TimmBackbone):
     def build_head(self, out: int) -> nn.Module:
         """A fresh head: ``Features.decoder`` -> (B, out, H / 16, W / 16), before ``activate``."""
         hidden = scale_channels(VIT_HEAD_WIDTH, self.width_factor)
-        return PointwiseHead(self.channels, out, hidden)
+        return pointwise_head(self.channels, out, hidden)
 
 
 def published_weights(name: str) -> dict[str, str]:
