@@ -4,10 +4,12 @@
 Every name below comes lazily from the module that defines it: ``import mtpsl`` imports nothing.
 """
 
+import ast
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:  # for editors and type checkers; ``_HOMES`` says the same at run time
+if TYPE_CHECKING:  # editors and type checkers import these at once, ``__getattr__`` one by one
     from mtpsl import losses, metrics
     from mtpsl.batch import Batch, Discovered
     from mtpsl.boundary import Boundary
@@ -17,9 +19,7 @@ if TYPE_CHECKING:  # for editors and type checkers; ``_HOMES`` says the same at 
     from mtpsl.engine import evaluate, fit
     from mtpsl.losses import balanced_bce, cosine, cross_entropy, l1
     from mtpsl.methods.base import Method, supervised_terms
-    from mtpsl.methods.mtan import MTAN
-    from mtpsl.methods.semi_supervised import SemiSupervised
-    from mtpsl.methods.supervised import Supervised
+    from mtpsl.methods.baselines import MTAN, SemiSupervised, Supervised
     from mtpsl.metrics import (
         ConfusionMatrix,
         DepthErrors,
@@ -29,7 +29,6 @@ if TYPE_CHECKING:  # for editors and type checkers; ``_HOMES`` says the same at 
         delta_mtl,
     )
     from mtpsl.models import Backbone, Encoder, build_backbone
-    from mtpsl.optimization import Optimization
     from mtpsl.papers import build_method
     from mtpsl.papers.hitts.loss import MixtureLoss
     from mtpsl.papers.hitts.method import HiTTs
@@ -47,7 +46,7 @@ if TYPE_CHECKING:  # for editors and type checkers; ``_HOMES`` says the same at 
         saliency,
         semseg,
     )
-    from mtpsl.training_state import Selection
+    from mtpsl.training import Optimization, Selection
     from mtpsl.weighting import build_weighting
 
 __version__ = "0.1.0"
@@ -59,54 +58,23 @@ Raise it with any change that alters a trained weight or a metric. ``tests/test_
 holds golden losses of every method and fails when they move while this number stands still.
 """
 
-_HOMES = {  # module -> the names it hands out here
-    "batch": ("Batch", "Discovered"),
-    "boundary": ("Boundary",),
-    "data": ("open_dataset",),
-    "data.labels": ("PartialLabels", "assign"),
-    "data.loader": ("EvalLoader", "TrainLoader"),
-    "engine": ("evaluate", "fit"),
-    "losses": ("balanced_bce", "cosine", "cross_entropy", "l1"),
-    "methods.base": ("Method", "supervised_terms"),
-    "methods.mtan": ("MTAN",),
-    "methods.semi_supervised": ("SemiSupervised",),
-    "methods.supervised": ("Supervised",),
-    "metrics": (
-        *("ConfusionMatrix", "DepthErrors", "NormalErrors", "PartsConfusion", "Saliency"),
-        "delta_mtl",
-    ),
-    "models": ("Backbone", "Encoder", "build_backbone"),
-    "optimization": ("Optimization",),
-    "papers": ("build_method",),
-    "papers.hitts.loss": ("MixtureLoss",),
-    "papers.hitts.method": ("HiTTs",),
-    "papers.hitts.tokens": ("TaskTokens",),
-    "papers.xtc.loss": ("CrossTaskLoss",),
-    "papers.xtc.method": ("XTC",),
-    "tasks": (
-        *("Task", "TaskSet", "depth", "edges", "human_parts", "inverse_depth", "normals"),
-        *("saliency", "semseg"),
-    ),
-    "training_state": ("Selection",),
-    "weighting": ("build_weighting",),
-}
-_MODULE_OF = {name: module for module, names in _HOMES.items() for name in names}
+_source = ast.parse(Path(__file__).read_text(encoding="utf-8"))
+_imports = next(node for node in _source.body if isinstance(node, ast.If)).body
+_MODULE_OF = {alias.name: node.module for node in _imports for alias in node.names}
 
-__all__ = ["NUMERICS", "losses", "metrics", *_MODULE_OF]
+__all__ = ["NUMERICS", *_MODULE_OF]
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("losses", "metrics"):
-        return import_module(f"{__name__}.{name}")
-    if name in _MODULE_OF:
-        value = getattr(import_module(f"{__name__}.{_MODULE_OF[name]}"), name)
+    if module := _MODULE_OF.get(name):
+        if module == __name__:  # a submodule
+            return import_module(f"{module}.{name}")
+        value = getattr(import_module(module), name)
         globals()[name] = value  # the next look finds it without this function
         return value
-    from difflib import get_close_matches
+    from mtpsl.registry import suggest
 
-    near = get_close_matches(name, __all__, n=1)
-    hint = f"; did you mean {near[0]!r}?" if near else ""
-    raise AttributeError(f"module 'mtpsl' has no attribute {name!r}{hint}")
+    raise AttributeError(f"module 'mtpsl' has no attribute {suggest(name, __all__)}")
 
 
 def __dir__() -> list[str]:

@@ -1,7 +1,9 @@
 """The types that travel from a data loader to a method."""
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -12,8 +14,22 @@ from mtpsl.tasks import Task, TaskSet
 Labels = Tensor | Sequence[Tensor | None] | None  # of one task, see ``Batch.from_targets``
 
 
+class _Movable:
+    """A dataclass of tensors, of dicts of tensors, of others like it, and of None."""
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same on another device."""
+
+        def move(value: Any) -> Any:
+            if isinstance(value, dict):
+                return {name: maps.to(device) for name, maps in value.items()}
+            return None if value is None else value.to(device)
+
+        return replace(self, **{f.name: move(getattr(self, f.name)) for f in fields(self)})
+
+
 @dataclass(frozen=True)
-class Geometry:
+class Geometry(_Movable):
     """How an augmented view was cut from its clean image, one row per image.
 
     The view shows the box (top, left, height, width) of the clean image, in pixels of the clean
@@ -32,13 +48,9 @@ class Geometry:
         angle = None if self.angle is None else self.angle[index]
         return Geometry(self.box[index], self.scale[index], self.flip[index], angle)
 
-    def to(self, device: torch.device | str) -> "Geometry":
-        angle = None if self.angle is None else self.angle.to(device)
-        return Geometry(self.box.to(device), self.scale.to(device), self.flip.to(device), angle)
-
 
 @dataclass(frozen=True)
-class Discovered:
+class Discovered(_Movable):
     """What a frozen teacher found on the clean image, warped like the view it comes with.
 
     A student sees it only for tasks that the label setting withholds (``withhold``): where
@@ -52,12 +64,6 @@ class Discovered:
     features: dict[str, Tensor]  # task -> (B, C, h, w) float: F~, on the teacher's coarse grid
     confidence: dict[str, Tensor]  # task -> (B, 1, h, w) float in [0, 1]: M^f
 
-    def to(self, device: torch.device | str) -> "Discovered":
-        move = lambda maps: {t: m.to(device) for t, m in maps.items()}  # noqa: E731
-        return Discovered(
-            move(self.targets), move(self.valid), move(self.features), move(self.confidence)
-        )
-
     def withhold(self, batch: "Batch") -> "Discovered":
         """Drops the pseudo labels of a task on the images that have its label.
 
@@ -70,14 +76,14 @@ class Discovered:
         targets, valid = {}, {}
         for name, rows in batch.labeled.items():
             labeled = rows.view(-1, 1, 1, 1)
-            missing = float("nan") if self.targets[name].is_floating_point() else IGNORE_INDEX
+            missing = math.nan if self.targets[name].is_floating_point() else IGNORE_INDEX
             targets[name] = self.targets[name].masked_fill(labeled, missing)
             valid[name] = self.valid[name] & ~labeled
         return replace(self, targets=targets, valid=valid)
 
 
 @dataclass(frozen=True)
-class Batch:
+class Batch(_Movable):
     """A partially labeled batch.
 
     Invariant: where ``labeled[t][b]`` is False, ``targets[t][b]`` holds only ``Task.missing`` and
@@ -132,8 +138,7 @@ class Batch:
             raise ValueError(
                 f"targets: expected tasks {tasks.names}, got {unknown[0]!r}; name it in the TaskSet"
             )
-        if index is None:
-            index = torch.arange(len(images), device=images.device)
+        index = torch.arange(len(images)) if index is None else index
         if index.shape != (len(images),):
             raise ValueError(
                 f"index: expected shape {(len(images),)}, got {tuple(index.shape)}; "
@@ -156,27 +161,12 @@ class Batch:
         """(B, 1, H, W) bool: pixels a supervised loss or a metric may use."""
         return self.valid[task] & self.labeled[task].view(-1, 1, 1, 1)
 
-    def to(self, device: torch.device | str) -> "Batch":
-        return replace(
-            self,
-            images=self.images.to(device),
-            targets={t: m.to(device) for t, m in self.targets.items()},
-            valid={t: m.to(device) for t, m in self.valid.items()},
-            labeled={t: m.to(device) for t, m in self.labeled.items()},
-            index=self.index.to(device),
-            geometry=self.geometry and self.geometry.to(device),
-            discovered=self.discovered and self.discovered.to(device),
-        )
-
 
 def _stack(task: Task, labels: Labels, images: Tensor) -> Tensor:
     """Labels as ``Batch.from_targets`` takes them -> (B, C, H, W), missing where there are none."""
     shape = (task.target_channels, *images.shape[2:])
-    stacked = torch.full(
-        (len(images), *shape), task.missing, dtype=task.target_dtype, device=images.device
-    )
-    if labels is None:
-        return stacked
+    stacked = images.new_full((len(images), *shape), task.missing, dtype=task.target_dtype)
+    labels = [None] * len(images) if labels is None else labels
     if len(labels) != len(images):
         raise ValueError(
             f"{task.name}: expected {len(images)} maps, got {len(labels)}; "

@@ -61,7 +61,8 @@ class Boundary(Metric):
             levels = np.searchsorted(thresholds, image, side="right")  # thresholds it reaches
             paired = levels.ravel()[match(levels, truth, reach)]
             for row, reached in zip(self.pixels, (paired, levels.ravel()), strict=False):
-                row += torch.from_numpy(_at_least(reached))
+                counts = np.bincount(reached, minlength=THRESHOLDS + 1)
+                row += torch.from_numpy(counts[::-1].cumsum()[-2::-1].copy())  # at least 1, 2, ...
             self.pixels[2] += int(truth.sum())
 
     def compute(self) -> dict[str, float]:
@@ -130,9 +131,3 @@ def suppress_non_maxima(probability: np.ndarray) -> np.ndarray:
         beside = ndimage.map_coordinates(probability, places, order=1, mode="nearest")
         peak &= probability * 1.01 >= beside  # forgives rounding on a flat top
     return np.where(peak, probability, 0.0)
-
-
-def _at_least(levels: np.ndarray) -> np.ndarray:
-    """(THRESHOLDS,) int64: how many of ``levels`` are at least 1, 2, ..."""
-    counts = np.bincount(levels, minlength=THRESHOLDS + 1)
-    return counts[::-1].cumsum()[::-1][1:].copy()

@@ -23,10 +23,9 @@ from tqdm import tqdm
 from mtpsl.batch import Batch
 from mtpsl.data.loader import TrainLoader
 from mtpsl.methods.base import Method, Terms
-from mtpsl.optimization import Optimization, ScheduledAdam
 from mtpsl.precision import fast_products
 from mtpsl.tasks import Task, TaskSet
-from mtpsl.training_state import Best, RunFolder, Selection, TrainingState
+from mtpsl.training import Best, Optimization, ScheduledAdam, Selection, TrainingState
 from mtpsl.weighting import Uniform, Weighting
 
 CHECK_EVERY = 32  # steps between looks at the loss on a GPU, where every look makes it wait
@@ -92,7 +91,8 @@ def fit(
     settings |= optimization.settings() | selection.settings()
     if not isinstance(weighting, Uniform):  # which the states of older runs do not name
         settings["weighting"] = repr(weighting)
-    run = RunFolder(folder, settings, state)
+    if folder:
+        state.resume(folder, settings)
 
     silent = not progress or os.environ.get("MTPSL_PROGRESS") == "0"
     done = loader.steps * len(state.history)
@@ -111,10 +111,10 @@ def fit(
                 entry["metrics"] = selection.curve()
                 if selection.select == "best_on_test":
                     best.consider(method, epoch + 1, entry["metrics"]["test"])
-        run.add(entry, last=epoch + 1 == epochs)
+        state.end_epoch(entry, last=epoch + 1 == epochs)
     bar.close()
 
-    state.mean.apply(method)
+    state.mean.swap(method)
     best.apply(method)
     if selection.select == "best_on_test" and not best.epoch:
         print("no point of the curve has every task's metric: last weights kept", file=sys.stderr)
@@ -159,8 +159,9 @@ def train_epoch(
                 if selection.averages(step, optimizer.steps) and turn == method.turns - 1:
                     state.mean.update(method)
         if bar.update():  # the bar was just redrawn, so reading values slows nothing down
-            place = f"{epoch + 1}/{optimizer.epochs}"
-            bar.set_postfix(epoch=place, **losses.latest(), refresh=False)
+            shown = {name: f"{mean:.3f}" for name, mean in losses.means().items()}
+            bar.set_postfix(epoch=f"{epoch + 1}/{optimizer.epochs}", **shown, refresh=False)
+    losses.check()
     return losses.means()
 
 
@@ -234,9 +235,6 @@ def at_label_size(task: Task, prediction: Tensor, size: Sequence[int]) -> Tensor
     return maps.logit() if task.kind == "binary" else maps
 
 
-# ------------------------------------------------------------------ pieces of the loop
-
-
 @contextmanager
 def seeded(device: torch.device, *purpose: int | str) -> Iterator[None]:
     """Draws inside depend on ``purpose`` alone; draws outside do not notice."""
@@ -269,27 +267,20 @@ class EpochLosses:
 
     def check(self) -> None:
         """Raises ``NonFiniteLoss`` if a term since the last look is not finite."""
-        if not self.recent:
-            return
-        if torch.stack([sum(terms.values()) for _, terms, _ in self.recent]).isfinite().all():
-            self.recent.clear()
-            return
-        for step, terms, index in self.recent:
-            for name, value in terms.items():
-                if not value.isfinite():
-                    raise NonFiniteLoss(
-                        f"loss term {name!r}: expected a finite number, got {value.item()} in "
-                        f"epoch {self.epoch + 1}, step {step + 1}, images {index.tolist()}; "
-                        "look at these images or lower lr"
-                    )
-
-    def latest(self) -> dict[str, str]:
-        """Term -> its mean so far, as the progress bar shows it."""
-        return {name: f"{float(total) / self.count:.3f}" for name, total in self.sums.items()}
+        totals = [sum(terms.values()) for _, terms, _ in self.recent]
+        if totals and not torch.stack(totals).isfinite().all():
+            for step, terms, index in self.recent:
+                for name, value in terms.items():
+                    if not value.isfinite():
+                        raise NonFiniteLoss(
+                            f"loss term {name!r}: expected a finite number, got {value.item()} in "
+                            f"epoch {self.epoch + 1}, step {step + 1}, images {index.tolist()}; "
+                            "look at these images or lower lr"
+                        )
+        self.recent.clear()
 
     def means(self) -> dict[str, float]:
         """Term -> its mean over the batches so far."""
-        self.check()
         return {name: float(total) / self.count for name, total in self.sums.items()}
 
 

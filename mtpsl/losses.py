@@ -1,9 +1,11 @@
 """Supervised losses for dense prediction when labels are missing.
 
-Every loss is a function ``loss(prediction, target, mask) -> (B,)``, one number per image.
-``mask`` marks the *usable* pixels: the image is labeled for the task and the annotation is
-valid there (``Batch.mask``). Targets may hold anything outside the mask, NaN included.
-How images are averaged is the method's business (``methods.base.supervised_terms``).
+Every loss is a function ``loss(prediction, target, mask) -> (B,)``, one number per image: a mean
+over its usable pixels, exactly 0 and with zero gradient for an image without one. ``mask`` (B, 1,
+H, W) bool marks the *usable* pixels: the image is labeled for the task and the annotation is valid
+there (``Batch.mask``). Targets may hold anything outside the mask, NaN included. A loss raises
+ValueError if the three shapes do not agree. How images are averaged is the method's business
+(``methods.base.supervised_terms``).
 """
 
 import torch
@@ -22,14 +24,9 @@ def l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     Args:
         prediction: (B, C, H, W) float, in the unit of ``target`` (NYUD-v2 depth: meters).
         target: (B, C, H, W) float.
-        mask: (B, 1, H, W) bool, True where the pixel counts.
 
     Returns:
-        (B,), each image averaged over its usable pixels and channels. Exactly 0, with zero
-        gradient, for an image without usable pixels.
-
-    Raises:
-        ValueError: If the three shapes do not agree.
+        (B,), means over channels too.
     """
     _check(prediction, target, mask)
     # Fill first: where(mask, (p - nan)**2, 0) has a NaN gradient.
@@ -43,13 +40,9 @@ def cosine(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     Args:
         prediction: (B, 3, H, W) float, unit length along dim 1 (the network normalizes).
         target: (B, 3, H, W) float, unit length along dim 1.
-        mask: (B, 1, H, W) bool, True where the pixel counts.
 
     Returns:
-        (B,) in [0, 2]; exactly 0 for an image without usable pixels.
-
-    Raises:
-        ValueError: If the three shapes do not agree.
+        (B,) in [0, 2].
     """
     _check(prediction, target, mask)
     similarity = (prediction * target.masked_fill(~mask, 0.0)).sum(dim=1, keepdim=True)
@@ -62,13 +55,9 @@ def cross_entropy(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     Args:
         prediction: (B, K, H, W) float logits.
         target: (B, 1, H, W) int64 class ids, ``IGNORE_INDEX`` where there is none.
-        mask: (B, 1, H, W) bool, True where the pixel counts.
 
     Returns:
-        (B,) in nats; exactly 0 for an image without usable pixels.
-
-    Raises:
-        ValueError: If the shapes do not agree.
+        (B,) in nats.
     """
     _check(prediction[:, :1], target, mask)
     usable = mask & (target != IGNORE_INDEX)
@@ -89,16 +78,12 @@ def balanced_bce(
     Args:
         prediction: (B, 1, H, W) float logits.
         target: (B, 1, H, W) float, 1 or 0.
-        mask: (B, 1, H, W) bool, True where the pixel counts.
         positive_weight: In [0, 1], of the positives; the negatives get the rest. None: the
             image's share of negatives, as in HED, which makes both sides weigh the same. An
             image with positives alone, or negatives alone, then has loss 0.
 
     Returns:
-        (B,) in nats; exactly 0 for an image without usable pixels.
-
-    Raises:
-        ValueError: If the three shapes do not agree.
+        (B,) in nats.
     """
     _check(prediction, target, mask)
     target = target.masked_fill(~mask, 0.0)

@@ -24,12 +24,24 @@ from torch import Tensor
 class Metric(ABC):
     """An accumulator over a split; one object for each evaluation, or one that is reset between."""
 
+    sums: dict[str, Tensor]  # what was counted so far, float64; empty before the first batch
+
     def __init__(self) -> None:
         self.reset()
 
-    @abstractmethod
     def reset(self) -> None:
         """Forgets everything seen so far."""
+        self.sums = {}
+
+    def add(self, **counts: Tensor) -> None:
+        """Takes a batch's counts into the sums, which follow it from device to device."""
+        for name, count in counts.items():
+            total = self.sums.get(name, torch.zeros_like(count, dtype=torch.float64))
+            self.sums[name] = total.to(count.device) + count
+
+    def mean(self, name: str) -> float:
+        """A sum divided by that of ``pixels``; NaN where no pixel was counted."""
+        return _ratio(float(self.sums[name]), float(self.sums["pixels"])) if self.sums else math.nan
 
     @abstractmethod
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
@@ -55,17 +67,13 @@ class ConfusionMatrix(Metric):
 
     Args:
         num_classes: K; logits are (B, K, H, W), targets (B, 1, H, W) int64 ids in [0, K).
-        ignore_index: A target id that never counts, masked or not (``losses.IGNORE_INDEX``).
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
-        self.num_classes, self.ignore_index = num_classes, ignore_index
-        super().__init__()
+    IGNORE_INDEX = 255  # a target that never counts, masked or not: ``losses.IGNORE_INDEX``
 
-    def reset(self) -> None:
-        size = (self.num_classes, self.num_classes)
-        self.counts = torch.zeros(size, dtype=torch.float64)  # [target, pred]
-        self.undecided = torch.zeros((), dtype=torch.float64)  # counted pixels with NaN logits
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+        super().__init__()
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
         """Adds a batch; the predicted class is the largest logit's.
@@ -75,32 +83,27 @@ class ConfusionMatrix(Metric):
         """
         classes = self.num_classes
         check_shapes(prediction, classes, target, 1, mask)
-        usable = mask & (target != self.ignore_index)
+        usable = mask & (target != self.IGNORE_INDEX)
         top, predicted = prediction.max(dim=1, keepdim=True)  # the maximum is NaN if any logit is
         target, predicted, top = target[usable], predicted[usable], top[usable]
         if target.numel() and not (0 <= int(target.min()) and int(target.max()) < classes):
             raise ValueError(
-                f"target: expected class ids in [0, {classes}) or {self.ignore_index}, "
+                f"target: expected class ids in [0, {classes}) or {self.IGNORE_INDEX}, "
                 f"got {int(target.min())} to {int(target.max())}; map the labels first"
             )
         counts = torch.bincount(target * classes + predicted, minlength=classes**2)
-        counts = counts.view(classes, classes).double()
-        self.counts = self.counts.to(counts.device) + counts
-        self.undecided = self.undecided.to(counts.device) + top.isnan().sum()
-
-    def per_class_iou(self) -> Tensor:
-        """(K,) float64: intersection over union; NaN for a class that never occurs."""
-        hits = self.counts.diag()
-        union = self.counts.sum(dim=0) + self.counts.sum(dim=1) - hits
-        return self._or_nan(hits / union)  # 0 / 0 is NaN
+        # Rows are targets, columns predictions; one pixel without a largest logit spoils it all.
+        matrix = counts.view(classes, classes).double()
+        self.add(matrix=matrix.masked_fill(top.isnan().any(), math.nan))
 
     def compute(self) -> dict[str, float]:
         """``miou`` is averaged over the classes that occur, in the truth or in the prediction."""
-        accuracy = self._or_nan(self.counts.trace() / self.counts.sum())
-        return {"miou": float(self.per_class_iou().nanmean()), "pixel_acc": float(accuracy)}
-
-    def _or_nan(self, value: Tensor) -> Tensor:
-        return torch.full_like(value, math.nan) if self.undecided > 0 else value
+        if not self.sums:
+            return {"miou": math.nan, "pixel_acc": math.nan}
+        matrix = self.sums["matrix"]
+        hits, total = matrix.diag(), matrix.sum()
+        iou = hits / (matrix.sum(dim=0) + matrix.sum(dim=1) - hits)  # NaN for a class without pixel
+        return {"miou": float(iou.nanmean()), "pixel_acc": float(hits.sum() / total)}
 
 
 @final
@@ -109,18 +112,17 @@ class PartsConfusion(Metric):
 
     Args:
         num_classes: K, the background (id 0) included; it counts as a class.
-        ignore_index: As in ``ConfusionMatrix``.
     """
 
-    def __init__(self, num_classes: int, ignore_index: int = 255) -> None:
-        self.confusion = ConfusionMatrix(num_classes, ignore_index)
+    def __init__(self, num_classes: int) -> None:
+        self.confusion = ConfusionMatrix(num_classes)
 
     def reset(self) -> None:
         self.confusion.reset()
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
         check_shapes(prediction, self.confusion.num_classes, target, 1, mask)
-        part = mask & (target != 0) & (target != self.confusion.ignore_index)
+        part = mask & (target != 0) & (target != self.confusion.IGNORE_INDEX)
         shown = part.flatten(1).any(dim=1).view(-1, 1, 1, 1)
         self.confusion.update(prediction, target, mask & shown)
 
@@ -155,13 +157,6 @@ class Saliency(Metric):
         self.thresholds = torch.linspace(first, last, steps, dtype=torch.float64)
         super().__init__()
 
-    def reset(self) -> None:
-        steps = len(self.thresholds)
-        self.images = torch.zeros((), dtype=torch.float64)  # with a pixel that counts
-        self.overlap = torch.zeros(steps, dtype=torch.float64)  # sum of the images' IoU
-        self.pixels = torch.zeros(3, steps, dtype=torch.float64)  # both, predicted, true
-        self.undecided = torch.zeros((), dtype=torch.float64)  # counted pixels with a NaN logit
-
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
         """Adds a batch of (B, 1, H, W) logits and truths."""
         check_shapes(prediction, 1, target, 1, mask)
@@ -182,27 +177,25 @@ class Saliency(Metric):
         union = predicted + true - both
         overlap = torch.where(union > 0, both / union.clamp(min=1), 1.0)
         counted = mask.flatten(1).any(dim=1)
-        pixels = torch.stack([both, predicted, true]).sum(dim=1)
-        self.images = self.images.to(level.device) + counted.sum()
-        self.overlap = self.overlap.to(level.device) + overlap[counted].sum(dim=0)
-        self.pixels = self.pixels.to(level.device) + pixels
-        self.undecided = self.undecided.to(level.device) + prediction[mask].isnan().sum()
+        self.add(
+            images=counted.sum(),  # with a pixel that counts
+            overlap=overlap[counted].sum(dim=0),  # of the images' intersections over unions
+            pixels=torch.stack([both, predicted, true]).sum(dim=1),
+            undecided=prediction[mask].isnan().sum(),  # logits that pass no threshold
+        )
 
     def compute(self) -> dict[str, float]:
         name = "sal_miou" if self.measure == "miou" else self.measure
-        if self.undecided > 0 or self.images == 0:
+        if not self.sums or self.sums["undecided"] > 0 or self.sums["images"] == 0:
             return {name: math.nan}
         if self.measure == "miou":
-            return {name: float((self.overlap / self.images).max())}
-        return {name: best_f(*self.pixels, self.BETA_SQUARED)}
+            return {name: float((self.sums["overlap"] / self.sums["images"]).max())}
+        return {name: best_f(*self.sums["pixels"], self.BETA_SQUARED)}
 
 
 @final
 class DepthErrors(Metric):
     """``abs_err`` and ``rmse`` in meters and ``rel_err`` (a fraction) of positive depth maps."""
-
-    def reset(self) -> None:
-        self.sums = torch.zeros(4, dtype=torch.float64)  # pixels, |e|, e^2, |e| / target
 
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
         """Adds a batch of (B, 1, H, W) maps; predictions below 1e-9 count as 1e-9, as in [XTC]."""
@@ -211,17 +204,18 @@ class DepthErrors(Metric):
         target = target.masked_fill(~mask, 1.0).double()
         prediction = prediction.masked_fill(~mask, 1.0).double().clamp(min=1e-9)
         error = (prediction - target).abs()
-        sums = torch.stack(
-            [mask.sum().double(), error.sum(), error.square().sum(), (error / target).sum()]
+        self.add(
+            pixels=mask.sum(),
+            abs_err=error.sum(),
+            square=error.square().sum(),
+            rel_err=(error / target).sum(),
         )
-        self.sums = self.sums.to(sums.device) + sums
 
     def compute(self) -> dict[str, float]:
-        pixels, absolute, square, relative = self.sums.tolist()
         return {
-            "abs_err": _ratio(absolute, pixels),
-            "rmse": math.sqrt(_ratio(square, pixels)),
-            "rel_err": _ratio(relative, pixels),
+            "abs_err": self.mean("abs_err"),
+            "rmse": math.sqrt(self.mean("square")),
+            "rel_err": self.mean("rel_err"),
         }
 
 
@@ -236,9 +230,6 @@ class NormalErrors(Metric):
 
     LIMITS = {"within_11_25": 11.25, "within_22_5": 22.5, "within_30": 30.0}  # degrees
 
-    def reset(self) -> None:
-        self.sums = torch.zeros(3 + len(self.LIMITS), dtype=torch.float64)  # pixels, a, a^2, ...
-
     def update(self, prediction: Tensor, target: Tensor, mask: Tensor) -> None:
         """Adds a batch of (B, 3, H, W) maps; a prediction of length 0 counts as 90 degrees off."""
         check_shapes(prediction, 3, target, 3, mask)
@@ -249,19 +240,14 @@ class NormalErrors(Metric):
         angle = 2 * torch.rad2deg(torch.atan2(across, along)).double().squeeze(1)  # (B, H, W)
         usable = mask.squeeze(1)
         angle = angle.masked_fill(~usable, 0.0)
-        within = [((angle < limit) & usable).sum().double() for limit in self.LIMITS.values()]
-        sums = [usable.sum().double(), angle.sum(), angle.square().sum(), *within]
-        self.sums = self.sums.to(angle.device) + torch.stack(sums)
+        within = {name: ((angle < v) & usable).sum() for name, v in self.LIMITS.items()}
+        self.add(pixels=usable.sum(), mean_err=angle.sum(), square=angle.square().sum(), **within)
 
     def compute(self) -> dict[str, float]:
-        pixels, angle, square, *within = self.sums.tolist()
-        if math.isnan(angle):  # comparisons with a NaN angle are False: do not report those
-            within = [math.nan] * len(within)
-        return {
-            "mean_err": _ratio(angle, pixels),
-            "angle_rmse": math.sqrt(_ratio(square, pixels)),
-            **{name: _ratio(n, pixels) for name, n in zip(self.LIMITS, within, strict=True)},
-        }
+        mean = self.mean("mean_err")
+        # Comparisons with a NaN angle are False: do not report those.
+        within = {name: math.nan if math.isnan(mean) else self.mean(name) for name in self.LIMITS}
+        return {"mean_err": mean, "angle_rmse": math.sqrt(self.mean("square")), **within}
 
 
 @dataclass(frozen=True)
@@ -347,8 +333,7 @@ def delta_mtl(
     if average == "tasks":
         return fmean([fmean(task.values()) for task in gains.values()])
     if average == "headline":
-        missing = [t for t in gains if headlines is None or headlines.get(t) not in gains[t]]
-        if headlines is None or missing:
+        if not all((headlines or {}).get(task) in gains[task] for task in gains):
             raise ValueError(
                 f"headlines: expected a common metric for each of {sorted(gains)}, "
                 f"got {headlines}; pass {{task.name: task.headline}}"

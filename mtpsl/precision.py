@@ -5,8 +5,8 @@ same numbers come from float32 kernels whose inputs and outputs are rounded to b
 hardware's own kernels add up in float32 too.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from functools import cache
 from typing import Any, Literal
 
@@ -34,19 +34,15 @@ PRODUCTS = {  # what spends its time in multiplying and adding
 }
 
 
-@contextmanager
-def fast_products(device: torch.device | str, precision: Precision) -> Iterator[None]:
+def fast_products(device: torch.device | str, precision: Precision) -> AbstractContextManager:
     """Inside, matrix products and convolutions in bfloat16 run as fast as the device allows.
 
     Put a training step's forward pass inside. Changes nothing in float32, on a GPU, or on a
     processor with bfloat16 instructions.
     """
     on_cpu = torch.device(device).type == "cpu"
-    if precision == "bf16" and on_cpu and not has_bfloat16():
-        with RoundedProducts():
-            yield
-    else:
-        yield
+    slow = precision == "bf16" and on_cpu and not has_bfloat16()
+    return RoundedProducts() if slow else nullcontext()
 
 
 @cache
@@ -73,17 +69,13 @@ class RoundedProducts(TorchFunctionMode):
         self.rounded: dict[tuple[int, bool], tuple[Tensor, Tensor]] = {}
 
     def __torch_function__(
-        self,
-        func: Callable[..., Any],
-        types: Sequence[type],
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
+        self, func: Callable[..., Any], types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func not in PRODUCTS:
-            return func(*args, **kwargs)
-        mixed = torch.is_autocast_enabled("cpu")
-        if not mixed and not tree_any(_is_bfloat16, (args, kwargs)):
+        mixed = func in PRODUCTS and (
+            torch.is_autocast_enabled("cpu") or tree_any(_is_bfloat16, (args, kwargs))
+        )
+        if not mixed:
             return func(*args, **kwargs)
         with torch.autocast("cpu", enabled=False):
             return func(*tree_map(self.round, args), **tree_map(self.round, kwargs)).bfloat16()

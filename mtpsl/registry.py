@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeVar
 
 Entry = TypeVar("Entry")
@@ -20,9 +20,7 @@ def look_up(what: str, name: str, register: Mapping[str, Entry]) -> Entry:
         ValueError: If there is no such entry, suggesting the nearest.
     """
     if name not in register:
-        near = difflib.get_close_matches(name, register, n=1)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{what}: expected one of {list(register)}, got {name!r}{hint}")
+        raise ValueError(f"{what}: expected one of {list(register)}, got {suggest(name, register)}")
     return register[name]
 
 
@@ -43,6 +41,10 @@ def require_known(what: str, function: Callable[..., Any], args: Mapping[str, An
     known = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY]
     for name in args:
         if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{what}: expected some of {known}, got {name!r}{hint}")
+            raise ValueError(f"{what}: expected some of {known}, got {suggest(name, known)}")
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """The name in quotes, and the known one that is nearest if any is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f"{name!r}; did you mean {near[0]!r}?" if near else repr(name)

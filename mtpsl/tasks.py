@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from mtpsl import boundary, losses, metrics
+from mtpsl.registry import look_up
 
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 Kind = Literal["classes", "binary", "positive", "direction"]
@@ -25,13 +26,13 @@ class Task:
     name: str  # "semseg", "depth", "normals": the key of every dict of maps
     title: str  # for tables and figures
     kind: Kind  # what a pixel holds: a class id, 0 or 1, a positive number, a unit vector
-    channels: int  # of the prediction
     loss: Loss
     metric: Callable[[], metrics.Metric]  # a fresh accumulator
     headline: str  # the metric that names the task's result, a key of ``metrics.COLUMNS``
     columns: tuple[str, ...]  # its metrics in the papers' order, keys of ``metrics.COLUMNS``
-    missing: float  # written into a target that the label setting withholds
-    resize: Literal["nearest", "bilinear"]  # of the target, under augmentation
+    channels: int = 1  # of the prediction
+    missing: float = float("nan")  # written into a target that the label setting withholds
+    resize: Literal["nearest", "bilinear"] = "nearest"  # of the target, under augmentation
     weight: float = 1.0  # of the loss, in ``supervised_terms``
     zoom_power: int = 0  # a magnified image's values are multiplied by zoom ** zoom_power
     flip_channel: int | None = None  # the channel that changes sign in a mirror
@@ -63,19 +64,16 @@ class Task:
         Raises:
             ValueError: If it says there what this task cannot hold.
         """
+        known = target.isfinite().all(dim=1, keepdim=True)
         match self.kind:
             case "classes":
-                known = target != int(self.missing)
-                fits = (target >= 0) & (target < self.channels)
+                known, fits = target != int(self.missing), (target >= 0) & (target < self.channels)
                 expected = f"class ids in [0, {self.channels}), {int(self.missing)} for none"
             case "binary":
-                known, fits = target.isfinite(), (target == 0) | (target == 1)
-                expected = "1 and 0, NaN for none"
+                fits, expected = (target == 0) | (target == 1), "1 and 0, NaN for none"
             case "positive":
-                known, fits = target.isfinite(), target > 0
-                expected = "positive numbers, NaN for none"
+                fits, expected = target > 0, "positive numbers, NaN for none"
             case "direction":
-                known = target.isfinite().all(dim=1, keepdim=True)
                 fits = (target.square().sum(dim=1, keepdim=True) - 1).abs() < LENGTH_TOLERANCE
                 expected = "vectors of length 1, NaN for none"
         if (wrong := known & ~fits).any():
@@ -153,7 +151,6 @@ def semseg(classes: Sequence[str] | int, *, weight: float = 1.0) -> Task:
         headline="miou",
         columns=("miou", "pixel_acc"),
         missing=losses.IGNORE_INDEX,
-        resize="nearest",
         weight=weight,
         class_names=names,
     )
@@ -180,13 +177,10 @@ def depth() -> Task:
         name="depth",
         title="Depth.",
         kind="positive",
-        channels=1,
         loss=losses.l1,
         metric=metrics.DepthErrors,
         headline="abs_err",
         columns=("abs_err", "rmse"),
-        missing=float("nan"),
-        resize="nearest",
         zoom_power=-1,
         unit="m",
     )
@@ -210,19 +204,15 @@ def normals(loss: Literal["cosine", "l1"] = "cosine", *, weight: float = 1.0) ->
             protocol that [XTC] follows on PASCAL-Context.
         weight: Multiplies the loss, in ``supervised_terms``.
     """
-    choices = {"cosine": losses.cosine, "l1": losses.l1}
-    if loss not in choices:
-        raise ValueError(f"loss: expected one of {sorted(choices)}, got {loss!r}")
     return Task(
         name="normals",
         title="Normal.",
         kind="direction",
         channels=3,
-        loss=choices[loss],
+        loss=look_up("loss", loss, {"cosine": losses.cosine, "l1": losses.l1}),
         metric=metrics.NormalErrors,
         headline="mean_err",
         columns=("mean_err", "angle_rmse", "within_11_25", "within_22_5", "within_30"),
-        missing=float("nan"),
         resize="bilinear",
         weight=weight,
         flip_channel=0,
@@ -237,20 +227,15 @@ def saliency(metric: Literal["miou", "max_f"] = "miou", *, weight: float = 1.0) 
             F-measure of the later papers. They are not comparable, so a task has one of them.
         weight: Multiplies the loss, in ``supervised_terms``.
     """
-    columns = {"miou": "sal_miou", "max_f": "max_f"}
-    if metric not in columns:
-        raise ValueError(f"metric: expected one of {sorted(columns)}, got {metric!r}")
+    column = look_up("metric", metric, {"max_f": "max_f", "miou": "sal_miou"})
     return Task(
         name="saliency",
         title="Sal.",
         kind="binary",
-        channels=1,
         loss=losses.balanced_bce,
         metric=partial(metrics.Saliency, metric),
-        headline=columns[metric],
-        columns=(columns[metric],),
-        missing=float("nan"),
-        resize="nearest",
+        headline=column,
+        columns=(column,),
         weight=weight,
     )
 
@@ -268,12 +253,9 @@ def edges(*, weight: float = 1.0, nms: bool = False) -> Task:
         name="edges",
         title="Edge.",
         kind="binary",
-        channels=1,
         loss=partial(losses.balanced_bce, positive_weight=0.95),
         metric=partial(boundary.Boundary, nms=nms),
         headline="ods_f",
         columns=("ods_f",),
-        missing=float("nan"),
-        resize="nearest",
         weight=weight,
     )

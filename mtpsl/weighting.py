@@ -35,6 +35,8 @@ class Weighting(nn.Module, ABC):
     """
 
     needs_shared: ClassVar[bool] = False  # whether it compares the tasks' gradients
+    settings: ClassVar[tuple[str, ...]] = ()  # attributes that a run's checkpoint names
+    lr: float | None = None  # of learned weights; None: the network's
 
     def __init__(self, tasks: TaskSet) -> None:
         super().__init__()
@@ -52,8 +54,15 @@ class Weighting(nn.Module, ABC):
         """
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Groups for the optimizer; ``lr`` is the network's."""
-        return []
+        """Groups for the optimizer; ``lr`` is the network's.
+
+        Weight decay would pull weights to a value that means nothing.
+        """
+        learned, own = list(self.parameters()), lr if self.lr is None else self.lr
+        return [{"params": learned, "lr": own, "weight_decay": 0.0}] if learned else []
+
+    def extra_repr(self) -> str:
+        return ", ".join(f"{name}={getattr(self, name)}" for name in self.settings)
 
     def after_step(self) -> None:
         """Runs after the optimizer step."""
@@ -70,8 +79,6 @@ class Weighting(nn.Module, ABC):
         total, steps = self.used
         self.used = []
         return dict(zip(self.names, (total / steps.clamp(min=1)).tolist(), strict=True))
-
-    # ------------------------------------------------------ for the rules below
 
     def losses(self, terms: Mapping[str, Tensor]) -> Tensor:
         """(T,) values of the objectives without gradient; 0 where there is no label, or no term."""
@@ -119,10 +126,11 @@ class Uncertainty(Weighting):
     the task has a label; otherwise every other step would raise a rarely labeled task's weight.
 
     Args:
-        tasks: The objectives.
         initial: s at the start, the log of the variance.
         lr: Learning rate of s; None for the network's.
     """
+
+    settings = ("initial", "lr")
 
     def __init__(self, tasks: TaskSet, *, initial: float = -0.5, lr: float | None = None) -> None:
         super().__init__(tasks)
@@ -132,12 +140,6 @@ class Uncertainty(Weighting):
     def forward(self, terms: Mapping[str, Tensor], shared: Sequence[nn.Parameter]) -> Tensor:
         active = self.losses(terms) != 0
         return self.combine(terms, 0.5 * (-self.s).exp(), active) + (active * self.s).sum() / 2
-
-    def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        return [learned(self.s, lr if self.lr is None else self.lr)]
-
-    def extra_repr(self) -> str:
-        return f"initial={self.initial}, lr={self.lr}"
 
 
 @final
@@ -151,7 +153,6 @@ class GradNorm(Weighting):
     towards mean(G) r^alpha along the gradient of the absolute difference, in w alone.
 
     Args:
-        tasks: The objectives.
         alpha: Strength of the pull back to a common rate; 1.5 on NYUv2 in the paper.
         lr: Learning rate of w; None for the network's. At that one, short runs would end before the
             weights move.
@@ -159,15 +160,10 @@ class GradNorm(Weighting):
             data the loss of one batch says more about how many of its images are labeled.
     """
 
-    needs_shared = True
+    needs_shared, settings = True, ("alpha", "lr", "start")
 
     def __init__(
-        self,
-        tasks: TaskSet,
-        *,
-        alpha: float = 1.5,
-        lr: float | None = 0.025,
-        start: int = 32,
+        self, tasks: TaskSet, *, alpha: float = 1.5, lr: float | None = 0.025, start: int = 32
     ) -> None:
         super().__init__(tasks)
         self.alpha, self.lr, self.start = alpha, lr, start
@@ -176,11 +172,13 @@ class GradNorm(Weighting):
         self.register_buffer("count", torch.zeros(len(tasks)))  # batches in it
 
     def forward(self, terms: Mapping[str, Tensor], shared: Sequence[nn.Parameter]) -> Tensor:
-        layer = last_layer(shared)
+        layer = [p for p in shared if p.ndim > 1][-1]  # no normalization, no bias
         norms = torch.stack([g.float().norm() for (g,) in self.gradients(terms, [layer])])
         losses = self.losses(terms)
         active = (losses != 0) & (norms != 0)
-        self._remember(losses, active)
+        new = active & (self.count < self.start)
+        self.count += new
+        self.first += new * (losses - self.first) / self.count.clamp(min=1)
 
         def mean(values: Tensor) -> Tensor:
             return (active * values).sum() / active.sum().clamp(min=1)
@@ -191,23 +189,11 @@ class GradNorm(Weighting):
         distance = (self.w * norms - target).abs()  # |G - target|
         return self.combine(terms, self.w.detach(), active) + (active * distance).sum()
 
-    def _remember(self, losses: Tensor, active: Tensor) -> None:
-        """Takes the first losses of every task into their mean."""
-        new = active & (self.count < self.start)
-        self.count += new
-        self.first += new * (losses - self.first) / self.count.clamp(min=1)
-
-    def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        return [learned(self.w, lr if self.lr is None else self.lr)]
-
     @torch.no_grad()
     def after_step(self) -> None:
         """Makes the weights sum to T again."""
         self.w.clamp_(min=FLOOR)
         self.w.mul_(len(self.w) / self.w.sum())
-
-    def extra_repr(self) -> str:
-        return f"alpha={self.alpha}, lr={self.lr}, start={self.start}"
 
 
 @final
@@ -221,9 +207,6 @@ class MGDA(Weighting):
 
     Costs a backward pass through the backbone for every task, and on a GPU makes every step wait
     once, for the T x T products of gradients.
-
-    Args:
-        tasks: The objectives.
 
     Raises:
         ImportError: If TorchJD is not installed.
@@ -243,7 +226,9 @@ class MGDA(Weighting):
         self.min_norm = MGDAWeighting(epsilon=1e-5, max_iters=250)
 
     def forward(self, terms: Mapping[str, Tensor], shared: Sequence[nn.Parameter]) -> Tensor:
-        products = gram(self.gradients(terms, shared)).cpu()  # there the solver need not wait
+        gradients = zip(*self.gradients(terms, shared), strict=True)  # by parameter
+        rows = (torch.stack([g.flatten() for g in tasks]) for tasks in gradients)
+        products = sum(row @ row.T for row in rows).cpu()  # there the solver need not wait
         active = products.diagonal() != 0
         weights = torch.zeros(len(self.names))
         if active.any():
@@ -262,9 +247,10 @@ class DWA(Weighting):
     mean losses; 1 in the first two epochs.
 
     Args:
-        tasks: The objectives.
         temperature: Larger ones make weights more equal; 2 in the paper.
     """
+
+    settings = ("temperature",)
 
     def __init__(self, tasks: TaskSet, *, temperature: float = 2.0) -> None:
         super().__init__(tasks)
@@ -282,9 +268,6 @@ class DWA(Weighting):
         self.weights.copy_(len(r) * (r / self.temperature).softmax(0))
         self.before.copy_(now)
         return used
-
-    def extra_repr(self) -> str:
-        return f"temperature={self.temperature}"
 
 
 WEIGHTINGS: dict[str, type[Weighting]] = {
@@ -311,22 +294,3 @@ def build_weighting(name: str, tasks: TaskSet, args: Mapping[str, Any] | None = 
     weighting = look_up("weighting", name, WEIGHTINGS)
     require_known("weighting_args", weighting, args or {})
     return weighting(tasks, **dict(args or {}))
-
-
-# ------------------------------------------------------------------- pieces
-
-
-def learned(weights: nn.Parameter, lr: float) -> dict[str, Any]:
-    """A group for the optimizer; weight decay would pull weights to a value that means nothing."""
-    return {"params": [weights], "lr": lr, "weight_decay": 0.0}
-
-
-def last_layer(shared: Sequence[nn.Parameter]) -> nn.Parameter:
-    """The last weight matrix or convolution kernel: normalization and biases do not count."""
-    return [p for p in shared if p.ndim > 1][-1]
-
-
-def gram(gradients: Sequence[tuple[Tensor, ...]]) -> Tensor:
-    """Products (T, T) between T gradients, each given parameter by parameter."""
-    rows = (torch.stack([g.flatten() for g in p]) for p in zip(*gradients, strict=True))
-    return sum(row @ row.T for row in rows)

@@ -191,7 +191,7 @@ show(
 # must $e_r$ do to the first prediction?*
 
 # %%
-from mtpsl.methods.semi_supervised import crop_predictions
+from mtpsl.methods.baselines import crop_predictions
 
 wall = {t.name: torch.zeros_like(output.predictions[t.name]) for t in tasks}
 wall["depth"] += 2
@@ -455,7 +455,7 @@ from types import SimpleNamespace
 from mtpsl.engine import fit
 from mtpsl.papers.xtc.diagrams import pair_distances
 from mtpsl.papers.xtc.method import XTC
-from mtpsl.training_state import Selection
+from mtpsl.training import Selection
 
 forty = SimpleNamespace(
     steps=1, epoch=lambda epoch: [(replace(full, targets=hidden, valid=seen, labeled=half),)]

@@ -1,10 +1,8 @@
 """What ``import mtpsl`` hands out, and that it costs nothing until it is asked for."""
 
-import ast
 import subprocess
 import sys
 from importlib import import_module
-from pathlib import Path
 
 import pytest
 
@@ -39,15 +37,7 @@ def test_every_name_is_what_its_module_defines(name: str) -> None:
     value = getattr(mtpsl, name)
     assert name in dir(mtpsl)
     if name in mtpsl._MODULE_OF:
-        assert value is getattr(import_module(f"mtpsl.{mtpsl._MODULE_OF[name]}"), name)
-
-
-def test_editors_see_the_names_that_are_there() -> None:
-    tree = ast.parse(Path(mtpsl.__file__).read_text())
-    (block,) = [node for node in tree.body if isinstance(node, ast.If)]
-    seen = {alias.name: node.module for node in block.body for alias in node.names}
-    known = {name: f"mtpsl.{module}" for name, module in mtpsl._MODULE_OF.items()}
-    assert seen == known | {"losses": "mtpsl", "metrics": "mtpsl"}
+        assert value is getattr(import_module(mtpsl._MODULE_OF[name]), name)
 
 
 def test_a_slip_of_the_pen_is_answered_with_the_nearest_name() -> None:

@@ -5,9 +5,9 @@ import torch
 from properties import random_batch
 from torch import Tensor, nn
 
-from mtpsl.methods.supervised import Supervised
+from mtpsl.methods.baselines import Supervised
 from mtpsl.models import BACKBONES, Backbone, Encoder, build_backbone
-from mtpsl.models._torchvision import import_timm, import_torchvision
+from mtpsl.models._torchvision import import_optional, import_torchvision
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.xtc.method import XTC
 from mtpsl.tasks import TaskSet, depth, normals, semseg
@@ -21,7 +21,7 @@ def torchvision_resnet() -> Encoder:
 
 
 def timm_resnet() -> Encoder:
-    timm = import_timm()
+    timm = import_optional("timm")
     resnet = timm.create_model("resnet10t", pretrained=False, num_classes=0, global_pool="")
     return Encoder(resnet, channels=resnet.num_features, stride=32)
 

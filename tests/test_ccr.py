@@ -11,7 +11,7 @@ from properties import (
     without_labels,
 )
 
-from mtpsl.methods.supervised import Supervised
+from mtpsl.methods.baselines import Supervised
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import cost
 from mtpsl.papers.hitts.ccr import (

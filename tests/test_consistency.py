@@ -6,7 +6,7 @@ from properties import TASKS, random_batch
 
 from mtpsl.batch import Geometry
 from mtpsl.data.transforms import draw_geometry, warp_batch
-from mtpsl.methods.semi_supervised import SemiSupervised, comparable, crop_predictions
+from mtpsl.methods.baselines import SemiSupervised, comparable, crop_predictions
 from mtpsl.models import build_backbone
 from mtpsl.tasks import saliency
 

@@ -8,8 +8,8 @@ from properties import TASKS, random_batch, rewrite_withheld, step
 
 from mtpsl.methods.base import ramp
 from mtpsl.models import build_backbone
+from mtpsl.models.backbone import MultiTaskNet
 from mtpsl.models.cost import cost
-from mtpsl.models.multitask import MultiTaskNet
 from mtpsl.papers.xtc.links import Inputs, find_links
 from mtpsl.papers.xtc.loss import cosine_distance
 from mtpsl.papers.xtc.mapping import prediction_input

@@ -18,15 +18,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtpsl import engine, files, training_state
+from mtpsl import engine, files, training
 from mtpsl.batch import Batch
 from mtpsl.data import find_class
 from mtpsl.engine import NonFiniteLoss, at_label_size, evaluate, fit
 from mtpsl.methods.base import Method, Terms, supervised_terms
-from mtpsl.optimization import SCHEDULES, Optimization
 from mtpsl.papers.xtc.printed import SELECTION
 from mtpsl.tasks import TaskSet, depth, saliency, semseg
-from mtpsl.training_state import Selection
+from mtpsl.training import SCHEDULES, Optimization, Selection
 
 TASKS = TaskSet((semseg(("a", "b", "c")), depth()))
 
@@ -368,14 +367,14 @@ def test_the_average_counts_a_batch_once_whatever_the_turns() -> None:
     method.turns = 2
     updates = []
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training_state.WeightMean, "update", lambda self, _: updates.append(1))
+        patch.setattr(training.WeightMean, "update", lambda self, _: updates.append(1))
         run(method, average_last=0.5)
     assert len(method.seen) == 24 and len(updates) == 6
 
 
 def test_best_on_test_leaves_a_point_where_a_task_has_nothing() -> None:
     method = make_method()
-    best = training_state.Best(method.tasks)
+    best = training.Best(method.tasks)
     points = ((0.0, 0.5), (0.3, 0.4), (0.2, 0.4), (0.3, 0.3))  # mIoU up, abs_err down
     for epoch, (miou, error) in enumerate(points, start=1):
         best.consider(method, epoch, {"semseg/miou": miou, "depth/abs_err": error})
@@ -392,14 +391,14 @@ def test_best_on_test_by_fixed_results_may_choose_another_point() -> None:
     points = ((0.2, 1.0), (0.3, 1.4))
     chosen = []
     for reference in (None, {"depth/abs_err": 0.5, "semseg/miou": 0.5}):
-        best = training_state.Best(method.tasks, reference)
+        best = training.Best(method.tasks, reference)
         for epoch, (miou, error) in enumerate(points, start=1):
             best.consider(method, epoch, {"semseg/miou": miou, "depth/abs_err": error})
         chosen.append(best.epoch)
     assert chosen == [2, 1]
     for wrong in ({"semseg/miou": 0.5}, {"depth/abs_err": 0.5, "semseg/miou": 0.0}):
         with pytest.raises(ValueError, match="select_reference: expected a positive number"):
-            training_state.Best(method.tasks, wrong)
+            training.Best(method.tasks, wrong)
     with pytest.raises(ValueError, match="select_reference: expected none"):
         run(method, select_reference={"semseg/miou": 0.5, "depth/abs_err": 0.5})
 
@@ -633,4 +632,4 @@ def test_a_loader_with_other_views_is_refused() -> None:
 
 def test_the_released_references_are_of_the_tasks_headlines() -> None:
     for (dataset, _), reference in SELECTION.items():
-        assert training_state.Best(find_class(dataset).tasks, reference).reference == reference
+        assert training.Best(find_class(dataset).tasks, reference).reference == reference

@@ -10,10 +10,10 @@ import pytest
 import torch
 
 from mtpsl import batch, metrics
-from mtpsl.methods import semi_supervised as consistency
-from mtpsl.methods.semi_supervised import SemiSupervised
+from mtpsl.methods import baselines as consistency
+from mtpsl.methods.baselines import SemiSupervised
 from mtpsl.models import Features
-from mtpsl.models.multitask import Output
+from mtpsl.models.backbone import Output
 from mtpsl.papers import PAPERS, build_method
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.quantize import Centers

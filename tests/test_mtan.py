@@ -7,9 +7,10 @@ from properties import random_batch
 from torch import Tensor, nn
 
 from mtpsl import papers
-from mtpsl.methods.mtan import MTAN, AttentionSegNet, attention
+from mtpsl.methods.baselines import MTAN
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import Cost, cost
+from mtpsl.models.segnet import AttentionSegNet, attention
 from mtpsl.papers import build_method
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 

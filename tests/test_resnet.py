@@ -15,9 +15,8 @@ from torch import Tensor, nn
 from mtpsl import files
 from mtpsl.models import build_backbone
 from mtpsl.models._torchvision import import_torchvision
-from mtpsl.models.heads import AsppHead, PooledNorm
 from mtpsl.models.pretrained import Pretrained, describe_pretrained, load_pretrained
-from mtpsl.models.resnet import MEAN, STD, ResNet
+from mtpsl.models.resnet import MEAN, STD, AsppHead, PooledNorm, ResNet
 from mtpsl.papers import build_method
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 from mtpsl import files
 from mtpsl.models import build_backbone
-from mtpsl.models._torchvision import import_hub, import_timm
+from mtpsl.models._torchvision import import_optional
+from mtpsl.models.backbone import pointwise_head
 from mtpsl.models.cost import cost
-from mtpsl.models.heads import PointwiseHead
 from mtpsl.models.pretrained import Pretrained, describe_pretrained
 from mtpsl.models.resnet import MEAN, STD
 from mtpsl.models.timm_backbone import HRNet, ViT, published_weights
@@ -117,7 +117,7 @@ def test_channels_of_full_width() -> None:
 def test_parts_of_base_are_the_published_small_ones(factor: float, published: str) -> None:
     with torch.device("meta"):
         ours = build_backbone("vit_base", factor)
-        theirs = import_timm().create_model(published, num_classes=0)
+        theirs = import_optional("timm").create_model(published, num_classes=0)
     shapes = {name: value.shape for name, value in theirs.state_dict().items()}
     assert {name: value.shape for name, value in ours.net.state_dict().items()} == shapes
 
@@ -192,7 +192,7 @@ def test_mean_and_std_of_other_channels_are_refused() -> None:
 
 
 def test_head_by_hand() -> None:
-    head = PointwiseHead(6, 3, hidden=4).eval()
+    head = pointwise_head(6, 3, hidden=4).eval()
     x = torch.randn(2, 6, 5, 7, generator=torch.Generator().manual_seed(0))
     hidden = torch.einsum("oc,bchw->bohw", head[0][0].weight[..., 0, 0], x)
     hidden = (hidden / math.sqrt(1 + head[0][1].eps)).relu()  # BatchNorm of mean 0, variance 1
@@ -406,7 +406,7 @@ def test_missing_weights_are_one_clear_sentence(weights: str) -> None:
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty cache, and a client that may not leave this machine."""
-    constants = import_hub("constants")
+    constants = import_optional("huggingface_hub.constants")
     monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
     return tmp_path / "hub"
@@ -553,7 +553,10 @@ def hub(
     server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    constants, endpoint = import_hub("constants"), f"http://127.0.0.1:{server.server_port}"
+    constants, endpoint = (
+        import_optional("huggingface_hub.constants"),
+        f"http://127.0.0.1:{server.server_port}",
+    )
     for name, value in {
         "HF_HUB_OFFLINE": False,
         "ENDPOINT": endpoint,
@@ -563,11 +566,11 @@ def hub(
     }.items():
         monkeypatch.setattr(constants, name, value)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
-    import_hub().close_session()
+    import_optional("huggingface_hub").close_session()
     yield server
     stop(server)
     thread.join()
-    import_hub().close_session()
+    import_optional("huggingface_hub").close_session()
 
 
 def stop(server: ThreadingHTTPServer) -> None:

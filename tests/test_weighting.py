@@ -15,8 +15,8 @@ from mtpsl.batch import Batch
 from mtpsl.engine import fit
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.models import MultiTaskNet, build_backbone
-from mtpsl.optimization import Optimization
 from mtpsl.papers import build_method
+from mtpsl.training import Optimization
 from mtpsl.weighting import (
     DWA,
     MGDA,

@@ -61,8 +61,7 @@ class Method(nn.Module, ABC):
     def shared_parameters(self) -> list[nn.Parameter]:
         """What the tasks' gradients are compared on (``mtpsl.weighting``), in forward order.
 
-        The trained parameters of ``self.backbone`` or ``self.net.backbone``; a method that shares
-        something else overrides it.
+        By default the trained parameters of ``self.backbone`` or ``self.net.backbone``.
 
         Raises:
             ValueError: If there is no backbone, or a frozen one.
@@ -79,8 +78,7 @@ class Method(nn.Module, ABC):
     def counted(self) -> list[nn.Module]:
         """What a table of costs counts, as a mean over these modules; each maps one image.
 
-        By default the network as it predicts; a method whose training is what its paper counts
-        returns that instead.
+        A method whose training is what its paper counts returns that instead of itself.
         """
         return [self]
 
@@ -144,11 +142,7 @@ def supervised_terms(
 
 
 def require_discoveries(batch: Batch) -> Discovered:
-    """Returns what the teacher found for this batch.
-
-    Raises:
-        ValueError: If the batch carries nothing: the experiment has no teacher.
-    """
+    """Returns what the teacher found for this batch; ValueError if there is no teacher."""
     if batch.discovered is None:
         raise ValueError(
             "pseudo supervision: expected a batch with a teacher's discoveries, got none; "

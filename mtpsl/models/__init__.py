@@ -4,8 +4,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from mtpsl.models.backbone import Backbone, Encoder, Features
-from mtpsl.models.multitask import MultiTaskNet
+from mtpsl.models.backbone import Backbone, Encoder, Features, MultiTaskNet
 from mtpsl.models.resnet import ResNet
 from mtpsl.models.segnet import SegNet
 from mtpsl.models.timm_backbone import HRNet, ViT

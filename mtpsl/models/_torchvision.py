@@ -40,33 +40,20 @@ def import_torchvision(submodule: str = "") -> ModuleType:
     return importlib.import_module(name)
 
 
-def import_timm(submodule: str = "") -> ModuleType:
-    """Imports timm, or one of its submodules.
+def import_optional(module: str) -> ModuleType:
+    """Imports timm, or Hugging Face's client that it brings along, or a submodule of them.
 
     Args:
-        submodule: Below ``timm``, such as ``"models.hrnet"``; empty for the package.
+        module: Its full name, such as ``"timm.models.hrnet"``.
 
     Raises:
-        ImportError: If timm or what it needs is not installed.
+        ImportError: If the package or what it needs is not installed.
     """
     import_torchvision()  # timm does not know what to do beside a CPU-only torch
-    return _import_optional("timm", submodule)
-
-
-def import_hub(submodule: str = "") -> ModuleType:
-    """Imports the client of Hugging Face, which timm brings along, or one of its submodules.
-
-    Raises:
-        ImportError: If it is not installed.
-    """
-    return _import_optional("huggingface_hub", submodule)
-
-
-def _import_optional(package: str, submodule: str) -> ModuleType:
     try:
-        return importlib.import_module(f"{package}.{submodule}" if submodule else package)
+        return importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ImportError(
-            f"{package}: expected the package to be installed for this backbone, got no module "
-            f"{error.name!r}; run pip install -c constraints.txt timm"
+            f"{module.partition('.')[0]}: expected the package to be installed for this backbone, "
+            f"got no module {error.name!r}; run pip install -c constraints.txt timm"
         ) from error

@@ -1,12 +1,13 @@
-"""What a backbone is, and how any encoder becomes one."""
+"""What a backbone is, and the parts around it: heads, attention, the multi-task network."""
 
 import math
 from dataclasses import dataclass
 from typing import Protocol, final, runtime_checkable
 
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtpsl.models.heads import PointwiseHead
+from mtpsl.tasks import TaskSet
 
 
 @dataclass(frozen=True)
@@ -85,12 +86,100 @@ class Encoder(nn.Module):
 
     def build_head(self, out: int) -> nn.Module:
         """A fresh head: the map -> (B, out, H / stride, W / stride), before ``activate``."""
-        return PointwiseHead(self.channels, out, self.head_channels)
+        return pointwise_head(self.channels, out, self.head_channels)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a multi-task network returns."""
+
+    predictions: dict[str, Tensor]  # task -> (B, C, H, W) float32, after ``Task.activate``
+    features: Tensor  # (B, backbone.channels, h, w), shared by the heads
+    bottleneck: Tensor  # (B, backbone.bottleneck_channels, H / reduction, W / reduction)
+
+
+@final
+class MultiTaskNet(nn.Module):
+    """A backbone with a head for each task; one task makes it the single-task network.
+
+    Args:
+        backbone: Its ``build_head`` gives the heads.
+        tasks: The heads, in this order.
+    """
+
+    def __init__(self, backbone: Backbone, tasks: TaskSet) -> None:
+        super().__init__()
+        self.backbone, self.tasks = backbone, tasks
+        self.heads = nn.ModuleDict({t.name: backbone.build_head(t.channels) for t in tasks})
+
+    def forward(self, images: Tensor) -> Output:
+        """(B, 3, H, W) in [0, 1] -> predictions that the tasks' losses and metrics accept."""
+        features = self.backbone(images)
+        predictions = {
+            task.name: task.activate(to_size(self.heads[task.name](features.decoder), images))
+            for task in self.tasks
+        }
+        return Output(predictions, features.decoder, features.bottleneck)
+
+
+def to_size(raw: Tensor, images: Tensor) -> Tensor:
+    """A head's raw map (B, C, h, w) -> (B, C, H, W), bilinearly where it is not that size already.
+
+    In float32 also under autocast: losses divide, take logs and sum.
+    """
+    raw, size = raw.float(), images.shape[2:]
+    if raw.shape[2:] == size:
+        return raw
+    return F.interpolate(raw, size, mode="bilinear", align_corners=False)
+
+
+def pointwise_head(channels: int, out: int, hidden: int) -> nn.Sequential:
+    """Conv1x1 with BatchNorm and ReLU, then Conv1x1: (B, channels, h, w) -> (B, out, h, w).
+
+    The head of HRNet [Sun et al., arXiv:1904.04514] on its joined maps, and with 256 channels
+    between the two that of SETR-Naive on a transformer's last map [Zheng et al., CVPR 2021].
+    """
+    return nn.Sequential(conv_norm_relu(channels, hidden, 1), nn.Conv2d(hidden, out, kernel_size=1))
+
+
+def conv_norm_relu(enters: int, leaves: int, kernel: int, rate: int = 1) -> nn.Sequential:
+    padding = rate * (kernel // 2)
+    return nn.Sequential(
+        nn.Conv2d(enters, leaves, kernel, padding=padding, dilation=rate, bias=False),
+        nn.BatchNorm2d(leaves),
+        nn.ReLU(inplace=True),
+    )
+
+
+@final
+class SelfAttention(nn.Module):
+    """x + Attention(LayerNorm(x)): pre-norm, residual, no position code.
+
+    Args:
+        channels: Width of the sequence's vectors.
+        head_channels: Width of an attention head, or as little above it as splits ``channels`` into
+            whole heads (18 of 270, the width of an HRNet-W18); one head where ``channels`` is
+            smaller.
+    """
+
+    def __init__(self, channels: int, head_channels: int = 16) -> None:
+        super().__init__()
+        most = max(1, channels // head_channels)
+        self.heads = next(heads for heads in range(most, 0, -1) if channels % heads == 0)
+        self.norm = nn.LayerNorm(channels)
+        self.qkv = nn.Linear(channels, 3 * channels)
+        self.out = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, n, C) -> (B, n, C)."""
+        q, k, v = self.qkv(self.norm(x)).unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(q, k, v)  # (B, heads, n, C / heads)
+        return x + self.out(attended.transpose(1, 2).flatten(2))
 
 
 def require_multiples(images: Tensor, reduction: int) -> None:
     """Raises ValueError unless height and width (the last two) are multiples of ``reduction``."""
-    if images.shape[-2] % reduction or images.shape[-1] % reduction:
+    if any(side % reduction for side in images.shape[-2:]):
         raise ValueError(
             f"images: expected height and width in multiples of {reduction}, "
             f"got {tuple(images.shape[-2:])}; resize or pad them"

@@ -46,8 +46,8 @@ def cost(module: nn.Module, height: int, width: int) -> Cost:
     Args:
         module: Takes images (1, 3, height, width), through ``predict`` if it has it (a
             ``Method``), else by a call. Left untouched.
-        height: Pixels of the image; the papers use 288.
-        width: Pixels of the image; the papers use 384.
+        height: In pixels; the papers use 288.
+        width: In pixels; the papers use 384.
     """
     # Without gradients: the counter follows views of parameters through autograd, and fails there.
     device = "meta" if height * width > COMPUTED else "cpu"

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mtpsl import files
-from mtpsl.models._torchvision import import_hub
+from mtpsl.models._torchvision import import_optional
 
 HUB = "hf-hub:"  # before the name of a repository on Hugging Face, as timm writes it
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")  # timm's, the safe one first
@@ -90,8 +90,13 @@ def load_pretrained(
     digest = files.sha256(path)
     if sha256 and sha256 != digest:
         raise files.Damaged(f"{path}: expected sha256 {sha256:.12}, got {digest:.12}")
-    if path != Path(weights):
-        _require_digest_in_name(path, digest)
+    match = DIGEST.fullmatch(path.resolve().name) if path != Path(weights) else None
+    expected = (match[1] or match[2]) if match else ""
+    if not digest.startswith(expected):  # a download may have been cut off, a disk full
+        raise ValueError(
+            f"weights: expected {path.name} as published, with sha256 {expected:.12}, "
+            f"got {digest:.12}; delete {path.resolve()}"
+        )
     state = convert(dict(_read(path)))
     state = {n: value for n, value in state.items() if not n.startswith(skip)}
     _require_fit(module, state, weights)
@@ -101,19 +106,13 @@ def load_pretrained(
 
 
 def describe_pretrained(module: nn.Module) -> dict[str, dict[str, str]]:
-    """For a run's record: ``{"pretrained": {"weights": ..., "sha256": ...}}``.
-
-    Args:
-        module: A backbone, or anything around one.
+    """Says for a run's record what a backbone, or one inside ``module``, began with.
 
     Returns:
-        Empty if its weights began at random.
+        ``{"pretrained": {"weights": ..., "sha256": ...}}``; empty if weights began at random.
     """
-    for part in module.modules():
-        pretrained = getattr(part, "pretrained", None)
-        if isinstance(pretrained, Pretrained):
-            return {"pretrained": asdict(pretrained)}
-    return {}
+    began = (getattr(part, "pretrained", None) for part in module.modules())
+    return next(({"pretrained": asdict(p)} for p in began if isinstance(p, Pretrained)), {})
 
 
 def from_torch_hub(url: str) -> Path:
@@ -143,7 +142,7 @@ def from_hugging_face(repository: str) -> Path:
         ConnectionError: If it cannot be reached, or ``HF_HUB_OFFLINE=1`` forbids to try.
         ImportError: If ``huggingface_hub`` is not installed.
     """
-    hub, errors = import_hub(), import_hub("errors")
+    hub, errors = import_optional("huggingface_hub"), import_optional("huggingface_hub.errors")
     name, _, revision = repository.partition("@")
     revision = revision or "main"
     try:
@@ -168,7 +167,7 @@ def from_hugging_face(repository: str) -> Path:
             "for the newest"
         ) from error
     except (errors.LocalEntryNotFoundError, errors.HTTPError, ConnectionError) as error:
-        offline = import_hub("constants").HF_HUB_OFFLINE
+        offline = import_optional("huggingface_hub.constants").HF_HUB_OFFLINE
         reason = "HF_HUB_OFFLINE=1" if offline else _first_line(error.__cause__ or error)
         raise _offline(repository, f"https://huggingface.co/{name}", reason) from error
     raise ValueError(
@@ -182,17 +181,6 @@ def _offline(name: str, url: str, reason: str) -> ConnectionError:
         f"weights: expected a network connection to download {name!r}, got {reason}; "
         f"fetch {url} elsewhere and give the file's path"
     )
-
-
-def _require_digest_in_name(path: Path, digest: str) -> None:
-    """What a cache holds must be what it says: a download may have been cut off, a disk full."""
-    match = DIGEST.fullmatch(path.resolve().name)
-    expected = (match[1] or match[2]) if match else ""
-    if not digest.startswith(expected):
-        raise ValueError(
-            f"weights: expected {path.name} as published, with sha256 {expected:.12}, "
-            f"got {digest:.12}; delete {path.resolve()}"
-        )
 
 
 def _read(path: Path) -> Mapping[str, Tensor]:

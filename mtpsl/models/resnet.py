@@ -14,18 +14,19 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.models._torchvision import import_torchvision
-from mtpsl.models.backbone import Features, require_positive, scale_channels
-from mtpsl.models.heads import AsppHead
+from mtpsl.models.backbone import Features, conv_norm_relu, require_positive, scale_channels
 from mtpsl.models.pretrained import load_pretrained
 
 WIDTHS = (64, 128, 256, 512)  # of the stages, before a bottleneck block multiplies them by 4
 STEM_WIDTH = 64
 HEAD_WIDTH = 256
-DILATIONS = (1, 1, 2, 4)  # of the stages
+STRIDES, DILATIONS = (1, 2, 2, 2), (1, 1, 2, 4)  # of the stages, as ``residual_stage`` takes them
 DEPTHS = {  # torchvision's block, and how many of them a stage has
     18: ("BasicBlock", (2, 2, 2, 2)),
     50: ("Bottleneck", (3, 4, 6, 3)),
 }
+ASPP_RATES = (12, 24, 36)  # dilations for features at 1/8 of the image [Chen et al. 2017]
+ASPP_DROPOUT = 0.5  # behind the projection, in the PASCAL protocol
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet's images, red green blue
 
 
@@ -71,14 +72,12 @@ class ResNet(nn.Module):
 
         self.conv1 = nn.Conv2d(3, stem, kernel_size=7, stride=2, padding=3, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
-        self.layer1 = residual_stage(block, stem, widths[0], counts[0])
-        self.layer2, self.layer3, self.layer4 = (
-            residual_stage(block, before * block.expansion, width, count, 2, dilation)
-            for before, width, count, dilation in zip(
-                widths, widths[1:], counts[1:], DILATIONS[1:], strict=False
-            )
-        )
         self.stage_channels = tuple(width * block.expansion for width in widths)
+        enters = (stem, *self.stage_channels[:-1])  # a stage
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            residual_stage(block, *stage)
+            for stage in zip(enters, widths, counts, STRIDES, DILATIONS, strict=True)
+        )
         self.channels = self.bottleneck_channels = self.stage_channels[-1]
         # Constants, and no part of torchvision's weights.
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
@@ -107,13 +106,63 @@ class ResNet(nn.Module):
         return AsppHead(self.channels, out, scale_channels(HEAD_WIDTH, self.width_factor))
 
 
+@final
+class AsppHead(nn.Module):
+    """DeepLab's head: atrous spatial pyramid pooling, then two convolutions.
+
+    Liang-Chieh Chen, George Papandreou, Florian Schroff, Hartwig Adam. Rethinking Atrous
+    Convolution for Semantic Image Segmentation. 2017. arXiv:1706.05587
+
+    Five views of the same features (a pixel, three rings around it, the whole image) are
+    concatenated and projected. As in the PASCAL protocol that XTC and HiTTs use; weights start
+    as PyTorch's layers do.
+
+    Args:
+        channels: Channels of the features.
+        out: Channels of the map (``Task.channels``).
+        hidden: Channels of every layer between them; 256 in the protocol.
+    """
+
+    def __init__(self, channels: int, out: int, hidden: int = 256) -> None:
+        super().__init__()
+        self.pixel = conv_norm_relu(channels, hidden, 1)
+        self.rings = nn.ModuleList(conv_norm_relu(channels, hidden, 3, rate) for rate in ASPP_RATES)
+        self.pooled = nn.Sequential(
+            nn.Conv2d(channels, hidden, kernel_size=1, bias=False), PooledNorm(hidden), nn.ReLU()
+        )
+        self.project = conv_norm_relu((2 + len(ASPP_RATES)) * hidden, hidden, 1)
+        self.dropout = nn.Dropout(ASPP_DROPOUT)
+        self.smooth = conv_norm_relu(hidden, hidden, 3)
+        self.predict = nn.Conv2d(hidden, out, kernel_size=1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, channels, h, w) -> (B, out, h, w), before ``Task.activate``."""
+        whole = self.pooled(features.mean(dim=(2, 3), keepdim=True)).expand(
+            -1, -1, *features.shape[2:]
+        )
+        views = [self.pixel(features), *(ring(features) for ring in self.rings), whole]
+        return self.predict(self.smooth(self.dropout(self.project(torch.cat(views, dim=1)))))
+
+
+@final
+class PooledNorm(nn.BatchNorm2d):
+    """BatchNorm of (B, C, 1, 1) that a batch of one image does not stop.
+
+    One value per channel has no variance, and ``BatchNorm2d`` refuses to train on it; the last
+    batch of an epoch can be that small. Such a batch is normalized like at evaluation, with the
+    running statistics, and leaves them alone.
+    """
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        if len(pooled) > 1 or not self.training:
+            return super().forward(pooled)
+        return F.batch_norm(
+            pooled, self.running_mean, self.running_var, self.weight, self.bias, eps=self.eps
+        )
+
+
 def residual_stage(
-    block: type[nn.Module],
-    channels_in: int,
-    width: int,
-    blocks: int,
-    stride: int = 1,
-    dilation: int = 1,
+    block: type[nn.Module], channels_in: int, width: int, blocks: int, stride: int, dilation: int
 ) -> nn.Sequential:
     """``blocks`` residual blocks; only the first one changes channels and resolution.
 
@@ -150,10 +199,7 @@ def residual_stage(
 
 
 def init_residual_weights(module: nn.Module) -> None:
-    """He-normal convolutions, identity BatchNorm, as torchvision starts its ResNets."""
+    """He-normal convolutions, as torchvision starts its ResNets; a fresh BatchNorm is identity."""
     for layer in module.modules():
         if isinstance(layer, nn.Conv2d):
             nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-        elif isinstance(layer, nn.BatchNorm2d):
-            nn.init.ones_(layer.weight)
-            nn.init.zeros_(layer.bias)

@@ -14,22 +14,22 @@ inside another paper's network. TPKR has a table with a ViT-L baseline, and no s
 timm is an optional dependency: only building one of these asks for it.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from functools import partial
 from typing import Any, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mtpsl.models._torchvision import import_timm
+from mtpsl.models._torchvision import import_optional
 from mtpsl.models.backbone import (
     Features,
+    pointwise_head,
     require_multiples,
     require_positive,
     scale_channels,
 )
-from mtpsl.models.heads import PointwiseHead
 from mtpsl.models.pretrained import HUB, load_pretrained
 from mtpsl.registry import look_up
 
@@ -39,25 +39,20 @@ VIT_HEAD_WIDTH = 256  # between the two convolutions of SETR-Naive
 DEPTHS = 4  # how many maps of a transformer are handed on, evenly spaced, the last one included
 
 
-@final
-class HRNet(nn.Module):
-    """Four branches, at 1/4 to 1/32 of the image, that exchange what they see all the time.
-
-    The heads read all branches at 1/4, joined by their channels, as HRNet's own segmentation head
-    and multi-task networks on HRNet do. The bottleneck is the coarsest branch.
+class TimmBackbone(nn.Module, ABC):
+    """A network of timm's that normalizes its images itself.
 
     Args:
-        name: timm's, such as ``"hrnet_w18"``: 9,562,260 parameters without its classifier;
-            ``"hrnet_w18_small_v2"`` has 3,860,720.
-        width_factor: Multiplies the channels of all branches and of the first stage (at least 8).
-            1 is the published network.
+        name: timm's, without the tag of its weights.
+        width_factor: Multiplies channel counts; 1 is the published network.
         weights: None for random weights; ``"pretrained"`` for timm's own choice, or the name of
-            others of timm's (``"hrnet_w18.ms_in1k"``); a repository on Hugging Face with weights
-            of timm (``"hf-hub:<owner>/<name>"``), or a local file; see ``load_pretrained``.
+            others of timm's (``"hrnet_w18.ms_in1k"``, ``"vit_base_patch16_224.dino"``); a
+            repository on Hugging Face with weights of timm (``"hf-hub:<owner>/<name>"``), or a
+            local file; see ``load_pretrained``.
         weights_sha256: Hex digest that the file must have; empty to skip the check.
         mean: Red, green and blue, subtracted from images. None: the one that the weights named
             were trained with; for a file, a repository and random weights that of
-            ``"pretrained"``.
+            ``"pretrained"``. Weights of transformers differ in it.
         std: By which images are divided then; None as for ``mean``.
 
     Raises:
@@ -67,8 +62,9 @@ class HRNet(nn.Module):
         ConnectionError: If the weights are not on this machine and cannot be downloaded.
     """
 
-    reduction = 32  # image size / size of the coarsest branch
-    stride = 4  # image size / size of ``Features.decoder``
+    reduction: int  # image size / size of ``Features.bottleneck``
+    stride: int  # image size / size of ``Features.decoder``
+    classifier: tuple[str, ...]  # prefixes of the names of weights that are left out
 
     def __init__(
         self,
@@ -82,26 +78,75 @@ class HRNet(nn.Module):
     ) -> None:
         super().__init__()
         require_positive(width_factor)
-        config = look_up("name", name, import_timm("models.hrnet").cfg_cls)
-        stages = {stage: config[stage] for stage in ("stage1", "stage2", "stage3", "stage4")}
-        self.net = import_timm().create_model(
-            name,
-            features_only=True,
-            feature_location="",  # before the layers that only the classifier reads
-            out_indices=(1, 2, 3, 4),
-            stem_width=_scaled(config["stem_width"], width_factor),
-            **{stage: _scaled_stage(of, width_factor) for stage, of in stages.items()},
-        )
-        self.stage_channels = tuple(self.net.feature_info.channels())
-        self.channels, self.bottleneck_channels = sum(self.stage_channels), self.stage_channels[-1]
-        _normalize(self, name, weights, mean, std)
+        self.width_factor = width_factor
+        self.net = self.create(name)
+        timm = import_optional("timm")
+        tags = timm.list_pretrained(f"{name}.*")
+        config = timm.get_pretrained_cfg(weights if weights in tags else name)
+        for what, given, known in (("mean", mean, config.mean), ("std", std, config.std)):
+            values = known if given is None else given
+            if len(values) != 3:
+                raise ValueError(f"{what}: expected a number for red, green and blue, got {values}")
+            # Saved with a run: they depend on its start.
+            self.register_buffer(what, torch.tensor(values, dtype=torch.float32).view(3, 1, 1))
         self.pretrained = load_pretrained(
             self.net,
             weights,
             published_weights(name),
             sha256=weights_sha256,
-            skip=("incre_modules.", "downsamp_modules.", "final_layer.", "classifier."),
+            skip=self.classifier,
+            convert=self.convert,
         )
+
+    @abstractmethod
+    def create(self, name: str) -> nn.Module:
+        """timm's network with random weights; sets the channels of a ``Backbone``."""
+
+    def convert(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights as they were read -> with the names and shapes of ``net``."""
+        return state
+
+
+@final
+class HRNet(TimmBackbone):
+    """Four branches, at 1/4 to 1/32 of the image, that exchange what they see all the time.
+
+    The heads read all branches at 1/4, joined by their channels, as HRNet's own segmentation head
+    and multi-task networks on HRNet do. The bottleneck is the coarsest branch.
+
+    Args:
+        name: timm's, such as ``"hrnet_w18"``: 9,562,260 parameters without its classifier;
+            ``"hrnet_w18_small_v2"`` has 3,860,720.
+        width_factor: Multiplies the channels of all branches and of the first stage (at least 8).
+            1 is the published network.
+        **start: As for ``TimmBackbone``.
+    """
+
+    reduction = 32  # the coarsest branch
+    stride = 4
+    classifier = ("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.")
+
+    def create(self, name: str) -> nn.Module:
+        config = look_up("name", name, import_optional("timm.models.hrnet").cfg_cls)
+
+        def scaled(channels: int) -> int:
+            """Not in multiples of 8, unlike ``scale_channels``: HRNet-W18 has 18 channels."""
+            return max(8, round(channels * self.width_factor))
+
+        def scaled_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
+            return {**stage, "num_channels": tuple(map(scaled, stage["num_channels"]))}
+
+        net = import_optional("timm").create_model(
+            name,
+            features_only=True,
+            feature_location="",  # before the layers that only the classifier reads
+            out_indices=(1, 2, 3, 4),
+            stem_width=scaled(config["stem_width"]),
+            **{f"stage{i}": scaled_stage(config[f"stage{i}"]) for i in (1, 2, 3, 4)},
+        )
+        self.stage_channels = tuple(net.feature_info.channels())
+        self.channels, self.bottleneck_channels = sum(self.stage_channels), self.stage_channels[-1]
+        return net
 
     def forward(self, images: Tensor) -> Features:
         """(B, 3, H, W) in [0, 1] -> features; H and W must be multiples of 32.
@@ -124,11 +169,11 @@ class HRNet(nn.Module):
 
     def build_head(self, out: int) -> nn.Module:
         """A fresh head: ``Features.decoder`` -> (B, out, H / 4, W / 4), before ``activate``."""
-        return PointwiseHead(self.channels, out, hidden=self.channels)
+        return pointwise_head(self.channels, out, hidden=self.channels)
 
 
 @final
-class ViT(nn.Module):
+class ViT(TimmBackbone):
     """A plain vision transformer on patches of 16x16 pixels; the heads read its last map.
 
     Maps at four depths are handed on, all through the network's last normalization. There is no
@@ -141,55 +186,29 @@ class ViT(nn.Module):
             303,301,632.
         width_factor: Multiplies the heads of its attention (rounded, at least 1), and by them all
             channels: a head has 64. Half of Base is the published ViT-S, a quarter ViT-Ti.
-        weights: As for ``HRNet``, such as ``"vit_base_patch16_224.dino"``.
-        weights_sha256: Hex digest that the file must have; empty to skip the check.
-        mean: As for ``HRNet``. Weights of transformers differ in it.
-        std: As for ``HRNet``.
-
-    Raises:
-        ImportError: If timm is not installed.
-        ValueError: If an argument makes no sense, or the weights do not fit.
-        Damaged: If the file is not the one with that digest.
-        ConnectionError: If the weights are not on this machine and cannot be downloaded.
+        **start: As for ``TimmBackbone``.
     """
 
-    reduction = 16  # image size / map size
-    stride = 16  # image size / size of ``Features.decoder``
+    reduction = 16
+    stride = 16
+    classifier = ("head.",)
 
-    def __init__(
-        self,
-        name: str,
-        width_factor: float = 1.0,
-        *,
-        weights: str | None = None,
-        weights_sha256: str = "",
-        mean: Sequence[float] | None = None,
-        std: Sequence[float] | None = None,
-    ) -> None:
-        super().__init__()
-        require_positive(width_factor)
-        self.width_factor = width_factor
-        heads = max(1, round(look_up("name", name, VIT_HEADS) * width_factor))
-        self.net = import_timm().create_model(
-            name,
-            num_classes=0,
-            embed_dim=heads * HEAD_DIM,
-            num_heads=heads,
-            dynamic_img_size=True,
+    def create(self, name: str) -> nn.Module:
+        heads = max(1, round(look_up("name", name, VIT_HEADS) * self.width_factor))
+        width = heads * HEAD_DIM
+        net = import_optional("timm").create_model(
+            name, num_classes=0, embed_dim=width, num_heads=heads, dynamic_img_size=True
         )
-        blocks = len(self.net.blocks)
+        blocks = len(net.blocks)
         self.depths = [blocks * (i + 1) // DEPTHS - 1 for i in range(DEPTHS)]
-        self.channels = self.bottleneck_channels = heads * HEAD_DIM
-        self.stage_channels = (self.channels,) * DEPTHS
-        _normalize(self, name, weights, mean, std)
-        convert = import_timm("models.vision_transformer").checkpoint_filter_fn
-        self.pretrained = load_pretrained(
-            self.net,
-            weights,
-            published_weights(name),
-            sha256=weights_sha256,
-            skip=("head.",),
-            convert=partial(convert, model=self.net),  # position embeddings of another grid
+        self.channels = self.bottleneck_channels = width
+        self.stage_channels = (width,) * DEPTHS
+        return net
+
+    def convert(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Resamples position embeddings of another grid."""
+        return import_optional("timm.models.vision_transformer").checkpoint_filter_fn(
+            state, self.net
         )
 
     def forward(self, images: Tensor) -> Features:
@@ -210,41 +229,12 @@ class ViT(nn.Module):
     def build_head(self, out: int) -> nn.Module:
         """A fresh head: ``Features.decoder`` -> (B, out, H / 16, W / 16), before ``activate``."""
         hidden = scale_channels(VIT_HEAD_WIDTH, self.width_factor)
-        return PointwiseHead(self.channels, out, hidden)
+        return pointwise_head(self.channels, out, hidden)
 
 
 def published_weights(name: str) -> dict[str, str]:
     """What timm knows of weights of one of its networks: name -> place, for ``load_pretrained``."""
-    timm = import_timm()
-    tags = timm.list_pretrained(f"{name}.*")
-    places = {tag: timm.get_pretrained_cfg(tag).hf_hub_id for tag in tags}
-    places["pretrained"] = timm.get_pretrained_cfg(name).hf_hub_id
+    timm = import_optional("timm")
+    tags = {tag: tag for tag in timm.list_pretrained(f"{name}.*")} | {"pretrained": name}
+    places = {tag: timm.get_pretrained_cfg(known).hf_hub_id for tag, known in tags.items()}
     return {tag: HUB + place for tag, place in places.items() if place}
-
-
-def _normalize(
-    backbone: nn.Module,
-    name: str,
-    weights: str | None,
-    mean: Sequence[float] | None,
-    std: Sequence[float] | None,
-) -> None:
-    """Registers ``mean`` and ``std`` as buffers, which a run saves: they depend on its start."""
-    timm = import_timm()
-    known = weights is not None and weights in timm.list_pretrained(f"{name}.*")
-    config = timm.get_pretrained_cfg(weights if known else name)
-    for what, given, known in (("mean", mean, config.mean), ("std", std, config.std)):
-        values = known if given is None else given
-        if len(values) != 3:
-            raise ValueError(f"{what}: expected a number for red, green and blue, got {values}")
-        backbone.register_buffer(what, torch.tensor(values, dtype=torch.float32).view(3, 1, 1))
-
-
-def _scaled(channels: int, factor: float) -> int:
-    """Not in multiples of 8, unlike ``scale_channels``: HRNet-W18 has 18 channels."""
-    return max(8, round(channels * factor))
-
-
-def _scaled_stage(config: Mapping[str, Any], factor: float) -> dict[str, Any]:
-    widths = tuple(_scaled(channels, factor) for channels in config["num_channels"])
-    return {**config, "num_channels": widths}

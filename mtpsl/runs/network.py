@@ -24,12 +24,12 @@ from mtpsl.batch import Batch, Discovered
 from mtpsl.engine import fit, seeded
 from mtpsl.methods import Method
 from mtpsl.models.cost import Cost, cost
-from mtpsl.optimization import Optimization
 from mtpsl.papers import build_method
 from mtpsl.runs.data import bind_data, tasks_of
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.store import Session
 from mtpsl.tasks import TaskSet
+from mtpsl.training import Optimization
 from mtpsl.weighting import build_weighting
 
 try:

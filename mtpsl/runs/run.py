@@ -26,13 +26,12 @@ from mtpsl.data.supervision import SupervisionStore, discover_to_folder
 from mtpsl.engine import Fit, evaluate, fit, seeded
 from mtpsl.methods import Method
 from mtpsl.models.pretrained import describe_pretrained
-from mtpsl.optimization import Optimization
 from mtpsl.runs import data
 from mtpsl.runs.data import EVAL_BATCH, bind_data, label
 from mtpsl.runs.experiment import Experiment, write_experiment
 from mtpsl.runs.network import build, load_method, network_cost, peak_memory
 from mtpsl.runs.store import RunRecord, RunStore, Session, environment, resolve_device
-from mtpsl.training_state import Selection
+from mtpsl.training import Optimization, Selection
 from mtpsl.weighting import build_weighting
 
 POLL = 0.1  # seconds between looks at the workers

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.batch import Discovered
-from mtpsl.models.attention import SelfAttention
+from mtpsl.models.backbone import SelfAttention
 from mtpsl.papers.hitts.quantize import DEPTH_BINS, NORMAL_CENTERS, CentersFrom, Quantizers
 from mtpsl.papers.hitts.scales import MultiScaleTokens, mix_tasks, per_task, query_cells
 from mtpsl.tasks import Task, TaskSet

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch
 from mtpsl.data.labels import assign
-from mtpsl.models.multitask import Output
+from mtpsl.models.backbone import Output
 from mtpsl.papers.xtc.mapping import MappingNet, Pass, label_input, prediction_input
 from mtpsl.papers.xtc.method import XTC
 from mtpsl.report.arrays import (

@@ -6,7 +6,7 @@ FILES = (
     "methods/base.py",
     "papers/xtc/links.py",
     "papers/xtc/loss.py",
-    "methods/semi_supervised.py",
+    "methods/baselines.py",
 )
 """The files of the package that its equations are in."""
 
@@ -17,7 +17,7 @@ TERMS: tuple[Term, ...] = (
     Term("f<sub>φ</sub>(x)", "Output.bottleneck", "B D h w", "Sec. 3.1, Eq. 4"),
     Term("t ∈ 𝒯<sub>n</sub>", "Batch.labeled", "B", "Eq. 1"),
     Term("L<sup>t</sup>", "Task.loss", "B", "Eq. 1"),
-    Term("e<sub>r</sub>", "semi_supervised.crop_predictions", "", "Eq. 2"),
+    Term("e<sub>r</sub>", "baselines.crop_predictions", "", "Eq. 2"),
     Term("L<sub>u</sub>", "SemiSupervised.consistency", "", "Eq. 2"),
     Term("s ∈ 𝒰<sub>n</sub>, t ∈ 𝒯<sub>n</sub>", "Link.rows", "", "Eq. 3"),
     Term("1 / |𝒰<sub>n</sub>|", "Link.shares", "n", "Eq. 3"),

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch
 from mtpsl.methods.base import Terms, ramp
-from mtpsl.models.multitask import to_size
+from mtpsl.models.backbone import to_size
 from mtpsl.papers.xtc.links import Inputs, Link, embed_links, find_links
 from mtpsl.papers.xtc.mapping import Form, MappingNet, Statistics, mapping_for_channels
 from mtpsl.tasks import TaskSet

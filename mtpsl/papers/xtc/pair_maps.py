@@ -21,7 +21,7 @@ from torch.func import functional_call
 from mtpsl.batch import Batch
 from mtpsl.losses import per_image_mean
 from mtpsl.methods.base import Method, Terms, supervised_terms
-from mtpsl.methods.semi_supervised import comparable
+from mtpsl.methods.baselines import comparable
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.segnet import WIDTHS, SegNet, init_weights
 from mtpsl.papers.xtc.links import (

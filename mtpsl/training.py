@@ -1,20 +1,129 @@
-"""What a training leaves and goes on from: its weights, the choice among them, checkpoints, log."""
+"""What a training run is asked for, and the state that it leaves in checkpoints."""
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from mtpsl import files
 from mtpsl.metrics import COLUMNS
+from mtpsl.precision import Precision
+from mtpsl.registry import look_up, require_known
 from mtpsl.tasks import TaskSet
 
 Curve = Callable[[], dict[str, dict[str, float]]]  # measures a point: split -> metrics
+
+
+def constant(epoch: int, epochs: int, step: int, steps: int) -> float:
+    """Always the base learning rate."""
+    return 1.0
+
+
+def stairs(
+    epoch: int, epochs: int, step: int, steps: int, *, step_size: int = 100, gamma: float = 0.5
+) -> float:
+    """Halved every 100 epochs [HiTTs, Sec. 4.1]."""
+    return gamma ** (epoch // step_size)
+
+
+def poly(epoch: int, epochs: int, step: int, steps: int, *, power: float = 0.9) -> float:
+    """Falls to 0 epoch by epoch, as on PASCAL-Context [HiTTs, Sec. 4.1]."""
+    return (1 - epoch / epochs) ** power
+
+
+def cosine(
+    epoch: int, epochs: int, step: int, steps: int, *, warmup: float = 0.0, floor: float = 0.0
+) -> float:
+    """Half a cosine from 1 to ``floor``, step by step, after a linear rise over a share."""
+    rise = round(warmup * steps)
+    if step < rise:
+        return (step + 1) / rise
+    return floor + (1 - floor) * 0.5 * (1 + math.cos(math.pi * (step - rise) / (steps - rise)))
+
+
+SCHEDULES: dict[str, Callable[..., float]] = {
+    "constant": constant,
+    "step": stairs,
+    "poly": poly,
+    "cosine": cosine,
+}
+OWN_ARGS = {"step": {"step_size"}}  # schedule -> arguments that a group of parameters may override
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimization:
+    """What an optimizer step is; the defaults are plain Adam in float32.
+
+    Args:
+        weight_decay: Adam's L2 penalty.
+        schedule: A key of ``SCHEDULES``.
+        schedule_args: Keyword arguments of the schedule.
+        precision: "bf16" runs forward passes under autocast.
+        channels_last: Stores weights, hence all maps, with channels innermost: faster on GPUs.
+        accumulate: Batches whose mean gradient makes one optimizer step.
+
+    Raises:
+        ValueError: If the schedule or one of its arguments is unknown, suggesting the nearest.
+    """
+
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    schedule_args: Mapping[str, Any] = field(default_factory=dict)
+    precision: Precision = "fp32"
+    channels_last: bool = False
+    accumulate: int = 1
+
+    def __post_init__(self) -> None:
+        rate = look_up("schedule", self.schedule, SCHEDULES)
+        require_known("schedule_args", rate, self.schedule_args)
+
+    def settings(self) -> dict[str, Any]:
+        """Plain JSON, by which a checkpoint knows its run."""
+        return vars(self) | {"schedule_args": dict(self.schedule_args)}
+
+
+@final
+class ScheduledAdam(torch.optim.Adam):
+    """Adam that knows the learning rates of every step in advance.
+
+    Args:
+        groups: Parameters with an ``lr`` each; under schedule "step" a group may have a
+            ``step_size`` of its own.
+        lr: The rate of groups without one.
+        optimization: Says schedule and weight decay.
+        epochs: Passes over the images.
+        steps: Batches in all of them.
+    """
+
+    def __init__(
+        self,
+        groups: Iterable[Mapping[str, Any]],
+        lr: float,
+        optimization: Optimization,
+        epochs: int,
+        steps: int,
+    ) -> None:
+        super().__init__(groups, lr=lr, weight_decay=optimization.weight_decay, fused=True)
+        self.epochs, self.steps = epochs, steps
+        own = OWN_ARGS.get(optimization.schedule, set())
+        self.rates = []  # of each group: what it begins with, and the schedule
+        for group in self.param_groups:
+            args = {**optimization.schedule_args, **{n: group[n] for n in own & group.keys()}}
+            rate = partial(SCHEDULES[optimization.schedule], **args)
+            self.rates.append((group["lr"], rate))
+
+    def step_at(self, epoch: int, step: int) -> None:
+        """Steps as after batch ``step`` (from 0), at that batch's rates, and clears gradients."""
+        for group, (first, rate) in zip(self.param_groups, self.rates, strict=True):
+            group["lr"] = first * rate(epoch, self.epochs, step, self.steps)
+        self.step()
+        self.zero_grad()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +193,7 @@ class WeightMean:
                 self.tensors[name].lerp_(live, 1 / self.count)
 
     @torch.no_grad()
-    def apply(self, method: nn.Module) -> None:
+    def swap(self, method: nn.Module) -> None:
         """Exchanges the method's weights and the mean; nothing to do before the first update."""
         live = method.state_dict()
         for name, mean in self.tensors.items():
@@ -95,11 +204,11 @@ class WeightMean:
     @contextmanager
     def applied(self, method: nn.Module) -> Iterator[None]:
         """Inside, the method has the mean weights."""
-        self.apply(method)
+        self.swap(method)
         try:
             yield
         finally:
-            self.apply(method)  # the second exchange restores every bit
+            self.swap(method)  # the second exchange restores every bit
 
 
 class Best:
@@ -152,7 +261,7 @@ class Best:
 
 @dataclass
 class TrainingState:
-    """Everything that the rest of a run depends on; ``save`` and ``restore`` lose no bit of it."""
+    """Everything that the rest of a run depends on; checkpoints lose no bit of it."""
 
     method: nn.Module
     weighting: nn.Module
@@ -160,9 +269,34 @@ class TrainingState:
     best: Best
     mean: WeightMean = field(default_factory=WeightMean)
     history: list[dict[str, Any]] = field(default_factory=list)  # one entry per epoch
+    folder: Path | None = None  # for ``log.jsonl`` and ``checkpoint/``; None keeps nothing
+    checkpoints: files.Checkpoints | None = None
 
-    def save(self, checkpoints: files.Checkpoints) -> None:
-        """Writes a checkpoint after as many epochs as ``history`` has."""
+    def resume(self, folder: Path, settings: Mapping[str, Any]) -> None:
+        """Begins to keep the run in a folder, and takes over the newest intact state there.
+
+        Args:
+            folder: For ``log.jsonl`` and ``checkpoint/``.
+            settings: What the run was asked for.
+
+        Raises:
+            ValueError: If ``folder`` holds a run with other settings.
+        """
+        self.folder = folder
+        self.checkpoints = files.Checkpoints(folder / "checkpoint", settings)
+        if saved := self.checkpoints.load():
+            self._restore(*saved)
+        files.write_lines(folder / "log.jsonl", self.history)
+
+    def end_epoch(self, entry: dict[str, Any], *, last: bool) -> None:
+        """Adds an epoch's entry to history and log, and saves the state if that is due."""
+        self.history.append(entry)
+        if self.checkpoints:
+            files.append_line(self.folder / "log.jsonl", entry)
+            if last or self.checkpoints.due():
+                self._save()
+
+    def _save(self) -> None:
         tensors = {
             "live": self.method.state_dict(),
             "weighting": self.weighting.state_dict(),
@@ -174,17 +308,14 @@ class TrainingState:
             "averaged": self.mean.count,
             "best": {"epoch": self.best.epoch, "metrics": self.best.metrics},
         }
-        checkpoints.save(len(self.history), tensors, self.optimizer.state_dict(), facts)
+        self.checkpoints.save(len(self.history), tensors, self.optimizer.state_dict(), facts)
 
-    def restore(self, checkpoints: files.Checkpoints) -> None:
-        """Takes over the newest intact checkpoint; changes nothing where there is none."""
-        saved = checkpoints.load()
-        if saved is None:
-            return
-        tensors, optimizer_state, facts = saved
+    def _restore(
+        self, tensors: dict[str, dict[str, Tensor]], optimizer: dict, facts: dict[str, Any]
+    ) -> None:
         self.method.load_state_dict(tensors["live"])
         self.weighting.load_state_dict(tensors.get("weighting", {}))
-        self.optimizer.load_state_dict(optimizer_state)
+        self.optimizer.load_state_dict(optimizer)
         live = self.method.state_dict()  # for device and memory format
 
         def like_live(group: str) -> dict[str, Tensor]:
@@ -194,34 +325,3 @@ class TrainingState:
         self.best.epoch, self.best.metrics = facts["best"]["epoch"], facts["best"]["metrics"]
         self.best.tensors = like_live("best")
         self.history = facts["history"]
-
-
-class RunFolder:
-    """Keeps a run's log and checkpoints, and brings the run to where these stop.
-
-    Args:
-        folder: For ``log.jsonl`` and ``checkpoint/``; None keeps nothing.
-        settings: What the run was asked for.
-        state: A run that has not begun; what the folder holds is read into it.
-
-    Raises:
-        ValueError: If ``folder`` holds a run with other settings.
-    """
-
-    def __init__(
-        self, folder: Path | None, settings: Mapping[str, Any], state: TrainingState
-    ) -> None:
-        self.state, self.log, self.checkpoints = state, None, None
-        if folder:
-            self.log = folder / "log.jsonl"
-            self.checkpoints = files.Checkpoints(folder / "checkpoint", settings)
-            state.restore(self.checkpoints)
-            files.write_lines(self.log, state.history)
-
-    def add(self, entry: dict[str, Any], *, last: bool) -> None:
-        """Ends an epoch: its entry enters history and log; the state is saved if that is due."""
-        self.state.history.append(entry)
-        if self.checkpoints:
-            files.append_line(self.log, entry)
-            if last or self.checkpoints.due():
-                self.state.save(self.checkpoints)
