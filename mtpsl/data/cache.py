@@ -1,6 +1,6 @@
 """Data sets as memory maps that are written once, checked at every start and rebuilt when damaged.
 
-Its users are the generated stand-ins (``scenes.rendered``) and data on disk (``cached.Cached``).
+Its users are the generated stand-ins (``scenes.Rendered``) and data on disk (``cached.Cached``).
 """
 
 import json

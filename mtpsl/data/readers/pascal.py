@@ -39,7 +39,7 @@ from mtpsl.data.readers.files import (
 )
 from mtpsl.data.readers.matfile import Value
 from mtpsl.data.scenes import people21
-from mtpsl.data.scenes.people21_labels import changes, thin
+from mtpsl.data.scenes.people21_scene import changes, thin
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import HUMAN_PARTS
 
