@@ -7,23 +7,34 @@ color and what the surface emits. Like ``raycast``, only operations that round a
 """
 
 import os
+import zlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mtpsl.data.cache import Layout, Stored, cache_root, cores, write_images
-from mtpsl.data.scenes.raycast import Hits, Shapes
+from mtpsl.data.scenes.raycast import Hits, Rays, Shapes
 from mtpsl.data.scenes.rooms13_scene import Paint
 
 MANY = 5_000_000  # pixels; a cache this large is rendered by several processes
 
 Arrays = dict[str, Tensor]  # array name -> values of one image, or of several, stacked
+
+
+def seeded(
+    build: Callable[[np.random.SeedSequence], Any], name: str, version: int, split: str, index: int
+) -> tuple[Any, np.random.Generator]:
+    """The scene at ``index`` of a split, and the source of its sensor noise."""
+    entropy = [zlib.crc32(name.encode()), version, zlib.crc32(split.encode()), index]
+    layout, grain = np.random.SeedSequence(entropy).spawn(2)
+    return build(layout), np.random.Generator(np.random.PCG64(grain))
 
 
 class Rendered(Stored):
@@ -128,6 +139,55 @@ Pattern = Callable[
     [Tensor, Tensor, Tensor, Tensor, Tensor, Colors, Colors], tuple[Colors, Tensor | None]
 ]
 
+# -------------------------------------------------------------------- geometry
+
+
+@dataclass(frozen=True)
+class Surface:
+    """What is seen through the pixel centers: exact, without an annotator's gaps."""
+
+    classes: Tensor  # (H, W) int64
+    instance: Tensor  # (H, W) int64
+    depth: Tensor  # (H, W) float32 m
+    normals: Tensor  # (3, H, W) float32, camera frame
+    cosine: Tensor  # (H, W) float32: of the angle between the normal and the view
+
+
+def geometry(rays: Rays, hits: Hits) -> dict[str, Tensor]:
+    """Depth, normals and cosine of a ``Surface``."""
+    center = rays.centers
+    nx, ny, nz = (center(n) for n in hits.normal)
+    r = rays.camera.rotation.astype(np.float32).tolist()
+    normals = [nx * r[0][i] + ny * r[1][i] + nz * r[2][i] for i in range(3)]
+    dx, dy, dz = (center(d) for d in rays.direction)
+    length = (dx * dx + dy * dy + dz * dz).sqrt()
+    cosine = -(nx * dx + ny * dy + nz * dz) / length
+    return {"depth": center(hits.depth), "normals": torch.stack(normals), "cosine": cosine}
+
+
+def with_faces(shapes: Shapes) -> Shapes:
+    """The shapes and, as rows of their own, the six faces of the shell that is shape 0."""
+    return Shapes(
+        np.concatenate([shapes.kind, shapes.kind[:1].repeat(6)]),
+        np.concatenate([shapes.linear, shapes.linear[:1].repeat(6, axis=0)]),
+        np.concatenate([shapes.offset, shapes.offset[:1].repeat(6, axis=0)]),
+    )
+
+
+def rows_of(shapes: Shapes, hits: Hits) -> Tensor:
+    """Row of every sample in a scene's tables: the shape, or the face of the shell around it."""
+    return torch.where(hits.shape == 0, len(shapes) + hits.face, hits.shape)
+
+
+def among(instance: Tensor, chosen: np.ndarray) -> Tensor:
+    """Where a map of instances shows one of the chosen: bool, of its shape."""
+    table = torch.zeros(int(instance.max()) + 1, dtype=torch.bool)
+    table[torch.from_numpy(chosen[chosen < len(table)])] = True
+    return table.to(instance.device)[instance]
+
+
+# ----------------------------------------------------------------------- paint
+
 
 def paint(
     paints: Sequence[Paint],
@@ -135,6 +195,7 @@ def paint(
     hits: Hits,
     rows: Tensor,
     patterns: Mapping[str, Pattern],
+    slant: float = 0.7,
 ) -> tuple[Colors, Tensor]:
     """Display color of every sample (three tensors) and the light it emits.
 
@@ -144,6 +205,7 @@ def paint(
         hits: Of all samples.
         rows: The samples' rows in ``paints``.
         patterns: Name -> pattern; a paint of another name is plain.
+        slant: How much of z goes into u on surfaces without faces.
     """
     device, shape = rows.device, rows.shape
     rows, face = rows.flatten(), hits.face.flatten()
@@ -162,7 +224,7 @@ def paint(
             continue
         row = rows[where]
         local = [c.flatten()[where] * halves[row, i] for i, c in enumerate(hits.local)]
-        u, v = along(local, face[where])
+        u, v = along(local, face[where], slant)
         drawn = columns[:, row]
         base, accent = list(drawn[:3]), list(drawn[3:6])
         own, emitted = patterns[name](u, v, drawn[6], drawn[7], seeds[row], base, accent)
@@ -173,10 +235,10 @@ def paint(
     return [c.view(shape) for c in color], glow.view(shape)
 
 
-def along(local: Sequence[Tensor], face: Tensor) -> tuple[Tensor, Tensor]:
+def along(local: Sequence[Tensor], face: Tensor, slant: float) -> tuple[Tensor, Tensor]:
     """Coordinates in m across and along a surface: on a side, v points up from its middle."""
     x, y, z = local
-    u = torch.where((face == 0) | (face == 1), z, torch.where(face == 6, x + 0.7 * z, x))
+    u = torch.where((face == 0) | (face == 1), z, torch.where(face == 6, x + slant * z, x))
     v = torch.where((face == 2) | (face == 3), z, -y)
     return u, v
 

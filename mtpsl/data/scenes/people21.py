@@ -6,7 +6,6 @@ are made like ``raycast``, of operations that round alike everywhere: the displa
 root.
 """
 
-import zlib
 from dataclasses import dataclass
 from typing import final
 
@@ -16,7 +15,23 @@ from torch import Tensor
 
 from mtpsl import losses, tasks
 from mtpsl.data.cache import Layout
-from mtpsl.data.scenes import Arrays, Pattern, Rendered, hashed, mix, noise, paint, scaled, wave
+from mtpsl.data.scenes import (
+    Arrays,
+    Pattern,
+    Rendered,
+    Surface,
+    among,
+    geometry,
+    hashed,
+    mix,
+    noise,
+    paint,
+    rows_of,
+    scaled,
+    seeded,
+    wave,
+    with_faces,
+)
 from mtpsl.data.scenes.people21_layout import build
 from mtpsl.data.scenes.people21_scene import (
     CLASSES,
@@ -30,7 +45,7 @@ from mtpsl.data.scenes.people21_scene import (
     salient,
     thin,
 )
-from mtpsl.data.scenes.raycast import Hits, Rays, Shapes, make_rays, occluded, trace
+from mtpsl.data.scenes.raycast import Hits, Rays, make_rays, occluded, trace
 from mtpsl.data.scenes.rooms13_render import PATTERNS as ROOM_PATTERNS
 from mtpsl.losses import IGNORE_INDEX
 
@@ -119,16 +134,11 @@ SKY = CONTEXT_ID["sky"]
 
 
 @dataclass(frozen=True)
-class Surface:
-    """What is seen through the pixel centers: exact, without an annotator's gaps."""
+class Marked(Surface):
+    """A surface with what only people21 has; class 0 is background."""
 
-    classes: Tensor  # (H, W) int64, 0 is background
     part: Tensor  # (H, W) int64, 0 where no person is
     context: Tensor  # (H, W) int64
-    instance: Tensor  # (H, W) int64
-    depth: Tensor  # (H, W) float32 m
-    normals: Tensor  # (3, H, W) float32, camera frame
-    cosine: Tensor  # (H, W) float32: of the angle between the normal and the view
 
 
 @dataclass(frozen=True)
@@ -143,11 +153,11 @@ class Rendering:
     edges: Tensor  # (H, W) uint8, 0 or 1
 
 
-def surface(scene: Scene, height: int, width: int, device: torch.device | str = "cpu") -> Surface:
+def surface(scene: Scene, height: int, width: int, device: torch.device | str = "cpu") -> Marked:
     """Only the geometry of a scene: a few times faster than ``render``."""
     rays = make_rays(scene.camera, height, width, 1, device)
     hits = trace(scene.shapes, rays)
-    return _surface(scene, rays, hits, _rows(scene, hits))
+    return _surface(scene, rays, hits, rows_of(scene.shapes, hits))
 
 
 def render(
@@ -163,7 +173,7 @@ def render(
     """
     rays = make_rays(scene.camera, height, width, 2 if height * width <= SMALL else 1, device)
     hits = trace(scene.shapes, rays)
-    rows = _rows(scene, hits)
+    rows = rows_of(scene.shapes, hits)
     seen = _surface(scene, rays, hits, rows)
     light = _shade(scene, rays, hits, rows)
     clean = rays.tent((light * 1.3 / (light * 0.35 + 1)).clamp(0, 1).sqrt())
@@ -173,7 +183,7 @@ def render(
     reach = max(1, round(height / 128))
     marked = seen.classes > 0
     void = borders(seen.instance, marked, reach)
-    void |= _chosen(scene.unlabeled, len(scene.context), device)[seen.instance]
+    void |= among(seen.instance, scene.unlabeled)
     without = torch.isin(seen.context, torch.tensor(WITHOUT_NORMAL_IDS, device=device))
     parts = torch.where((seen.part > 0).any(), seen.part, IGNORE_INDEX)
     saliency = salient(image, seen.instance, scene.appeal)
@@ -190,34 +200,15 @@ def render(
 WITHOUT_NORMAL_IDS = [i for i, name in enumerate(CONTEXTS) if name in WITHOUT_NORMALS]
 
 
-def _chosen(ids: np.ndarray, count: int, device: torch.device | str) -> Tensor:
-    table = torch.zeros(count, dtype=torch.bool)
-    table[torch.from_numpy(ids)] = True
-    return table.to(device)
-
-
-def _rows(scene: Scene, hits: Hits) -> Tensor:
-    """Row of every sample in the scene's tables: the shape, or the face of the shell."""
-    return torch.where(hits.shape == 0, len(scene.shapes) + hits.face, hits.shape)
-
-
-def _surface(scene: Scene, rays: Rays, hits: Hits, rows: Tensor) -> Surface:
-    device, center = rows.device, rays.centers
-    row = center(rows)
-    nx, ny, nz = (center(n) for n in hits.normal)
-    r = scene.camera.rotation.astype(np.float32).tolist()
-    normals = [nx * r[0][i] + ny * r[1][i] + nz * r[2][i] for i in range(3)]
-    dx, dy, dz = (center(d) for d in rays.direction)
-    length = (dx * dx + dy * dy + dz * dz).sqrt()
+def _surface(scene: Scene, rays: Rays, hits: Hits, rows: Tensor) -> Marked:
+    device, row = rows.device, rays.centers(rows)
     instance = torch.from_numpy(scene.instance).to(device)[row]
-    return Surface(
+    return Marked(
         classes=torch.from_numpy(scene.classes).to(device)[instance],
         part=torch.from_numpy(scene.part).to(device)[row],
         context=torch.from_numpy(scene.context).to(device)[instance],
         instance=instance,
-        depth=center(hits.depth),
-        normals=torch.stack(normals),
-        cosine=-(nx * dx + ny * dy + nz * dz) / length,
+        **geometry(rays, hits),
     )
 
 
@@ -261,13 +252,7 @@ def _shade(scene: Scene, rays: Rays, hits: Hits, rows: Tensor) -> Tensor:
 
 def _painted(scene: Scene, rays: Rays, hits: Hits, rows: Tensor) -> tuple[list[Tensor], Tensor]:
     """Color and glow of every sample; patterns finer than a pixel fade into their base color."""
-    shapes = scene.shapes
-    extended = Shapes(  # with a row for every face of the shell
-        np.concatenate([shapes.kind, shapes.kind[:1].repeat(6)]),
-        np.concatenate([shapes.linear, shapes.linear[:1].repeat(6, axis=0)]),
-        np.concatenate([shapes.offset, shapes.offset[:1].repeat(6, axis=0)]),
-    )
-    color, glow = paint(scene.paints, extended, hits, rows, PATTERNS)
+    color, glow = paint(scene.paints, with_faces(scene.shapes), hits, rows, PATTERNS)
     table = np.array([(*p.color, p.size[0]) for p in scene.paints], dtype=np.float32)
     *base, size = torch.from_numpy(np.ascontiguousarray(table.T)).to(rows.device)[:, rows]
     blur = hits.depth * (2 / (rays.camera.focal * rays.width)) / size
@@ -295,10 +280,7 @@ STEPS = 127  # of a normal's component as it is kept; the real set's pictures ha
 
 def scene(split: str, index: int) -> tuple[Scene, np.random.Generator]:
     """The scene at ``index`` of a split, and the source of its sensor noise."""
-    name = zlib.crc32(b"people21")
-    seed = np.random.SeedSequence([name, VERSION, zlib.crc32(split.encode()), index])
-    layout, noise = seed.spawn(2)
-    return build(layout), np.random.Generator(np.random.PCG64(noise))
+    return seeded(build, "people21", VERSION, split, index)
 
 
 def render_image(

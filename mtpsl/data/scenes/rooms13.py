@@ -6,7 +6,6 @@ of a room, its clutter, its camera and its light.
 """
 
 import math
-import zlib
 from collections.abc import Callable
 from typing import final
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from mtpsl import losses, tasks
 from mtpsl.data.cache import Layout
-from mtpsl.data.scenes import Arrays, Rendered
+from mtpsl.data.scenes import Arrays, Rendered, seeded
 from mtpsl.data.scenes import rooms13_furniture as furniture
 from mtpsl.data.scenes.raycast import Camera
 from mtpsl.data.scenes.rooms13_render import Rendering, render
@@ -293,10 +292,7 @@ TASKS = tasks.TaskSet((tasks.semseg(CLASSES), tasks.depth(), tasks.normals()))
 
 def scene(split: str, index: int) -> tuple[Scene, np.random.Generator]:
     """The scene at ``index`` of a split, and the source of its sensor noise."""
-    name = zlib.crc32(b"rooms13")
-    seed = np.random.SeedSequence([name, VERSION, zlib.crc32(split.encode()), index])
-    layout, noise = seed.spawn(2)
-    return build(layout), np.random.Generator(np.random.PCG64(noise))
+    return seeded(build, "rooms13", VERSION, split, index)
 
 
 def render_image(

@@ -6,7 +6,6 @@ close to its own; every table made from it says so. Scene i of a split is a func
 everywhere: the display curve is a square root, haze a quotient.
 """
 
-import zlib
 from dataclasses import dataclass
 from typing import final
 
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from mtpsl import losses, tasks
 from mtpsl.data.cache import Layout
-from mtpsl.data.scenes import Arrays, Rendered, paint
+from mtpsl.data.scenes import Arrays, Rendered, Surface, among, geometry, paint, seeded
 from mtpsl.data.scenes import noise as smooth_noise
 from mtpsl.data.scenes.raycast import Hits, Rays, make_rays, occluded, trace
 from mtpsl.data.scenes.streets7_layout import build
@@ -30,17 +29,6 @@ SCALE = 256 / 65535  # of a disparity, in the 16-bit files that MTAN's preproces
 REACH = 0.027  # image widths: the left border where the other camera has seen nothing
 SUN_SIZE = 2.0  # m, of the sun at its distance: makes the shadows' borders soft
 SHADED = 50.0  # m; no shadows beyond
-
-
-@dataclass(frozen=True)
-class Surface:
-    """What is seen through the pixel centers: exact, without an annotator's gaps."""
-
-    classes: Tensor  # (H, W) int64, VOID where there is no class
-    instance: Tensor  # (H, W) int64
-    depth: Tensor  # (H, W) float32 m
-    normals: Tensor  # (3, H, W) float32, camera frame
-    cosine: Tensor  # (H, W) float32: of the angle between the normal and the view; NaN in the sky
 
 
 @dataclass(frozen=True)
@@ -77,7 +65,7 @@ def render(
     grain = noise.standard_normal((4, height, width), dtype=np.float32)
     grain = torch.from_numpy(grain).to(clean.device)
     image = (clean + grain[:3] * (clean.sqrt() * 0.014 + 0.006)).clamp(0, 1)
-    void = _among(seen.instance, scene.unlabeled) | (seen.classes == VOID)
+    void = among(seen.instance, scene.unlabeled) | (seen.classes == VOID)
     return Rendering(
         image=(image * 255 + 0.5).to(torch.uint8),
         semseg=torch.where(void, IGNORE_INDEX, seen.classes).to(torch.uint8),
@@ -113,27 +101,15 @@ def matched(shift: Tensor) -> Tensor:
 
 
 def _surface(scene: Scene, rays: Rays, hits: Hits) -> Surface:
-    device, center = hits.depth.device, rays.centers
-    row = center(hits.shape)
-    nx, ny, nz = (center(n) for n in hits.normal)
-    r = scene.camera.rotation.astype(np.float32).tolist()
-    normals = [nx * r[0][i] + ny * r[1][i] + nz * r[2][i] for i in range(3)]
-    dx, dy, dz = (center(d) for d in rays.direction)
-    length = (dx * dx + dy * dy + dz * dz).sqrt()
-    cosine = -(nx * dx + ny * dy + nz * dz) / length
+    """``VOID`` is the class of what has none; the cosine is NaN in the sky."""
+    device, row = hits.depth.device, rays.centers(hits.shape)
+    exact = geometry(rays, hits)
+    exact["cosine"] = torch.where(row == 0, float("nan"), exact["cosine"])
     return Surface(
         classes=torch.from_numpy(scene.classes).to(device)[row],
         instance=torch.from_numpy(scene.instance).to(device)[row],
-        depth=center(hits.depth),
-        normals=torch.stack(normals),
-        cosine=torch.where(row == 0, float("nan"), cosine),
+        **exact,
     )
-
-
-def _among(instance: Tensor, chosen: np.ndarray) -> Tensor:
-    table = torch.zeros(int(instance.max()) + 1, dtype=torch.bool)
-    table[torch.from_numpy(chosen[chosen < len(table)])] = True
-    return table.to(instance.device)[instance]
 
 
 def _inverse_depth(scene: Scene, rays: Rays, seen: Surface, grain: Tensor) -> Tensor:
@@ -150,7 +126,7 @@ def _inverse_depth(scene: Scene, rays: Rays, seen: Surface, grain: Tensor) -> Te
     lost |= torch.arange(width, device=full.device) < REACH * width
     lost |= sky & (guess > 0.56)
     lost |= ~sky & (patch > 0.97)
-    lost |= (seen.classes == VOID) | _among(seen.instance, scene.blind)
+    lost |= (seen.classes == VOID) | among(seen.instance, scene.blind)
     value = (full * SCALE + 1 / 65535).clamp_min(1 / 65535)
     return torch.where(lost, float("nan"), value)
 
@@ -222,10 +198,7 @@ TASKS = tasks.TaskSet((tasks.semseg(CLASSES), tasks.inverse_depth()))
 
 def scene(split: str, index: int) -> tuple[Scene, np.random.Generator]:
     """The scene at ``index`` of a split, and the source of its sensor noise."""
-    name = zlib.crc32(b"streets7")
-    seed = np.random.SeedSequence([name, VERSION, zlib.crc32(split.encode()), index])
-    layout, noise = seed.spawn(2)
-    return build(layout), np.random.Generator(np.random.PCG64(noise))
+    return seeded(build, "streets7", VERSION, split, index)
 
 
 def render_image(
