@@ -12,8 +12,8 @@ if TYPE_CHECKING:  # for editors and type checkers; ``_HOMES`` says the same at 
     from mtpsl.batch import Batch, Discovered
     from mtpsl.boundary import Boundary
     from mtpsl.data import open_dataset
+    from mtpsl.data.dataset import EvalLoader, TrainLoader
     from mtpsl.data.labels import PartialLabels, assign
-    from mtpsl.data.loader import EvalLoader, TrainLoader
     from mtpsl.engine import evaluate, fit
     from mtpsl.losses import balanced_bce, cosine, cross_entropy, l1
     from mtpsl.methods.base import Method, supervised_terms
@@ -63,8 +63,8 @@ _HOMES = {  # module -> the names it hands out here
     "batch": ("Batch", "Discovered"),
     "boundary": ("Boundary",),
     "data": ("open_dataset",),
+    "data.dataset": ("EvalLoader", "TrainLoader"),
     "data.labels": ("PartialLabels", "assign"),
-    "data.loader": ("EvalLoader", "TrainLoader"),
     "engine": ("evaluate", "fit"),
     "losses": ("balanced_bce", "cosine", "cross_entropy", "l1"),
     "methods.base": ("Method", "supervised_terms"),

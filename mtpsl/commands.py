@@ -224,7 +224,7 @@ def data_convert(args: argparse.Namespace) -> int:
 
 def data_sources(args: argparse.Namespace) -> int:
     """Where the data sets come from, and under which terms."""
-    from mtpsl.data.readers.published import sources_text
+    from mtpsl.data.readers import sources_text
 
     print(sources_text())
     return 0

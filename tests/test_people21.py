@@ -10,7 +10,7 @@ from acceptance import shared as acceptance
 
 from mtpsl.data import scenes
 from mtpsl.data.labels import assign
-from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.scenes import people21_layout as layout
 from mtpsl.data.scenes import people21_scene as stage
 from mtpsl.data.scenes.people21 import CLASSES, TASKS, People21, render_image, scene, surface

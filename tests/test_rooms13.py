@@ -13,7 +13,7 @@ from acceptance import shared as acceptance
 
 from mtpsl.data import scenes
 from mtpsl.data.cache import cache_root, cached_arrays
-from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.scenes import rooms13
 from mtpsl.data.scenes.rooms13 import CLASSES, Rooms13, render_image
 from mtpsl.data.scenes.rooms13_render import surface

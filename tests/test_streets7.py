@@ -8,7 +8,7 @@ import torch
 from acceptance import shared as acceptance
 from acceptance import streets7 as streets7_acceptance
 
-from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.scenes import (
     PERIOD,
     hashed,

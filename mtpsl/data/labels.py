@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import Dataset, Sample
-from mtpsl.data.label_files import read_label_split
+from mtpsl.data.formats import read_label_split
 
 
 @dataclass(frozen=True, eq=False)

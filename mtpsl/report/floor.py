@@ -8,8 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from mtpsl.batch import Batch
-from mtpsl.data.dataset import Dataset
-from mtpsl.data.loader import EvalLoader
+from mtpsl.data.dataset import Dataset, EvalLoader
 from mtpsl.tasks import Task
 
 BATCHES, IMAGES = 8, 8  # training batches that a constant guess looks at, and images in each

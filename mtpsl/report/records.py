@@ -18,8 +18,8 @@ from typing import Any
 import torch
 
 from mtpsl import files
+from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.labels import PartialLabels
-from mtpsl.data.loader import EvalLoader
 from mtpsl.engine import evaluate
 from mtpsl.report.results import Entry, Results, read_recorded, results_of, write_results
 from mtpsl.report.tables import MeasuredOn, Row, Table

@@ -8,7 +8,7 @@ from acceptance import probes, shared
 from acceptance.shared import Finding, between
 
 from mtpsl.batch import Batch
-from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.scenes import people21
 from mtpsl.data.scenes.people21 import surface
 from mtpsl.data.scenes.people21_scene import changes, thin

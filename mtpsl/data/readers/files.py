@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from mtpsl.data.readers.matfile import Value, read_variables
+from mtpsl.data.formats import Value, read_variables
 
 TOLERANCE = 1e-3  # of ranges, for files written in half precision
 MOST_PIXELS = 1 << 26  # of a picture; more is a damaged header

@@ -17,7 +17,7 @@ import torch
 
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk
-from mtpsl.data.readers.axes import OURS, Axes
+from mtpsl.data.readers.disk import OURS, Axes
 from mtpsl.data.readers.files import (
     CLASS_IDS,
     COLOR,

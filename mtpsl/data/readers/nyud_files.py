@@ -16,7 +16,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from mtpsl.data.readers.axes import (
+from mtpsl.data.readers.disk import (
     OURS,
     Axes,
     Camera,
@@ -25,8 +25,8 @@ from mtpsl.data.readers.axes import (
     normals_from_depth,
     pairs,
     settle_axes,
+    spread,
 )
-from mtpsl.data.readers.disk import spread
 from mtpsl.data.readers.files import (
     COLOR,
     check_range,

@@ -37,7 +37,7 @@ from mtpsl import files, tasks
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk, own_files
-from mtpsl.data.readers.axes import Axes, axes_name
+from mtpsl.data.readers.disk import Axes, axes_name
 from mtpsl.data.readers.files import listing, reason, refusal
 from mtpsl.data.readers.own_files import (
     DESCRIPTION,

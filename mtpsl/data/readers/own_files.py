@@ -18,7 +18,7 @@ from torch import Tensor
 from mtpsl import files
 from mtpsl.data.dataset import Dataset
 from mtpsl.data.readers import disk
-from mtpsl.data.readers.axes import Axes, apply_axes
+from mtpsl.data.readers.disk import Axes, apply_axes
 from mtpsl.data.readers.files import (
     CLASS_IDS,
     SIXTEEN_BITS,

@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from mtpsl.data.dataset import Sample
+from mtpsl.data.formats import Value
 from mtpsl.data.readers import disk
 from mtpsl.data.readers.files import (
     CLASS_IDS,
@@ -37,7 +38,6 @@ from mtpsl.data.readers.files import (
     read_picture,
     whole_ids,
 )
-from mtpsl.data.readers.matfile import Value
 from mtpsl.data.scenes import people21
 from mtpsl.data.scenes.people21_scene import changes, thin
 from mtpsl.losses import IGNORE_INDEX

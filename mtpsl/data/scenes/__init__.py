@@ -19,7 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtpsl.data.cache import Layout, Stored, cache_root, cores, write_images
+from mtpsl.data.cache import Layout, cache_root, cached_arrays, cores, write_images
+from mtpsl.data.dataset import Stored
 from mtpsl.data.scenes.raycast import Hits, Rays, Shapes
 from mtpsl.data.scenes.rooms13_scene import Paint
 
@@ -86,7 +87,8 @@ class Rendered(Stored):
         layout = {name: ((count, *shape), dtype) for name, (shape, dtype) in layout.items()}
         name = f"{self.name}-v{self.version}-{split}-{height}x{width}-{count}"
         fill = partial(self._fill, device=device)
-        self._keep(cache_root(cache_dir) / name, identity, layout, fill)
+        self.folder = cache_root(cache_dir) / name
+        self._map(cached_arrays(self.folder, identity, layout, fill))
 
     @classmethod
     @abstractmethod
