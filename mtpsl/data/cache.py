@@ -11,7 +11,6 @@ too little of it to wait for other threads, and no number depends on the batch i
 
 import copy
 import hashlib
-import inspect
 import json
 import logging
 import os
@@ -261,7 +260,6 @@ STORED = {"classes": "uint8", "binary": "uint8", "positive": "float32", "directi
 """Kind of a task -> type of its maps. Masks are not stored: a hole is a value of its own."""
 
 SLOW = 20.0  # seconds; what takes longer to read is read by several processes
-PLACE = ("root", "images")  # arguments of a reader that say nothing about what a sample holds
 
 
 @final
@@ -273,7 +271,7 @@ class Cached(Stored):
     reader was told to read them. A file that changes without changing ``version`` is not seen.
 
     Args:
-        dataset: A reader of files that keeps its arguments as attributes of their names.
+        dataset: A reader of files.
         cache_dir: Where to keep the arrays; see ``cache_root``. 8 to 17 bytes a pixel.
         processes: That read files when the cache is made; None: one, or if that is slow one a
             core.
@@ -306,7 +304,7 @@ class Cached(Stored):
             "version": self.version,
             "images": self.count,
             "readers": READERS,
-            **{k: v for k, v in arguments(dataset).items() if k not in PLACE},
+            **{k: getattr(dataset, k) for k in ("split", "height", "width", *dataset.choices)},
         }
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
         size = f"{self.height}x{self.width}-{self.count}"
@@ -330,13 +328,6 @@ class Cached(Stored):
 
     def carries(self, task: str) -> Tensor:
         return self.dataset.carries(task)
-
-
-def arguments(dataset: Dataset) -> dict[str, Any]:
-    """What the reader was opened with, as JSON: equal arguments, equal samples."""
-    names = inspect.signature(type(dataset)).parameters
-    values = {name: getattr(dataset, name) for name in names}
-    return {k: str(v) if isinstance(v, Path) else v for k, v in values.items()}
 
 
 def read_all(folder: Path, dataset: Dataset, processes: int | None) -> None:

@@ -48,6 +48,7 @@ class Dataset(ABC):
     stands_for: ClassVar[str] = ""  # of a stand-in: the data set on disk that takes its place
     counts_steps: ClassVar[bool] = False  # the papers train for a number of steps, not of epochs
     scores_at_file_size: ClassVar[bool] = False  # predictions are scored at each file's size
+    choices: ClassVar[dict[str, tuple[str, ...]]] = {}  # argument -> values, the default first
     tasks: TaskSet
     height: int
     width: int

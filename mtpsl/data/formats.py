@@ -22,24 +22,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
+
+def refusal(path: Path, expected: str, found: str, remedy: str = "copy it again") -> ValueError:
+    """The error for a file that does not hold what it should."""
+    return ValueError(f"{path}: expected {expected}, found {found}; {remedy}")
+
+
 # ------------------------------------------------------------ MATLAB files
 
 HEADER = 128  # bytes of text, version and byte order
 MATRIX, COMPRESSED = 14, 15  # types of an element
 STRUCT, TEXT = 2, 4  # classes of an array
 LETTERS = {1: "latin-1", 2: "latin-1", 4: "utf-16", 16: "utf-8", 17: "utf-16", 18: "utf-32"}
-STORED = {
-    1: "i1",
-    2: "u1",
-    3: "i2",
-    4: "u2",
-    5: "i4",
-    6: "u4",
-    7: "f4",
-    9: "f8",
-    12: "i8",
-    13: "u8",
-}
+STORED = {1: "i1", 2: "u1", 3: "i2", 4: "u2", 5: "i4", 6: "u4", 7: "f4", 9: "f8"}
+STORED |= {12: "i8", 13: "u8"}
 CLASSES = {6: "f8", 7: "f4", 8: "i1", 9: "u1", 10: "i2", 11: "u2", 12: "i4", 13: "u4"}
 CLASSES |= {14: "i8", 15: "u8"}  # class of an array -> its type, however compactly it is stored
 LARGEST = 1 << 30  # bytes of an unpacked variable
@@ -170,6 +166,7 @@ def _field(kind: int, part: bytes, order: str, depth: int) -> Value:
 TASKS = {"sal": "saliency", "edge": "edges"}  # their names -> ours, where they differ
 LARGEST_SPLIT = 1 << 26  # bytes of a dictionary; PASCAL's have 1.3 million
 KINDS = "USbiuf"  # of NumPy values that are allowed: text and numbers
+REMEDY = "use the published file"
 SAFE = "text, numbers, lists and dictionaries"
 
 
@@ -204,10 +201,8 @@ def read_label_split(
     if path.suffix != ".npy":
         return _read_weights(path)
     if not tasks or not ids:
-        raise ValueError(
-            f"{path}: expected the tasks and the names of the images that the file speaks of, "
-            "found none; pass tasks and ids of the data set"
-        )
+        expected = "the tasks and the names of the images that the file speaks of"
+        raise refusal(path, expected, "none", "pass tasks and ids of the data set")
     return _to_rows(path, read_label_ids(path), tasks, ids, carries or {})
 
 
@@ -220,26 +215,20 @@ def read_label_ids(path: str | Path) -> dict[str, tuple[str, ...]]:
     path = Path(path)
     content = _read_dictionary(path)
     if not isinstance(content, dict) or not content:
-        raise ValueError(
-            f"{path}: expected a dictionary, task -> names of images, found {_describe(content)}; "
-            "use the published file"
-        )
+        expected = "a dictionary, task -> names of images"
+        raise refusal(path, expected, _describe(content), REMEDY)
     named: dict[str, tuple[str, ...]] = {}
     for key, values in content.items():
         rows = values.tolist() if isinstance(values, np.ndarray) else values
         plain = isinstance(rows, list | tuple) and all(isinstance(name, str) for name in rows)
         if not isinstance(key, str) or not plain:
-            raise ValueError(
-                f"{path}: expected a list of names for each task, found {_describe(values)} for "
-                f"{str(key)[:40]!r}; use the published file"
-            )
+            found = f"{_describe(values)} for {str(key)[:40]!r}"
+            raise refusal(path, "a list of names for each task", found, REMEDY)
         task = TASKS.get(str(key), str(key))
         double = [name for name, times in Counter(rows).items() if times > 1]
         if double or task in named:
-            raise ValueError(
-                f"{path}: expected every image once for {task!r}, "
-                f"found {str((double or [task])[0])!r} twice; use the published file"
-            )
+            found = f"{str((double or [task])[0])!r} twice"
+            raise refusal(path, f"every image once for {task!r}", found, REMEDY)
         named[task] = tuple(map(str, rows))
     return named
 
@@ -251,11 +240,9 @@ def _to_rows(
     ids: Sequence[str],
     carries: Mapping[str, Tensor],
 ) -> Tensor:
+    split = "use the split of this data set"
     if set(named) != set(tasks):
-        raise ValueError(
-            f"{path}: expected labels of {sorted(tasks)}, found {sorted(named)}; "
-            "use the split of this data set"
-        )
+        raise refusal(path, f"labels of {sorted(tasks)}", str(sorted(named)), split)
     position = {name: row for row, name in enumerate(ids)}
     if len(position) < len(ids):
         raise ValueError(f"ids: expected every name once, got {len(ids) - len(position)} again")
@@ -263,20 +250,16 @@ def _to_rows(
     for column, task in enumerate(tasks):
         strange = next((name for name in named[task] if name not in position), None)
         if strange is not None:
-            raise ValueError(
-                f"{path}: expected names among the {len(ids)} images of the data set, such as "
-                f"{ids[0]!r}, found {strange!r} for {task!r}; use the split of this data set"
-            )
+            known = f"the {len(ids)} images of the data set, such as {ids[0]!r}"
+            raise refusal(path, f"names among {known}", f"{strange!r} for {task!r}", split)
         rows = [position[name] for name in named[task]]
         labeled[rows, column] = True
         able = carries.get(task)
         unable = [] if able is None else [row for row in rows if not able[row]]
         if unable:
-            raise ValueError(
-                f"{path}: expected {task!r} only for images that can carry it, "
-                f"found {ids[unable[0]]!r} and {len(unable) - 1} more; check that the data set "
-                "is complete"
-            )
+            expected = f"{task!r} only for images that can carry it"
+            found = f"{ids[unable[0]]!r} and {len(unable) - 1} more"
+            raise refusal(path, expected, found, "check that the data set is complete")
     return labeled
 
 
@@ -287,31 +270,21 @@ def _read_weights(path: Path) -> Tensor:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # damaged bytes make the reader raise many types
-        raise ValueError(
-            f"{path}: expected a .pth file of plain tensors, found a damaged or unsafe one; "
-            "use the published file"
-        ) from error
+        expected = "a .pth file of plain tensors"
+        raise refusal(path, expected, "a damaged or unsafe one", REMEDY) from error
     weights = content.get("labels_weights") if isinstance(content, dict) else None
     if not isinstance(weights, Tensor) or weights.ndim != 2 or 0 in weights.shape:
-        raise ValueError(
-            f"{path}: expected a dict with an (images, tasks) tensor 'labels_weights', "
-            f"found {_describe(content)}; use the published file"
-        )
+        expected = "a dict with an (images, tasks) tensor 'labels_weights'"
+        raise refusal(path, expected, _describe(content), REMEDY)
     if not ((weights == 0) | (weights == 1)).all():
-        raise ValueError(
-            f"{path}: expected only 0 and 1 in 'labels_weights', found other values; "
-            "use the published file"
-        )
+        raise refusal(path, "only 0 and 1 in 'labels_weights'", "other values", REMEDY)
     return weights.bool()
 
 
 def _read_dictionary(path: Path) -> Any:
     """The one object of an object ``.npy`` file."""
     if path.stat().st_size > LARGEST_SPLIT:
-        raise ValueError(
-            f"{path}: expected at most {LARGEST_SPLIT} bytes, found {path.stat().st_size}; "
-            "use the published file"
-        )
+        raise refusal(path, f"at most {LARGEST_SPLIT} bytes", str(path.stat().st_size), REMEDY)
     try:
         with path.open("rb") as file:
             shape, dtype = _read_header(file)
@@ -321,10 +294,8 @@ def _read_dictionary(path: Path) -> Any:
         return content.item() if isinstance(content, np.ndarray) and content.ndim == 0 else content
     except Exception as error:  # as above
         found = " ".join(str(error).split())[:100] or type(error).__name__
-        raise ValueError(
-            f"{path}: expected a .npy file of one dictionary of {SAFE}, "
-            f"found a damaged or unsafe one ({found}); use the published file"
-        ) from error
+        expected = f"a .npy file of one dictionary of {SAFE}"
+        raise refusal(path, expected, f"a damaged or unsafe one ({found})", REMEDY) from error
 
 
 def _read_header(file: BinaryIO) -> tuple[tuple[int, ...], np.dtype]:
@@ -345,10 +316,7 @@ class _PlainUnpickler(_Unpickler):
     """
 
     def find_class(self, module: str, name: str) -> Any:
-        known = {
-            ("numpy", "ndarray"): np.ndarray,
-            ("numpy", "dtype"): np.dtype,
-        }
+        known = {("numpy", "ndarray"): np.ndarray, ("numpy", "dtype"): np.dtype}
         for package in ("numpy.core.multiarray", "numpy._core.multiarray"):  # before and since 2.0
             known[package, "_reconstruct"] = _reconstruct
             known[package, "scalar"] = _scalar

@@ -215,6 +215,7 @@ class FolderDataset(Dataset):
         width: Wanted width.
         images: Use the first so many images; None, or more than there are: all of them.
         root: The folder of one of the layouts, or the folder that contains it.
+        **choices: Of ``choices``, which become attributes, too.
 
     Raises:
         FileNotFoundError: If a folder or a file of the layout is missing, naming it.
@@ -237,7 +238,16 @@ class FolderDataset(Dataset):
         width: int | None = None,
         images: int | None = None,
         root: str | Path,
+        **choices: str,
     ) -> None:
+        for name, values in self.choices.items():
+            value = choices.pop(name, values[0])
+            if value not in values:
+                expected = " or ".join(map(repr, values))
+                raise ValueError(f"{name}: expected {expected}, got {value!r}")
+            setattr(self, name, value)
+        if choices:
+            raise TypeError(f"{self.name}: expected {sorted(self.choices)}, got {sorted(choices)}")
         if split not in SPLITS:
             raise ValueError(f"split: expected one of {list(SPLITS)}, got {split!r}")
         if images is not None and images < 1:

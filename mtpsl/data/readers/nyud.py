@@ -10,7 +10,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from mtpsl.data.readers.files import (
     find_each,
     fingerprint,
     listing,
+    missing,
     read_list,
     read_npy,
     read_numbers,
@@ -54,7 +55,6 @@ from mtpsl.tasks import TaskSet, depth, normals, semseg
 ARCHIVES = (".tgz", ".gz", ".tar", ".zip", ".bz2", ".xz")
 MILLIMETERS = 1000.0  # PNG depth
 
-NormalsTest = Literal["norm", "sum"]
 Files = Mapping[str, Path]  # image, label, depth and, where there are any, normal
 
 
@@ -73,22 +73,8 @@ class Nyud(disk.FolderDataset):
 
     name = "nyud"
     tasks = TaskSet((semseg(CLASSES), depth(), normals()))
+    choices: ClassVar = {"normals_test": ("norm", "sum")}
     default_size = (288, 384)
-
-    def __init__(
-        self,
-        split: str,
-        *,
-        height: int | None = None,
-        width: int | None = None,
-        images: int | None = None,
-        root: str | Path,
-        normals_test: NormalsTest = "norm",
-    ) -> None:
-        if normals_test not in ("norm", "sum"):
-            raise ValueError(f"normals_test: expected 'norm' or 'sum', got {normals_test!r}")
-        self.normals_test = normals_test
-        super().__init__(split, height=height, width=width, images=images, root=root)
 
     def open_root(self, path: Path) -> tuple[str, ...]:
         kind, self.root = find_layout(path)
@@ -111,7 +97,7 @@ class Nyud(disk.FolderDataset):
         yield from self.layout.notes
 
 
-def to_sample(arrays: Arrays, normals_test: NormalsTest = "norm") -> Sample:
+def to_sample(arrays: Arrays, normals_test: str = "norm") -> Sample:
     """Files' arrays in the form of all data sets: holes marked, normals of unit length."""
     ids = torch.from_numpy(arrays.ids)[None]
     meters, normal = (
@@ -131,11 +117,7 @@ def to_sample(arrays: Arrays, normals_test: NormalsTest = "norm") -> Sample:
 
 
 def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
-    """The layout at ``path`` and its root: that folder or one in it.
-
-    Raises:
-        FileNotFoundError: If it is none that is known.
-    """
+    """The layout at ``path`` and its root: that folder or one in it."""
     path = Path(path)
     for kind in (NpyTree, Labeled, Archive, PngTree):
         root = kind.find(path)
@@ -144,10 +126,8 @@ def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
     found = f"{listing(path)}; name the folder of the data set"
     if path.is_file() and path.suffix in ARCHIVES:
         found = "an archive; unpack it"
-    raise FileNotFoundError(
-        f"{path}: expected a folder with train/image/0.npy, gt_sets/train.txt, image/train or "
-        f"nyu_depth_v2_labeled.mat, in it or one level below, found {found}"
-    )
+    places = "train/image/0.npy, gt_sets/train.txt, image/train or nyu_depth_v2_labeled.mat"
+    raise missing(path, f"a folder with {places}, in it or one level below", found)
 
 
 # ------------------------------------------------------- folders of pictures
@@ -178,12 +158,7 @@ class Folders(Layout):
 
     @abstractmethod
     def list_files(self, split: str) -> dict[str, Files]:
-        """Every image of the split with its files, in order.
-
-        Raises:
-            FileNotFoundError: If a folder or a file is missing, naming it.
-            ValueError: If names are double, or none are there.
-        """
+        """Every image of the split with its files, in order."""
 
     @abstractmethod
     def read_ids(self, path: Path) -> np.ndarray:
@@ -262,13 +237,9 @@ class Archive(Folders):
         files = {}
         for kind, folder in self.FOLDER.items():
             if kind != "normal" or (self.root / folder).is_dir():
-                files[kind] = find_each(
-                    names,
-                    [self.root / folder],
-                    self.EXTENSIONS[kind],
-                    "gt_sets",
-                    "copy it from the source",
-                )
+                source, remedy = "gt_sets", "copy it from the source"
+                places = [self.root / folder]
+                files[kind] = find_each(names, places, self.EXTENSIONS[kind], source, remedy)
         return {name: {kind: files[kind][name] for kind in files} for name in names}
 
     def read_ids(self, path: Path) -> np.ndarray:
@@ -308,10 +279,8 @@ class PngTree(Folders):
             if inside.is_dir():
                 files[kind] = self._by_name(kind, inside)
             elif kind != "normal":
-                raise FileNotFoundError(
-                    f"{inside}: expected a folder of {' or '.join(self.EXTENSIONS[kind])} files, "
-                    f"found {listing(inside)}; copy it"
-                )
+                expected = f"a folder of {' or '.join(self.EXTENSIONS[kind])} files"
+                raise missing(inside, expected, listing(inside), "copy it")
         names = sorted(files["image"])
         if not names:
             raise refusal(self.root / "image" / split, "a picture", "none")
@@ -320,10 +289,8 @@ class PngTree(Folders):
             if alone:
                 path = (files["image"] | paths)[alone[0]]
                 what = f"a partner in {folder[kind]}" if alone[0] in names else "an image of it"
-                raise FileNotFoundError(
-                    f"{path}: expected {what}, found none named {alone[0]!r}; "
-                    "copy it or remove this one"
-                )
+                found = f"none named {alone[0]!r}"
+                raise missing(path, what, found, "copy it or remove this one")
         return {name: {kind: files[kind][name] for kind in files} for name in names}
 
     def _by_name(self, kind: str, folder: Path) -> dict[str, Path]:

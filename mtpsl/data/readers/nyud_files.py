@@ -105,12 +105,7 @@ class Layout(ABC):
 
     @abstractmethod
     def read(self, index: int) -> Arrays:
-        """The image ``names[index]``.
-
-        Raises:
-            ValueError: If a file is damaged or does not hold what it should.
-            FileNotFoundError: If a file has gone.
-        """
+        """The image ``names[index]``."""
 
     @abstractmethod
     def files(self, index: int) -> dict[str, Path]:
@@ -127,9 +122,6 @@ def read_normals(path: Path) -> np.ndarray:
 
     ``.npy`` holds values in [-1, 1]; pictures hold them as 255 (v + 1) / 2, where a vector that is
     far from unit length marks a hole.
-
-    Raises:
-        ValueError: If the file is damaged, or not one vector is of about unit length.
     """
     if path.suffix == ".npy":
         array = read_npy(path, (None, None, 3))
@@ -357,12 +349,7 @@ def _whole_numbers(
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
-    """The open file; whatever h5py raises inside becomes a ValueError that names it.
-
-    Raises:
-        ValueError: If the file is damaged or no MATLAB 7.3 file.
-        RuntimeError: If h5py is not installed.
-    """
+    """The open file; whatever h5py raises inside becomes a ValueError that names it."""
     try:
         import h5py
     except ImportError as error:

@@ -38,7 +38,7 @@ from mtpsl.batch import Batch
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk, own_files
 from mtpsl.data.readers.disk import Axes, axes_name
-from mtpsl.data.readers.files import listing, reason, refusal
+from mtpsl.data.readers.files import listing, missing, reason, refusal
 from mtpsl.data.readers.own_files import (
     DESCRIPTION,
     IMAGE,
@@ -168,14 +168,10 @@ class Own(disk.FolderDataset):
 
 
 def find_root(path: str | Path) -> Path:
-    """The folder, if it is one of these.
-
-    Raises:
-        FileNotFoundError: If it holds no ``mtpsl.toml``.
-    """
+    """The folder, if it is one of these."""
     root = Path(path)
     if not (root / DESCRIPTION).is_file():
-        raise FileNotFoundError(f"{root}: expected {DESCRIPTION}, found {listing(root)}")
+        raise missing(root, DESCRIPTION, listing(root))
     return root
 
 
@@ -231,19 +227,11 @@ def read_label(
 
 
 def read_names(root: Path, split: str, tasks: Sequence[str]) -> dict[str, Paths]:
-    """Name of an image -> its files, sorted by name.
-
-    Raises:
-        FileNotFoundError: If there is no folder of images.
-        ValueError: If a folder is no task's, a label has no image or, in the training split, a
-            task has no label; or as ``own_files.files_by_name`` says.
-    """
+    """Name of an image -> its files, sorted by name."""
     folder = root / split
     if not (folder / IMAGE).is_dir():
-        raise FileNotFoundError(
-            f"{folder / IMAGE}: expected a folder of photographs, found "
-            f"{listing(folder)} in {folder}; make it"
-        )
+        found = f"{listing(folder)} in {folder}"
+        raise missing(folder / IMAGE, "a folder of photographs", found, "make it")
     known = (IMAGE, *tasks)
     for path in sorted(folder.iterdir()):
         if path.name not in known and not path.name.startswith("."):
@@ -309,10 +297,8 @@ def read_description(path: Path) -> dict[str, dict[str, Any]]:
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{path}: expected a file that names the tasks, with lines such as [depth], found no "
-            "such file; write it"
-        ) from error
+        expected = "a file that names the tasks, with lines such as [depth]"
+        raise missing(path, expected, remedy="write it") from error
     except (ValueError, OSError) as error:
         raise refusal(path, "TOML such as [depth]", reason(error), "correct it") from error
     if not content:

@@ -56,9 +56,6 @@ def files_by_name(folder: Path, endings: Sequence[str], what: str) -> dict[str, 
         folder: Holds files of these endings and nothing else.
         endings: In lower case; files may have them in upper case.
         what: Of what they are, for errors: ``"images"``.
-
-    Raises:
-        ValueError: If something else is there, or a name occurs twice.
     """
     files_of: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -96,10 +93,6 @@ def read_photo(path: Path) -> np.ndarray:
     """A photograph as viewers show it: (H, W, 3) uint8, turned as its camera noted.
 
     Gray becomes color.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, of another kind, or transparent somewhere.
     """
     expected, accepted = "a picture of 8 bits, color or gray", ("RGB", "L", "P", "1", *TRANSPARENT)
     picture = open_picture(path, accepted, expected, remedy="save it as 8-bit RGB", upright=True)
@@ -123,12 +116,7 @@ def _label_picture(
 
 
 def read_classes(path: Path, size: tuple[int, int], classes: int) -> Tensor:
-    """(1, H, W) int64 ids in [0, classes), ``IGNORE_INDEX`` where void.
-
-    Raises:
-        ValueError: If the file is damaged or of another kind, size or number of classes, or void
-            everywhere.
-    """
+    """(1, H, W) int64 ids in [0, classes), ``IGNORE_INDEX`` where void."""
     expected = f"class ids 0 to {classes - 1}, or {IGNORE_INDEX} for void"
     if path.suffix.lower() == ".npy":
         ids = read_npy(path, size)
@@ -152,10 +140,6 @@ def read_depth(path: Path, size: tuple[int, int], scale: float, inverse: bool) -
         size: (height, width) of its image.
         scale: What a step of a picture is worth.
         inverse: Of an inverse depth, whose range is anyone's.
-
-    Raises:
-        ValueError: If the file is damaged, of another kind or size, or has a number that is not
-            finite, negative or, in meters, beyond ``MOST_METERS``, or if it is 0 everywhere.
     """
     most = float(np.finfo(np.float32).max) if inverse else MOST_METERS
     what = "an inverse depth" if inverse else f"meters up to {MOST_METERS:g}"
@@ -185,10 +169,6 @@ def read_normals(path: Path, size: tuple[int, int], axes: Axes) -> Tensor:
 
     None are zeros in a ``.npy`` file; in a picture, where a channel is (n + 1) * 255 / 2, they
     are middle gray or black. Vectors that are nearly of unit length are made so.
-
-    Raises:
-        ValueError: If the file is damaged, of another kind or size, or has a number that is not
-            finite, a vector too short or long to be a direction, or no vector at all.
     """
     expected = "unit normals (n + 1) * 255 / 2 as 8-bit color, gray or black where there are none"
     if path.suffix.lower() == ".npy":
@@ -226,10 +206,6 @@ def read_binary(path: Path, size: tuple[int, int], threshold: int | None) -> Ten
             0 and 1.
         size: (height, width) of its image.
         threshold: Of a picture with shades of gray: from it on is yes, and nothing is unknown.
-
-    Raises:
-        ValueError: If the file is damaged, of another kind or size, has another value or only
-            unknown ones.
     """
     if path.suffix.lower() == ".npy":
         values = read_npy(path, size)
