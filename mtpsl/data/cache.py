@@ -18,14 +18,13 @@ import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
@@ -76,7 +75,7 @@ def cached_arrays(
     if arrays is not None:
         return arrays
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
+    with FileLock(folder.with_name(folder.name + ".lock")):  # let go of when its holder dies
         if not folder.exists() or (arrays := _open(folder, identity, layout)) is None:
             _build(folder, identity, layout, fill)
             arrays = _open(folder, identity, layout)
@@ -118,56 +117,41 @@ def _open(
     """Opens the arrays; None where none can be used, after logging what is damaged."""
     if not folder.exists():
         return None
-    complaint = _damage(folder, identity, layout)
-    if complaint:
+    try:
+        return _load(folder, identity, layout)
+    except ValueError as complaint:
         log.warning("cache: %s; building %s again", complaint, folder)
         return None
-    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in layout}
 
 
-def _damage(folder: Path, identity: Mapping[str, Any], layout: Layout) -> str | None:
+def _load(folder: Path, identity: Mapping[str, Any], layout: Layout) -> dict[str, np.ndarray]:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text())
         identity_then, expected = manifest["identity"], manifest["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{path} cannot be read ({type(error).__name__}: {error})"
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
     if identity_then != dict(identity):
-        return f"{path} describes other data"
+        raise ValueError(f"{path} describes other data")
     paths = {name: folder / f"{name}.npy" for name in layout}
-    missing = [path for path in paths.values() if not path.is_file()]
-    if missing:
-        return f"{missing[0]} is missing"
+    for path in paths.values():
+        if not path.is_file():
+            raise ValueError(f"{path} is missing")
     actual = _checksums(folder, layout)
     damaged = [str(paths[name]) for name in layout if actual[name] != expected.get(name)]
     if damaged:
-        return f"{', '.join(damaged)} does not match its checksum"
+        raise ValueError(f"{', '.join(damaged)} does not match its checksum")
+    arrays = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
     for name, (shape, dtype) in layout.items():
-        array = np.load(paths[name], mmap_mode="r")
-        if array.shape != shape or array.dtype != np.dtype(dtype):
-            return f"{paths[name]} has another layout"
-    return None
+        if arrays[name].shape != shape or arrays[name].dtype != np.dtype(dtype):
+            raise ValueError(f"{paths[name]} has another layout")
+    return arrays
 
 
 def _checksums(folder: Path, layout: Layout) -> dict[str, str]:
     with ThreadPoolExecutor(len(layout)) as pool:  # hashing releases the interpreter's lock
         digests = pool.map(lambda name: files.sha256(folder / f"{name}.npy"), layout)
         return dict(zip(layout, digests, strict=True))
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Holds a lock between processes; the system lets go of it when the holder dies."""
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("cache: waiting for another process that builds %s", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 # ------------------------------------------------------------------ writing
@@ -218,21 +202,19 @@ def _in_one_thread(function: Callable[[Item], Result], item: Item) -> Result:
         torch.set_num_threads(threads)
 
 
-def write_images(folder: Path, write: Write, count: int, processes: int, title: str) -> None:
-    """Writes all images into the arrays of a folder, side by side, with a progress bar.
+def write_images(folder: Path, write: Write, data: Dataset, processes: int, verb: str) -> None:
+    """Writes a data set's images into the arrays of a folder, side by side, with a progress bar.
 
-    Args:
-        folder: Of arrays of ``count`` images.
-        write: Writes one image; can be pickled where there are several processes.
-        count: Images.
-        processes: That share them.
-        title: Of the bar.
+    ``write`` writes one image; it can be pickled where there are several processes.
     """
+    count = len(data)
+    title = f"{data.name} {data.split} {data.height}x{data.width}"
+    title = f"{title}: {verb} {count} images, kept for next time"
     size = -(-count // CHUNKS)
     chunks = [range(first, min(first + size, count)) for first in range(0, count, size)]
     function = partial(_write_chunk, folder, write)
     with tqdm(total=count, desc=title, disable=None, leave=False) as bar:
-        for written in side_by_side(function, chunks, processes):
+        for written in side_by_side(function, chunks, min(processes, count)):
             bar.update(written)
 
 
@@ -273,8 +255,7 @@ class Cached(Stored):
     Args:
         dataset: A reader of files.
         cache_dir: Where to keep the arrays; see ``cache_root``. 8 to 17 bytes a pixel.
-        processes: That read files when the cache is made; None: one, or if that is slow one a
-            core.
+        processes: That read files when the cache is made; None: one, or if slow one a core.
 
     Raises:
         ValueError: If a file of the data set is damaged, naming it, or the data set is a stand-in.
@@ -291,9 +272,8 @@ class Cached(Stored):
         processes: int | None = None,
     ) -> None:
         if dataset.stand_in:
-            raise ValueError(
-                f"dataset: expected one on disk, got {dataset.name}, which has a cache of its own"
-            )
+            found = f"{dataset.name}, which has a cache of its own"
+            raise ValueError(f"dataset: expected one on disk, got {found}")
         if processes is not None and processes < 1:
             raise ValueError(f"processes: expected at least 1, got {processes}")
         self.dataset, self.tasks = dataset, dataset.tasks
@@ -339,17 +319,14 @@ def read_all(folder: Path, dataset: Dataset, processes: int | None) -> None:
         reader[0]
         slow = (time.perf_counter() - began) * len(dataset) > SLOW
         processes = cores() if slow else 1
-    title = f"{dataset.name} {dataset.split} {dataset.height}x{dataset.width}"
-    title = f"{title}: reading {len(dataset)} images, kept for next time"
-    write_images(folder, write, len(dataset), min(processes, len(dataset)), title)
+    write_images(folder, write, dataset, processes, "reading")
 
 
 def _write_sample(reader: Dataset, arrays: dict[str, np.ndarray], index: int) -> None:
     sample = reader[index]
     arrays["images"][index] = pack_image(sample.image, arrays["images"].dtype)
     for task in reader.tasks:
-        maps = sample.targets[task.name], sample.valid[task.name]
-        arrays[task.name][index] = pack(task, *maps)
+        arrays[task.name][index] = pack(task, sample.targets[task.name], sample.valid[task.name])
 
 
 # ---------------------------------------------------------------- as stored
@@ -364,11 +341,7 @@ def layout(dataset: Dataset) -> Layout:
 
 
 def pack_image(image: Tensor, kind: np.dtype) -> np.ndarray:
-    """An image (C, H, W) in [0, 1] as it is stored.
-
-    Raises:
-        ValueError: If it is not of 8 bits although its reader says so.
-    """
+    """An image (C, H, W) in [0, 1] as it is stored; it is of 8 bits if its reader says so."""
     stored = (image * FULL[str(kind)]).round()
     if kind == np.uint8 and not torch.equal(stored / FULL["uint8"], image):
         raise ValueError("rounds_images: expected an image of 8 bits, got one between them")
@@ -378,8 +351,7 @@ def pack_image(image: Tensor, kind: np.dtype) -> np.ndarray:
 def pack(task: Task, target: Tensor, valid: Tensor) -> np.ndarray:
     """A target (C, H, W) as it is stored; holes are 255, NaN or a zero vector.
 
-    Raises:
-        ValueError: If it does not fit: an id or a hole that the type cannot express.
+    An id or a hole that the type cannot express is a ``ValueError``.
     """
     known = valid.expand_as(target)
     if task.kind == "direction":
@@ -404,10 +376,7 @@ def unpack_images(stored: np.ndarray, rows: Sequence[int]) -> np.ndarray:
 
 
 def unpack(task: Task, stored: np.ndarray, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """Targets as they were stored -> those of the rows (B, C, H, W) and holes (B, 1, H, W).
-
-    In a hole the target is ``task.missing`` and the other is False.
-    """
+    """Targets as stored -> those of the rows (B, C, H, W), and what is no hole (B, 1, H, W)."""
     count, channels, height, width = len(rows), *stored.shape[1:]
     kind = np.int64 if task.kind == "classes" else np.float32
     targets = np.empty((count, channels, height, width), dtype=kind)

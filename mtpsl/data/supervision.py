@@ -32,15 +32,19 @@ from mtpsl.tasks import Task, TaskSet
 CONFIDENCE_BINS = 10_000  # of the histogram that turns a share into a threshold
 
 
-class Confident(Protocol):
-    """The part of ``methods.base.Teacher`` that is asked here."""
+class Teacher(Protocol):
+    """The part of ``methods.base.Teacher`` that is asked here; it is a module, too."""
+
+    def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered: ...
 
     def label_confidence(self, images: Tensor) -> dict[str, Tensor]: ...
+
+    def eval(self) -> Any: ...
 
 
 @torch.no_grad()
 def resolve_thresholds(
-    teacher: Confident,
+    teacher: Teacher,
     dataset: PartialLabels,
     thresholds: Mapping[str, float | str],
     batch_size: int = 8,
@@ -48,12 +52,8 @@ def resolve_thresholds(
 ) -> dict[str, float]:
     """Turns thresholds into numbers; shares are looked up in a histogram of the confidence.
 
-    Args:
-        teacher: On ``device``, in evaluation mode.
-        dataset: Clean training images; decides which task is withheld where.
-        thresholds: task -> confidence in [0, 1], or a share such as ``"50%"``.
-        batch_size: Images at a time; matters for the last bits of a confidence alone.
-        device: Where the teacher runs.
+    Arguments are those of ``discover_to_folder``; the size of a batch matters for the last bits of
+    a confidence alone.
 
     Returns:
         task -> confidence; of a share, to 1 / ``CONFIDENCE_BINS``.
@@ -95,16 +95,6 @@ FORMAT = 1
 TOGETHER = 16  # images that pass the teacher at a time
 REJECTED = 255  # the code of a pixel whose confidence did not pass
 MANIFEST = "manifest.json"
-
-
-class Teacher(Protocol):
-    """The part of ``methods.base.Teacher`` that is asked here; it is a module, too."""
-
-    def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered: ...
-
-    def label_confidence(self, images: Tensor) -> dict[str, Tensor]: ...
-
-    def eval(self) -> Any: ...
 
 
 def discover_to_folder(
@@ -156,7 +146,7 @@ def discover_to_folder(
                 file = f"{name}.{kind}"
                 if file not in cells:
                     shape = (len(dataset), *maps.shape[1:])
-                    cells[file] = _new(folder / f"{file}.npy", np.float16, shape)
+                    cells[file] = open_memmap(folder / f"{file}.npy", "w+", np.float16, shape)
                 half = maps.half()
                 if not half.isfinite().all():
                     raise ValueError(
@@ -283,7 +273,7 @@ class _LabelWriter:
         np.save(folder / f"{task.name}.rows.npy", rows.numpy())
         self.place = {image: place for place, image in enumerate(rows.tolist())}
         self.path = folder / f"{task.name}.labels.npy"
-        self.labels = _new(self.path, np.uint8, (len(rows), *size))
+        self.labels = open_memmap(self.path, "w+", np.uint8, (len(rows), *size))
         self.labels[:] = REJECTED
         self.book = _Codebook(task.target_channels)
 
@@ -313,7 +303,7 @@ class _LabelWriter:
         codes = self.labels
         partial = self.path.with_suffix(".wide")
         shape = (len(codes), self.task.target_channels, *self.size)
-        self.labels = _new(partial, np.float16, shape)
+        self.labels = open_memmap(partial, "w+", np.float16, shape)
         book = np.full((REJECTED + 1, shape[1]), np.nan, dtype=np.float16)
         book[: len(self.book.values)] = self.book.values
         for place, row in enumerate(codes):
@@ -379,10 +369,6 @@ def _decode(stored: Tensor, book: Tensor | None, task: Task) -> tuple[Tensor, Te
 
 def _read_rows(array: np.ndarray, rows: Tensor) -> Tensor:
     return torch.from_numpy(array[rows.numpy()])  # indexing with an array copies
-
-
-def _new(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
-    return open_memmap(path, mode="w+", dtype=dtype, shape=shape)
 
 
 def _checksum(path: Path) -> dict[str, Any]:

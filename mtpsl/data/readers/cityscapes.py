@@ -19,20 +19,8 @@ import torch
 from torch import Tensor
 
 from mtpsl.data.dataset import Sample
-from mtpsl.data.readers import disk
-from mtpsl.data.readers.files import (
-    CLASS_IDS,
-    SIXTEEN_BITS,
-    check_range,
-    count_numbered,
-    fingerprint,
-    listing,
-    missing,
-    read_npy,
-    read_picture,
-    refusal,
-    whole_ids,
-)
+from mtpsl.data.readers import disk, reading
+from mtpsl.data.readers.reading import listing, missing, refusal, whole_ids
 from mtpsl.data.scenes import streets7
 from mtpsl.losses import IGNORE_INDEX
 
@@ -109,12 +97,12 @@ class Official:
 
     def read(self, index: int) -> Sample:
         picture, label, depth = self.paths[index]
-        image = read_picture(picture, ("RGB",))
+        image = reading.read_picture(picture, ("RGB",))
         size = image.shape[:2]
-        ids = read_picture(label, CLASS_IDS, "a picture of label ids", size)
-        check_range(label, ids, 0, len(self.table) - 1, "label ids")
-        raw = read_picture(depth, SIXTEEN_BITS, "a picture of disparities", size)
-        check_range(depth, raw, 0, FULL, "disparity")
+        ids = reading.read_picture(label, reading.CLASS_IDS, "a picture of label ids", size)
+        reading.check_range(label, ids, 0, len(self.table) - 1, "label ids")
+        raw = reading.read_picture(depth, reading.SIXTEEN_BITS, "a picture of disparities", size)
+        reading.check_range(depth, raw, 0, FULL, "disparity")
         disparity = decode(raw, self.encoding)
         return to_sample(disk.to_image(image), torch.from_numpy(self.table[ids]), disparity)
 
@@ -146,25 +134,25 @@ class Npy:
             raise missing(self.folder, expected, listing(self.folder))
         self.labels = present[0]
         self.folders = ("image", self.labels, "depth")
-        self.ids = tuple(str(i) for i in range(count_numbered(self.folder, self.folders)))
+        self.ids = tuple(str(i) for i in range(reading.count_numbered(self.folder, self.folders)))
         self.classes = 19 if self.labels == "label_19" else 7
         if self.labels == "label":  # of either
             few = [self.files(i)["label"] for i in disk.spread(len(self.ids), SNIFFED)]
-            largest = max(read_npy(path, (None, None)).max() for path in few)
+            largest = max(reading.read_npy(path, (None, None)).max() for path in few)
             self.classes = 19 if largest > 6 else 7
         self.encoding = sniff_encoding(root)
 
     def read(self, index: int) -> Sample:
         image_path, label_path, depth_path = self.files(index).values()
-        image = read_npy(image_path, (None, None, 3))
+        image = reading.read_npy(image_path, (None, None, 3))
         size = image.shape[:2]
-        check_range(image_path, image, 0.0, 1.0, kinds="f")
-        ids = whole_ids(label_path, read_npy(label_path, size), -1, self.classes - 1)
+        reading.check_range(image_path, image, 0.0, 1.0, kinds="f")
+        ids = whole_ids(label_path, reading.read_npy(label_path, size), -1, self.classes - 1)
         if self.classes == 19:
             ids = np.append(OF_19, -1)[ids]  # -1 is the last
-        depth = read_npy(depth_path, (*size, 1))
+        depth = reading.read_npy(depth_path, (*size, 1))
         _, low, high = ENCODINGS[self.encoding]
-        check_range(depth_path, depth, low, high, f"disparity ({self.encoding})")
+        reading.check_range(depth_path, depth, low, high, f"disparity ({self.encoding})")
         ids = torch.from_numpy(np.where(ids < 0, IGNORE_INDEX, ids).astype(np.int64))
         disparity = decode(depth[..., 0], self.encoding)
         return to_sample(disk.channels_first(image).clamp(0, 1), ids, disparity)
@@ -183,8 +171,8 @@ class Npy:
         for index in disk.spread(len(self.ids), SNIFFED):
             fine_path = self.folder / "label_19" / f"{index}.npy"
             try:
-                coarse = read_npy(self.files(index)["label_7"], (None, None))
-                fine = whole_ids(fine_path, read_npy(fine_path, coarse.shape), -1, 18)
+                coarse = reading.read_npy(self.files(index)["label_7"], (None, None))
+                fine = whole_ids(fine_path, reading.read_npy(fine_path, coarse.shape), -1, 18)
             except (ValueError, FileNotFoundError) as error:
                 yield f"label_19 cannot be compared: {error}"
                 return
@@ -229,8 +217,8 @@ def sniff_encoding(root: Path) -> str:
     for split in SPLITS.values():
         paths = sorted((root / split / "depth").glob("*.npy"))
         for path in (paths[i] for i in disk.spread(len(paths), SNIFFED)):
-            array = read_npy(path, (None, None, 1))
-            check_range(path, array, -1, FULL, "disparity")
+            array = reading.read_npy(path, (None, None, 1))
+            reading.check_range(path, array, -1, FULL, "disparity")
             most, whole = max(most, float(array.max())), whole and bool((array % 1 == 0).all())
             upper, lower = np.array_split(array, [len(array) // 2])
             below += float(lower.mean() - upper.mean()) if len(upper) else 0.0
@@ -320,7 +308,9 @@ class Cityscapes(disk.FolderDataset):
         layouts = {split: kind(self.root, split, self.others) for split in SPLITS}
         self.layout, self.rounds_images = layouts[self.split], kind is Official
         every = [path for layout in layouts.values() for path in layout.all_files()]
-        self.version = fingerprint("official" if kind is Official else "npy", self.root, [every])
+        self.version = reading.fingerprint(
+            "official" if kind is Official else "npy", self.root, [every]
+        )
         if self.others != "void":
             self.version += f"-{self.others}"
         return self.layout.ids

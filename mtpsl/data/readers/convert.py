@@ -21,8 +21,8 @@ from mtpsl import files
 from mtpsl.data import find_class, recognize
 from mtpsl.data.cache import side_by_side
 from mtpsl.data.dataset import Dataset, Sample
-from mtpsl.data.readers.files import listing
 from mtpsl.data.readers.nyud import ARCHIVES, find_layout
+from mtpsl.data.readers.reading import listing
 from mtpsl.losses import IGNORE_INDEX
 
 MANIFEST = "manifest.jsonl"

@@ -16,26 +16,8 @@ import numpy as np
 import torch
 
 from mtpsl.data.dataset import Sample
-from mtpsl.data.readers import disk
+from mtpsl.data.readers import disk, reading
 from mtpsl.data.readers.disk import OURS, Axes
-from mtpsl.data.readers.files import (
-    CLASS_IDS,
-    COLOR,
-    SIXTEEN_BITS,
-    check_apart,
-    check_range,
-    check_shape,
-    find_each,
-    fingerprint,
-    listing,
-    missing,
-    read_list,
-    read_npy,
-    read_numbers,
-    read_picture,
-    refusal,
-    whole_ids,
-)
 from mtpsl.data.readers.nyud_files import (
     CLASSES,
     COMPUTED,
@@ -49,6 +31,7 @@ from mtpsl.data.readers.nyud_files import (
     normals_of,
     settle,
 )
+from mtpsl.data.readers.reading import listing, missing, refusal, whole_ids
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
@@ -166,12 +149,12 @@ class Folders(Layout):
 
     def read(self, index: int) -> Arrays:
         files = self.files(index)
-        image = read_picture(files["image"], COLOR, "a color picture")
+        image = reading.read_picture(files["image"], reading.COLOR, "a color picture")
         size = image.shape[:2]
         ids = self.read_ids(files["label"])
-        check_shape(files["label"], ids, size)
+        reading.check_shape(files["label"], ids, size)
         meters = read_depth(files["depth"])
-        check_shape(files["depth"], meters, size)
+        reading.check_shape(files["depth"], meters, size)
         normal = normals_of(files.get("normal"), meters, self.axes)
         return Arrays(image.astype(np.float32) / 255, ids, meters, normal)
 
@@ -188,7 +171,7 @@ class Folders(Layout):
                 continue  # the other split alone is a data set too
             kinds = next(iter(files.values()))
             groups += [[paths[kind] for paths in files.values()] for kind in kinds]
-        return fingerprint("files", self.root, groups)
+        return reading.fingerprint("files", self.root, groups)
 
     def _training(self) -> "Folders":
         """The training images, which decide for both splits; these where there are none."""
@@ -227,10 +210,10 @@ class Archive(Folders):
 
     def list_files(self, split: str) -> dict[str, Files]:
         path = self.root / "gt_sets" / f"{SPLITS[split]}.txt"
-        names = read_list(path, "name", blank=True)
+        names = reading.read_list(path, "name", blank=True)
         other = path.with_name(f"{SPLITS['test' if split == 'train' else 'train']}.txt")
         known = other.read_bytes().decode(errors="replace") if other.is_file() else ""
-        check_apart(path, names, other, [line.strip() for line in known.splitlines()])
+        reading.check_apart(path, names, other, [line.strip() for line in known.splitlines()])
         odd = [name for name in names if Path(name).name != name or "\0" in name]
         if odd:
             raise refusal(path, "names without folders", repr(odd[0]), "use the published list")
@@ -239,15 +222,17 @@ class Archive(Folders):
             if kind != "normal" or (self.root / folder).is_dir():
                 source, remedy = "gt_sets", "copy it from the source"
                 places = [self.root / folder]
-                files[kind] = find_each(names, places, self.EXTENSIONS[kind], source, remedy)
+                files[kind] = reading.find_each(
+                    names, places, self.EXTENSIONS[kind], source, remedy
+                )
         return {name: {kind: files[kind][name] for kind in files} for name in names}
 
     def read_ids(self, path: Path) -> np.ndarray:
         if path.suffix == ".mat":
-            array = read_numbers(path, "segmentation")
+            array = reading.read_numbers(path, "segmentation")
         else:
-            array = read_picture(path, CLASS_IDS, "a picture of class ids")
-        check_shape(path, array, (None, None))
+            array = reading.read_picture(path, reading.CLASS_IDS, "a picture of class ids")
+        reading.check_shape(path, array, (None, None))
         return FORTY_TO_13[whole_ids(path, array, 0, 40)]
 
 
@@ -302,8 +287,8 @@ class PngTree(Folders):
         return {}
 
     def read_ids(self, path: Path) -> np.ndarray:
-        array = read_picture(path, CLASS_IDS, "a picture of class ids")
-        check_shape(path, array, (None, None))
+        array = reading.read_picture(path, reading.CLASS_IDS, "a picture of class ids")
+        reading.check_shape(path, array, (None, None))
         ids = array.astype(np.int64)
         ids[ids == 255] = -1
         if path.parent.parent.name == "seg40":
@@ -317,12 +302,12 @@ def read_depth(path: Path) -> np.ndarray:
     ``.npy`` and ``.mat`` (variable ``depth``) hold meters, ``.png`` 16-bit millimeters.
     """
     if path.suffix == ".png":
-        steps = read_picture(path, SIXTEEN_BITS, "a 16-bit picture of millimeters")
+        steps = reading.read_picture(path, reading.SIXTEEN_BITS, "a 16-bit picture of millimeters")
         meters = steps.astype(np.float64) / MILLIMETERS
     elif path.suffix == ".mat":
-        meters = read_numbers(path, "depth")
+        meters = reading.read_numbers(path, "depth")
     else:
-        meters = read_npy(path, (None, None))
-    check_shape(path, meters, (None, None))
-    check_range(path, meters, 0.0, LARGEST_DEPTH, kinds="f")
+        meters = reading.read_npy(path, (None, None))
+    reading.check_shape(path, meters, (None, None))
+    reading.check_range(path, meters, 0.0, LARGEST_DEPTH, kinds="f")
     return np.ascontiguousarray(meters, dtype=np.float32)

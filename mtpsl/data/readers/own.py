@@ -38,7 +38,6 @@ from mtpsl.batch import Batch
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk, own_files
 from mtpsl.data.readers.disk import Axes, axes_name
-from mtpsl.data.readers.files import listing, missing, reason, refusal
 from mtpsl.data.readers.own_files import (
     DESCRIPTION,
     IMAGE,
@@ -47,6 +46,7 @@ from mtpsl.data.readers.own_files import (
     LABELS,
     MILLIMETERS,
 )
+from mtpsl.data.readers.reading import listing, missing, reason, refusal
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import Task, TaskSet
 

@@ -17,16 +17,9 @@ from torch import Tensor
 
 from mtpsl import files
 from mtpsl.data.dataset import Dataset
-from mtpsl.data.readers import disk
+from mtpsl.data.readers import disk, reading
 from mtpsl.data.readers.disk import Axes, apply_axes
-from mtpsl.data.readers.files import (
-    CLASS_IDS,
-    SIXTEEN_BITS,
-    check_size,
-    open_picture,
-    read_npy,
-    refusal,
-)
+from mtpsl.data.readers.reading import refusal
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import Task, TaskSet
 
@@ -95,7 +88,9 @@ def read_photo(path: Path) -> np.ndarray:
     Gray becomes color.
     """
     expected, accepted = "a picture of 8 bits, color or gray", ("RGB", "L", "P", "1", *TRANSPARENT)
-    picture = open_picture(path, accepted, expected, remedy="save it as 8-bit RGB", upright=True)
+    picture = reading.open_picture(
+        path, accepted, expected, remedy="save it as 8-bit RGB", upright=True
+    )
     if picture.mode in TRANSPARENT or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         if picture.getchannel("A").getextrema()[0] < 255:
@@ -107,8 +102,8 @@ def read_photo(path: Path) -> np.ndarray:
 def _label_picture(
     path: Path, modes: Sequence[str], size: tuple[int, int], expected: str, remedy: str
 ) -> np.ndarray:
-    pixels = np.array(open_picture(path, modes, expected, remedy=remedy, upright=True))
-    check_size(path, pixels, size, "resize both alike, labels to the nearest pixel")
+    pixels = np.array(reading.open_picture(path, modes, expected, remedy=remedy, upright=True))
+    reading.check_size(path, pixels, size, "resize both alike, labels to the nearest pixel")
     return pixels
 
 
@@ -119,12 +114,12 @@ def read_classes(path: Path, size: tuple[int, int], classes: int) -> Tensor:
     """(1, H, W) int64 ids in [0, classes), ``IGNORE_INDEX`` where void."""
     expected = f"class ids 0 to {classes - 1}, or {IGNORE_INDEX} for void"
     if path.suffix.lower() == ".npy":
-        ids = read_npy(path, size)
+        ids = reading.read_npy(path, size)
         if ids.dtype.kind not in "iu":
             raise refusal(path, f"{expected}, of an integer type", str(ids.dtype), "convert it")
     else:
         remedy = "write ids, not colors, as 8-bit gray"
-        ids = _label_picture(path, CLASS_IDS, size, f"{expected}, as 8-bit gray", remedy)
+        ids = _label_picture(path, reading.CLASS_IDS, size, f"{expected}, as 8-bit gray", remedy)
     wrong = (ids < 0) | ((ids >= classes) & (ids != IGNORE_INDEX))
     if wrong.any():
         found = str(ids[wrong].max())
@@ -145,14 +140,16 @@ def read_depth(path: Path, size: tuple[int, int], scale: float, inverse: bool) -
     what = "an inverse depth" if inverse else f"meters up to {MOST_METERS:g}"
     expected = f"{what}, 0 where there is none"
     if path.suffix.lower() == ".npy":
-        values = read_npy(path, size)
+        values = reading.read_npy(path, size)
         if values.dtype.kind != "f":
             raise refusal(
                 path, f"{expected}, of a float type", str(values.dtype), "convert it to that"
             )
     else:
         remedy = "write 16 bits, or a .npy file"
-        values = _label_picture(path, SIXTEEN_BITS, size, "depth as 16-bit gray", remedy) * scale
+        values = (
+            _label_picture(path, reading.SIXTEEN_BITS, size, "depth as 16-bit gray", remedy) * scale
+        )
     if not np.isfinite(values).all():
         found = "NaN" if np.isnan(values).any() else "infinity"
         raise refusal(path, expected, found, "write 0 there")
@@ -173,7 +170,7 @@ def read_normals(path: Path, size: tuple[int, int], axes: Axes) -> Tensor:
     expected = "unit normals (n + 1) * 255 / 2 as 8-bit color, gray or black where there are none"
     if path.suffix.lower() == ".npy":
         expected = "unit normals, zeros where there are none"
-        vectors = read_npy(path, (*size, 3))
+        vectors = reading.read_npy(path, (*size, 3))
         if vectors.dtype.kind != "f":
             raise refusal(path, f"{expected}, of a float type", str(vectors.dtype), "convert it")
         if not np.isfinite(vectors).all():
@@ -208,7 +205,7 @@ def read_binary(path: Path, size: tuple[int, int], threshold: int | None) -> Ten
         threshold: Of a picture with shades of gray: from it on is yes, and nothing is unknown.
     """
     if path.suffix.lower() == ".npy":
-        values = read_npy(path, size)
+        values = reading.read_npy(path, size)
         if values.dtype.kind not in "biuf" or not ((values == 0) | (values == 1)).all():
             odd = f"values of {values.dtype}" + _odd(values, (0, 1))
             raise refusal(path, "0 for no and 1 for yes", odd, "convert it")

@@ -26,20 +26,8 @@ from torch import Tensor
 
 from mtpsl.data.dataset import Sample
 from mtpsl.data.formats import Value
-from mtpsl.data.readers import disk
-from mtpsl.data.readers.files import (
-    CLASS_IDS,
-    check_apart,
-    find_each,
-    fingerprint,
-    listing,
-    missing,
-    read_list,
-    read_mat,
-    read_picture,
-    refusal,
-    whole_ids,
-)
+from mtpsl.data.readers import disk, reading
+from mtpsl.data.readers.reading import listing, missing, refusal, whole_ids
 from mtpsl.data.scenes import people21
 from mtpsl.data.scenes.people21_scene import changes, thin
 from mtpsl.losses import IGNORE_INDEX
@@ -122,10 +110,10 @@ class PascalContext(disk.FolderDataset):
         self._files = {}  # folder -> id -> file
         for name, (folders, ending) in FOLDERS.items():
             places = [self.root / folder for folder in folders]
-            self._files[name] = find_each(everyone, places, [ending], source, remedy)
+            self._files[name] = reading.find_each(everyone, places, [ending], source, remedy)
         lists = [self.root / "ImageSets" / "Context" / f"{name}.txt" for name in SPLITS.values()]
         every = [path for files in self._files.values() for path in files.values()]
-        self.version = fingerprint("pascal-mt", self.root, [lists + every])
+        self.version = reading.fingerprint("pascal-mt", self.root, [lists + every])
         self.people = self.root / "ImageSets" / "Parts" / f"{SPLITS[self.split]}.txt"
         self._people: Tensor | None = None
         return ids[self.split]
@@ -135,7 +123,7 @@ class PascalContext(disk.FolderDataset):
 
     def read(self, index: int) -> Sample:
         path = self.files(index)
-        pixels = read_picture(path["image"], ("RGB",))
+        pixels = reading.read_picture(path["image"], ("RGB",))
         size = pixels.shape[:2]
         contexts = read_contexts(path["contexts"], size)
         targets = {
@@ -207,8 +195,8 @@ def find_root(path: str | Path) -> Path:
 def read_splits(root: Path) -> dict[str, list[str]]:
     """The ids of both splits."""
     lists = {split: root / "ImageSets" / "Context" / f"{SPLITS[split]}.txt" for split in SPLITS}
-    ids = {split: read_list(path, "image id") for split, path in lists.items()}
-    check_apart(lists["test"], ids["test"], lists["train"], ids["train"])
+    ids = {split: reading.read_list(path, "image id") for split, path in lists.items()}
+    reading.check_apart(lists["test"], ids["test"], lists["train"], ids["train"])
     return ids
 
 
@@ -217,7 +205,7 @@ def read_splits(root: Path) -> dict[str, list[str]]:
 
 def read_semseg(path: Path, size: tuple[int, int]) -> Tensor:
     """(1, H, W) int64: 0 to 20, ``IGNORE_INDEX`` where void."""
-    ids = read_picture(path, CLASS_IDS, "a label picture", size)
+    ids = reading.read_picture(path, reading.CLASS_IDS, "a label picture", size)
     wrong = ids[(ids > 20) & (ids != IGNORE_INDEX)]
     if wrong.size:
         expected = "class ids 0 to 20, or 255 for void"
@@ -227,7 +215,7 @@ def read_semseg(path: Path, size: tuple[int, int]) -> Tensor:
 
 def read_saliency(path: Path, size: tuple[int, int]) -> Tensor:
     """(1, H, W) float32 at the image's size: 1 where the map is above half of its range; else 0."""
-    gray = read_picture(path, ("L",))
+    gray = reading.read_picture(path, ("L",))
     height, width = gray.shape
     if abs(height * size[1] / (width * size[0]) - 1) > STRETCH:
         expected = f"the proportions of its image, {size[0]} x {size[1]}"
@@ -237,7 +225,7 @@ def read_saliency(path: Path, size: tuple[int, int]) -> Tensor:
 
 def read_contexts(path: Path, size: tuple[int, int]) -> Tensor:
     """(H, W) int64: context ids 1 to 459, 0 where there is none."""
-    array = read_mat(path, "LabelMap")
+    array = reading.read_mat(path, "LabelMap")
     if not isinstance(array, np.ndarray):
         raise refusal(path, "LabelMap of numbers", "none", "use the original")
     if array.shape != size:
@@ -257,7 +245,7 @@ def read_normals(path: Path, contexts: Tensor) -> Tensor:
 
     They count where the context is one of ``WITH_NORMALS`` and the vector has a direction.
     """
-    pixels = read_picture(path, ("RGB",), "a picture of normals", tuple(contexts.shape))
+    pixels = reading.read_picture(path, ("RGB",), "a picture of normals", tuple(contexts.shape))
     normals = torch.from_numpy(pixels.copy()).movedim(-1, 0).float() * (2 / 255) - 1
     length = normals.square().sum(dim=0, keepdim=True).sqrt()
     if float(length.median()) < SHORTEST or float(length.median()) > 2 - SHORTEST:
@@ -271,7 +259,7 @@ def read_normals(path: Path, contexts: Tensor) -> Tensor:
 
 def read_objects(path: Path) -> list[tuple[int, np.ndarray, dict[str, np.ndarray]]]:
     """Objects of a file of PASCAL-Part: class_ind, mask (H, W) bool, parts name -> mask."""
-    anno = read_mat(path, "anno")
+    anno = reading.read_mat(path, "anno")
     try:
         (image,) = anno
         objects = []

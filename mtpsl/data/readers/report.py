@@ -29,9 +29,9 @@ from mtpsl.data.readers.disk import (
     rank_axes,
     spread,
 )
-from mtpsl.data.readers.files import stored_type
 from mtpsl.data.readers.own import has_pictures
 from mtpsl.data.readers.own_files import DESCRIPTION
+from mtpsl.data.readers.reading import stored_type
 from mtpsl.tasks import Task
 
 GAP = 4  # pixels between pictures

@@ -110,15 +110,10 @@ class Rendered(Stored):
         return self.unpack({name: torch.from_numpy(a[rows]) for name, a in self._arrays.items()})
 
     def _fill(self, folder: Path, device: torch.device | str) -> None:
-        on_cpu = torch.device(device).type == "cpu"
-        processes = 1
-        if on_cpu and self.count * self.height * self.width >= MANY:
-            processes = min(cores(), self.count)
-        size = (self.height, self.width)
-        title = f"{self.name} {self.split} {size[0]}x{size[1]}"
-        title = f"{title}: rendering {self.count} images, kept for next time"
-        write = partial(_write_image, type(self), self.split, *size, device)
-        write_images(folder, write, self.count, processes, title)
+        many = self.count * self.height * self.width >= MANY
+        processes = cores() if many and torch.device(device).type == "cpu" else 1
+        write = partial(_write_image, type(self), self.split, self.height, self.width, device)
+        write_images(folder, write, self, processes, "rendering")
 
 
 def _write_image(
