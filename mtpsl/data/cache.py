@@ -164,12 +164,8 @@ def side_by_side(
 ) -> Iterator[Result]:
     """Calls a function with every item in several processes, and yields the results in order.
 
-    The processes do not run the caller's script again, as those of ``multiprocessing`` would.
-
-    Args:
-        function: Can be pickled, like the items. What it raises is raised here.
-        items: Each large enough to be worth a message.
-        processes: At least 1, which means this one.
+    The processes, 1 being this one, do not run the caller's script again, as those of
+    ``multiprocessing`` would. Function and items can be pickled.
 
     Raises:
         RuntimeError: If a process dies.

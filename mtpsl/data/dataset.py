@@ -68,13 +68,15 @@ class Dataset(ABC):
             indices: At least one index in [0, len).
         """
         samples = [self[int(i)] for i in indices]
-        return Batch(
-            images=torch.stack([s.image for s in samples]),
-            targets={t: torch.stack([s.targets[t] for s in samples]) for t in self.tasks.names},
-            valid={t: torch.stack([s.valid[t] for s in samples]) for t in self.tasks.names},
-            labeled={t: torch.ones(len(samples), dtype=torch.bool) for t in self.tasks.names},
-            index=torch.tensor([int(i) for i in indices], dtype=torch.int64),
-        )
+        images = torch.stack([s.image for s in samples])
+        targets = {t: torch.stack([s.targets[t] for s in samples]) for t in self.tasks.names}
+        valid = {t: torch.stack([s.valid[t] for s in samples]) for t in self.tasks.names}
+        return self._labeled(indices, images, targets, valid)
+
+    def _labeled(self, indices: Sequence[int], images: Tensor, targets: Maps, valid: Maps) -> Batch:
+        labeled = {t: torch.ones(len(images), dtype=torch.bool) for t in self.tasks.names}
+        index = torch.tensor([int(i) for i in indices], dtype=torch.int64)
+        return Batch(images, targets, valid, labeled, index)
 
     def carries(self, task: str) -> Tensor:
         """(N,) bool: images whose annotation can carry a label of ``task`` at all."""
@@ -105,26 +107,16 @@ class Stored(Dataset):
     def __getitem__(self, index: int) -> Sample:
         if not 0 <= index < self.count:
             raise IndexError(f"index: expected one in [0, {self.count}), got {index}")
-        images, targets, valid = self.unpack_rows(np.array([index]))
-        return Sample(
-            image=images[0],
-            targets={name: target[0] for name, target in targets.items()},
-            valid={name: known[0] for name, known in valid.items()},
-        )
+        (image,), targets, valid = self.unpack_rows(np.array([index]))
+        first = lambda maps: {name: values[0] for name, values in maps.items()}  # noqa: E731
+        return Sample(image, first(targets), first(valid))
 
     def load(self, indices: Sequence[int]) -> Batch:
         """The images at ``indices``, clean and fully labeled, in that order."""
         rows = np.asarray(indices, dtype=np.int64)
         if rows.size and not (0 <= rows.min() and rows.max() < self.count):
             raise IndexError(f"index: expected 0 to {self.count - 1}, got {rows.tolist()}")
-        images, targets, valid = self.unpack_rows(rows)
-        return Batch(
-            images=images,
-            targets=targets,
-            valid=valid,
-            labeled={t: torch.ones(len(rows), dtype=torch.bool) for t in self.tasks.names},
-            index=torch.from_numpy(rows.copy()),
-        )
+        return self._labeled(indices, *self.unpack_rows(rows))
 
     def __getstate__(self) -> dict[str, Any]:
         """Leaves out the arrays, which another process maps itself."""

@@ -123,10 +123,8 @@ class Npy:
 
     def __init__(self, root: Path, split: str, others: str) -> None:
         if others != "void":
-            raise ValueError(
-                "others: expected 'void' for .npy files, whose labels are grouped already, "
-                f"got {others!r}"
-            )
+            expected = "'void' for .npy files, whose labels are grouped already"
+            raise ValueError(f"others: expected {expected}, got {others!r}")
         self.folder = root / SPLITS[split]
         present = [name for name in LABELS if (self.folder / name).is_dir()]
         if not present:
@@ -144,9 +142,8 @@ class Npy:
 
     def read(self, index: int) -> Sample:
         image_path, label_path, depth_path = self.files(index).values()
-        image = reading.read_npy(image_path, (None, None, 3))
+        image = reading.read_npy(image_path, (None, None, 3), (0, 1))
         size = image.shape[:2]
-        reading.check_range(image_path, image, 0.0, 1.0, kinds="f")
         ids = whole_ids(label_path, reading.read_npy(label_path, size), -1, self.classes - 1)
         if self.classes == 19:
             ids = np.append(OF_19, -1)[ids]  # -1 is the last
@@ -190,17 +187,14 @@ class Npy:
 def to_sample(image: Tensor, ids: Tensor, disparity: Tensor) -> Sample:
     """A sample of an image (3, H, W) and maps (H, W): ids and disparity, NaN where none."""
     targets = {"semseg": ids[None], "depth": disparity[None]}
-    valid = {"semseg": ids[None] != IGNORE_INDEX, "depth": disparity[None].isfinite()}
-    return Sample(image, targets, valid)
+    return disk.sample_of(image, targets, streets7.TASKS)
 
 
 def decode(values: np.ndarray, encoding: str) -> Tensor:
-    """Disparities as the 16-bit value / 65535, NaN where there is none: same shape, float32.
+    """Disparities as the 16-bit value p / 65535, NaN where there is none: same shape, float32.
 
-    Args:
-        values: In ``encoding``: ``"16-bit"`` and ``"raw"`` p, 0 where there is none;
-            ``"scaled"`` p / 65535; ``"pixels"`` (p - 1) / 256, at most 0 where there is none.
-        encoding: A key of ``ENCODINGS``.
+    The values hold p in the encodings ``"16-bit"`` and ``"raw"``, p / 65535 in ``"scaled"``, and
+    (p - 1) / 256 in ``"pixels"``.
     """
     exact = values.astype(np.float64)
     known = exact > 0

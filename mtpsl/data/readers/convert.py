@@ -138,12 +138,7 @@ def convert(
 
 
 def open_splits(name: str, source: Path, height: int, width: int) -> dict[str, Dataset]:
-    """The splits that the source has; of NYUD-v2, one may be absent as a whole.
-
-    Raises:
-        ValueError: If a split is damaged.
-        FileNotFoundError: If there is none, or a file of one is missing.
-    """
+    """The splits that the source has; of NYUD-v2, one may be absent as a whole."""
     datasets, absent = {}, []
     for split in SPLITS:
         try:
@@ -163,13 +158,9 @@ def open_splits(name: str, source: Path, height: int, width: int) -> dict[str, D
 def write_image(
     datasets: Mapping[str, Dataset], tree: Tree, target: Path, at: tuple[str, int]
 ) -> Entry:
-    """Writes the files of an image, each complete or absent; returns its line.
+    """Writes the files of the image ``at`` a split and an index, each complete or absent.
 
-    Args:
-        datasets: Split -> data.
-        tree: How they are written.
-        target: Folder of the tree.
-        at: Split and index of the image.
+    Returns its line of the manifest.
     """
     split, index = at
     digests = {}
@@ -186,9 +177,7 @@ def write_image(
 def read_manifest(target: Path, asked: Mapping[str, Any]) -> dict[tuple[str, int], Entry]:
     """What an earlier call wrote, by split and index; lines cut by an interrupt are left out.
 
-    Raises:
-        ValueError: If ``target`` is a file, has no manifest but other content, or was made from
-            something else.
+    A target that is a file, or was made from something else, is refused.
     """
     path = target / MANIFEST
     if target.exists() and not target.is_dir():

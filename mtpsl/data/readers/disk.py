@@ -56,14 +56,10 @@ class Camera:
 
 
 def implied_normals(meters: Tensor, camera: Camera) -> tuple[Tensor, int]:
-    """Computes the normals of the surface that a depth map draws.
+    """Computes the normals of the surface that a depth map (H, W) in m draws, NaN without depth.
 
     Depth is back-projected; normals are cross products of central differences over 2k + 1 pixels,
     k = 1 for each 128 pixels of width, since one is too few for a real sensor's noise.
-
-    Args:
-        meters: (H, W) float, NaN where there is no depth.
-        camera: Of the image.
 
     Returns:
         (H - 2k, W - 2k, 3) unit vectors, NaN at depth edges and holes, and k.
@@ -97,9 +93,7 @@ def normals_from_depth(meters: np.ndarray, camera: Camera) -> np.ndarray:
 def pairs(annotated: Tensor, meters: Tensor) -> tuple[Tensor, Tensor]:
     """Annotated normals, and those that the depth implies: two (n, 3), n at most ``SAMPLED``.
 
-    Args:
-        annotated: (3, H, W) float, NaN where there is none.
-        meters: (H, W) float, NaN where there is none.
+    Takes (3, H, W) normals and (H, W) m, both NaN where there is none.
     """
     height, width = meters.shape
     if min(height, width) <= 2 * max(1, width // 128):
@@ -114,9 +108,7 @@ def pairs(annotated: Tensor, meters: Tensor) -> tuple[Tensor, Tensor]:
 def rank_axes(annotated: Tensor, implied: Tensor) -> list[tuple[Axes, float]]:
     """Ranks all 48 readings of the channels, best first, with their mean angle in degrees.
 
-    Args:
-        annotated: (n, 3) unit vectors, channels in unknown order and sign.
-        implied: (n, 3) unit vectors in our convention.
+    Takes (n, 3) unit vectors with channels in unknown order and sign, and in our convention.
     """
     ranked = []
     for channels, signs in product(permutations(range(3)), product((1, -1), repeat=3)):
@@ -180,10 +172,8 @@ def resize(sample: Sample, tasks: TaskSet, height: int, width: int) -> Sample:
 
 
 def _smooth(maps: Tensor, height: int, width: int) -> Tensor:
-    size = (height, width)
-    return F.interpolate(
-        maps[None], size, mode="bilinear", align_corners=False, antialias=True
-    ).squeeze(0)
+    how = {"mode": "bilinear", "align_corners": False, "antialias": True}
+    return F.interpolate(maps[None], (height, width), **how).squeeze(0)
 
 
 def nearest(maps: Tensor, height: int, width: int) -> Tensor:
@@ -202,10 +192,20 @@ def to_image(pixels: np.ndarray) -> Tensor:
     return torch.from_numpy(pixels.copy()).movedim(-1, 0).float() / 255
 
 
+def sample_of(image: Tensor, targets: dict[str, Tensor], tasks: TaskSet) -> Sample:
+    """A sample whose holes are where a target is missing: void, or not finite."""
+    valid = {}
+    for task in tasks:
+        target = targets[task.name]
+        known = target != task.missing if task.kind == "classes" else target.isfinite()
+        valid[task.name] = known[:1]
+    return Sample(image, targets, valid)
+
+
 class FolderDataset(Dataset):
     """A split of a data set of files, read and resized at every look.
 
-    ``cached.Cached`` keeps what it gives. Nothing is repaired or skipped silently.
+    ``cache.Cached`` keeps what it gives. Nothing is repaired or skipped silently.
 
     Args:
         split: ``"train"`` or ``"test"``.

@@ -83,20 +83,17 @@ class Nyud(disk.FolderDataset):
 def to_sample(arrays: Arrays, normals_test: str = "norm") -> Sample:
     """Files' arrays in the form of all data sets: holes marked, normals of unit length."""
     ids = torch.from_numpy(arrays.ids)[None]
-    meters, normal = (
-        disk.channels_first(arrays.meters[..., None]),
-        disk.channels_first(arrays.normal),
-    )
+    meters = disk.channels_first(arrays.meters[..., None])
+    normal = disk.channels_first(arrays.normal)
     length = normal.square().sum(dim=0, keepdim=True).sqrt()
     known = length > 0 if normals_test == "norm" else normal.sum(dim=0, keepdim=True) != 0
     known = known & (length > 0)
-    valid = {"semseg": ids >= 0, "depth": meters > 0, "normals": known}
     targets = {
         "semseg": ids.masked_fill(ids < 0, IGNORE_INDEX),
-        "depth": meters.masked_fill(meters == 0, float("nan")),
+        "depth": meters.masked_fill(meters <= 0, float("nan")),
         "normals": (normal / length.clamp(min=1e-12)).masked_fill(~known, float("nan")),
     }
-    return Sample(disk.channels_first(arrays.image).clamp(0, 1), targets, valid)
+    return disk.sample_of(disk.channels_first(arrays.image).clamp(0, 1), targets, Nyud.tasks)
 
 
 def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
@@ -119,10 +116,8 @@ def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
 class Folders(Layout):
     """What layouts with one file per image and task share.
 
-    Args:
-        root: Folder of the layout.
-        split: ``"train"`` or ``"test"``.
-        axes: Of the normals' channels; None: as the depth proves, or as stored where it does not.
+    ``axes`` are those of the normals' channels; None: as the depth proves, or as stored where it
+    does not.
     """
 
     EXTENSIONS: ClassVar[dict[str, tuple[str, ...]]]  # image, label, ... -> types that are known

@@ -113,9 +113,7 @@ def read_normals(path: Path) -> np.ndarray:
     far from unit length marks a hole.
     """
     if path.suffix == ".npy":
-        array = reading.read_npy(path, (None, None, 3))
-        reading.check_range(path, array, -1.0, 1.0, kinds="f")
-        normal = array.astype(np.float32)
+        normal = reading.read_npy(path, (None, None, 3), (-1, 1)).astype(np.float32)
         least, most = 0.0, np.inf
     else:
         array = reading.read_picture(path, reading.COLOR, "a color picture of normals")
@@ -141,9 +139,7 @@ def normals_of(path: Path | None, meters: np.ndarray, axes: Axes) -> np.ndarray:
 def settle(read: Callable[[int], Arrays], images: int) -> tuple[Axes, tuple[str, ...]]:
     """Decides what the channels of stored normals are, and what the report says about it.
 
-    Args:
-        read: Index -> an image whose normals are as stored.
-        images: How many there are; ``PROVING`` of them are read.
+    ``read`` gives an image whose normals are as stored; ``PROVING`` of all images are read.
     """
     seen = []
     for index in spread(images, PROVING):
@@ -194,14 +190,11 @@ class NpyTree(Layout):
 
     def read(self, index: int) -> Arrays:
         path = self.files(index)
-        image = reading.read_npy(path["image"], (None, None, 3))
+        image = reading.read_npy(path["image"], (None, None, 3), (0, 1))
         size = image.shape[:2]
-        reading.check_range(path["image"], image, 0.0, 1.0, kinds="f")
         ids = whole_ids(path["label"], reading.read_npy(path["label"], size), -1, len(CLASSES) - 1)
-        meters = reading.read_npy(path["depth"], (*size, 1))
-        reading.check_range(path["depth"], meters, 0.0, LARGEST_DEPTH, kinds="f")
-        normal = reading.read_npy(path["normal"], (*size, 3))
-        reading.check_range(path["normal"], normal, -1.0, 1.0, kinds="f")
+        meters = reading.read_npy(path["depth"], (*size, 1), (0, LARGEST_DEPTH))
+        normal = reading.read_npy(path["normal"], (*size, 3), (-1, 1))
         return Arrays(image, ids, meters[..., 0], normal)
 
     @property
@@ -222,11 +215,6 @@ class Labeled(Layout):
     40) and, if at all, ``class13Mapping.mat`` (40 to 13; the published one is built in). Normals
     come from ``nyu_normals_gt/{train,test}/00003.png`` where that folder is there too, else from
     the depth. MATLAB stores columns first, so every array is transposed.
-
-    Args:
-        root: The folder of the files.
-        split: ``"train"`` or ``"test"``.
-        axes: Of the normals' channels on disk; None: as the depth proves, or as stored.
     """
 
     title = "the published MATLAB file"

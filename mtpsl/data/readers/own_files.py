@@ -43,12 +43,8 @@ NO_NORMAL = 0.05  # below this length, an 8-bit vector is gray: none
 def files_by_name(folder: Path, endings: Sequence[str], what: str) -> dict[str, Path]:
     """Name without ending -> its file, sorted; hidden files do not count.
 
-    A name is the same however its accents are composed, as systems differ in that.
-
-    Args:
-        folder: Holds files of these endings and nothing else.
-        endings: In lower case; files may have them in upper case.
-        what: Of what they are, for errors: ``"images"``.
+    A name is the same however its accents are composed, as systems differ in that. Endings are in
+    lower case, files may have them in upper case; ``what`` they are, such as images, is for errors.
     """
     files_of: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -130,11 +126,8 @@ def read_classes(path: Path, size: tuple[int, int], classes: int) -> Tensor:
 def read_depth(path: Path, size: tuple[int, int], scale: float, inverse: bool) -> Tensor:
     """(1, H, W) float32, NaN where the file has 0: meters, or an inverse depth as it is.
 
-    Args:
-        path: A 16-bit picture, or a ``.npy`` file of floats.
-        size: (height, width) of its image.
-        scale: What a step of a picture is worth.
-        inverse: Of an inverse depth, whose range is anyone's.
+    A 16-bit picture, a step of which is worth ``scale``, or a ``.npy`` file of floats. A number in
+    meters is at most ``MOST_METERS``; the range of an inverse depth is anyone's.
     """
     most = float(np.finfo(np.float32).max) if inverse else MOST_METERS
     what = "an inverse depth" if inverse else f"meters up to {MOST_METERS:g}"
@@ -198,11 +191,8 @@ def read_normals(path: Path, size: tuple[int, int], axes: Axes) -> Tensor:
 def read_binary(path: Path, size: tuple[int, int], threshold: int | None) -> Tensor:
     """(1, H, W) float32: 1 or 0, NaN where unknown.
 
-    Args:
-        path: A picture, black for no, white for yes and 128 for unknown; or a ``.npy`` file of
-            0 and 1.
-        size: (height, width) of its image.
-        threshold: Of a picture with shades of gray: from it on is yes, and nothing is unknown.
+    A picture, black for no, white for yes and 128 for unknown, or a ``.npy`` file of 0 and 1. From
+    ``threshold`` on, a picture with shades of gray says yes, and nothing is unknown.
     """
     if path.suffix.lower() == ".npy":
         values = reading.read_npy(path, size)
@@ -291,10 +281,7 @@ def describe(tasks: TaskSet) -> str:
 def write_label(task: Task, target: Tensor, place: Path) -> Path:
     """Writes a label as ``own.read_label`` reads it, with the ending that fits; returns its path.
 
-    Args:
-        task: Whose label it is.
-        target: (C, H, W) with ``Task.missing`` in its holes.
-        place: The path without the ending.
+    The target (C, H, W) has ``Task.missing`` in its holes; the place has no ending.
     """
     picture, array = (place.with_name(place.name + ending) for ending in (".png", ".npy"))
     if task.kind == "classes":

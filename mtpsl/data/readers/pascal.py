@@ -131,17 +131,9 @@ class PascalContext(disk.FolderDataset):
             "human_parts": read_parts(path["human_parts"], size),
             "normals": read_normals(path["normals"], contexts),
             "saliency": read_saliency(path["saliency"], size),
-            "edges": edges_of(contexts),
+            "edges": thin(changes(contexts))[None].float(),  # on borders, one pixel wide
         }
-        everywhere = torch.ones(1, *size, dtype=torch.bool)
-        valid = {
-            "semseg": targets["semseg"] != IGNORE_INDEX,
-            "human_parts": targets["human_parts"] != IGNORE_INDEX,
-            "normals": targets["normals"][:1].isfinite(),
-            "saliency": everywhere,
-            "edges": everywhere,
-        }
-        return Sample(disk.to_image(pixels), targets, valid)
+        return disk.sample_of(disk.to_image(pixels), targets, self.tasks)
 
     def carries(self, task: str) -> Tensor:
         """(N,) bool: all images; for the human parts, those that show a person.
@@ -233,11 +225,6 @@ def read_contexts(path: Path, size: tuple[int, int]) -> Tensor:
         found = " x ".join(map(str, array.shape))
         raise refusal(path, expected, found, "use the files of one download")
     return torch.from_numpy(whole_ids(path, array, 0, CONTEXTS))
-
-
-def edges_of(contexts: Tensor) -> Tensor:
-    """(1, H, W) float32: 1 on the borders of context regions, one pixel wide; else 0."""
-    return thin(changes(contexts))[None].float()
 
 
 def read_normals(path: Path, contexts: Tensor) -> Tensor:

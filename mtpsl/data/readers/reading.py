@@ -48,8 +48,13 @@ def missing(
     return FileNotFoundError(f"{path}: expected {expected}, found {found}{end}")
 
 
-def read_npy(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
-    """Reads a ``.npy`` array of that shape, None for any length; objects are never loaded."""
+def read_npy(
+    path: Path, shape: tuple[int | None, ...], between: tuple[float, float] | None = None
+) -> np.ndarray:
+    """Reads a ``.npy`` array of that shape, None for any length; objects are never loaded.
+
+    If it must lie ``between`` two numbers, it is of floats.
+    """
     expected = f"a .npy array of {_sides(shape)}"
     try:
         array = np.load(path, allow_pickle=False)
@@ -62,6 +67,8 @@ def read_npy(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
         array.close()
         raise refusal(path, expected, "an archive of arrays", "unpack it")
     check_shape(path, array, shape)
+    if between is not None:
+        check_range(path, array, *between, kinds="f")
     return array
 
 
@@ -94,10 +101,7 @@ def read_numbers(path: Path, key: str) -> np.ndarray:
 def read_list(path: Path, what: str, *, blank: bool = False) -> list[str]:
     """Reads a text file with one name a line, such as the images of a split, each of them once.
 
-    Args:
-        path: Of the file.
-        what: Of which there is one a line, for errors: ``"image id"``.
-        blank: Whether empty lines are passed over.
+    ``what`` names such a line in errors, as ``"image id"``; ``blank``: empty lines are passed over.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -129,12 +133,8 @@ def find_each(
 ) -> dict[str, Path]:
     """Finds the file of every name, from the first folder and of the first type that has one.
 
-    Args:
-        names: Without endings.
-        folders: At least one of which must be there.
-        endings: Types that are known.
-        source: Where the names come from, for errors.
-        remedy: What to do about a missing file, for errors.
+    At least one folder must be there. ``source``, where the names come from, and ``remedy`` are for
+    errors.
     """
     kinds = " or ".join(endings)
     present = {folder: {p.name for p in folder.iterdir()} for folder in folders if folder.is_dir()}
@@ -188,14 +188,9 @@ def open_picture(
     remedy: str = "use the original file",
     upright: bool = False,
 ) -> Image.Image:
-    """Opens a PNG or JPEG file and loads its pixels.
+    """Opens a PNG or JPEG file of one of these kinds and loads its pixels.
 
-    Args:
-        path: Of the file.
-        modes: Keys of ``KINDS`` that are accepted.
-        expected: What it shows and of which kind it is, for the error.
-        remedy: What to do about one of another kind.
-        upright: Turn it as its camera noted.
+    ``expected`` and ``remedy`` are for errors; ``upright``: turned as its camera noted.
     """
     try:
         with Image.open(path) as picture:
@@ -219,11 +214,7 @@ def read_picture(
 ) -> np.ndarray:
     """Reads pixels: (H, W, 3) uint8 where ``modes`` have ``"RGB"``, else (H, W) as stored.
 
-    Args:
-        path: PNG or JPEG.
-        modes: Keys of ``KINDS`` that are accepted.
-        expected: What the picture shows, for the error.
-        size: The (height, width) that it must have; None for any.
+    It must be of the (height, width) ``size``, unless that is None; ``expected`` is for errors.
     """
     kinds = " or ".join(dict.fromkeys(KINDS[mode] for mode in modes))
     picture = open_picture(path, modes, f"{expected} ({kinds})")
@@ -269,13 +260,8 @@ def check_range(
 ) -> None:
     """Raises ValueError unless all values are in [low, high], so finite, and of such a type.
 
-    Args:
-        path: For the error.
-        array: Not empty.
-        low: Least allowed value.
-        high: Largest allowed value.
-        what: What the values are, for the error.
-        kinds: NumPy's letters of the types allowed: ``"f"`` floats, ``"iu"`` integers.
+    ``what`` the values are is for errors; ``kinds`` are NumPy's letters: ``"f"`` floats, ``"iu"``
+    integers.
     """
     names = {"f": "a float type", "iu": "an integer type", "fiu": "an integer or float type"}
     if array.dtype.kind not in kinds:
@@ -308,10 +294,8 @@ def stored_type(path: Path) -> str:
 def fingerprint(kind: str, root: Path, groups: Iterable[Sequence[Path]]) -> str:
     """Names and sizes of all files and parts of a few: the same for the same data anywhere.
 
-    Args:
-        kind: Goes before the 12 hex digits.
-        root: What the files lie under; its own place does not count.
-        groups: Files of a kind each, in a fixed order.
+    ``groups`` are files of a kind each, in a fixed order, under ``root``, whose own place does not
+    count; ``kind`` goes before the 12 hex digits.
     """
     digest, groups = hashlib.sha256(), [list(paths) for paths in groups]
     for paths in groups:

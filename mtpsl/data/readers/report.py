@@ -31,7 +31,7 @@ from mtpsl.data.readers.disk import (
 )
 from mtpsl.data.readers.own import has_pictures
 from mtpsl.data.readers.own_files import DESCRIPTION
-from mtpsl.data.readers.reading import stored_type
+from mtpsl.data.readers.reading import refusal, stored_type
 from mtpsl.tasks import Task
 
 GAP = 4  # pixels between pictures
@@ -135,9 +135,8 @@ def check(
         return check_folder(Path(name), images=images, read_all=read_all)
     kind = find_class(name)
     if not kind.stand_in:
-        raise ValueError(
-            f"path: expected the folder of {name} on disk, got its name; name the folder"
-        )
+        expected = f"the folder of {name} on disk"
+        raise ValueError(f"path: expected {expected}, got its name; name the folder")
     what = {**GENERATED, "images": None if read_all else images, "cache_dir": cache_dir}
     lines = [f"{name}, generated as a stand-in for {PUBLISHED[kind.stands_for].name}"]
     for split in SPLITS:
@@ -150,11 +149,10 @@ def check_folder(path: Path, *, images: int = 32, read_all: bool = False) -> tup
     """Reports on a folder; see ``check``. One that is not recognized is taken for NYUD-v2."""
     name = recognize(path) or "nyud"
     if name != "own" and has_pictures(path):
-        missing = (
-            f"{path / DESCRIPTION}: expected one beside train/image with pictures, found none; "
-            "write which tasks your labels are of, as in notebooks/99_your_own_data"
-        )
-        return "\n".join([f"a folder of pictures: {path}", *problem_lines([missing])]), False
+        expected = "one beside train/image with pictures"
+        remedy = "write which tasks your labels are of, as in notebooks/99_your_own_data"
+        problem = str(refusal(path / DESCRIPTION, expected, "none", remedy))
+        return "\n".join([f"a folder of pictures: {path}", *problem_lines([problem])]), False
     kind, lines, problems = find_class(name), [], []
     title = kind.describe_root(path)
     for split in SPLITS:
@@ -176,12 +174,7 @@ def check_folder(path: Path, *, images: int = 32, read_all: bool = False) -> tup
 
 
 def check_label_files(root: Path, name: str) -> tuple[list[str], list[str]]:
-    """A line for each label-split file beside the data, and a sentence for each that is wrong.
-
-    Args:
-        root: Of a data set on disk that is in order.
-        name: Its key in ``DATASETS``.
-    """
+    """A line for each label-split file beside the data, and a sentence for each that is wrong."""
     lines, problems = [], []
     for setting in FILES:
         try:
@@ -191,9 +184,8 @@ def check_label_files(root: Path, name: str) -> tuple[list[str], list[str]]:
             dataset = find_class(name)("train", root=root)
             tasks = dataset.tasks.names
             carries = {task: dataset.carries(task) for task in tasks}
-            labels = assignment_from_file(
-                path, tasks, len(dataset), ids=dataset.ids, carries=carries
-            )
+            known = {"ids": dataset.ids, "carries": carries}
+            labels = assignment_from_file(path, tasks, len(dataset), **known)
         except ValueError as error:
             problems.append(str(error))
         else:
@@ -222,11 +214,10 @@ def write_sheet(
     """Draws images of the test split and their labels into a PNG file.
 
     Args:
-        name_or_path: As for ``check``.
+        name_or_path, cache_dir: As for ``check``.
         file: Written anew.
         rows: Images, evenly spread.
         width: Of a picture, in pixels, three quarters as high.
-        cache_dir: Of generated images.
 
     Raises:
         ValueError: If an image to be drawn is damaged; ``check`` lists all of these.
