@@ -244,9 +244,8 @@ SLOW = 20.0  # seconds; what takes longer to read is read by several processes
 class Cached(Stored):
     """The samples of a data set on disk, read once and kept; see above for their precision.
 
-    The cache is made on first use, by several processes where that pays, and again where it is
-    damaged. It belongs to the name, version, split, size and number of images, and to how the
-    reader was told to read them. A file that changes without changing ``version`` is not seen.
+    The cache belongs to the name, version, split, size and number of images, and to how the reader
+    was told to read them. A file that changes without changing ``version`` is not seen.
 
     Args:
         dataset: A reader of files.

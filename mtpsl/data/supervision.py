@@ -26,6 +26,7 @@ from torch import Tensor
 from mtpsl import files
 from mtpsl.batch import Discovered
 from mtpsl.data.dataset import EvalLoader
+from mtpsl.data.formats import refusal
 from mtpsl.data.labels import PartialLabels
 from mtpsl.tasks import Task, TaskSet
 
@@ -149,10 +150,8 @@ def discover_to_folder(
                     cells[file] = open_memmap(folder / f"{file}.npy", "w+", np.float16, shape)
                 half = maps.half()
                 if not half.isfinite().all():
-                    raise ValueError(
-                        f"{file}: expected finite numbers below 65504, got others "
-                        f"on one of the images {index}"
-                    )
+                    got = f"others on one of the images {index}"
+                    raise ValueError(f"{file}: expected finite numbers below 65504, got {got}")
                 cells[file][index] = half.numpy()
     for array in (*cells.values(), *(writer.finish() for writer in labels.values())):
         array.flush()
@@ -190,9 +189,8 @@ class SupervisionStore:
         manifest = _read_manifest(self.folder)
         absent = sorted(set(tasks.names) - set(manifest["tasks"]))
         if absent:
-            raise ValueError(
-                f"{self.folder}: expected discoveries for {tasks.names}, found none for {absent}"
-            )
+            expected = f"discoveries for {tasks.names}"
+            raise ValueError(f"{self.folder}: expected {expected}, found none for {absent}")
         self.assignment: str = manifest["assignment"]
         self.images: int = manifest["images"]
         self.height, self.width = manifest["size"]
@@ -249,10 +247,9 @@ class SupervisionStore:
         withheld = index[~labeled]
         place = self._position[task.name][withheld]
         if (place < 0).any():
-            raise ValueError(
-                f"{self.folder}: expected a pseudo label of {task.name} for image "
-                f"{int(withheld[place < 0][0])}, found none; discover again with this label setting"
-            )
+            expected = f"a pseudo label of {task.name} for image {int(withheld[place < 0][0])}"
+            remedy = "discover again with this label setting"
+            raise refusal(self.folder, expected, "none", remedy)
         shape = (len(index), task.target_channels, self.height, self.width)
         targets = torch.full(shape, task.missing, dtype=task.target_dtype, device=device)
         valid = torch.zeros(len(index), 1, *shape[2:], dtype=torch.bool, device=device)
@@ -281,9 +278,8 @@ class _LabelWriter:
         accepted = valid[0].numpy()
         values = np.moveaxis(target.numpy(), 0, -1)[accepted].astype(np.float32)  # (P, C)
         if not np.isfinite(values).all():
-            raise ValueError(
-                f"{self.task.name}: expected finite pseudo labels, got others on image {image}"
-            )
+            got = f"others on image {image}"
+            raise ValueError(f"{self.task.name}: expected finite pseudo labels, got {got}")
         place = self.place[image]
         if self.labels.dtype == np.uint8:
             codes = self.book.encode(values)
@@ -384,16 +380,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         checksums = dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected JSON with 'files', found a damaged file") from error
+    again = "discover again"
     if manifest.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: expected format {FORMAT}, found {manifest.get('format')}; discover again"
-        )
-    for name, expected in checksums.items():
+        raise refusal(path, f"format {FORMAT}", manifest.get("format"), again)
+    for name, sums in checksums.items():
         if not (folder / name).is_file():
-            raise ValueError(f"{folder / name}: expected a file, found none; discover again")
-        if _checksum(folder / name) != expected:
-            raise ValueError(
-                f"{folder / name}: expected {expected['bytes']} bytes of checksum "
-                f"{expected['sha256'][:12]}, found others; discover again"
-            )
+            raise refusal(folder / name, "a file", "none", again)
+        if _checksum(folder / name) != sums:
+            expected = f"{sums['bytes']} bytes of checksum {sums['sha256'][:12]}"
+            raise refusal(folder / name, expected, "others", again)
     return manifest

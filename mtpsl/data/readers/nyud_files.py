@@ -330,9 +330,8 @@ def open_hdf5(path: Path) -> Iterator[Any]:
     try:
         import h5py
     except ImportError as error:
-        raise RuntimeError(
-            f"{path}: expected the package h5py to read it, found none; pip install h5py"
-        ) from error
+        text = "expected the package h5py to read it, found none; pip install h5py"
+        raise RuntimeError(f"{path}: {text}") from error
     try:
         with h5py.File(path, "r") as file:
             yield file

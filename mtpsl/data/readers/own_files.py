@@ -227,12 +227,8 @@ def _saying_something(path: Path, target: Tensor, missing: float = float("nan"))
     """Returns the target, unless every pixel of the file is missing."""
     known = target.isfinite() if math.isnan(missing) else target != missing
     if not known.any():
-        raise refusal(
-            path,
-            "a label for some pixel",
-            "none in the whole file",
-            "remove it: a missing file is a missing label",
-        )
+        remedy = "remove it: a missing file is a missing label"
+        raise refusal(path, "a label for some pixel", "none in the whole file", remedy)
     return target
 
 

@@ -294,16 +294,13 @@ def read_parts(path: Path, size: tuple[int, int]) -> Tensor:
     ids, seen = np.zeros(size, dtype=np.int64), False
     for kind, mask, parts in read_objects(path):
         if mask.shape != size:
-            raise ValueError(
-                f"{path}: expected masks of {size[0]} x {size[1]} as its image, found "
-                f"{mask.shape[0]} x {mask.shape[1]}; use the files of one download"
-            )
+            expected = f"masks of {size[0]} x {size[1]} as its image"
+            found = f"{mask.shape[0]} x {mask.shape[1]}"
+            raise refusal(path, expected, found, "use the files of one download")
         for name, part in parts.items() if kind == PERSON else ():
             if name not in PART_ID:
-                raise ValueError(
-                    f"{path}: expected parts of a person among {', '.join(sorted(PART_ID))}, "
-                    f"found {name!r}; use the file of PASCAL-Part"
-                )
+                expected = f"parts of a person among {', '.join(sorted(PART_ID))}"
+                raise refusal(path, expected, repr(name), "use the file of PASCAL-Part")
             ids[part] = PART_ID[name]
             seen |= bool(part.any())
     return torch.from_numpy(ids if seen else np.full_like(ids, IGNORE_INDEX))[None]
@@ -311,16 +308,15 @@ def read_parts(path: Path, size: tuple[int, int]) -> Tensor:
 
 def read_people(path: Path, ids: Sequence[str]) -> list[bool]:
     """Which images show a person, from ``ImageSets/Parts``: JSON, id -> classes of its objects."""
-    advice = "delete the file: it can be made again from human_parts"
+    remedy = "delete the file: it can be made again from human_parts"
     try:
         table: Any = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(table, dict) or not all(isinstance(v, list) for v in table.values()):
             raise ValueError("another structure")
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path}: expected JSON with a list of classes for every id, found {error}; {advice}"
-        ) from error
+        expected = "JSON with a list of classes for every id"
+        raise refusal(path, expected, str(error), remedy) from error
     absent = next((i for i in ids if i not in table), None)
     if absent is not None:
-        raise ValueError(f"{path}: expected an entry for {absent}, found none; {advice}")
+        raise refusal(path, f"an entry for {absent}", "none", remedy)
     return [PERSON in table[i] for i in ids]
