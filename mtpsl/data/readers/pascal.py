@@ -131,7 +131,7 @@ class PascalContext(disk.FolderDataset):
             "human_parts": read_parts(path["human_parts"], size),
             "normals": read_normals(path["normals"], contexts),
             "saliency": read_saliency(path["saliency"], size),
-            "edges": thin(changes(contexts))[None].float(),  # on borders, one pixel wide
+            "edges": edges_of(contexts),
         }
         return disk.sample_of(disk.to_image(pixels), targets, self.tasks)
 
@@ -225,6 +225,11 @@ def read_contexts(path: Path, size: tuple[int, int]) -> Tensor:
         found = " x ".join(map(str, array.shape))
         raise refusal(path, expected, found, "use the files of one download")
     return torch.from_numpy(whole_ids(path, array, 0, CONTEXTS))
+
+
+def edges_of(contexts: Tensor) -> Tensor:
+    """(1, H, W) float32: 1 on the borders of context regions, one pixel wide; else 0."""
+    return thin(changes(contexts))[None].float()
 
 
 def read_normals(path: Path, contexts: Tensor) -> Tensor:

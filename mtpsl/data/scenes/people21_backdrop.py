@@ -270,6 +270,14 @@ def _fence(stage: Stage, z: float) -> None:
 SCENERY = {"trees": _trees, "buildings": _buildings, "fence": _fence, "bushes": _bushes}
 
 
+def tracks(stage: Stage, frame: Frame) -> None:
+    """Rails and their bed, under a train's frame."""
+    piece = stage.piece("track", frame, shadow=False)
+    piece.box((0, 0.03, 0), (1.9, 0.03, 90.0), stage.paint("earth", "speckle", (0.12, 0.12)))
+    for side in (-1, 1):
+        piece.box((side * 0.75, 0.08, 0), (0.05, 0.06, 90.0), stage.plain((0.4, 0.36, 0.33)))
+
+
 def counter(stage: Stage, frame: Frame, half_width: float) -> None:
     """A cabinet with its top at ``COUNTER_TOP``."""
     piece = stage.piece("cabinet", frame)

@@ -274,7 +274,7 @@ def _put(plan: Plan, name: str, frame: Frame) -> None:
             objects.aeroplane(stage, frame)
             objects.wheels_down(stage, frame)
     elif name == "train":
-        objects.tracks(stage, frame)
+        backdrop.tracks(stage, frame)
         objects.train(stage, frame.moved((0, 0, -6.0)))
     else:
         BUILDERS[name](stage, frame)

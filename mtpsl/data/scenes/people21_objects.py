@@ -1,8 +1,4 @@
-"""Furniture, things and vehicles of people21.
-
-Built in a frame on the ground, on a top or on the water (right, up, front), in meters; front drives
-ahead, and a person who uses a piece of furniture looks to its front.
-"""
+"""Furniture, things and vehicles of people21, built in a frame (right, up, front) in meters."""
 
 import math
 
@@ -331,14 +327,6 @@ def train(stage: Stage, frame: Frame) -> None:
         at = (side * 0.85, 1.3, long + 0.02)
         piece.ball(at, (0.17, 0.17, 0.06), stage.plain((0.95, 0.93, 0.8)))
     piece.box((0, 0.75, long + 0.1), (1.2, 0.14, 0.15), dark)
-
-
-def tracks(stage: Stage, frame: Frame) -> None:
-    """Rails and their bed, under a train's frame."""
-    piece = stage.piece("track", frame, shadow=False)
-    piece.box((0, 0.03, 0), (1.9, 0.03, 90.0), stage.paint("earth", "speckle", (0.12, 0.12)))
-    for side in (-1, 1):
-        piece.box((side * 0.75, 0.08, 0), (0.05, 0.06, 90.0), stage.plain((0.4, 0.36, 0.33)))
 
 
 def boat(stage: Stage, frame: Frame) -> None:
