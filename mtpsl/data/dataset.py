@@ -263,9 +263,9 @@ class _Reader:
         self.loader = None
         if workers > 0:
             self.loader = DataLoader(
-                _Batches(dataset),
-                batch_size=None,  # a "sample" of the loader is a batch already
-                sampler=self.order,
+                range(len(dataset)),
+                batch_sampler=self.order,
+                collate_fn=dataset.load,
                 num_workers=workers,
                 persistent_workers=True,
                 generator=torch.Generator(),  # else it would advance the global one
@@ -275,19 +275,6 @@ class _Reader:
     def __call__(self, chunks: Sequence[Tensor]) -> Iterator[Batch]:
         self.order[:] = [chunk.tolist() for chunk in chunks]
         yield from self.loader if self.loader is not None else map(self.dataset.load, self.order)
-
-
-class _Batches:
-    """A data set as a ``DataLoader`` wants it: indices in brackets, a batch out."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.dataset = dataset
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def __getitem__(self, indices: list[int]) -> Batch:
-        return self.dataset.load(indices)
 
 
 def _generator(seed: int, purpose: str, epoch: int) -> torch.Generator:

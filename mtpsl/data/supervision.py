@@ -308,34 +308,27 @@ class _LabelWriter:
 
 
 class _Codebook:
-    """Distinct value vectors in the order in which they are first seen."""
+    """Distinct value vectors, those of an earlier image first."""
 
     def __init__(self, channels: int) -> None:
         self.values = np.zeros((0, channels), dtype=np.float32)
-        self.keys = np.zeros(0, dtype=np.uint64)  # hashes of ``values``
+        self.codes: dict[int, int] = {}  # hash of a vector -> its place in ``values``
 
     def encode(self, values: np.ndarray) -> np.ndarray | None:
         """(P, C) -> (P,) uint8 codes; None if they are too many to be coded without loss."""
-        keys = _hash(values)
-        codes = self._find(keys)
-        fresh = np.flatnonzero(codes < 0)
-        if len(fresh):
-            new, first = np.unique(keys[fresh], return_index=True)
-            if len(self.keys) + len(new) > REJECTED:
-                return None
-            self.keys = np.concatenate([self.keys, new])
-            self.values = np.concatenate([self.values, values[fresh[first]]])
-            codes = self._find(keys)
+        keys, first, inverse = np.unique(_hash(values), return_index=True, return_inverse=True)
+        if len(keys) > REJECTED:
+            return None
+        new = [
+            place for key, place in zip(keys.tolist(), first, strict=True) if key not in self.codes
+        ]
+        if len(self.codes) + len(new) > REJECTED:
+            return None
+        self.values = np.concatenate([self.values, values[np.array(new, dtype=int)]])
+        for key in keys.tolist():
+            self.codes.setdefault(key, len(self.codes))
+        codes = np.array([self.codes[key] for key in keys.tolist()], dtype=int)[inverse]
         return codes.astype(np.uint8) if np.array_equal(self.values[codes], values) else None
-
-    def _find(self, keys: np.ndarray) -> np.ndarray:
-        """(P,) int64 codes, -1 where the vector is new."""
-        if not len(self.keys):
-            return np.full(len(keys), -1)
-        order = np.argsort(self.keys)
-        near = np.searchsorted(self.keys, keys, sorter=order).clip(max=len(order) - 1)
-        codes = order[near]
-        return np.where(self.keys[codes] == keys, codes, -1)
 
 
 def _hash(values: np.ndarray) -> np.ndarray:
