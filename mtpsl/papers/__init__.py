@@ -24,10 +24,20 @@ if TYPE_CHECKING:
     from mtpsl.methods import Method
     from mtpsl.models import Backbone
     from mtpsl.report.figure import Figure
-    from mtpsl.report.tables import Row, Table
+    from mtpsl.report.tables import Table
     from mtpsl.tasks import TaskSet
 
 NAMES = ("xtc", "hitts", "companion")  # an earlier one is never built on a later one
+
+
+def _part(module: str, name: str, missing: Any, doc: str) -> property:
+    """A value of one of a paper's modules, where it has that module."""
+
+    def read(self: "Paper") -> Any:
+        full = f"{__name__}.{self.name}.{module}"
+        return getattr(import_module(full), name) if find_spec(full) else missing
+
+    return property(read, doc=doc)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,38 +55,12 @@ class Paper:
         module, _, cls = self.methods[name].rpartition(".")
         return getattr(import_module(f"{__name__}.{self.name}.{module}"), cls)
 
-    @property
-    def tables(self) -> "dict[str, Table]":
-        """Name -> table, such as ``"table1"``."""
-        return self._part("tables", "TABLES", {})
-
-    @property
-    def figures(self) -> "tuple[Figure, ...]":
-        return self._part("figures", "FIGURES", ())
-
-    @property
-    def costs(self) -> "tuple[Row, ...]":
-        """Rows that ``python -m mtpsl cost`` counts beside those of its tables."""
-        return self._part("tables", "COSTS", ())
-
-    @property
-    def terms(self) -> tuple[Any, ...]:
-        """Its symbols in the order of its equations (``report.equations``)."""
-        return self._part("equations", "TERMS", ())
-
-    @property
-    def equation_files(self) -> tuple[str, ...]:
-        """The files of the package that its equations are in."""
-        return self._part("equations", "FILES", ())
-
-    @property
-    def audit(self) -> Any:
-        """Recomputes its printed numbers (``report.audit``); None where it prints none."""
-        return self._part("errata", "audit", None)
-
-    def _part(self, module: str, name: str, missing: Any) -> Any:
-        full = f"{__name__}.{self.name}.{module}"
-        return getattr(import_module(full), name) if find_spec(full) else missing
+    tables = _part("tables", "TABLES", {}, "Name -> table, such as ``table1``.")
+    costs = _part("tables", "COSTS", (), "Rows whose costs are counted beside those of its tables.")
+    figures = _part("figures", "FIGURES", (), "Its figures (``report.figure``).")
+    terms = _part("equations", "TERMS", (), "Its symbols in the order of its equations.")
+    equation_files = _part("equations", "FILES", (), "The files that its equations are in.")
+    audit = _part("errata", "audit", None, "Recomputes its printed numbers (``report.audit``).")
 
 
 def _load() -> dict[str, Paper]:

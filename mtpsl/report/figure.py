@@ -23,8 +23,7 @@ from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import load_method
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.run import run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import commit
+from mtpsl.runs.store import Session, commit
 
 CURVE_POINTS = 20  # of a learning curve, before the profile scales it
 

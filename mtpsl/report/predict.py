@@ -48,8 +48,7 @@ from mtpsl.report.style import classes_to_rgb, styled
 from mtpsl.runs.data import EVAL_BATCH, bind_data, tasks_of
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import load_method
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 from mtpsl.tasks import Task, TaskSet, to_unit_length
 
 SUMMARY, OVERVIEW = "predictions.json", "overview.png"  # beside the pictures' folders

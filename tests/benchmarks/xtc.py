@@ -26,7 +26,7 @@ from mtpsl.papers.xtc.loss import cosine_distance
 from mtpsl.papers.xtc.mapping import PairNorm, Pass
 from mtpsl.papers.xtc.method import XTC, TrainingPasses, two_views
 from mtpsl.precision import Precision
-from mtpsl.runs.memory import noise_batch
+from mtpsl.runs.network import noise_batch
 from mtpsl.tasks import TaskSet, depth, edges, human_parts, normals, saliency, semseg
 from tests.benchmarks.common import CLOCKS, take_turns, timed_step, write_report
 
