@@ -14,8 +14,8 @@ if TYPE_CHECKING:  # editors and type checkers import these at once, ``__getattr
     from mtpsl.batch import Batch, Discovered
     from mtpsl.boundary import Boundary
     from mtpsl.data import open_dataset
+    from mtpsl.data.dataset import EvalLoader, TrainLoader
     from mtpsl.data.labels import PartialLabels, assign
-    from mtpsl.data.loader import EvalLoader, TrainLoader
     from mtpsl.engine import evaluate, fit
     from mtpsl.losses import balanced_bce, cosine, cross_entropy, l1
     from mtpsl.methods.base import Method, supervised_terms

@@ -310,7 +310,7 @@ def data_convert(args: argparse.Namespace) -> int:
 @command("data sources")
 def data_sources(args: argparse.Namespace) -> int:
     """Where each data set is obtained, under which terms, and what to download."""
-    from mtpsl.data.readers.published import sources_text
+    from mtpsl.data.readers import sources_text
 
     print(sources_text())
     return 0

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mtpsl.batch import Batch
-from mtpsl.data.loader import TrainLoader
+from mtpsl.data.dataset import TrainLoader
 from mtpsl.methods.base import Method, Terms
 from mtpsl.precision import fast_products
 from mtpsl.tasks import Task, TaskSet

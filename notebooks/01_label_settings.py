@@ -256,7 +256,7 @@ with torch.no_grad():
 from dataclasses import replace
 
 from mtpsl import engine
-from mtpsl.data.loader import TrainLoader
+from mtpsl.data.dataset import TrainLoader
 from mtpsl.papers import build_method
 from mtpsl.tasks import TaskSet
 

@@ -626,7 +626,7 @@ assert (bin_of_view == expected).all()
 # %%
 import tempfile
 
-from mtpsl.data.loader import TrainLoader
+from mtpsl.data.dataset import TrainLoader
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder
 
 folder = tempfile.TemporaryDirectory()

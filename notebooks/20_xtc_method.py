@@ -163,7 +163,7 @@ print(f"paper {divided:.2f}, released code {summed:.2f}")
 # task alone. Two views make it possible, and XTC uses the same two: the second is cut from the first.
 
 # %%
-from mtpsl.data.loader import TrainLoader
+from mtpsl.data.dataset import TrainLoader
 from mtpsl.data.transforms import relative
 
 loader = TrainLoader(rooms, batch_size=8, seed=session.seed, views=2, device=session.device)

@@ -128,8 +128,8 @@ print(report)
 import numpy as np
 from PIL import Image
 
+from mtpsl.data.readers import draw_sheet
 from mtpsl.data.readers.own import Own
-from mtpsl.data.readers.sheet import draw_sheet
 from mtpsl.report.style import Sheet
 
 draw_sheet(Own("train", height=96, width=128, root=folder), Path("sheet.png"), rows=3)

@@ -5,7 +5,7 @@ import nyud_trees
 import pytest
 
 from mtpsl.data import open_dataset, recognize
-from mtpsl.data.cached import Cached
+from mtpsl.data.cache import Cached
 from tests.benchmarks import data as benchmark_data
 from tests.benchmarks.data import main, rates, size_of
 

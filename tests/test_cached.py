@@ -15,11 +15,10 @@ import torch
 from test_cityscapes import official_path, write_npy, write_official
 from test_pascal_context import FAINT, IDS, PEOPLE, path_of, write_tree
 
-from mtpsl.data import cache, cached, open_dataset
-from mtpsl.data.cached import Cached, layout, pack, pack_image
-from mtpsl.data.dataset import Dataset, Sample
+from mtpsl.data import cache, open_dataset
+from mtpsl.data.cache import Cached, layout, pack, pack_image
+from mtpsl.data.dataset import Dataset, Sample, TrainLoader
 from mtpsl.data.labels import PartialLabels, assign
-from mtpsl.data.loader import TrainLoader
 from mtpsl.data.readers.nyud import Nyud
 from mtpsl.data.scenes.rooms13 import Rooms13
 from mtpsl.tasks import TaskSet, saliency, semseg
@@ -100,7 +99,7 @@ def test_a_batch_is_its_images(nyud, store):
 
 def test_it_is_read_once(nyud, store, monkeypatch):
     first = Cached(opened(nyud), cache_dir=store)
-    monkeypatch.setattr(cached, "read_all", lambda *args, **how: pytest.fail("read again"))
+    monkeypatch.setattr(cache, "read_all", lambda *args, **how: pytest.fail("read again"))
     again = Cached(opened(nyud), cache_dir=store)
     same(first[1].targets["normals"], again[1].targets["normals"])
 
@@ -191,10 +190,10 @@ def test_a_process_that_dies_is_an_error():
 
 def test_slow_files_are_read_by_several_processes(nyud, store, monkeypatch):
     asked = []
-    monkeypatch.setattr(cached, "write_images", lambda *args: asked.append(args[3]))
-    monkeypatch.setattr(cached, "cores", lambda: 2)
+    monkeypatch.setattr(cache, "write_images", lambda *args: asked.append(args[3]))
+    monkeypatch.setattr(cache, "cores", lambda: 2)
     Cached(opened(nyud), cache_dir=store)
-    monkeypatch.setattr(cached, "SLOW", 0.0)
+    monkeypatch.setattr(cache, "SLOW", 0.0)
     Cached(opened(nyud), cache_dir=store / "other")
     assert asked == [1, 2]
 

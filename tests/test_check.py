@@ -9,11 +9,10 @@ import torch
 from PIL import Image
 
 from mtpsl.data import DATASETS
-from mtpsl.data.readers.axes import FIELD_OF_VIEW, OURS, axes_name, rank_axes
+from mtpsl.data.readers import PUBLISHED, class_colors, to_picture
+from mtpsl.data.readers.disk import FIELD_OF_VIEW, OURS, axes_name, rank_axes
 from mtpsl.data.readers.nyud_files import CLASSES
-from mtpsl.data.readers.published import PUBLISHED
 from mtpsl.data.readers.report import check, check_folder, write_sheet
-from mtpsl.data.readers.sheet import class_colors, to_picture
 from mtpsl.tasks import depth, semseg
 
 H, W = 48, 64

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from mtpsl.data.loader import TrainLoader
+from mtpsl.data.dataset import TrainLoader
 from mtpsl.papers.companion import tables as checks
 from mtpsl.papers.companion.tables import (
     HITTS,

@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 from mtpsl.data import DATASETS, find_class, open_dataset, recognize
-from mtpsl.data.loader import EvalLoader
+from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.readers.cityscapes import (
     GROUPS,
     NOT_EVALUATED,

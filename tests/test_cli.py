@@ -12,7 +12,7 @@ import pytest
 import mtpsl.__main__ as cli
 from mtpsl import papers
 from mtpsl.data import DATASETS
-from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.readers import PUBLISHED
 from mtpsl.report.tables import Row, Table
 from mtpsl.runs import run as workers
 from mtpsl.runs.experiment import Experiment, write_experiment

@@ -8,9 +8,8 @@ import torch
 
 from mtpsl import files, papers
 from mtpsl.data import open_dataset
-from mtpsl.data.dataset import Dataset
+from mtpsl.data.dataset import Dataset, TrainLoader
 from mtpsl.data.labels import PartialLabels, assign
-from mtpsl.data.loader import TrainLoader
 from mtpsl.methods import Method
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts.tables import TABLE8

@@ -28,8 +28,8 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch
 from mtpsl.data import open_dataset
+from mtpsl.data.dataset import TrainLoader
 from mtpsl.data.labels import PartialLabels, assign
-from mtpsl.data.loader import TrainLoader
 from mtpsl.data.scenes import people21, streets7
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder
 from mtpsl.models import build_backbone

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from mtpsl.data.dataset import Dataset, Sample
-from mtpsl.data.label_files import read_label_ids, read_label_split
+from mtpsl.data.formats import read_label_ids, read_label_split
 from mtpsl.data.labels import (
     Assignment,
     PartialLabels,

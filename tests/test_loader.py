@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from mtpsl.data.dataset import Dataset, Sample
+from mtpsl.data.dataset import Dataset, EvalLoader, Sample, TrainLoader
 from mtpsl.data.labels import PartialLabels, assign
-from mtpsl.data.loader import EvalLoader, TrainLoader
 from mtpsl.data.transforms import relative
 from mtpsl.tasks import TaskSet, depth
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from mtpsl.data.readers.matfile import DEEPEST, HEADER, elements, read_variables
+from mtpsl.data.formats import DEEPEST, HEADER, elements, read_variables
 
 NUMBERS = np.random.default_rng(0)
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mtpsl.data import DATASETS, open_dataset
-from mtpsl.data.loader import EvalLoader
+from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.readers.nyud import CLASSES, Nyud
 from mtpsl.losses import IGNORE_INDEX
 

@@ -18,7 +18,7 @@ from nyud_trees import (
 )
 from PIL import Image
 
-from mtpsl.data.readers.axes import Camera, implied_normals, normals_from_depth
+from mtpsl.data.readers.disk import Camera, implied_normals, normals_from_depth
 from mtpsl.data.readers.nyud import Archive, Nyud, PngTree, find_layout
 from mtpsl.data.readers.nyud_files import FORTY_TO_13
 from mtpsl.losses import IGNORE_INDEX

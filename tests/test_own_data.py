@@ -13,9 +13,9 @@ from PIL import Image
 
 import mtpsl.__main__ as cli
 from mtpsl.data import DATASETS, open_dataset, recognize
+from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.labels import PartialLabels, assign
-from mtpsl.data.loader import EvalLoader
-from mtpsl.data.readers.axes import OURS, axes_name
+from mtpsl.data.readers.disk import OURS, axes_name
 from mtpsl.data.readers.own import OPTIONS, Own, read_description, to_axes
 from mtpsl.data.readers.own_files import describe, read_photo, write_split
 from mtpsl.data.readers.report import check, write_sheet

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mtpsl import files
-from mtpsl.data.loader import EvalLoader
+from mtpsl.data.dataset import EvalLoader
 from mtpsl.engine import evaluate
 from mtpsl.papers.hitts.tables import TABLES
 from mtpsl.report import records as recording

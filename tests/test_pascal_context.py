@@ -9,7 +9,8 @@ import torch
 from PIL import Image
 
 from mtpsl.data import DATASETS, find_class, open_dataset, recognize
-from mtpsl.data.loader import EvalLoader
+from mtpsl.data.dataset import EvalLoader
+from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.readers.pascal import (
     FOLDERS,
     PART_ID,
@@ -19,7 +20,6 @@ from mtpsl.data.readers.pascal import (
     edges_of,
     read_objects,
 )
-from mtpsl.data.readers.published import PUBLISHED
 from mtpsl.data.readers.report import check_folder as report
 from mtpsl.data.scenes.people21 import People21
 from mtpsl.engine import evaluate

@@ -8,15 +8,13 @@ import torch
 from acceptance import people21 as people21_acceptance
 from acceptance import shared as acceptance
 
+from mtpsl.data import scenes
 from mtpsl.data.labels import assign
-from mtpsl.data.readers.published import PUBLISHED
-from mtpsl.data.scenes import people21_labels as labels
+from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.scenes import people21_layout as layout
 from mtpsl.data.scenes import people21_scene as stage
-from mtpsl.data.scenes import rendered
-from mtpsl.data.scenes.people21 import CLASSES, TASKS, People21, render_image, scene
-from mtpsl.data.scenes.people21_person import person
-from mtpsl.data.scenes.people21_render import surface
+from mtpsl.data.scenes.people21 import CLASSES, TASKS, People21, render_image, scene, surface
+from mtpsl.data.scenes.people21_living import person
 from mtpsl.losses import IGNORE_INDEX
 
 SIZE = {"height": 32, "width": 32}
@@ -226,24 +224,24 @@ def test_changes_by_hand():
     context[:, 3:] = 7
     expected = torch.zeros(5, 6, dtype=torch.bool)
     expected[:, 2:4] = True
-    assert torch.equal(labels.changes(context), expected)
-    assert not labels.changes(torch.full((4, 4), 9)).any()
+    assert torch.equal(stage.changes(context), expected)
+    assert not stage.changes(torch.full((4, 4), 9)).any()
 
 
 def test_thinning_by_hand():
     thick = picture_of("....... .#####. .#####. .#####. .......")
-    thinned = labels.thin(thick)
+    thinned = stage.thin(thick)
     assert not (thinned & ~thick).any()
     assert thinned[2].sum() >= 2 and thinned.sum() == thinned[2].sum()
     line = picture_of("..... .###. .....")
-    assert torch.equal(labels.thin(line), line)
+    assert torch.equal(stage.thin(line), line)
 
 
 def test_edges_are_thin_changes_of_context():
     for index in range(4):
         seen = surface(scene("test", index)[0], 64, 64)
         edges = render_image("test", index, 64, 64).edges.bool()
-        changes = labels.changes(seen.context)
+        changes = stage.changes(seen.context)
         assert edges.any() and not (edges & ~changes).any()
         assert edges.sum() < 0.75 * changes.sum()
         # Nothing is lost: every change is next to an edge.
@@ -253,7 +251,7 @@ def test_edges_are_thin_changes_of_context():
 
 def test_borders_by_hand():
     instance = torch.tensor([[0, 0, 1], [0, 0, 1], [2, 2, 1]])
-    found = labels.borders(instance, instance == 1, 1)
+    found = stage.borders(instance, instance == 1, 1)
     assert found.tolist() == [[False, True, False], [False, True, False], [False, True, False]]
 
 
@@ -265,19 +263,19 @@ def test_salient_prefers_the_large_central_and_colorful():
     image = torch.full((3, 20, 20), 100, dtype=torch.uint8)
     image[0, 6:14, 6:14] = 250
     appeal = np.array([0.0, 1.0, 1.0, 0.0])
-    assert torch.equal(labels.salient(image, instance, appeal), instance == 1)
-    assert not labels.salient(image, instance, np.zeros(4)).any()
+    assert torch.equal(stage.salient(image, instance, appeal), instance == 1)
+    assert not stage.salient(image, instance, np.zeros(4)).any()
 
 
 def test_distilled_masks_keep_the_body_and_lose_the_thin():
     mask = torch.zeros(64, 64, dtype=torch.bool)
     mask[20:50, 20:50] = True
     mask[5, 5:60] = True
-    found = labels.distilled(mask, 1)
+    found = stage.distilled(mask, 1)
     assert found[25:45, 25:45].all() and not found[:10].any()
     assert (found != mask)[20:50].any()
-    assert not torch.equal(found, labels.distilled(mask, 2))
-    assert torch.equal(found, labels.distilled(mask, 1))
+    assert not torch.equal(found, stage.distilled(mask, 2))
+    assert torch.equal(found, stage.distilled(mask, 1))
 
 
 def test_second_opening_renders_nothing(dataset, cache, monkeypatch):
@@ -290,7 +288,7 @@ def test_second_opening_renders_nothing(dataset, cache, monkeypatch):
 
 @pytest.mark.slow
 def test_several_processes_make_the_same_bits(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(rendered, "MANY", 0)
-    monkeypatch.setattr(rendered, "cores", lambda: 3)
+    monkeypatch.setattr(scenes, "MANY", 0)
+    monkeypatch.setattr(scenes, "cores", lambda: 3)
     other = People21("train", **SIZE, images=12, cache_dir=tmp_path)
     assert torch.equal(other.load(range(12)).images, dataset.load(range(12)).images)

@@ -11,9 +11,10 @@ import torch
 from acceptance import rooms13 as rooms13_acceptance
 from acceptance import shared as acceptance
 
+from mtpsl.data import scenes
 from mtpsl.data.cache import cache_root, cached_arrays
-from mtpsl.data.readers.published import PUBLISHED
-from mtpsl.data.scenes import rendered, rooms13
+from mtpsl.data.readers import PUBLISHED
+from mtpsl.data.scenes import rooms13
 from mtpsl.data.scenes.rooms13 import CLASSES, Rooms13, render_image
 from mtpsl.data.scenes.rooms13_render import surface
 
@@ -234,7 +235,7 @@ def test_two_builders_build_once(tmp_path):
 
 @pytest.mark.slow
 def test_several_processes_make_the_same_bits(dataset, tmp_path, monkeypatch):
-    monkeypatch.setattr(rendered, "MANY", 0)
-    monkeypatch.setattr(rendered, "cores", lambda: 3)
+    monkeypatch.setattr(scenes, "MANY", 0)
+    monkeypatch.setattr(scenes, "cores", lambda: 3)
     other = Rooms13("train", **SIZE, images=6, cache_dir=tmp_path)
     assert torch.equal(other.load(range(6)).images, dataset.load(range(6)).images)

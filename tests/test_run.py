@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from mtpsl import files, papers
-from mtpsl.data.loader import EvalLoader
+from mtpsl.data.dataset import EvalLoader
 from mtpsl.engine import evaluate
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import cost

@@ -8,14 +8,27 @@ import torch
 from acceptance import shared as acceptance
 from acceptance import streets7 as streets7_acceptance
 
-from mtpsl.data.readers.published import PUBLISHED
-from mtpsl.data.scenes import raycast, streets7, streets7_layout, streets7_pieces
+from mtpsl.data.readers import PUBLISHED
+from mtpsl.data.scenes import (
+    PERIOD,
+    hashed,
+    noise,
+    raycast,
+    streets7,
+    streets7_layout,
+    streets7_pieces,
+)
 from mtpsl.data.scenes.rooms13_scene import Draw, Paint
-from mtpsl.data.scenes.streets7 import CLASSES, Streets7, render_image
-from mtpsl.data.scenes.streets7_patterns import PATTERNS
-from mtpsl.data.scenes.streets7_render import BASELINE, disparity, matched, surface
-from mtpsl.data.scenes.streets7_scene import ID, VOID, Street
-from mtpsl.data.scenes.textures import PERIOD, hashed, noise
+from mtpsl.data.scenes.streets7 import (
+    BASELINE,
+    CLASSES,
+    Streets7,
+    disparity,
+    matched,
+    render_image,
+    surface,
+)
+from mtpsl.data.scenes.streets7_scene import ID, PATTERNS, VOID, Street
 
 SIZE = {"height": 24, "width": 48}
 

@@ -9,9 +9,8 @@ import torch.nn.functional as F
 
 from mtpsl.batch import Discovered
 from mtpsl.data import supervision
-from mtpsl.data.dataset import Dataset, Sample
+from mtpsl.data.dataset import Dataset, Sample, TrainLoader
 from mtpsl.data.labels import PartialLabels, assign
-from mtpsl.data.loader import TrainLoader
 from mtpsl.data.supervision import MANIFEST, SupervisionStore, discover_to_folder
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.papers import build_method

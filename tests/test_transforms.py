@@ -12,7 +12,6 @@ from mtpsl.data.transforms import (
     compose,
     draw_geometry,
     draw_turned,
-    identity,
     relative,
     warp_batch,
 )
@@ -27,6 +26,12 @@ def geometry(*rows, flip=False):
     """Rows are (top, left, height, width, scale)."""
     table = torch.tensor(rows, dtype=torch.float32)
     return Geometry(table[:, :4], table[:, 4], torch.full((len(rows),), flip))
+
+
+def identity(batch, height, width):
+    """The geometry of views that show the whole image."""
+    box = torch.tensor([0.0, 0.0, height, width]).repeat(batch, 1)
+    return Geometry(box, torch.ones(batch), torch.zeros(batch, dtype=torch.bool))
 
 
 def a_batch(seed=0, holes=True, discovered=False):

@@ -40,8 +40,7 @@ def open_dataset(
     Args:
         name: A key of ``DATASETS``.
         split: ``"train"`` or ``"test"``.
-        height: Of the images.
-        width: Of the images.
+        height, width: Of the images.
         images: How many, from the first on; None: all. Data on disk gives at most what it has,
             so ask the result for its length.
         root: Folder of a data set on disk; only for those, which need it.

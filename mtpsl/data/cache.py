@@ -1,29 +1,36 @@
 """Data sets as memory maps that are written once, checked at every start and rebuilt when damaged.
 
-Its users are the generated stand-ins (``scenes.rendered``) and data on disk (``cached.Cached``).
+Its users are the generated stand-ins (``scenes.Rendered``) and data on disk (``Cached``). Every run
+on data from disk reads through this cache, so no number depends on whether it was there. It gives
+what the reader gives: class ids, binary maps, positive numbers and holes exactly; the image exactly
+where the reader rounds it to 8 bits, else within 0.00001; directions within 0.002 degrees.
+
+A batch is made image by image with NumPy: what one needs fits into the processor's cache, there is
+too little of it to wait for other threads, and no number depends on the batch it is in.
 """
 
+import copy
+import hashlib
 import json
 import logging
 import os
 import shutil
-from abc import abstractmethod
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, final
 
 import numpy as np
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
 from mtpsl import files
-from mtpsl.batch import Batch
-from mtpsl.data.dataset import Dataset, Sample
+from mtpsl.data.dataset import Dataset, Maps, Stored
+from mtpsl.tasks import Task
 
 log = logging.getLogger(__name__)
 
@@ -32,7 +39,6 @@ MOST_PROCESSES = 8
 CHUNKS = 50  # of the images, each a message to a process and a step of the progress bar
 
 Layout = Mapping[str, tuple[tuple[int, ...], str]]  # array -> (shape, dtype)
-Maps = dict[str, Tensor]  # task -> values
 Write = Callable[[dict[str, np.ndarray], int], None]  # an image's entries of all arrays
 
 
@@ -69,7 +75,7 @@ def cached_arrays(
     if arrays is not None:
         return arrays
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with _lock(folder):
+    with FileLock(folder.with_name(folder.name + ".lock")):  # let go of when its holder dies
         if not folder.exists() or (arrays := _open(folder, identity, layout)) is None:
             _build(folder, identity, layout, fill)
             arrays = _open(folder, identity, layout)
@@ -111,56 +117,41 @@ def _open(
     """Opens the arrays; None where none can be used, after logging what is damaged."""
     if not folder.exists():
         return None
-    complaint = _damage(folder, identity, layout)
-    if complaint:
+    try:
+        return _load(folder, identity, layout)
+    except ValueError as complaint:
         log.warning("cache: %s; building %s again", complaint, folder)
         return None
-    return {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in layout}
 
 
-def _damage(folder: Path, identity: Mapping[str, Any], layout: Layout) -> str | None:
+def _load(folder: Path, identity: Mapping[str, Any], layout: Layout) -> dict[str, np.ndarray]:
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text())
         identity_then, expected = manifest["identity"], manifest["sha256"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        return f"{path} cannot be read ({type(error).__name__}: {error})"
+        raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
     if identity_then != dict(identity):
-        return f"{path} describes other data"
+        raise ValueError(f"{path} describes other data")
     paths = {name: folder / f"{name}.npy" for name in layout}
-    missing = [path for path in paths.values() if not path.is_file()]
-    if missing:
-        return f"{missing[0]} is missing"
+    for path in paths.values():
+        if not path.is_file():
+            raise ValueError(f"{path} is missing")
     actual = _checksums(folder, layout)
     damaged = [str(paths[name]) for name in layout if actual[name] != expected.get(name)]
     if damaged:
-        return f"{', '.join(damaged)} does not match its checksum"
+        raise ValueError(f"{', '.join(damaged)} does not match its checksum")
+    arrays = {name: np.load(path, mmap_mode="r") for name, path in paths.items()}
     for name, (shape, dtype) in layout.items():
-        array = np.load(paths[name], mmap_mode="r")
-        if array.shape != shape or array.dtype != np.dtype(dtype):
-            return f"{paths[name]} has another layout"
-    return None
+        if arrays[name].shape != shape or arrays[name].dtype != np.dtype(dtype):
+            raise ValueError(f"{paths[name]} has another layout")
+    return arrays
 
 
 def _checksums(folder: Path, layout: Layout) -> dict[str, str]:
     with ThreadPoolExecutor(len(layout)) as pool:  # hashing releases the interpreter's lock
         digests = pool.map(lambda name: files.sha256(folder / f"{name}.npy"), layout)
         return dict(zip(layout, digests, strict=True))
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    """Holds a lock between processes; the system lets go of it when the holder dies."""
-    lock = FileLock(folder.with_name(folder.name + ".lock"))
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        log.info("cache: waiting for another process that builds %s", folder)
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 # ------------------------------------------------------------------ writing
@@ -173,12 +164,8 @@ def side_by_side(
 ) -> Iterator[Result]:
     """Calls a function with every item in several processes, and yields the results in order.
 
-    The processes do not run the caller's script again, as those of ``multiprocessing`` would.
-
-    Args:
-        function: Can be pickled, like the items. What it raises is raised here.
-        items: Each large enough to be worth a message.
-        processes: At least 1, which means this one.
+    The processes, 1 being this one, do not run the caller's script again, as those of
+    ``multiprocessing`` would. Function and items can be pickled.
 
     Raises:
         RuntimeError: If a process dies.
@@ -211,21 +198,19 @@ def _in_one_thread(function: Callable[[Item], Result], item: Item) -> Result:
         torch.set_num_threads(threads)
 
 
-def write_images(folder: Path, write: Write, count: int, processes: int, title: str) -> None:
-    """Writes all images into the arrays of a folder, side by side, with a progress bar.
+def write_images(folder: Path, write: Write, data: Dataset, processes: int, verb: str) -> None:
+    """Writes a data set's images into the arrays of a folder, side by side, with a progress bar.
 
-    Args:
-        folder: Of arrays of ``count`` images.
-        write: Writes one image; can be pickled where there are several processes.
-        count: Images.
-        processes: That share them.
-        title: Of the bar.
+    ``write`` writes one image; it can be pickled where there are several processes.
     """
+    count = len(data)
+    title = f"{data.name} {data.split} {data.height}x{data.width}"
+    title = f"{title}: {verb} {count} images, kept for next time"
     size = -(-count // CHUNKS)
     chunks = [range(first, min(first + size, count)) for first in range(0, count, size)]
     function = partial(_write_chunk, folder, write)
     with tqdm(total=count, desc=title, disable=None, leave=False) as bar:
-        for written in side_by_side(function, chunks, processes):
+        for written in side_by_side(function, chunks, min(processes, count)):
             bar.update(written)
 
 
@@ -245,67 +230,171 @@ def cores() -> int:
     return min(cpu_count(), MOST_PROCESSES)
 
 
-# ------------------------------------------------------------------ data sets
+READERS = 1  # raise it when a reader gives other samples than before of the same files
+HOLE = 255  # in a map of 8 bits; the ``missing`` of class ids
+FULL = {"uint8": 255, "uint16": 65535}  # type of the images -> what stands for 1
+UNIT = 32767  # what stands for 1 in a direction
+STORED = {"classes": "uint8", "binary": "uint8", "positive": "float32", "direction": "int16"}
+"""Kind of a task -> type of its maps. Masks are not stored: a hole is a value of its own."""
+
+SLOW = 20.0  # seconds; what takes longer to read is read by several processes
 
 
-class Stored(Dataset):
-    """A data set whose samples are kept in a folder of arrays. Abstract: see ``unpack_rows``.
+@final
+class Cached(Stored):
+    """The samples of a data set on disk, read once and kept; see above for their precision.
 
-    A subclass sets ``count`` and calls ``_keep``.
+    The cache belongs to the name, version, split, size and number of images, and to how the reader
+    was told to read them. A file that changes without changing ``version`` is not seen.
+
+    Args:
+        dataset: A reader of files.
+        cache_dir: Where to keep the arrays; see ``cache_root``. 8 to 17 bytes a pixel.
+        processes: That read files when the cache is made; None: one, or if slow one a core.
+
+    Raises:
+        ValueError: If a file of the data set is damaged, naming it, or the data set is a stand-in.
+        OSError: If the disk is too small.
     """
 
-    count: int
+    stand_in = False
 
-    def _keep(
+    def __init__(
         self,
-        folder: Path,
-        identity: Mapping[str, Any],
-        layout: Layout,
-        fill: Callable[[Path], None],
+        dataset: Dataset,
+        *,
+        cache_dir: str | os.PathLike | None = None,
+        processes: int | None = None,
     ) -> None:
-        self.folder = folder
-        self._map(cached_arrays(folder, identity, layout, fill))
+        if dataset.stand_in:
+            found = f"{dataset.name}, which has a cache of its own"
+            raise ValueError(f"dataset: expected one on disk, got {found}")
+        if processes is not None and processes < 1:
+            raise ValueError(f"processes: expected at least 1, got {processes}")
+        self.dataset, self.tasks = dataset, dataset.tasks
+        self.name, self.version, self.split = dataset.name, dataset.version, dataset.split
+        self.height, self.width, self.count = dataset.height, dataset.width, len(dataset)
+        identity = {
+            "name": self.name,
+            "version": self.version,
+            "images": self.count,
+            "readers": READERS,
+            **{k: getattr(dataset, k) for k in ("split", "height", "width", *dataset.choices)},
+        }
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:8]
+        size = f"{self.height}x{self.width}-{self.count}"
+        name = f"{self.name}-{self.version}-{self.split}-{size}-{digest}"
+        fill = partial(read_all, dataset=dataset, processes=processes)
+        self.folder = cache_root(cache_dir) / name
+        self._map(cached_arrays(self.folder, identity, layout(dataset), fill))
 
-    def _map(self, maps: Mapping[str, np.ndarray]) -> None:
-        # The same memory as plain arrays, which are faster to slice.
-        self._arrays = {name: np.asarray(array) for name, array in maps.items()}
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """What the source calls the images, in order."""
+        return self.dataset.ids
 
-    @abstractmethod
     def unpack_rows(self, rows: np.ndarray) -> tuple[Tensor, Maps, Maps]:
-        """The rows' images (B, 3, H, W) float32 in [0, 1], targets and valid pixels."""
+        images = unpack_images(self._arrays["images"], rows)
+        targets, valid = {}, {}
+        for task in self.tasks:
+            maps = unpack(task, self._arrays[task.name], rows)
+            targets[task.name], valid[task.name] = map(torch.from_numpy, maps)
+        return torch.from_numpy(images), targets, valid
 
-    def __len__(self) -> int:
-        return self.count
+    def carries(self, task: str) -> Tensor:
+        return self.dataset.carries(task)
 
-    def __getitem__(self, index: int) -> Sample:
-        if not 0 <= index < self.count:
-            raise IndexError(f"index: expected one in [0, {self.count}), got {index}")
-        images, targets, valid = self.unpack_rows(np.array([index]))
-        return Sample(
-            image=images[0],
-            targets={name: target[0] for name, target in targets.items()},
-            valid={name: known[0] for name, known in valid.items()},
-        )
 
-    def load(self, indices: Sequence[int]) -> Batch:
-        """The images at ``indices``, clean and fully labeled, in that order."""
-        rows = np.asarray(indices, dtype=np.int64)
-        if rows.size and not (0 <= rows.min() and rows.max() < self.count):
-            raise IndexError(f"index: expected 0 to {self.count - 1}, got {rows.tolist()}")
-        images, targets, valid = self.unpack_rows(rows)
-        return Batch(
-            images=images,
-            targets=targets,
-            valid=valid,
-            labeled={t: torch.ones(len(rows), dtype=torch.bool) for t in self.tasks.names},
-            index=torch.from_numpy(rows.copy()),
-        )
+def read_all(folder: Path, dataset: Dataset, processes: int | None) -> None:
+    """Reads all samples into the arrays of a folder."""
+    reader = copy.deepcopy(dataset)  # what it keeps in memory goes away with it
+    write = partial(_write_sample, reader)
+    if processes is None:
+        began = time.perf_counter()
+        reader[0]
+        slow = (time.perf_counter() - began) * len(dataset) > SLOW
+        processes = cores() if slow else 1
+    write_images(folder, write, dataset, processes, "reading")
 
-    def __getstate__(self) -> dict[str, Any]:
-        """Leaves out the arrays, which another process maps itself."""
-        return vars(self) | {"_arrays": list(self._arrays)}
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        names = state.pop("_arrays")
-        vars(self).update(state)
-        self._map({n: np.load(self.folder / f"{n}.npy", mmap_mode="r") for n in names})
+def _write_sample(reader: Dataset, arrays: dict[str, np.ndarray], index: int) -> None:
+    sample = reader[index]
+    arrays["images"][index] = pack_image(sample.image, arrays["images"].dtype)
+    for task in reader.tasks:
+        arrays[task.name][index] = pack(task, sample.targets[task.name], sample.valid[task.name])
+
+
+# ---------------------------------------------------------------- as stored
+
+
+def layout(dataset: Dataset) -> Layout:
+    """Array name -> shape and type, of all images."""
+    count, size = len(dataset), (dataset.height, dataset.width)
+    color = "uint8" if getattr(dataset, "rounds_images", False) else "uint16"
+    maps = {t.name: ((count, t.target_channels, *size), STORED[t.kind]) for t in dataset.tasks}
+    return {"images": ((count, 3, *size), color), **maps}
+
+
+def pack_image(image: Tensor, kind: np.dtype) -> np.ndarray:
+    """An image (C, H, W) in [0, 1] as it is stored; it is of 8 bits if its reader says so."""
+    stored = (image * FULL[str(kind)]).round()
+    if kind == np.uint8 and not torch.equal(stored / FULL["uint8"], image):
+        raise ValueError("rounds_images: expected an image of 8 bits, got one between them")
+    return stored.numpy().astype(kind)
+
+
+def pack(task: Task, target: Tensor, valid: Tensor) -> np.ndarray:
+    """A target (C, H, W) as it is stored; holes are 255, NaN or a zero vector.
+
+    An id or a hole that the type cannot express is a ``ValueError``.
+    """
+    known = valid.expand_as(target)
+    if task.kind == "direction":
+        stored = (target.masked_fill(~known, 0.0) * UNIT).round()
+    else:
+        stored = target.masked_fill(~known, float("nan") if task.kind == "positive" else HOLE)
+    stored = stored.numpy().astype(STORED[task.kind])
+    again, shown = map(torch.from_numpy, unpack(task, stored[None], [0]))
+    exact = task.kind == "direction" or torch.equal(again[0][known], target[known])
+    if not exact or not torch.equal(shown[0], valid):
+        raise ValueError(f"{task.name}: expected {task.kind} that fit {STORED[task.kind]}")
+    return stored
+
+
+def unpack_images(stored: np.ndarray, rows: Sequence[int]) -> np.ndarray:
+    """Images as they were stored -> those of the rows, (B, 3, H, W) float32 in [0, 1]."""
+    images = np.empty((len(rows), *stored.shape[1:]), dtype=np.float32)
+    full = np.float32(FULL[str(stored.dtype)])
+    for image, row in zip(images, rows, strict=True):
+        np.divide(stored[row], full, out=image, dtype=np.float32)
+    return images
+
+
+def unpack(task: Task, stored: np.ndarray, rows: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
+    """Targets as stored -> those of the rows (B, C, H, W), and what is no hole (B, 1, H, W)."""
+    count, channels, height, width = len(rows), *stored.shape[1:]
+    kind = np.int64 if task.kind == "classes" else np.float32
+    targets = np.empty((count, channels, height, width), dtype=kind)
+    valid = np.empty((count, 1, height, width), dtype=bool)
+    for target, known, row in zip(targets, valid, rows, strict=True):
+        target[...] = stored[row]
+        if task.kind == "direction":
+            _normalize(target, known[0])
+        elif task.kind == "positive":
+            np.isfinite(stored[row], out=known)
+        else:  # of class ids, ``task.missing`` is ``HOLE``
+            np.not_equal(stored[row], HOLE, out=known)
+            if task.kind == "binary":
+                target[~known] = task.missing
+    return targets, valid
+
+
+def _normalize(vectors: np.ndarray, known: np.ndarray) -> None:
+    """Gives vectors (3, H, W) unit length in place; zero vectors become NaN and not known."""
+    x, y, z = vectors
+    square = x * x
+    square += y * y
+    square += z * z
+    np.greater(square, 0, out=known)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        vectors *= 1 / np.sqrt(square, out=square)  # of a zero vector 0 times infinity: NaN

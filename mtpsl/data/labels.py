@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import Dataset, Sample
-from mtpsl.data.label_files import read_label_split
+from mtpsl.data.formats import read_label_split, refusal
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,17 +99,14 @@ def assign(
     possible = np.ones((images, len(tasks)), dtype=bool)
     for task, able in (carries or {}).items():
         if task not in tasks or able.shape != (images,):
-            raise ValueError(
-                f"carries: expected ({images},) a task of {tuple(tasks)}, "
-                f"got {tuple(able.shape)} for {task!r}"
-            )
+            expected = f"({images},) a task of {tuple(tasks)}"
+            raise ValueError(f"carries: expected {expected}, got {tuple(able.shape)} for {task!r}")
         possible[:, list(tasks).index(task)] = able.numpy()
     if setting in GIVE_EACH and not possible.any(axis=1).all():
         image = int(np.flatnonzero(~possible.any(axis=1))[0])
-        raise ValueError(
-            f"carries: expected a task for every image, got none for image {image}; leave it out, "
-            "or take the setting full"
-        )
+        remedy = "leave it out, or take the setting full"
+        got = f"none for image {image}"
+        raise ValueError(f"carries: expected a task for every image, got {got}; {remedy}")
     rng = np.random.Generator(np.random.PCG64([seed, *setting.encode()]))
     labeled = draw(rng, possible, tuple(tasks), **args)
     return Assignment(torch.from_numpy(labeled), tuple(tasks), setting)
@@ -118,13 +115,8 @@ def assign(
 def find_label_file(root: str | Path, setting: str) -> Path | None:
     """Finds the label-split file that lies beside a data set, None where there is none.
 
-    Args:
-        root: Folder of the data set, as ``--data`` names it.
-        setting: ``"one_label"`` or ``"random_labels"``; the others are always drawn.
-
-    Returns:
-        The file in ``root/label_splits`` whose name ends in ``onelabel`` or ``randomlabels``, as
-        the authors of [XTC] call them, ``.pth`` or ``.npy``.
+    It lies in ``root/label_splits``, ``.pth`` or ``.npy``, and its name ends in ``onelabel`` or
+    ``randomlabels``, as the authors of [XTC] call them; other settings are always drawn.
 
     Raises:
         ValueError: If there are several.
@@ -135,10 +127,8 @@ def find_label_file(root: str | Path, setting: str) -> Path | None:
     folder = Path(root) / "label_splits"
     paths = sorted(p for suffix in (".npy", ".pth") for p in folder.glob(f"*{ending}{suffix}"))
     if len(paths) > 1:
-        raise ValueError(
-            f"{folder}: expected one file for {setting}, found {paths[0].name} and "
-            f"{paths[1].name}; keep the one of this data set"
-        )
+        names = f"{paths[0].name} and {paths[1].name}"
+        raise refusal(folder, f"one file for {setting}", names, "keep the one of this data set")
     return paths[0] if paths else None
 
 
@@ -153,22 +143,20 @@ def assignment_from_file(
     """Reads the assignment of a label-split file, for the first ``images`` of its rows.
 
     Args:
-        path: See ``read_label_split``. Records keep the assignment's hash, not this path.
+        path, carries: See ``read_label_split``.
         tasks: All tasks of the dataset, in the order of the file's columns, if it has columns.
         images: N, at most the file's number of rows.
         ids: Names of all images of the split, in order, for a file that names them. One of rows
             counts the files of the preprocessed layout: "0", "1", ..., where names are given.
-        carries: task -> (len(ids),) bool, images that can have the task's label at all.
 
     Raises:
         ValueError: If the file is damaged or too small, its columns are not the tasks, or its
             rows not the images.
     """
     if ids and Path(path).suffix != ".npy" and list(ids) != [str(row) for row in range(len(ids))]:
-        raise ValueError(
-            f"{path}: expected images that are numbered as its rows are, 0.npy, 1.npy, ..., found "
-            f"{ids[0]!r}; use it with the preprocessed layout, or remove it to have labels drawn"
-        )
+        expected = "images that are numbered as its rows are, 0.npy, 1.npy, ..."
+        remedy = "use it with the preprocessed layout, or remove it to have labels drawn"
+        raise refusal(Path(path), expected, repr(ids[0]), remedy)
     labeled = read_label_split(path, tasks=tasks, ids=ids, carries=carries)
     if labeled.shape[1] != len(tasks) or len(labeled) < images:
         raise ValueError(
@@ -196,9 +184,8 @@ class PartialLabels(Dataset):
         self, dataset: Dataset, assignment: Assignment, *, drop_unlabeled: bool = False
     ) -> None:
         if len(assignment) != len(dataset):
-            raise ValueError(
-                f"assignment: expected {len(dataset)} rows, one per image, got {len(assignment)}"
-            )
+            expected = f"{len(dataset)} rows, one per image"
+            raise ValueError(f"assignment: expected {expected}, got {len(assignment)}")
         self.tasks = dataset.tasks.subset(assignment.tasks)
         self.name, self.version, self.split = dataset.name, dataset.version, dataset.split
         self.stand_in, self.height, self.width = dataset.stand_in, dataset.height, dataset.width
@@ -247,14 +234,6 @@ class PartialLabels(Dataset):
 Names = tuple[str, ...]  # of the tasks, in the order of the columns
 Random = np.random.Generator
 Draw = Callable[..., np.ndarray]  # (rng, possible (N, K), tasks, **args) -> labeled (N, K) bool
-
-
-def _full(rng: Random, possible: np.ndarray, tasks: Names) -> np.ndarray:
-    return possible
-
-
-def _one_label(rng: Random, possible: np.ndarray, tasks: Names) -> np.ndarray:
-    return _one_each(rng, possible, np.ones(len(tasks)))
 
 
 def _ratio(
@@ -336,8 +315,8 @@ def _share(
 
 
 SETTINGS: dict[str, tuple[Draw, tuple[str, ...]]] = {
-    "full": (_full, ()),
-    "one_label": (_one_label, ()),
+    "full": (lambda rng, possible, tasks: possible, ()),
+    "one_label": (lambda rng, possible, tasks: _one_each(rng, possible, np.ones(len(tasks))), ()),
     "random_labels": (_random_labels, ()),
     "few_shot": (_few_shot, ("task", "shots")),
     "ratio": (_ratio, ("ratio",)),

@@ -12,6 +12,7 @@ image than for many, and the last of 16 bits may differ.
 """
 
 import json
+import math
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -24,15 +25,12 @@ from torch import Tensor
 
 from mtpsl import files
 from mtpsl.batch import Discovered
+from mtpsl.data.dataset import EvalLoader
+from mtpsl.data.formats import refusal
 from mtpsl.data.labels import PartialLabels
-from mtpsl.data.loader import EvalLoader
-from mtpsl.data.thresholds import resolve_thresholds
 from mtpsl.tasks import Task, TaskSet
 
-FORMAT = 1
-TOGETHER = 16  # images that pass the teacher at a time
-REJECTED = 255  # the code of a pixel whose confidence did not pass
-MANIFEST = "manifest.json"
+CONFIDENCE_BINS = 10_000  # of the histogram that turns a share into a threshold
 
 
 class Teacher(Protocol):
@@ -43,6 +41,61 @@ class Teacher(Protocol):
     def label_confidence(self, images: Tensor) -> dict[str, Tensor]: ...
 
     def eval(self) -> Any: ...
+
+
+@torch.no_grad()
+def resolve_thresholds(
+    teacher: Teacher,
+    dataset: PartialLabels,
+    thresholds: Mapping[str, float | str],
+    batch_size: int = 8,
+    device: torch.device | str = "cpu",
+) -> dict[str, float]:
+    """Turns thresholds into numbers; shares are looked up in a histogram of the confidence.
+
+    Arguments are those of ``discover_to_folder``; the size of a batch matters for the last bits of
+    a confidence alone.
+
+    Returns:
+        task -> confidence; of a share, to 1 / ``CONFIDENCE_BINS``.
+
+    Raises:
+        ValueError: If a share is not between 0 % and 100 %, or its task has no confidence.
+    """
+    shares = {name: _share(name, tau) for name, tau in thresholds.items() if isinstance(tau, str)}
+    counts = {name: torch.zeros(CONFIDENCE_BINS, dtype=torch.int64) for name in shares}
+    for batch in EvalLoader(dataset, batch_size, device) if shares else ():
+        confidence = teacher.label_confidence(batch.images)
+        for name in shares:
+            if name not in confidence:
+                raise ValueError(
+                    f"thresholds: {name} has no confidence that {thresholds} could cut"
+                )
+            bins = (confidence[name][~batch.labeled[name]].float() * CONFIDENCE_BINS).long()
+            bins = bins.clamp(0, CONFIDENCE_BINS - 1).flatten().cpu()
+            counts[name] += torch.bincount(bins, minlength=CONFIDENCE_BINS)
+    taus = {name: tau for name, tau in thresholds.items() if name not in shares}
+    for name, share in shares.items():
+        above = counts[name].flip(0).cumsum(0)  # pixels in the k + 1 most confident bins
+        kept = int(torch.searchsorted(above, round(share * int(above[-1])))) + 1
+        taus[name] = max(0.0, 1 - kept / CONFIDENCE_BINS)
+    return taus
+
+
+def _share(name: str, text: str) -> float:
+    try:
+        share = float(text.removesuffix("%")) / 100
+    except ValueError:
+        share = math.nan
+    if not (text.endswith("%") and 0 < share <= 1):
+        raise ValueError(f"thresholds: expected a share such as '50%' for {name}, got {text!r}")
+    return share
+
+
+FORMAT = 1
+TOGETHER = 16  # images that pass the teacher at a time
+REJECTED = 255  # the code of a pixel whose confidence did not pass
+MANIFEST = "manifest.json"
 
 
 def discover_to_folder(
@@ -94,13 +147,11 @@ def discover_to_folder(
                 file = f"{name}.{kind}"
                 if file not in cells:
                     shape = (len(dataset), *maps.shape[1:])
-                    cells[file] = _new(folder / f"{file}.npy", np.float16, shape)
+                    cells[file] = open_memmap(folder / f"{file}.npy", "w+", np.float16, shape)
                 half = maps.half()
                 if not half.isfinite().all():
-                    raise ValueError(
-                        f"{file}: expected finite numbers below 65504, got others "
-                        f"on one of the images {index}"
-                    )
+                    got = f"others on one of the images {index}"
+                    raise ValueError(f"{file}: expected finite numbers below 65504, got {got}")
                 cells[file][index] = half.numpy()
     for array in (*cells.values(), *(writer.finish() for writer in labels.values())):
         array.flush()
@@ -138,9 +189,8 @@ class SupervisionStore:
         manifest = _read_manifest(self.folder)
         absent = sorted(set(tasks.names) - set(manifest["tasks"]))
         if absent:
-            raise ValueError(
-                f"{self.folder}: expected discoveries for {tasks.names}, found none for {absent}"
-            )
+            expected = f"discoveries for {tasks.names}"
+            raise ValueError(f"{self.folder}: expected {expected}, found none for {absent}")
         self.assignment: str = manifest["assignment"]
         self.images: int = manifest["images"]
         self.height, self.width = manifest["size"]
@@ -197,10 +247,9 @@ class SupervisionStore:
         withheld = index[~labeled]
         place = self._position[task.name][withheld]
         if (place < 0).any():
-            raise ValueError(
-                f"{self.folder}: expected a pseudo label of {task.name} for image "
-                f"{int(withheld[place < 0][0])}, found none; discover again with this label setting"
-            )
+            expected = f"a pseudo label of {task.name} for image {int(withheld[place < 0][0])}"
+            remedy = "discover again with this label setting"
+            raise refusal(self.folder, expected, "none", remedy)
         shape = (len(index), task.target_channels, self.height, self.width)
         targets = torch.full(shape, task.missing, dtype=task.target_dtype, device=device)
         valid = torch.zeros(len(index), 1, *shape[2:], dtype=torch.bool, device=device)
@@ -221,7 +270,7 @@ class _LabelWriter:
         np.save(folder / f"{task.name}.rows.npy", rows.numpy())
         self.place = {image: place for place, image in enumerate(rows.tolist())}
         self.path = folder / f"{task.name}.labels.npy"
-        self.labels = _new(self.path, np.uint8, (len(rows), *size))
+        self.labels = open_memmap(self.path, "w+", np.uint8, (len(rows), *size))
         self.labels[:] = REJECTED
         self.book = _Codebook(task.target_channels)
 
@@ -229,9 +278,8 @@ class _LabelWriter:
         accepted = valid[0].numpy()
         values = np.moveaxis(target.numpy(), 0, -1)[accepted].astype(np.float32)  # (P, C)
         if not np.isfinite(values).all():
-            raise ValueError(
-                f"{self.task.name}: expected finite pseudo labels, got others on image {image}"
-            )
+            got = f"others on image {image}"
+            raise ValueError(f"{self.task.name}: expected finite pseudo labels, got {got}")
         place = self.place[image]
         if self.labels.dtype == np.uint8:
             codes = self.book.encode(values)
@@ -251,7 +299,7 @@ class _LabelWriter:
         codes = self.labels
         partial = self.path.with_suffix(".wide")
         shape = (len(codes), self.task.target_channels, *self.size)
-        self.labels = _new(partial, np.float16, shape)
+        self.labels = open_memmap(partial, "w+", np.float16, shape)
         book = np.full((REJECTED + 1, shape[1]), np.nan, dtype=np.float16)
         book[: len(self.book.values)] = self.book.values
         for place, row in enumerate(codes):
@@ -260,34 +308,27 @@ class _LabelWriter:
 
 
 class _Codebook:
-    """Distinct value vectors in the order in which they are first seen."""
+    """Distinct value vectors, those of an earlier image first."""
 
     def __init__(self, channels: int) -> None:
         self.values = np.zeros((0, channels), dtype=np.float32)
-        self.keys = np.zeros(0, dtype=np.uint64)  # hashes of ``values``
+        self.codes: dict[int, int] = {}  # hash of a vector -> its place in ``values``
 
     def encode(self, values: np.ndarray) -> np.ndarray | None:
         """(P, C) -> (P,) uint8 codes; None if they are too many to be coded without loss."""
-        keys = _hash(values)
-        codes = self._find(keys)
-        fresh = np.flatnonzero(codes < 0)
-        if len(fresh):
-            new, first = np.unique(keys[fresh], return_index=True)
-            if len(self.keys) + len(new) > REJECTED:
-                return None
-            self.keys = np.concatenate([self.keys, new])
-            self.values = np.concatenate([self.values, values[fresh[first]]])
-            codes = self._find(keys)
+        keys, first, inverse = np.unique(_hash(values), return_index=True, return_inverse=True)
+        if len(keys) > REJECTED:
+            return None
+        new = [
+            place for key, place in zip(keys.tolist(), first, strict=True) if key not in self.codes
+        ]
+        if len(self.codes) + len(new) > REJECTED:
+            return None
+        self.values = np.concatenate([self.values, values[np.array(new, dtype=int)]])
+        for key in keys.tolist():
+            self.codes.setdefault(key, len(self.codes))
+        codes = np.array([self.codes[key] for key in keys.tolist()], dtype=int)[inverse]
         return codes.astype(np.uint8) if np.array_equal(self.values[codes], values) else None
-
-    def _find(self, keys: np.ndarray) -> np.ndarray:
-        """(P,) int64 codes, -1 where the vector is new."""
-        if not len(self.keys):
-            return np.full(len(keys), -1)
-        order = np.argsort(self.keys)
-        near = np.searchsorted(self.keys, keys, sorter=order).clip(max=len(order) - 1)
-        codes = order[near]
-        return np.where(self.keys[codes] == keys, codes, -1)
 
 
 def _hash(values: np.ndarray) -> np.ndarray:
@@ -319,10 +360,6 @@ def _read_rows(array: np.ndarray, rows: Tensor) -> Tensor:
     return torch.from_numpy(array[rows.numpy()])  # indexing with an array copies
 
 
-def _new(path: Path, dtype: Any, shape: tuple[int, ...]) -> np.memmap:
-    return open_memmap(path, mode="w+", dtype=dtype, shape=shape)
-
-
 def _checksum(path: Path) -> dict[str, Any]:
     return {"bytes": path.stat().st_size, "sha256": files.sha256(path)}
 
@@ -336,16 +373,13 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
         checksums = dict(manifest["files"])
     except (ValueError, KeyError, TypeError) as error:
         raise ValueError(f"{path}: expected JSON with 'files', found a damaged file") from error
+    again = "discover again"
     if manifest.get("format") != FORMAT:
-        raise ValueError(
-            f"{path}: expected format {FORMAT}, found {manifest.get('format')}; discover again"
-        )
-    for name, expected in checksums.items():
+        raise refusal(path, f"format {FORMAT}", manifest.get("format"), again)
+    for name, sums in checksums.items():
         if not (folder / name).is_file():
-            raise ValueError(f"{folder / name}: expected a file, found none; discover again")
-        if _checksum(folder / name) != expected:
-            raise ValueError(
-                f"{folder / name}: expected {expected['bytes']} bytes of checksum "
-                f"{expected['sha256'][:12]}, found others; discover again"
-            )
+            raise refusal(folder / name, "a file", "none", again)
+        if _checksum(folder / name) != sums:
+            expected = f"{sums['bytes']} bytes of checksum {sums['sha256'][:12]}"
+            raise refusal(folder / name, expected, "others", again)
     return manifest

@@ -44,8 +44,7 @@ def draw_geometry(
     Args:
         generator: Of the CPU; decides everything, and advances the same whatever the arguments.
         batch: B, the number of images.
-        height: Of images and views, in pixels.
-        width: Of images and views, in pixels.
+        height, width: Of images and views, in pixels.
         flip: Whether views may be mirrored.
         scales: Zoom factors to choose from, each >= 1.
     """
@@ -73,11 +72,7 @@ def draw_turned(
     """A random zoom and rotation around the center, mirrored with probability 1/2 if ``flip``.
 
     Args:
-        generator: Of the CPU; decides everything, and advances the same whatever the arguments.
-        batch: B, the number of images.
-        height: Of images and views, in pixels.
-        width: Of images and views, in pixels.
-        flip: Whether views may be mirrored.
+        generator, batch, height, width, flip: As of ``draw_geometry``.
         zooms: The least and the largest zoom factor, both positive.
         degrees: The largest angle, to either side.
     """
@@ -91,12 +86,6 @@ def draw_turned(
     box = torch.stack([top, left, box_height, box_width], dim=1)
     angle = degrees * (2 * turn - 1)
     return Geometry(box.float(), scale.float(), (mirror < 0.5) & flip, angle.float())
-
-
-def identity(batch: int, height: int, width: int) -> Geometry:
-    """The geometry of views that show the whole image."""
-    box = torch.tensor([0.0, 0.0, height, width]).repeat(batch, 1)
-    return Geometry(box, torch.ones(batch), torch.zeros(batch, dtype=torch.bool))
 
 
 def compose(first: Geometry, second: Geometry, height: int, width: int) -> Geometry:

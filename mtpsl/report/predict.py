@@ -28,7 +28,6 @@ from torch import Tensor
 from mtpsl import files
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk
-from mtpsl.data.readers.files import listing
 from mtpsl.data.readers.own_files import (
     IMAGES,
     INVERSE_STEP,
@@ -39,6 +38,7 @@ from mtpsl.data.readers.own_files import (
     write_array,
     write_picture,
 )
+from mtpsl.data.readers.reading import listing
 from mtpsl.methods import Method
 from mtpsl.report.arrays import Arrays, evenly_spaced
 from mtpsl.report.arrays import describe as describe_tasks

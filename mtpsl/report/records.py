@@ -20,9 +20,8 @@ from torch import Tensor
 
 from mtpsl import files
 from mtpsl.batch import Batch
-from mtpsl.data.dataset import Dataset
+from mtpsl.data.dataset import Dataset, EvalLoader
 from mtpsl.data.labels import PartialLabels
-from mtpsl.data.loader import EvalLoader
 from mtpsl.engine import evaluate
 from mtpsl.report.results import Entry, Results, read_recorded, results_of, write_results
 from mtpsl.report.tables import MeasuredOn, Row, Table

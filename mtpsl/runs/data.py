@@ -7,8 +7,8 @@ from typing import Any
 
 from mtpsl import files
 from mtpsl.data import find_class, open_dataset, recognize
-from mtpsl.data.cached import Cached
-from mtpsl.data.dataset import Dataset
+from mtpsl.data.cache import Cached
+from mtpsl.data.dataset import Dataset, EvalLoader, TrainLoader
 from mtpsl.data.labels import (
     Assignment,
     PartialLabels,
@@ -16,7 +16,6 @@ from mtpsl.data.labels import (
     assignment_from_file,
     find_label_file,
 )
-from mtpsl.data.loader import EvalLoader, TrainLoader
 from mtpsl.data.readers.disk import AtFileSize
 from mtpsl.data.readers.own import Own, tasks_from
 from mtpsl.data.readers.own_files import DESCRIPTION

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from mtpsl import NUMERICS, files
-from mtpsl.data.loader import Augmentation
+from mtpsl.data.dataset import Augmentation
 from mtpsl.precision import Precision
 
 LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio", "share"]

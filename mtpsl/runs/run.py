@@ -20,8 +20,8 @@ import torch
 
 import mtpsl
 from mtpsl import files
+from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.labels import PartialLabels
-from mtpsl.data.loader import EvalLoader
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder
 from mtpsl.engine import Fit, evaluate, fit, seeded
 from mtpsl.methods import Method

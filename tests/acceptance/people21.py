@@ -8,10 +8,10 @@ from acceptance import probes, shared
 from acceptance.shared import Finding, between
 
 from mtpsl.batch import Batch
-from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.scenes import people21
-from mtpsl.data.scenes.people21_labels import changes, thin
-from mtpsl.data.scenes.people21_render import surface
+from mtpsl.data.scenes.people21 import surface
+from mtpsl.data.scenes.people21_scene import changes, thin
 
 BACKGROUND = (0.68, 0.79)  # share of labeled pixels, 0.734 in VOC
 VOID = (0.03, 0.08)  # share of pixels without a class, 0.055 in VOC

@@ -9,7 +9,7 @@ from acceptance import probes, shared
 from acceptance.shared import Finding, between
 
 from mtpsl.batch import Batch
-from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.scenes import rooms13
 from mtpsl.data.scenes.rooms13_render import surface
 

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from mtpsl.batch import Batch
+from mtpsl.data.scenes import Rendered
 from mtpsl.data.scenes.raycast import BOX, SPHERE, Camera, Rays, Shapes, make_rays, trace
-from mtpsl.data.scenes.rendered import Rendered
 from mtpsl.tasks import Task
 
 LEAST_SHARE, LEAST_IMAGES = 0.2, 4.0  # percent, of every class

@@ -9,9 +9,9 @@ from acceptance.shared import Finding, between
 from torch import Tensor
 
 from mtpsl.batch import Batch
-from mtpsl.data.readers.published import PUBLISHED
+from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.scenes import streets7
-from mtpsl.data.scenes.streets7_render import surface
+from mtpsl.data.scenes.streets7 import surface
 from mtpsl.data.scenes.streets7_scene import ID
 
 VOID = (0.08, 0.13)  # share of pixels without a class; 10.5 % in the real set

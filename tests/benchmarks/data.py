@@ -18,9 +18,8 @@ import numpy as np
 import torch
 
 from mtpsl.data import DATASETS, open_dataset, recognize
-from mtpsl.data.cached import Cached
-from mtpsl.data.dataset import Dataset
-from mtpsl.data.loader import TrainLoader
+from mtpsl.data.cache import Cached
+from mtpsl.data.dataset import Dataset, TrainLoader
 from mtpsl.data.readers.convert import TREES, file_of
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import build, noise_batch

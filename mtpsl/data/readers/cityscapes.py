@@ -12,25 +12,15 @@ pixels of the full width of 2048. It is not rescaled when images are resized.
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal, final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from mtpsl.data.dataset import Sample
-from mtpsl.data.readers import disk
-from mtpsl.data.readers.files import (
-    CLASS_IDS,
-    SIXTEEN_BITS,
-    check_range,
-    count_numbered,
-    fingerprint,
-    listing,
-    read_npy,
-    read_picture,
-    whole_ids,
-)
+from mtpsl.data.readers import disk, reading
+from mtpsl.data.readers.reading import listing, missing, refusal, whole_ids
 from mtpsl.data.scenes import streets7
 from mtpsl.losses import IGNORE_INDEX
 
@@ -51,8 +41,6 @@ ENCODINGS = {
     "pixels": ("pixels of the full width, at most 0 where there is none", -1, LARGEST_PIXELS),
 }
 """How files hold a disparity -> what the report calls it, the least and the largest value."""
-
-Others = Literal["void", "category"]
 
 GROUPS = {
     "flat": (7, 8, 9, 10),
@@ -79,36 +67,29 @@ PARTS = {
 class Official:
     """``{leftImg8bit,gtFine,disparity}/{split}/{city}/{city}_{seq}_{frame}_*.png``.
 
-    Args:
-        root: Holds the three folders, or ``*_trainvaltest`` folders that hold one each.
-        split: ``"train"`` or ``"test"``.
-        others: See ``Cityscapes``.
+    The root holds the three folders, or ``*_trainvaltest`` folders that hold one each.
     """
 
     title = "official tree"
     encoding = "16-bit"
     labels = "gtFine/*_labelIds.png"
 
-    def __init__(self, root: Path, split: str, others: Others) -> None:
+    def __init__(self, root: Path, split: str, others: str) -> None:
         pictures, folders = {}, {}
         for part, ending in PARTS.items():
             folder = official_part(root, part)
             if folder is None:
-                raise FileNotFoundError(
-                    f"{root / part}: expected a folder of Cityscapes, found none; "
-                    f"unpack {part}_trainvaltest.zip there"
-                )
+                remedy = f"unpack {part}_trainvaltest.zip there"
+                raise missing(root / part, "a folder of Cityscapes", "none", remedy)
             folders[part] = folder / SPLITS[split]
             pictures[part] = _pictures(folders[part], ending)
         images = pictures["leftImg8bit"]
         for part, paths in pictures.items():
             for city, name in sorted(set(images) ^ set(paths)):
                 here, there = ("leftImg8bit", part)[:: 1 if (city, name) in images else -1]
-                raise FileNotFoundError(
-                    f"{folders[there] / city / name}{PARTS[there]}: expected the partner of "
-                    f"{pictures[here][city, name].name}, found no such file; "
-                    f"unpack {there}_trainvaltest.zip again"
-                )
+                path = folders[there] / city / (name + PARTS[there])
+                expected = f"the partner of {pictures[here][city, name].name}"
+                raise missing(path, expected, remedy=f"unpack {there}_trainvaltest.zip again")
         keys = sorted(images)  # by city, then by name
         self.ids = tuple(name for _, name in keys)
         self.paths = [tuple(pictures[part][key] for part in PARTS) for key in keys]
@@ -116,12 +97,12 @@ class Official:
 
     def read(self, index: int) -> Sample:
         picture, label, depth = self.paths[index]
-        image = read_picture(picture, ("RGB",))
+        image = reading.read_picture(picture, ("RGB",))
         size = image.shape[:2]
-        ids = read_picture(label, CLASS_IDS, "a picture of label ids", size)
-        check_range(label, ids, 0, len(self.table) - 1, "label ids")
-        raw = read_picture(depth, SIXTEEN_BITS, "a picture of disparities", size)
-        check_range(depth, raw, 0, FULL, "disparity")
+        ids = reading.read_picture(label, reading.CLASS_IDS, "a picture of label ids", size)
+        reading.check_range(label, ids, 0, len(self.table) - 1, "label ids")
+        raw = reading.read_picture(depth, reading.SIXTEEN_BITS, "a picture of disparities", size)
+        reading.check_range(depth, raw, 0, FULL, "disparity")
         disparity = decode(raw, self.encoding)
         return to_sample(disk.to_image(image), torch.from_numpy(self.table[ids]), disparity)
 
@@ -136,50 +117,39 @@ class Official:
 
 
 class Npy:
-    """``{train,val}/{image,label_7,label_19,label,depth}/{i}.npy``, the preprocessed layout.
-
-    Args:
-        root: Holds ``train`` and ``val``.
-        split: ``"train"`` or ``"test"``.
-        others: See ``Cityscapes``; ``"void"``.
-    """
+    """``{train,val}/{image,label_7,label_19,label,depth}/{i}.npy``, the preprocessed layout."""
 
     title = ".npy files"
 
-    def __init__(self, root: Path, split: str, others: Others) -> None:
+    def __init__(self, root: Path, split: str, others: str) -> None:
         if others != "void":
-            raise ValueError(
-                "others: expected 'void' for .npy files, whose labels are grouped already, "
-                f"got {others!r}"
-            )
+            expected = "'void' for .npy files, whose labels are grouped already"
+            raise ValueError(f"others: expected {expected}, got {others!r}")
         self.folder = root / SPLITS[split]
         present = [name for name in LABELS if (self.folder / name).is_dir()]
         if not present:
-            raise FileNotFoundError(
-                f"{self.folder}: expected a folder label_7 (or label, or label_19) of .npy files, "
-                f"found {listing(self.folder)}"
-            )
+            expected = "a folder label_7 (or label, or label_19) of .npy files"
+            raise missing(self.folder, expected, listing(self.folder))
         self.labels = present[0]
         self.folders = ("image", self.labels, "depth")
-        self.ids = tuple(str(i) for i in range(count_numbered(self.folder, self.folders)))
+        self.ids = tuple(str(i) for i in range(reading.count_numbered(self.folder, self.folders)))
         self.classes = 19 if self.labels == "label_19" else 7
         if self.labels == "label":  # of either
             few = [self.files(i)["label"] for i in disk.spread(len(self.ids), SNIFFED)]
-            largest = max(read_npy(path, (None, None)).max() for path in few)
+            largest = max(reading.read_npy(path, (None, None)).max() for path in few)
             self.classes = 19 if largest > 6 else 7
         self.encoding = sniff_encoding(root)
 
     def read(self, index: int) -> Sample:
         image_path, label_path, depth_path = self.files(index).values()
-        image = read_npy(image_path, (None, None, 3))
+        image = reading.read_npy(image_path, (None, None, 3), (0, 1))
         size = image.shape[:2]
-        check_range(image_path, image, 0.0, 1.0, kinds="f")
-        ids = whole_ids(label_path, read_npy(label_path, size), -1, self.classes - 1)
+        ids = whole_ids(label_path, reading.read_npy(label_path, size), -1, self.classes - 1)
         if self.classes == 19:
             ids = np.append(OF_19, -1)[ids]  # -1 is the last
-        depth = read_npy(depth_path, (*size, 1))
+        depth = reading.read_npy(depth_path, (*size, 1))
         _, low, high = ENCODINGS[self.encoding]
-        check_range(depth_path, depth, low, high, f"disparity ({self.encoding})")
+        reading.check_range(depth_path, depth, low, high, f"disparity ({self.encoding})")
         ids = torch.from_numpy(np.where(ids < 0, IGNORE_INDEX, ids).astype(np.int64))
         disparity = decode(depth[..., 0], self.encoding)
         return to_sample(disk.channels_first(image).clamp(0, 1), ids, disparity)
@@ -198,8 +168,8 @@ class Npy:
         for index in disk.spread(len(self.ids), SNIFFED):
             fine_path = self.folder / "label_19" / f"{index}.npy"
             try:
-                coarse = read_npy(self.files(index)["label_7"], (None, None))
-                fine = whole_ids(fine_path, read_npy(fine_path, coarse.shape), -1, 18)
+                coarse = reading.read_npy(self.files(index)["label_7"], (None, None))
+                fine = whole_ids(fine_path, reading.read_npy(fine_path, coarse.shape), -1, 18)
             except (ValueError, FileNotFoundError) as error:
                 yield f"label_19 cannot be compared: {error}"
                 return
@@ -217,17 +187,14 @@ class Npy:
 def to_sample(image: Tensor, ids: Tensor, disparity: Tensor) -> Sample:
     """A sample of an image (3, H, W) and maps (H, W): ids and disparity, NaN where none."""
     targets = {"semseg": ids[None], "depth": disparity[None]}
-    valid = {"semseg": ids[None] != IGNORE_INDEX, "depth": disparity[None].isfinite()}
-    return Sample(image, targets, valid)
+    return disk.sample_of(image, targets, streets7.TASKS)
 
 
 def decode(values: np.ndarray, encoding: str) -> Tensor:
-    """Disparities as the 16-bit value / 65535, NaN where there is none: same shape, float32.
+    """Disparities as the 16-bit value p / 65535, NaN where there is none: same shape, float32.
 
-    Args:
-        values: In ``encoding``: ``"16-bit"`` and ``"raw"`` p, 0 where there is none;
-            ``"scaled"`` p / 65535; ``"pixels"`` (p - 1) / 256, at most 0 where there is none.
-        encoding: A key of ``ENCODINGS``.
+    The values hold p in the encodings ``"16-bit"`` and ``"raw"``, p / 65535 in ``"scaled"``, and
+    (p - 1) / 256 in ``"pixels"``.
     """
     exact = values.astype(np.float64)
     known = exact > 0
@@ -239,23 +206,19 @@ def decode(values: np.ndarray, encoding: str) -> Tensor:
 
 
 def sniff_encoding(root: Path) -> str:
-    """How the ``.npy`` files under ``root`` hold disparities, judged on a few of both splits.
-
-    Raises:
-        ValueError: If they fit none, or look like depths in meters.
-    """
+    """How the ``.npy`` files under ``root`` hold disparities, judged on a few of both splits."""
     most, whole, below = 0.0, True, 0.0
     for split in SPLITS.values():
         paths = sorted((root / split / "depth").glob("*.npy"))
         for path in (paths[i] for i in disk.spread(len(paths), SNIFFED)):
-            array = read_npy(path, (None, None, 1))
-            check_range(path, array, -1, FULL, "disparity")
+            array = reading.read_npy(path, (None, None, 1))
+            reading.check_range(path, array, -1, FULL, "disparity")
             most, whole = max(most, float(array.max())), whole and bool((array % 1 == 0).all())
             upper, lower = np.array_split(array, [len(array) // 2])
             below += float(lower.mean() - upper.mean()) if len(upper) else 0.0
     folder = root / "{train,val}" / "depth"
     if most == 0:
-        raise ValueError(f"{folder}: expected disparities, found only zeros; copy them again")
+        raise refusal(folder, "disparities", "only zeros", "copy them again")
     if most <= 1:
         return "scaled"
     if whole and most > LARGEST_PIXELS:
@@ -267,13 +230,12 @@ def sniff_encoding(root: Path) -> str:
         )
     if most <= LARGEST_PIXELS and not whole:
         return "pixels"
-    raise ValueError(
-        f"{folder}: expected disparities divided by 65535 (up to about 0.5), whole 16-bit values, "
-        f"or pixels (up to 126), found numbers up to {most:g}; convert them to one of these"
-    )
+    known = "divided by 65535 (up to about 0.5), whole 16-bit values, or pixels (up to 126)"
+    found = f"numbers up to {most:g}"
+    raise refusal(folder, f"disparities {known}", found, "convert them to one of these")
 
 
-def id_table(others: Others) -> np.ndarray:
+def id_table(others: str) -> np.ndarray:
     """(34,) int64: official label id -> class, ``IGNORE_INDEX`` where void."""
     table = np.full(34, IGNORE_INDEX, dtype=np.int64)
     for index, members in enumerate(GROUPS.values()):
@@ -295,7 +257,7 @@ def official_part(root: Path, part: str) -> Path | None:
 def _pictures(folder: Path, ending: str) -> dict[tuple[str, str], Path]:
     """(city, name without ending) -> file, of all cities of a split."""
     if not folder.is_dir():
-        raise FileNotFoundError(f"{folder}: expected a folder with one a city, found none")
+        raise missing(folder, "a folder with one a city", "none")
     pictures = {}
     for city in sorted(p for p in folder.iterdir() if p.is_dir()):
         pattern = re.compile(re.escape(city.name) + r"_\d{6}_\d{6}" + re.escape(ending))
@@ -303,15 +265,11 @@ def _pictures(folder: Path, ending: str) -> dict[tuple[str, str], Path]:
             if pattern.fullmatch(path.name):
                 pictures[city.name, path.name.removesuffix(ending)] = path
             elif path.name.endswith(ending) or not ending.startswith("_gtFine"):
-                raise ValueError(
-                    f"{path}: expected a name such as {city.name}_000000_000019{ending} in the "
-                    f"folder {city.name}, found {path.name}; put it into the folder of its city"
-                )
+                name = f"a name such as {city.name}_000000_000019{ending} in the folder {city.name}"
+                raise refusal(path, name, path.name, "put it into the folder of its city")
     if not pictures:
-        raise FileNotFoundError(
-            f"{folder}: expected files such as aachen/aachen_000000_000019{ending}, found "
-            f"{listing(folder)}"
-        )
+        expected = f"files such as aachen/aachen_000000_000019{ending}"
+        raise missing(folder, expected, listing(folder))
     return pictures
 
 
@@ -336,29 +294,17 @@ class Cityscapes(disk.FolderDataset):
 
     name = "cityscapes"
     tasks = streets7.TASKS
+    choices: ClassVar = {"others": ("void", "category")}
     default_size = (128, 256)
-
-    def __init__(
-        self,
-        split: str,
-        *,
-        height: int | None = None,
-        width: int | None = None,
-        images: int | None = None,
-        root: str | Path,
-        others: Others = "void",
-    ) -> None:
-        if others not in ("void", "category"):
-            raise ValueError(f"others: expected 'void' or 'category', got {others!r}")
-        self.others = others
-        super().__init__(split, height=height, width=width, images=images, root=root)
 
     def open_root(self, path: Path) -> tuple[str, ...]:
         self.root, kind = find_root(path)
         layouts = {split: kind(self.root, split, self.others) for split in SPLITS}
         self.layout, self.rounds_images = layouts[self.split], kind is Official
         every = [path for layout in layouts.values() for path in layout.all_files()]
-        self.version = fingerprint("official" if kind is Official else "npy", self.root, [every])
+        self.version = reading.fingerprint(
+            "official" if kind is Official else "npy", self.root, [every]
+        )
         if self.others != "void":
             self.version += f"-{self.others}"
         return self.layout.ids
@@ -381,11 +327,7 @@ class Cityscapes(disk.FolderDataset):
 
 
 def find_root(path: str | Path) -> tuple[Path, type[Official] | type[Npy]]:
-    """The folder that holds a layout, and which: ``path``, its ``cityscapes`` or ``cityscapes2``.
-
-    Raises:
-        FileNotFoundError: If none does, or if the ``.npy`` files are those of another data set.
-    """
+    """The folder that holds a layout, and which: ``path`` or one in it."""
     path = Path(path)
     for root in (path, path / "cityscapes", path / "cityscapes2"):
         if official_part(root, "leftImg8bit"):
@@ -393,7 +335,5 @@ def find_root(path: str | Path) -> tuple[Path, type[Official] | type[Npy]]:
         folders = [root / split for split in SPLITS.values() if (root / split / "image").is_dir()]
         if folders and not any((folder / "normal").is_dir() for folder in folders):  # as NYUD-v2
             return root, Npy
-    raise FileNotFoundError(
-        f"{path}: expected Cityscapes as a folder with leftImg8bit/train/aachen or with "
-        f"train/image/0.npy and train/label_7/0.npy, found {listing(path)}"
-    )
+    places = "leftImg8bit/train/aachen or with train/image/0.npy and train/label_7/0.npy"
+    raise missing(path, f"Cityscapes as a folder with {places}", listing(path))

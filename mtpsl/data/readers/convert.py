@@ -21,8 +21,8 @@ from mtpsl import files
 from mtpsl.data import find_class, recognize
 from mtpsl.data.cache import side_by_side
 from mtpsl.data.dataset import Dataset, Sample
-from mtpsl.data.readers.files import listing
 from mtpsl.data.readers.nyud import ARCHIVES, find_layout
+from mtpsl.data.readers.reading import listing, missing, refusal
 from mtpsl.losses import IGNORE_INDEX
 
 MANIFEST = "manifest.jsonl"
@@ -90,9 +90,8 @@ def convert(
         source: Folder of NYUD-v2 or Cityscapes in a layout that ``recognize`` knows. Of NYUD-v2
             both splits where it has both.
         target: New, or of an earlier call for the same source and size.
-        height: Of the files; None for the papers'. Class ids and depth are taken from the nearest
-            pixel.
-        width: Of the files; None for the papers'.
+        height, width: Of the files; None for the papers'. Class ids and depth are taken from the
+            nearest pixel.
         workers: Processes.
         progress: Shows a bar.
 
@@ -110,7 +109,13 @@ def convert(
     source, target = Path(source), Path(target)
     name = recognize(source)
     if name not in TREES:
-        raise FileNotFoundError(_no_layout(source, name))
+        found = f"{listing(source)}; name the folder of the data set"
+        if name is not None:
+            found = f"those of {name}; they need no conversion"
+        elif source.is_file() and source.suffix in ARCHIVES:
+            found = "an archive; unpack it"
+        expected = "a folder with NYUD-v2 or Cityscapes as `data sources` describes them"
+        raise missing(source, expected, found)
     tree = TREES[name]
     size = {"height": height or tree.size[0], "width": width or tree.size[1]}
     datasets = open_splits(name, source, **size)
@@ -138,12 +143,7 @@ def convert(
 
 
 def open_splits(name: str, source: Path, height: int, width: int) -> dict[str, Dataset]:
-    """The splits that the source has; of NYUD-v2, one may be absent as a whole.
-
-    Raises:
-        ValueError: If a split is damaged.
-        FileNotFoundError: If there is none, or a file of one is missing.
-    """
+    """The splits that the source has; of NYUD-v2, one may be absent as a whole."""
     datasets, absent = {}, []
     for split in SPLITS:
         try:
@@ -163,13 +163,9 @@ def open_splits(name: str, source: Path, height: int, width: int) -> dict[str, D
 def write_image(
     datasets: Mapping[str, Dataset], tree: Tree, target: Path, at: tuple[str, int]
 ) -> Entry:
-    """Writes the files of an image, each complete or absent; returns its line.
+    """Writes the files of the image ``at`` a split and an index, each complete or absent.
 
-    Args:
-        datasets: Split -> data.
-        tree: How they are written.
-        target: Folder of the tree.
-        at: Split and index of the image.
+    Returns its line of the manifest.
     """
     split, index = at
     digests = {}
@@ -186,27 +182,22 @@ def write_image(
 def read_manifest(target: Path, asked: Mapping[str, Any]) -> dict[tuple[str, int], Entry]:
     """What an earlier call wrote, by split and index; lines cut by an interrupt are left out.
 
-    Raises:
-        ValueError: If ``target`` is a file, has no manifest but other content, or was made from
-            something else.
+    A target that is a file, or was made from something else, is refused.
     """
     path = target / MANIFEST
     if target.exists() and not target.is_dir():
-        raise ValueError(f"{target}: expected a folder, found a file; name another one")
+        raise refusal(target, "a folder", "a file", "name another one")
     if not path.is_file():
         if target.is_dir() and any(target.iterdir()):
-            raise ValueError(
-                f"{target}: expected a new folder or one with {MANIFEST}, found other files; "
-                "name another one"
-            )
+            expected = f"a new folder or one with {MANIFEST}"
+            raise refusal(target, expected, "other files", "name another one")
         return {}
     head, *lines = [_parse(line) for line in path.read_bytes().split(b"\n")]
     if head != json.loads(json.dumps(asked)):
         different = [key for key in asked if not head or head.get(key) != asked[key]]
-        raise ValueError(
-            f"{path}: expected a conversion of this source at this size, found another "
-            f"{' and '.join(different) or 'one'}; name another folder"
-        )
+        found = f"another {' and '.join(different) or 'one'}"
+        expected = "a conversion of this source at this size"
+        raise refusal(path, expected, found, "name another folder")
     known = [line for line in lines if line and {"split", "index", "sha256"} <= set(line)]
     return {(line["split"], line["index"]): line for line in known}
 
@@ -222,18 +213,6 @@ def is_intact(target: Path, tree: Tree, entry: Entry) -> bool:
 
 def file_of(target: Path, split: str, folder: str, index: int) -> Path:
     return target / SPLITS[split] / folder / f"{index}.npy"
-
-
-def _no_layout(source: Path, name: str | None) -> str:
-    found = f"{listing(source)}; name the folder of the data set"
-    if name is not None:
-        found = f"those of {name}; they need no conversion"
-    elif source.is_file() and source.suffix in ARCHIVES:
-        found = "an archive; unpack it"
-    return (
-        f"{source}: expected a folder with NYUD-v2 or Cityscapes as `data sources` describes them, "
-        f"found {found}"
-    )
 
 
 def _parse(line: bytes) -> Entry:

@@ -10,31 +10,14 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import ClassVar, Literal, final
+from typing import ClassVar, final
 
 import numpy as np
 import torch
 
 from mtpsl.data.dataset import Sample
-from mtpsl.data.readers import disk
-from mtpsl.data.readers.axes import OURS, Axes
-from mtpsl.data.readers.files import (
-    CLASS_IDS,
-    COLOR,
-    SIXTEEN_BITS,
-    check_apart,
-    check_range,
-    check_shape,
-    find_each,
-    fingerprint,
-    listing,
-    read_list,
-    read_npy,
-    read_numbers,
-    read_picture,
-    refusal,
-    whole_ids,
-)
+from mtpsl.data.readers import disk, reading
+from mtpsl.data.readers.disk import OURS, Axes
 from mtpsl.data.readers.nyud_files import (
     CLASSES,
     COMPUTED,
@@ -48,13 +31,13 @@ from mtpsl.data.readers.nyud_files import (
     normals_of,
     settle,
 )
+from mtpsl.data.readers.reading import listing, missing, refusal, whole_ids
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 ARCHIVES = (".tgz", ".gz", ".tar", ".zip", ".bz2", ".xz")
 MILLIMETERS = 1000.0  # PNG depth
 
-NormalsTest = Literal["norm", "sum"]
 Files = Mapping[str, Path]  # image, label, depth and, where there are any, normal
 
 
@@ -73,22 +56,8 @@ class Nyud(disk.FolderDataset):
 
     name = "nyud"
     tasks = TaskSet((semseg(CLASSES), depth(), normals()))
+    choices: ClassVar = {"normals_test": ("norm", "sum")}
     default_size = (288, 384)
-
-    def __init__(
-        self,
-        split: str,
-        *,
-        height: int | None = None,
-        width: int | None = None,
-        images: int | None = None,
-        root: str | Path,
-        normals_test: NormalsTest = "norm",
-    ) -> None:
-        if normals_test not in ("norm", "sum"):
-            raise ValueError(f"normals_test: expected 'norm' or 'sum', got {normals_test!r}")
-        self.normals_test = normals_test
-        super().__init__(split, height=height, width=width, images=images, root=root)
 
     def open_root(self, path: Path) -> tuple[str, ...]:
         kind, self.root = find_layout(path)
@@ -111,31 +80,24 @@ class Nyud(disk.FolderDataset):
         yield from self.layout.notes
 
 
-def to_sample(arrays: Arrays, normals_test: NormalsTest = "norm") -> Sample:
+def to_sample(arrays: Arrays, normals_test: str = "norm") -> Sample:
     """Files' arrays in the form of all data sets: holes marked, normals of unit length."""
     ids = torch.from_numpy(arrays.ids)[None]
-    meters, normal = (
-        disk.channels_first(arrays.meters[..., None]),
-        disk.channels_first(arrays.normal),
-    )
+    meters = disk.channels_first(arrays.meters[..., None])
+    normal = disk.channels_first(arrays.normal)
     length = normal.square().sum(dim=0, keepdim=True).sqrt()
     known = length > 0 if normals_test == "norm" else normal.sum(dim=0, keepdim=True) != 0
     known = known & (length > 0)
-    valid = {"semseg": ids >= 0, "depth": meters > 0, "normals": known}
     targets = {
         "semseg": ids.masked_fill(ids < 0, IGNORE_INDEX),
-        "depth": meters.masked_fill(meters == 0, float("nan")),
+        "depth": meters.masked_fill(meters <= 0, float("nan")),
         "normals": (normal / length.clamp(min=1e-12)).masked_fill(~known, float("nan")),
     }
-    return Sample(disk.channels_first(arrays.image).clamp(0, 1), targets, valid)
+    return disk.sample_of(disk.channels_first(arrays.image).clamp(0, 1), targets, Nyud.tasks)
 
 
 def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
-    """The layout at ``path`` and its root: that folder or one in it.
-
-    Raises:
-        FileNotFoundError: If it is none that is known.
-    """
+    """The layout at ``path`` and its root: that folder or one in it."""
     path = Path(path)
     for kind in (NpyTree, Labeled, Archive, PngTree):
         root = kind.find(path)
@@ -144,10 +106,8 @@ def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
     found = f"{listing(path)}; name the folder of the data set"
     if path.is_file() and path.suffix in ARCHIVES:
         found = "an archive; unpack it"
-    raise FileNotFoundError(
-        f"{path}: expected a folder with train/image/0.npy, gt_sets/train.txt, image/train or "
-        f"nyu_depth_v2_labeled.mat, in it or one level below, found {found}"
-    )
+    places = "train/image/0.npy, gt_sets/train.txt, image/train or nyu_depth_v2_labeled.mat"
+    raise missing(path, f"a folder with {places}, in it or one level below", found)
 
 
 # ------------------------------------------------------- folders of pictures
@@ -156,10 +116,8 @@ def find_layout(path: str | Path) -> tuple[type[Layout], Path]:
 class Folders(Layout):
     """What layouts with one file per image and task share.
 
-    Args:
-        root: Folder of the layout.
-        split: ``"train"`` or ``"test"``.
-        axes: Of the normals' channels; None: as the depth proves, or as stored where it does not.
+    ``axes`` are those of the normals' channels; None: as the depth proves, or as stored where it
+    does not.
     """
 
     EXTENSIONS: ClassVar[dict[str, tuple[str, ...]]]  # image, label, ... -> types that are known
@@ -178,12 +136,7 @@ class Folders(Layout):
 
     @abstractmethod
     def list_files(self, split: str) -> dict[str, Files]:
-        """Every image of the split with its files, in order.
-
-        Raises:
-            FileNotFoundError: If a folder or a file is missing, naming it.
-            ValueError: If names are double, or none are there.
-        """
+        """Every image of the split with its files, in order."""
 
     @abstractmethod
     def read_ids(self, path: Path) -> np.ndarray:
@@ -191,12 +144,12 @@ class Folders(Layout):
 
     def read(self, index: int) -> Arrays:
         files = self.files(index)
-        image = read_picture(files["image"], COLOR, "a color picture")
+        image = reading.read_picture(files["image"], reading.COLOR, "a color picture")
         size = image.shape[:2]
         ids = self.read_ids(files["label"])
-        check_shape(files["label"], ids, size)
+        reading.check_shape(files["label"], ids, size)
         meters = read_depth(files["depth"])
-        check_shape(files["depth"], meters, size)
+        reading.check_shape(files["depth"], meters, size)
         normal = normals_of(files.get("normal"), meters, self.axes)
         return Arrays(image.astype(np.float32) / 255, ids, meters, normal)
 
@@ -213,7 +166,7 @@ class Folders(Layout):
                 continue  # the other split alone is a data set too
             kinds = next(iter(files.values()))
             groups += [[paths[kind] for paths in files.values()] for kind in kinds]
-        return fingerprint("files", self.root, groups)
+        return reading.fingerprint("files", self.root, groups)
 
     def _training(self) -> "Folders":
         """The training images, which decide for both splits; these where there are none."""
@@ -252,31 +205,29 @@ class Archive(Folders):
 
     def list_files(self, split: str) -> dict[str, Files]:
         path = self.root / "gt_sets" / f"{SPLITS[split]}.txt"
-        names = read_list(path, "name", blank=True)
+        names = reading.read_list(path, "name", blank=True)
         other = path.with_name(f"{SPLITS['test' if split == 'train' else 'train']}.txt")
         known = other.read_bytes().decode(errors="replace") if other.is_file() else ""
-        check_apart(path, names, other, [line.strip() for line in known.splitlines()])
+        reading.check_apart(path, names, other, [line.strip() for line in known.splitlines()])
         odd = [name for name in names if Path(name).name != name or "\0" in name]
         if odd:
             raise refusal(path, "names without folders", repr(odd[0]), "use the published list")
         files = {}
         for kind, folder in self.FOLDER.items():
             if kind != "normal" or (self.root / folder).is_dir():
-                files[kind] = find_each(
-                    names,
-                    [self.root / folder],
-                    self.EXTENSIONS[kind],
-                    "gt_sets",
-                    "copy it from the source",
+                source, remedy = "gt_sets", "copy it from the source"
+                places = [self.root / folder]
+                files[kind] = reading.find_each(
+                    names, places, self.EXTENSIONS[kind], source, remedy
                 )
         return {name: {kind: files[kind][name] for kind in files} for name in names}
 
     def read_ids(self, path: Path) -> np.ndarray:
         if path.suffix == ".mat":
-            array = read_numbers(path, "segmentation")
+            array = reading.read_numbers(path, "segmentation")
         else:
-            array = read_picture(path, CLASS_IDS, "a picture of class ids")
-        check_shape(path, array, (None, None))
+            array = reading.read_picture(path, reading.CLASS_IDS, "a picture of class ids")
+        reading.check_shape(path, array, (None, None))
         return FORTY_TO_13[whole_ids(path, array, 0, 40)]
 
 
@@ -308,10 +259,8 @@ class PngTree(Folders):
             if inside.is_dir():
                 files[kind] = self._by_name(kind, inside)
             elif kind != "normal":
-                raise FileNotFoundError(
-                    f"{inside}: expected a folder of {' or '.join(self.EXTENSIONS[kind])} files, "
-                    f"found {listing(inside)}; copy it"
-                )
+                expected = f"a folder of {' or '.join(self.EXTENSIONS[kind])} files"
+                raise missing(inside, expected, listing(inside), "copy it")
         names = sorted(files["image"])
         if not names:
             raise refusal(self.root / "image" / split, "a picture", "none")
@@ -320,10 +269,8 @@ class PngTree(Folders):
             if alone:
                 path = (files["image"] | paths)[alone[0]]
                 what = f"a partner in {folder[kind]}" if alone[0] in names else "an image of it"
-                raise FileNotFoundError(
-                    f"{path}: expected {what}, found none named {alone[0]!r}; "
-                    "copy it or remove this one"
-                )
+                found = f"none named {alone[0]!r}"
+                raise missing(path, what, found, "copy it or remove this one")
         return {name: {kind: files[kind][name] for kind in files} for name in names}
 
     def _by_name(self, kind: str, folder: Path) -> dict[str, Path]:
@@ -335,8 +282,8 @@ class PngTree(Folders):
         return {}
 
     def read_ids(self, path: Path) -> np.ndarray:
-        array = read_picture(path, CLASS_IDS, "a picture of class ids")
-        check_shape(path, array, (None, None))
+        array = reading.read_picture(path, reading.CLASS_IDS, "a picture of class ids")
+        reading.check_shape(path, array, (None, None))
         ids = array.astype(np.int64)
         ids[ids == 255] = -1
         if path.parent.parent.name == "seg40":
@@ -350,12 +297,12 @@ def read_depth(path: Path) -> np.ndarray:
     ``.npy`` and ``.mat`` (variable ``depth``) hold meters, ``.png`` 16-bit millimeters.
     """
     if path.suffix == ".png":
-        steps = read_picture(path, SIXTEEN_BITS, "a 16-bit picture of millimeters")
+        steps = reading.read_picture(path, reading.SIXTEEN_BITS, "a 16-bit picture of millimeters")
         meters = steps.astype(np.float64) / MILLIMETERS
     elif path.suffix == ".mat":
-        meters = read_numbers(path, "depth")
+        meters = reading.read_numbers(path, "depth")
     else:
-        meters = read_npy(path, (None, None))
-    check_shape(path, meters, (None, None))
-    check_range(path, meters, 0.0, LARGEST_DEPTH, kinds="f")
+        meters = reading.read_npy(path, (None, None))
+    reading.check_shape(path, meters, (None, None))
+    reading.check_range(path, meters, 0.0, LARGEST_DEPTH, kinds="f")
     return np.ascontiguousarray(meters, dtype=np.float32)

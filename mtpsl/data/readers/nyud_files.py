@@ -16,7 +16,8 @@ from typing import Any, final
 import numpy as np
 import torch
 
-from mtpsl.data.readers.axes import (
+from mtpsl.data.readers import reading
+from mtpsl.data.readers.disk import (
     OURS,
     Axes,
     Camera,
@@ -25,21 +26,9 @@ from mtpsl.data.readers.axes import (
     normals_from_depth,
     pairs,
     settle_axes,
+    spread,
 )
-from mtpsl.data.readers.disk import spread
-from mtpsl.data.readers.files import (
-    COLOR,
-    check_range,
-    check_shape,
-    count_numbered,
-    fingerprint,
-    read_npy,
-    read_numbers,
-    read_picture,
-    reason,
-    refusal,
-    whole_ids,
-)
+from mtpsl.data.readers.reading import reason, refusal, whole_ids
 
 CLASSES = (
     *("bed", "books", "ceiling", "chair", "floor", "furniture", "objects", "picture", "sofa"),
@@ -105,12 +94,7 @@ class Layout(ABC):
 
     @abstractmethod
     def read(self, index: int) -> Arrays:
-        """The image ``names[index]``.
-
-        Raises:
-            ValueError: If a file is damaged or does not hold what it should.
-            FileNotFoundError: If a file has gone.
-        """
+        """The image ``names[index]``."""
 
     @abstractmethod
     def files(self, index: int) -> dict[str, Path]:
@@ -127,17 +111,12 @@ def read_normals(path: Path) -> np.ndarray:
 
     ``.npy`` holds values in [-1, 1]; pictures hold them as 255 (v + 1) / 2, where a vector that is
     far from unit length marks a hole.
-
-    Raises:
-        ValueError: If the file is damaged, or not one vector is of about unit length.
     """
     if path.suffix == ".npy":
-        array = read_npy(path, (None, None, 3))
-        check_range(path, array, -1.0, 1.0, kinds="f")
-        normal = array.astype(np.float32)
+        normal = reading.read_npy(path, (None, None, 3), (-1, 1)).astype(np.float32)
         least, most = 0.0, np.inf
     else:
-        array = read_picture(path, COLOR, "a color picture of normals")
+        array = reading.read_picture(path, reading.COLOR, "a color picture of normals")
         normal = array.astype(np.float32) * (2 / 255) - 1
         least, most = UNIT
     length = np.sqrt(np.square(normal).sum(axis=-1, keepdims=True))
@@ -153,16 +132,14 @@ def normals_of(path: Path | None, meters: np.ndarray, axes: Axes) -> np.ndarray:
     if path is None:
         return normals_from_depth(meters, Camera.nyud(*meters.shape))
     normal = read_normals(path)
-    check_shape(path, normal, (*meters.shape, 3))
+    reading.check_shape(path, normal, (*meters.shape, 3))
     return apply_axes(normal, axes)
 
 
 def settle(read: Callable[[int], Arrays], images: int) -> tuple[Axes, tuple[str, ...]]:
     """Decides what the channels of stored normals are, and what the report says about it.
 
-    Args:
-        read: Index -> an image whose normals are as stored.
-        images: How many there are; ``PROVING`` of them are read.
+    ``read`` gives an image whose normals are as stored; ``PROVING`` of all images are read.
     """
     seen = []
     for index in spread(images, PROVING):
@@ -202,7 +179,7 @@ class NpyTree(Layout):
     def __init__(self, root: Path, split: str) -> None:
         self.root, self.split = root, split
         self.folder = root / SPLITS[split]
-        self.names = tuple(map(str, range(count_numbered(self.folder, self.FOLDERS))))
+        self.names = tuple(map(str, range(reading.count_numbered(self.folder, self.FOLDERS))))
 
     @classmethod
     def has(cls, root: Path, split: str) -> bool:
@@ -213,21 +190,18 @@ class NpyTree(Layout):
 
     def read(self, index: int) -> Arrays:
         path = self.files(index)
-        image = read_npy(path["image"], (None, None, 3))
+        image = reading.read_npy(path["image"], (None, None, 3), (0, 1))
         size = image.shape[:2]
-        check_range(path["image"], image, 0.0, 1.0, kinds="f")
-        ids = whole_ids(path["label"], read_npy(path["label"], size), -1, len(CLASSES) - 1)
-        meters = read_npy(path["depth"], (*size, 1))
-        check_range(path["depth"], meters, 0.0, LARGEST_DEPTH, kinds="f")
-        normal = read_npy(path["normal"], (*size, 3))
-        check_range(path["normal"], normal, -1.0, 1.0, kinds="f")
+        ids = whole_ids(path["label"], reading.read_npy(path["label"], size), -1, len(CLASSES) - 1)
+        meters = reading.read_npy(path["depth"], (*size, 1), (0, LARGEST_DEPTH))
+        normal = reading.read_npy(path["normal"], (*size, 3), (-1, 1))
         return Arrays(image, ids, meters[..., 0], normal)
 
     @property
     def version(self) -> str:
         folders = [self.root / s / folder for s in SPLITS.values() for folder in self.FOLDERS]
         groups = [[f / name for name in sorted(p.name for p in f.glob("*.npy"))] for f in folders]
-        return fingerprint("npy", self.root, groups)
+        return reading.fingerprint("npy", self.root, groups)
 
 
 # ------------------------------------------------------------ the MATLAB file
@@ -241,11 +215,6 @@ class Labeled(Layout):
     40) and, if at all, ``class13Mapping.mat`` (40 to 13; the published one is built in). Normals
     come from ``nyu_normals_gt/{train,test}/00003.png`` where that folder is there too, else from
     the depth. MATLAB stores columns first, so every array is transposed.
-
-    Args:
-        root: The folder of the files.
-        split: ``"train"`` or ``"test"``.
-        axes: Of the normals' channels on disk; None: as the depth proves, or as stored.
     """
 
     title = "the published MATLAB file"
@@ -288,7 +257,7 @@ class Labeled(Layout):
         groups = [[self.root / name] for name in names if (self.root / name).is_file()]
         if self.normals is not None:
             groups += [sorted((self.normals / split).glob("*.png")) for split in SPLITS]
-        return fingerprint("mat", self.root, groups)
+        return reading.fingerprint("mat", self.root, groups)
 
     def _normals_file(self, split: str, index: int) -> Path | None:
         if self.normals is None:
@@ -300,9 +269,9 @@ class Labeled(Layout):
         with open_hdf5(self.file) as file:
             image, label, meters = (np.asarray(file[name][number - 1]) for name in self.VARIABLES)
         place = self.file / f"image {number}"
-        check_range(place, image, 0, 255, kinds="iu")
-        check_range(place, label, 0, len(self.to_13) - 1, kinds="iu")
-        check_range(place, meters, 0.0, LARGEST_DEPTH, kinds="f")
+        reading.check_range(place, image, 0, 255, kinds="iu")
+        reading.check_range(place, label, 0, len(self.to_13) - 1, kinds="iu")
+        reading.check_range(place, meters, 0.0, LARGEST_DEPTH, kinds="f")
         meters = np.ascontiguousarray(meters.T, dtype=np.float32)
         normal = normals_of(self._normals_file(split, index), meters, axes)
         color = image.transpose(2, 1, 0).astype(np.float32) / 255
@@ -348,27 +317,21 @@ def _whole_numbers(
     path: Path, key: str, expected: str, low: int, high: int, least: int = 1, most: int = 1 << 31
 ) -> np.ndarray:
     """(n,) int64 of a MATLAB file, each in [low, high] and n in [least, most]."""
-    numbers = read_numbers(path, key).ravel()
+    numbers = reading.read_numbers(path, key).ravel()
     if not least <= len(numbers) <= most or numbers.dtype.kind not in "iu":
         raise refusal(path, f"{expected} in {key!r}", f"{len(numbers)} {numbers.dtype}")
-    check_range(path, numbers, low, high, expected, kinds="iu")
+    reading.check_range(path, numbers, low, high, expected, kinds="iu")
     return numbers.astype(np.int64)
 
 
 @contextmanager
 def open_hdf5(path: Path) -> Iterator[Any]:
-    """The open file; whatever h5py raises inside becomes a ValueError that names it.
-
-    Raises:
-        ValueError: If the file is damaged or no MATLAB 7.3 file.
-        RuntimeError: If h5py is not installed.
-    """
+    """The open file; whatever h5py raises inside becomes a ValueError that names it."""
     try:
         import h5py
     except ImportError as error:
-        raise RuntimeError(
-            f"{path}: expected the package h5py to read it, found none; pip install h5py"
-        ) from error
+        text = "expected the package h5py to read it, found none; pip install h5py"
+        raise RuntimeError(f"{path}: {text}") from error
     try:
         with h5py.File(path, "r") as file:
             yield file

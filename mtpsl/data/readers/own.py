@@ -37,8 +37,7 @@ from mtpsl import files, tasks
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import Sample
 from mtpsl.data.readers import disk, own_files
-from mtpsl.data.readers.axes import Axes, axes_name
-from mtpsl.data.readers.files import listing, reason, refusal
+from mtpsl.data.readers.disk import Axes, axes_name
 from mtpsl.data.readers.own_files import (
     DESCRIPTION,
     IMAGE,
@@ -47,6 +46,7 @@ from mtpsl.data.readers.own_files import (
     LABELS,
     MILLIMETERS,
 )
+from mtpsl.data.readers.reading import listing, missing, reason, refusal
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import Task, TaskSet
 
@@ -93,7 +93,7 @@ class Own(disk.FolderDataset):
         paths = self.files(index)
         pixels = own_files.read_photo(paths[IMAGE])
         size = pixels.shape[:2]
-        targets, valid = {}, {}
+        targets = {}
         for task in self.tasks:
             path = paths.get(task.name)
             if path is None:
@@ -102,17 +102,14 @@ class Own(disk.FolderDataset):
             else:
                 target = read_label(task, path, size, self.description[task.name])
             targets[task.name] = target
-            known = target != task.missing if task.kind == "classes" else target.isfinite()
-            valid[task.name] = known[:1]
-        return Sample(disk.to_image(pixels), targets, valid)
+        return disk.sample_of(disk.to_image(pixels), targets, self.tasks)
 
     def load(self, indices: Sequence[int]) -> Batch:
         """Loads a batch in which ``labeled`` is False where there is no file."""
         batch = super().load(indices)
         paths = [self.files(int(index)) for index in indices]
-        return replace(
-            batch, labeled={t: torch.tensor([t in p for p in paths]) for t in self.tasks.names}
-        )
+        labeled = {t: torch.tensor([t in p for p in paths]) for t in self.tasks.names}
+        return replace(batch, labeled=labeled)
 
     def carries(self, task: str) -> Tensor:
         """(N,) bool: images that have a file with the task's label."""
@@ -147,10 +144,9 @@ class Own(disk.FolderDataset):
         for path in (paths[IMAGE] for paths in self._files["test"].values()):
             for other in train.get(path.stat().st_size, ()):
                 if path.read_bytes() == other.read_bytes():
-                    yield (
-                        f"{path}: expected no image of {other.parent}, found the content of "
-                        f"{other.name}; a test image must not be trained on, remove one"
-                    )
+                    expected, found = f"no image of {other.parent}", f"the content of {other.name}"
+                    remedy = "a test image must not be trained on, remove one"
+                    yield str(refusal(path, expected, found, remedy))
                     break
 
     def axes_remedies(self, axes: Axes) -> Iterator[str]:
@@ -168,14 +164,10 @@ class Own(disk.FolderDataset):
 
 
 def find_root(path: str | Path) -> Path:
-    """The folder, if it is one of these.
-
-    Raises:
-        FileNotFoundError: If it holds no ``mtpsl.toml``.
-    """
+    """The folder, if it is one of these."""
     root = Path(path)
     if not (root / DESCRIPTION).is_file():
-        raise FileNotFoundError(f"{root}: expected {DESCRIPTION}, found {listing(root)}")
+        raise missing(root, DESCRIPTION, listing(root))
     return root
 
 
@@ -188,39 +180,22 @@ def has_pictures(path: str | Path) -> bool:
 
 def tasks_from(description: Mapping[str, Mapping[str, Any]]) -> TaskSet:
     """The tasks that ``read_description`` found, in their order."""
-    return TaskSet(tuple(_task(name, settings) for name, settings in description.items()))
-
-
-def _task(name: str, settings: Mapping[str, Any]) -> Task:
-    match name:
-        case "semseg":
-            task = tasks.semseg(tuple(settings["classes"]))
-        case "depth":
-            task = tasks.inverse_depth() if settings["inverse"] else tasks.depth()
-        case "normals":
-            task = tasks.normals()
-        case "human_parts":
-            task = tasks.human_parts()
-        case "saliency":
-            task = tasks.saliency()
-        case "edges":
-            task = tasks.edges()
-        case _:
+    made = []
+    for name, settings in description.items():
+        if name not in OPTIONS:
             raise ValueError(f"task: expected one of {list(OPTIONS)}, got {name!r}")
-    return replace(task, weight=float(settings["weight"]))
+        if name == "semseg":
+            task = tasks.semseg(tuple(settings["classes"]))
+        else:
+            task = getattr(tasks, "inverse_depth" if settings.get("inverse") else name)()
+        made.append(replace(task, weight=float(settings["weight"])))
+    return TaskSet(tuple(made))
 
 
 def read_label(
     task: Task, path: Path, size: tuple[int, int], settings: Mapping[str, Any]
 ) -> Tensor:
-    """A label (C, H, W) with ``Task.missing`` in its holes; see ``own_files`` for what it raises.
-
-    Args:
-        task: Whose label it is.
-        path: A ``.png`` or a ``.npy`` file.
-        size: (height, width) of its image.
-        settings: Of the task, as ``read_description`` gives them.
-    """
+    """A label (C, H, W) with ``Task.missing`` in its holes, of the (height, width) of its image."""
     if task.kind == "classes":
         return own_files.read_classes(path, size, task.channels)
     if task.kind == "positive":
@@ -231,19 +206,11 @@ def read_label(
 
 
 def read_names(root: Path, split: str, tasks: Sequence[str]) -> dict[str, Paths]:
-    """Name of an image -> its files, sorted by name.
-
-    Raises:
-        FileNotFoundError: If there is no folder of images.
-        ValueError: If a folder is no task's, a label has no image or, in the training split, a
-            task has no label; or as ``own_files.files_by_name`` says.
-    """
+    """Name of an image -> its files, sorted by name."""
     folder = root / split
     if not (folder / IMAGE).is_dir():
-        raise FileNotFoundError(
-            f"{folder / IMAGE}: expected a folder of photographs, found "
-            f"{listing(folder)} in {folder}; make it"
-        )
+        found = f"{listing(folder)} in {folder}"
+        raise missing(folder / IMAGE, "a folder of photographs", found, "make it")
     known = (IMAGE, *tasks)
     for path in sorted(folder.iterdir()):
         if path.name not in known and not path.name.startswith("."):
@@ -298,21 +265,14 @@ def _sha256(path: Path, size: int, changed: int) -> str:
 def read_description(path: Path) -> dict[str, dict[str, Any]]:
     """Task -> all of its settings, in the order of the file; plain JSON types.
 
-    Args:
-        path: Of ``mtpsl.toml``: a table for each task, such as ``[depth]``, with the settings
-            that ``OPTIONS`` lists.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or a task or setting is unknown or out of range.
+    ``mtpsl.toml`` has a table for each task, such as ``[depth]``, with the settings that
+    ``OPTIONS`` lists; a task or setting that is unknown or out of range is refused.
     """
     try:
         content = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except FileNotFoundError as error:
-        raise FileNotFoundError(
-            f"{path}: expected a file that names the tasks, with lines such as [depth], found no "
-            "such file; write it"
-        ) from error
+        expected = "a file that names the tasks, with lines such as [depth]"
+        raise missing(path, expected, remedy="write it") from error
     except (ValueError, OSError) as error:
         raise refusal(path, "TOML such as [depth]", reason(error), "correct it") from error
     if not content:

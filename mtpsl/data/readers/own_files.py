@@ -17,16 +17,9 @@ from torch import Tensor
 
 from mtpsl import files
 from mtpsl.data.dataset import Dataset
-from mtpsl.data.readers import disk
-from mtpsl.data.readers.axes import Axes, apply_axes
-from mtpsl.data.readers.files import (
-    CLASS_IDS,
-    SIXTEEN_BITS,
-    check_size,
-    open_picture,
-    read_npy,
-    refusal,
-)
+from mtpsl.data.readers import disk, reading
+from mtpsl.data.readers.disk import Axes, apply_axes
+from mtpsl.data.readers.reading import refusal
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import Task, TaskSet
 
@@ -50,15 +43,8 @@ NO_NORMAL = 0.05  # below this length, an 8-bit vector is gray: none
 def files_by_name(folder: Path, endings: Sequence[str], what: str) -> dict[str, Path]:
     """Name without ending -> its file, sorted; hidden files do not count.
 
-    A name is the same however its accents are composed, as systems differ in that.
-
-    Args:
-        folder: Holds files of these endings and nothing else.
-        endings: In lower case; files may have them in upper case.
-        what: Of what they are, for errors: ``"images"``.
-
-    Raises:
-        ValueError: If something else is there, or a name occurs twice.
+    A name is the same however its accents are composed, as systems differ in that. Endings are in
+    lower case, files may have them in upper case; ``what`` they are, such as images, is for errors.
     """
     files_of: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
@@ -96,13 +82,11 @@ def read_photo(path: Path) -> np.ndarray:
     """A photograph as viewers show it: (H, W, 3) uint8, turned as its camera noted.
 
     Gray becomes color.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, of another kind, or transparent somewhere.
     """
     expected, accepted = "a picture of 8 bits, color or gray", ("RGB", "L", "P", "1", *TRANSPARENT)
-    picture = open_picture(path, accepted, expected, remedy="save it as 8-bit RGB", upright=True)
+    picture = reading.open_picture(
+        path, accepted, expected, remedy="save it as 8-bit RGB", upright=True
+    )
     if picture.mode in TRANSPARENT or "transparency" in picture.info:
         picture = picture.convert("RGBA")
         if picture.getchannel("A").getextrema()[0] < 255:
@@ -114,8 +98,8 @@ def read_photo(path: Path) -> np.ndarray:
 def _label_picture(
     path: Path, modes: Sequence[str], size: tuple[int, int], expected: str, remedy: str
 ) -> np.ndarray:
-    pixels = np.array(open_picture(path, modes, expected, remedy=remedy, upright=True))
-    check_size(path, pixels, size, "resize both alike, labels to the nearest pixel")
+    pixels = np.array(reading.open_picture(path, modes, expected, remedy=remedy, upright=True))
+    reading.check_size(path, pixels, size, "resize both alike, labels to the nearest pixel")
     return pixels
 
 
@@ -123,20 +107,15 @@ def _label_picture(
 
 
 def read_classes(path: Path, size: tuple[int, int], classes: int) -> Tensor:
-    """(1, H, W) int64 ids in [0, classes), ``IGNORE_INDEX`` where void.
-
-    Raises:
-        ValueError: If the file is damaged or of another kind, size or number of classes, or void
-            everywhere.
-    """
+    """(1, H, W) int64 ids in [0, classes), ``IGNORE_INDEX`` where void."""
     expected = f"class ids 0 to {classes - 1}, or {IGNORE_INDEX} for void"
     if path.suffix.lower() == ".npy":
-        ids = read_npy(path, size)
+        ids = reading.read_npy(path, size)
         if ids.dtype.kind not in "iu":
             raise refusal(path, f"{expected}, of an integer type", str(ids.dtype), "convert it")
     else:
         remedy = "write ids, not colors, as 8-bit gray"
-        ids = _label_picture(path, CLASS_IDS, size, f"{expected}, as 8-bit gray", remedy)
+        ids = _label_picture(path, reading.CLASS_IDS, size, f"{expected}, as 8-bit gray", remedy)
     wrong = (ids < 0) | ((ids >= classes) & (ids != IGNORE_INDEX))
     if wrong.any():
         found = str(ids[wrong].max())
@@ -147,28 +126,23 @@ def read_classes(path: Path, size: tuple[int, int], classes: int) -> Tensor:
 def read_depth(path: Path, size: tuple[int, int], scale: float, inverse: bool) -> Tensor:
     """(1, H, W) float32, NaN where the file has 0: meters, or an inverse depth as it is.
 
-    Args:
-        path: A 16-bit picture, or a ``.npy`` file of floats.
-        size: (height, width) of its image.
-        scale: What a step of a picture is worth.
-        inverse: Of an inverse depth, whose range is anyone's.
-
-    Raises:
-        ValueError: If the file is damaged, of another kind or size, or has a number that is not
-            finite, negative or, in meters, beyond ``MOST_METERS``, or if it is 0 everywhere.
+    A 16-bit picture, a step of which is worth ``scale``, or a ``.npy`` file of floats. A number in
+    meters is at most ``MOST_METERS``; the range of an inverse depth is anyone's.
     """
     most = float(np.finfo(np.float32).max) if inverse else MOST_METERS
     what = "an inverse depth" if inverse else f"meters up to {MOST_METERS:g}"
     expected = f"{what}, 0 where there is none"
     if path.suffix.lower() == ".npy":
-        values = read_npy(path, size)
+        values = reading.read_npy(path, size)
         if values.dtype.kind != "f":
             raise refusal(
                 path, f"{expected}, of a float type", str(values.dtype), "convert it to that"
             )
     else:
         remedy = "write 16 bits, or a .npy file"
-        values = _label_picture(path, SIXTEEN_BITS, size, "depth as 16-bit gray", remedy) * scale
+        values = (
+            _label_picture(path, reading.SIXTEEN_BITS, size, "depth as 16-bit gray", remedy) * scale
+        )
     if not np.isfinite(values).all():
         found = "NaN" if np.isnan(values).any() else "infinity"
         raise refusal(path, expected, found, "write 0 there")
@@ -185,15 +159,11 @@ def read_normals(path: Path, size: tuple[int, int], axes: Axes) -> Tensor:
 
     None are zeros in a ``.npy`` file; in a picture, where a channel is (n + 1) * 255 / 2, they
     are middle gray or black. Vectors that are nearly of unit length are made so.
-
-    Raises:
-        ValueError: If the file is damaged, of another kind or size, or has a number that is not
-            finite, a vector too short or long to be a direction, or no vector at all.
     """
     expected = "unit normals (n + 1) * 255 / 2 as 8-bit color, gray or black where there are none"
     if path.suffix.lower() == ".npy":
         expected = "unit normals, zeros where there are none"
-        vectors = read_npy(path, (*size, 3))
+        vectors = reading.read_npy(path, (*size, 3))
         if vectors.dtype.kind != "f":
             raise refusal(path, f"{expected}, of a float type", str(vectors.dtype), "convert it")
         if not np.isfinite(vectors).all():
@@ -221,18 +191,11 @@ def read_normals(path: Path, size: tuple[int, int], axes: Axes) -> Tensor:
 def read_binary(path: Path, size: tuple[int, int], threshold: int | None) -> Tensor:
     """(1, H, W) float32: 1 or 0, NaN where unknown.
 
-    Args:
-        path: A picture, black for no, white for yes and 128 for unknown; or a ``.npy`` file of
-            0 and 1.
-        size: (height, width) of its image.
-        threshold: Of a picture with shades of gray: from it on is yes, and nothing is unknown.
-
-    Raises:
-        ValueError: If the file is damaged, of another kind or size, has another value or only
-            unknown ones.
+    A picture, black for no, white for yes and 128 for unknown, or a ``.npy`` file of 0 and 1. From
+    ``threshold`` on, a picture with shades of gray says yes, and nothing is unknown.
     """
     if path.suffix.lower() == ".npy":
-        values = read_npy(path, size)
+        values = reading.read_npy(path, size)
         if values.dtype.kind not in "biuf" or not ((values == 0) | (values == 1)).all():
             odd = f"values of {values.dtype}" + _odd(values, (0, 1))
             raise refusal(path, "0 for no and 1 for yes", odd, "convert it")
@@ -264,12 +227,8 @@ def _saying_something(path: Path, target: Tensor, missing: float = float("nan"))
     """Returns the target, unless every pixel of the file is missing."""
     known = target.isfinite() if math.isnan(missing) else target != missing
     if not known.any():
-        raise refusal(
-            path,
-            "a label for some pixel",
-            "none in the whole file",
-            "remove it: a missing file is a missing label",
-        )
+        remedy = "remove it: a missing file is a missing label"
+        raise refusal(path, "a label for some pixel", "none in the whole file", remedy)
     return target
 
 
@@ -318,10 +277,7 @@ def describe(tasks: TaskSet) -> str:
 def write_label(task: Task, target: Tensor, place: Path) -> Path:
     """Writes a label as ``own.read_label`` reads it, with the ending that fits; returns its path.
 
-    Args:
-        task: Whose label it is.
-        target: (C, H, W) with ``Task.missing`` in its holes.
-        place: The path without the ending.
+    The target (C, H, W) has ``Task.missing`` in its holes; the place has no ending.
     """
     picture, array = (place.with_name(place.name + ending) for ending in (".png", ".npy"))
     if task.kind == "classes":

@@ -25,21 +25,11 @@ import torch
 from torch import Tensor
 
 from mtpsl.data.dataset import Sample
-from mtpsl.data.readers import disk
-from mtpsl.data.readers.files import (
-    CLASS_IDS,
-    check_apart,
-    find_each,
-    fingerprint,
-    listing,
-    read_list,
-    read_mat,
-    read_picture,
-    whole_ids,
-)
-from mtpsl.data.readers.matfile import Value
+from mtpsl.data.formats import Value
+from mtpsl.data.readers import disk, reading
+from mtpsl.data.readers.reading import listing, missing, refusal, whole_ids
 from mtpsl.data.scenes import people21
-from mtpsl.data.scenes.people21_labels import changes, thin
+from mtpsl.data.scenes.people21_scene import changes, thin
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import HUMAN_PARTS
 
@@ -120,10 +110,10 @@ class PascalContext(disk.FolderDataset):
         self._files = {}  # folder -> id -> file
         for name, (folders, ending) in FOLDERS.items():
             places = [self.root / folder for folder in folders]
-            self._files[name] = find_each(everyone, places, [ending], source, remedy)
+            self._files[name] = reading.find_each(everyone, places, [ending], source, remedy)
         lists = [self.root / "ImageSets" / "Context" / f"{name}.txt" for name in SPLITS.values()]
         every = [path for files in self._files.values() for path in files.values()]
-        self.version = fingerprint("pascal-mt", self.root, [lists + every])
+        self.version = reading.fingerprint("pascal-mt", self.root, [lists + every])
         self.people = self.root / "ImageSets" / "Parts" / f"{SPLITS[self.split]}.txt"
         self._people: Tensor | None = None
         return ids[self.split]
@@ -133,7 +123,7 @@ class PascalContext(disk.FolderDataset):
 
     def read(self, index: int) -> Sample:
         path = self.files(index)
-        pixels = read_picture(path["image"], ("RGB",))
+        pixels = reading.read_picture(path["image"], ("RGB",))
         size = pixels.shape[:2]
         contexts = read_contexts(path["contexts"], size)
         targets = {
@@ -143,24 +133,13 @@ class PascalContext(disk.FolderDataset):
             "saliency": read_saliency(path["saliency"], size),
             "edges": edges_of(contexts),
         }
-        everywhere = torch.ones(1, *size, dtype=torch.bool)
-        valid = {
-            "semseg": targets["semseg"] != IGNORE_INDEX,
-            "human_parts": targets["human_parts"] != IGNORE_INDEX,
-            "normals": targets["normals"][:1].isfinite(),
-            "saliency": everywhere,
-            "edges": everywhere,
-        }
-        return Sample(disk.to_image(pixels), targets, valid)
+        return disk.sample_of(disk.to_image(pixels), targets, self.tasks)
 
     def carries(self, task: str) -> Tensor:
         """(N,) bool: all images; for the human parts, those that show a person.
 
         Read from a list or, if ``PASCAL_MT`` has none, from all files of ``human_parts``, which
         takes minutes.
-
-        Raises:
-            ValueError: If the list is damaged or lacks an id.
         """
         able = super().carries(task)
         if task != "human_parts":
@@ -196,31 +175,20 @@ class PascalContext(disk.FolderDataset):
 
 
 def find_root(path: str | Path) -> Path:
-    """The folder that holds the data: ``path``, its ``PASCAL_MT`` or its ``pascal_context``.
-
-    Raises:
-        FileNotFoundError: If none does.
-    """
+    """The folder that holds the data: ``path``, its ``PASCAL_MT`` or its ``pascal_context``."""
     path = Path(path)
     for root in (path, path / "PASCAL_MT", path / "pascal_context"):
         if (root / "ImageSets" / "Context").is_dir() and (root / "JPEGImages").is_dir():
             return root
-    raise FileNotFoundError(
-        f"{path}: expected PASCAL_MT with JPEGImages and ImageSets/Context, found {listing(path)}; "
-        "name the folder of the data set"
-    )
+    expected = "PASCAL_MT with JPEGImages and ImageSets/Context"
+    raise missing(path, expected, listing(path), "name the folder of the data set")
 
 
 def read_splits(root: Path) -> dict[str, list[str]]:
-    """The ids of both splits.
-
-    Raises:
-        FileNotFoundError: If a list is missing.
-        ValueError: If an id is twice in a list or in both.
-    """
+    """The ids of both splits."""
     lists = {split: root / "ImageSets" / "Context" / f"{SPLITS[split]}.txt" for split in SPLITS}
-    ids = {split: read_list(path, "image id") for split, path in lists.items()}
-    check_apart(lists["test"], ids["test"], lists["train"], ids["train"])
+    ids = {split: reading.read_list(path, "image id") for split, path in lists.items()}
+    reading.check_apart(lists["test"], ids["test"], lists["train"], ids["train"])
     return ids
 
 
@@ -229,42 +197,33 @@ def read_splits(root: Path) -> dict[str, list[str]]:
 
 def read_semseg(path: Path, size: tuple[int, int]) -> Tensor:
     """(1, H, W) int64: 0 to 20, ``IGNORE_INDEX`` where void."""
-    ids = read_picture(path, CLASS_IDS, "a label picture", size)
+    ids = reading.read_picture(path, reading.CLASS_IDS, "a label picture", size)
     wrong = ids[(ids > 20) & (ids != IGNORE_INDEX)]
     if wrong.size:
-        raise ValueError(
-            f"{path}: expected class ids 0 to 20, or 255 for void, found {wrong.max()}; "
-            "use the label picture of 21 classes"
-        )
+        expected = "class ids 0 to 20, or 255 for void"
+        raise refusal(path, expected, str(wrong.max()), "use the label picture of 21 classes")
     return torch.from_numpy(ids.astype(np.int64))[None]
 
 
 def read_saliency(path: Path, size: tuple[int, int]) -> Tensor:
-    """(1, H, W) float32 at the image's size: 1 where the map is above half of its range; else 0.
-
-    Raises:
-        ValueError: If the file is damaged or has other proportions than the image.
-    """
-    gray = read_picture(path, ("L",))
+    """(1, H, W) float32 at the image's size: 1 where the map is above half of its range; else 0."""
+    gray = reading.read_picture(path, ("L",))
     height, width = gray.shape
     if abs(height * size[1] / (width * size[0]) - 1) > STRETCH:
-        raise ValueError(
-            f"{path}: expected the proportions of its image, {size[0]} x {size[1]}, found "
-            f"{height} x {width}; use the files of one download"
-        )
+        expected = f"the proportions of its image, {size[0]} x {size[1]}"
+        raise refusal(path, expected, f"{height} x {width}", "use the files of one download")
     return disk.nearest(torch.from_numpy((gray / 255 > 0.5).astype(np.float32))[None], *size)
 
 
 def read_contexts(path: Path, size: tuple[int, int]) -> Tensor:
     """(H, W) int64: context ids 1 to 459, 0 where there is none."""
-    array = read_mat(path, "LabelMap")
+    array = reading.read_mat(path, "LabelMap")
     if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path}: expected LabelMap of numbers, found none; use the original")
+        raise refusal(path, "LabelMap of numbers", "none", "use the original")
     if array.shape != size:
-        raise ValueError(
-            f"{path}: expected LabelMap of {size[0]} x {size[1]} as its image, found "
-            f"{' x '.join(map(str, array.shape))}; use the files of one download"
-        )
+        expected = f"LabelMap of {size[0]} x {size[1]} as its image"
+        found = " x ".join(map(str, array.shape))
+        raise refusal(path, expected, found, "use the files of one download")
     return torch.from_numpy(whole_ids(path, array, 0, CONTEXTS))
 
 
@@ -277,18 +236,13 @@ def read_normals(path: Path, contexts: Tensor) -> Tensor:
     """(3, H, W) float32 unit normals 2p / 255 - 1, NaN where they do not count.
 
     They count where the context is one of ``WITH_NORMALS`` and the vector has a direction.
-
-    Raises:
-        ValueError: If the picture is damaged or most of its vectors have no direction.
     """
-    pixels = read_picture(path, ("RGB",), "a picture of normals", tuple(contexts.shape))
+    pixels = reading.read_picture(path, ("RGB",), "a picture of normals", tuple(contexts.shape))
     normals = torch.from_numpy(pixels.copy()).movedim(-1, 0).float() * (2 / 255) - 1
     length = normals.square().sum(dim=0, keepdim=True).sqrt()
     if float(length.median()) < SHORTEST or float(length.median()) > 2 - SHORTEST:
-        raise ValueError(
-            f"{path}: expected unit normals as (n + 1) * 255 / 2, found vectors of the length "
-            f"{float(length.median()):.2f} in the median; copy the file again"
-        )
+        found = f"vectors of the length {float(length.median()):.2f} in the median"
+        raise refusal(path, "unit normals as (n + 1) * 255 / 2", found, "copy the file again")
     known = torch.zeros(CONTEXTS + 1, dtype=torch.bool)
     known[list(WITH_NORMALS)] = True
     counts = known[contexts][None] & (length >= SHORTEST)
@@ -296,13 +250,8 @@ def read_normals(path: Path, contexts: Tensor) -> Tensor:
 
 
 def read_objects(path: Path) -> list[tuple[int, np.ndarray, dict[str, np.ndarray]]]:
-    """Objects of a file of PASCAL-Part: class_ind, mask (H, W) bool, parts name -> mask.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or another structure.
-    """
-    anno = read_mat(path, "anno")
+    """Objects of a file of PASCAL-Part: class_ind, mask (H, W) bool, parts name -> mask."""
+    anno = reading.read_mat(path, "anno")
     try:
         (image,) = anno
         objects = []
@@ -313,10 +262,9 @@ def read_objects(path: Path) -> list[tuple[int, np.ndarray, dict[str, np.ndarray
                 raise ValueError("masks of different sizes")
             objects.append((int(np.ravel(thing["class_ind"])[0]), mask, parts))
     except (IndexError, TypeError, ValueError, KeyError) as error:
-        raise ValueError(
-            f"{path}: expected 'anno' with objects (class, class_ind, mask, parts), found another "
-            f"structure ({error}); use the file of PASCAL-Part"
-        ) from error
+        expected = "'anno' with objects (class, class_ind, mask, parts)"
+        found = f"another structure ({error})"
+        raise refusal(path, expected, found, "use the file of PASCAL-Part") from error
     return objects
 
 
@@ -347,45 +295,33 @@ def shows_person(path: Path) -> bool:
 
 
 def read_parts(path: Path, size: tuple[int, int]) -> Tensor:
-    """(1, H, W) int64: ids of ``HUMAN_PARTS``; ``IGNORE_INDEX`` everywhere without a part.
-
-    Raises:
-        ValueError: If the file is damaged, has another size than the image, or an unknown part.
-    """
+    """(1, H, W) int64: ids of ``HUMAN_PARTS``; ``IGNORE_INDEX`` everywhere without a part."""
     ids, seen = np.zeros(size, dtype=np.int64), False
     for kind, mask, parts in read_objects(path):
         if mask.shape != size:
-            raise ValueError(
-                f"{path}: expected masks of {size[0]} x {size[1]} as its image, found "
-                f"{mask.shape[0]} x {mask.shape[1]}; use the files of one download"
-            )
+            expected = f"masks of {size[0]} x {size[1]} as its image"
+            found = f"{mask.shape[0]} x {mask.shape[1]}"
+            raise refusal(path, expected, found, "use the files of one download")
         for name, part in parts.items() if kind == PERSON else ():
             if name not in PART_ID:
-                raise ValueError(
-                    f"{path}: expected parts of a person among {', '.join(sorted(PART_ID))}, "
-                    f"found {name!r}; use the file of PASCAL-Part"
-                )
+                expected = f"parts of a person among {', '.join(sorted(PART_ID))}"
+                raise refusal(path, expected, repr(name), "use the file of PASCAL-Part")
             ids[part] = PART_ID[name]
             seen |= bool(part.any())
     return torch.from_numpy(ids if seen else np.full_like(ids, IGNORE_INDEX))[None]
 
 
 def read_people(path: Path, ids: Sequence[str]) -> list[bool]:
-    """Which images show a person, from ``ImageSets/Parts``: JSON, id -> classes of its objects.
-
-    Raises:
-        ValueError: If it is damaged or does not know an id.
-    """
-    advice = "delete the file: it can be made again from human_parts"
+    """Which images show a person, from ``ImageSets/Parts``: JSON, id -> classes of its objects."""
+    remedy = "delete the file: it can be made again from human_parts"
     try:
         table: Any = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(table, dict) or not all(isinstance(v, list) for v in table.values()):
             raise ValueError("another structure")
     except (ValueError, RecursionError) as error:
-        raise ValueError(
-            f"{path}: expected JSON with a list of classes for every id, found {error}; {advice}"
-        ) from error
+        expected = "JSON with a list of classes for every id"
+        raise refusal(path, expected, str(error), remedy) from error
     absent = next((i for i in ids if i not in table), None)
     if absent is not None:
-        raise ValueError(f"{path}: expected an entry for {absent}, found none; {advice}")
+        raise refusal(path, f"an entry for {absent}", "none", remedy)
     return [PERSON in table[i] for i in ids]

@@ -14,13 +14,21 @@ from torch import Tensor
 from mtpsl.data import DATASETS, find_class, open_dataset, recognize
 from mtpsl.data.dataset import Dataset, Sample
 from mtpsl.data.labels import FILES, assignment_from_file, find_label_file
-from mtpsl.data.readers.axes import CERTAIN, FIELD_OF_VIEW, OURS, axes_name, pairs, rank_axes
-from mtpsl.data.readers.disk import SPLITS, FolderDataset, spread
-from mtpsl.data.readers.files import stored_type
+from mtpsl.data.readers import PUBLISHED, Published, draw_sheet
+from mtpsl.data.readers.disk import (
+    CERTAIN,
+    FIELD_OF_VIEW,
+    OURS,
+    SPLITS,
+    FolderDataset,
+    axes_name,
+    pairs,
+    rank_axes,
+    spread,
+)
 from mtpsl.data.readers.own import has_pictures
 from mtpsl.data.readers.own_files import DESCRIPTION
-from mtpsl.data.readers.published import PUBLISHED, Published
-from mtpsl.data.readers.sheet import draw_sheet
+from mtpsl.data.readers.reading import refusal, stored_type
 from mtpsl.tasks import Task
 
 SHEET_ROWS = 6  # samples on a sheet
@@ -59,9 +67,8 @@ def check(
         return check_folder(Path(name), images=images, read_all=read_all)
     kind = find_class(name)
     if not kind.stand_in:
-        raise ValueError(
-            f"path: expected the folder of {name} on disk, got its name; name the folder"
-        )
+        expected = f"the folder of {name} on disk"
+        raise ValueError(f"path: expected {expected}, got its name; name the folder")
     what = {**GENERATED, "images": None if read_all else images, "cache_dir": cache_dir}
     lines = [f"{name}, generated as a stand-in for {PUBLISHED[kind.stands_for].name}"]
     for split in SPLITS:
@@ -74,11 +81,10 @@ def check_folder(path: Path, *, images: int = 32, read_all: bool = False) -> tup
     """Reports on a folder; see ``check``. One that is not recognized is taken for NYUD-v2."""
     name = recognize(path) or "nyud"
     if name != "own" and has_pictures(path):
-        missing = (
-            f"{path / DESCRIPTION}: expected one beside train/image with pictures, found none; "
-            "write which tasks your labels are of, as in notebooks/99_your_own_data"
-        )
-        return "\n".join([f"a folder of pictures: {path}", *problem_lines([missing])]), False
+        expected = "one beside train/image with pictures"
+        remedy = "write which tasks your labels are of, as in notebooks/99_your_own_data"
+        problem = str(refusal(path / DESCRIPTION, expected, "none", remedy))
+        return "\n".join([f"a folder of pictures: {path}", *problem_lines([problem])]), False
     kind, lines, problems = find_class(name), [], []
     title = kind.describe_root(path)
     for split in SPLITS:
@@ -100,12 +106,7 @@ def check_folder(path: Path, *, images: int = 32, read_all: bool = False) -> tup
 
 
 def check_label_files(root: Path, name: str) -> tuple[list[str], list[str]]:
-    """A line for each label-split file beside the data, and a sentence for each that is wrong.
-
-    Args:
-        root: Of a data set on disk that is in order.
-        name: Its key in ``DATASETS``.
-    """
+    """A line for each label-split file beside the data, and a sentence for each that is wrong."""
     lines, problems = [], []
     for setting in FILES:
         try:
@@ -115,9 +116,8 @@ def check_label_files(root: Path, name: str) -> tuple[list[str], list[str]]:
             dataset = find_class(name)("train", root=root)
             tasks = dataset.tasks.names
             carries = {task: dataset.carries(task) for task in tasks}
-            labels = assignment_from_file(
-                path, tasks, len(dataset), ids=dataset.ids, carries=carries
-            )
+            known = {"ids": dataset.ids, "carries": carries}
+            labels = assignment_from_file(path, tasks, len(dataset), **known)
         except ValueError as error:
             problems.append(str(error))
         else:
@@ -146,11 +146,10 @@ def write_sheet(
     """Draws images of the test split and their labels into a PNG file.
 
     Args:
-        name_or_path: As for ``check``.
+        name_or_path, cache_dir: As for ``check``.
         file: Written anew.
         rows: Images, evenly spread.
         width: Of a picture, in pixels, three quarters as high.
-        cache_dir: Of generated images.
 
     Raises:
         ValueError: If an image to be drawn is damaged; ``check`` lists all of these.

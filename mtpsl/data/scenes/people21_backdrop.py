@@ -5,11 +5,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from mtpsl.data.scenes.people21_objects import WOODS, legs, wooden
 from mtpsl.data.scenes.people21_scene import Frame, Piece, Stage, on_ground, turn
 from mtpsl.data.scenes.raycast import Camera
 from mtpsl.data.scenes.rooms13_scene import Color, Draw, Paint
 
 OPEN = 150.0  # m, half the size of the world outdoors
+COUNTER_TOP = 0.85  # m
 GROUNDS = ("grass", "road", "soil", "water")
 
 
@@ -266,3 +268,77 @@ def _fence(stage: Stage, z: float) -> None:
 
 
 SCENERY = {"trees": _trees, "buildings": _buildings, "fence": _fence, "bushes": _bushes}
+
+
+def tracks(stage: Stage, frame: Frame) -> None:
+    """Rails and their bed, under a train's frame."""
+    piece = stage.piece("track", frame, shadow=False)
+    piece.box((0, 0.03, 0), (1.9, 0.03, 90.0), stage.paint("earth", "speckle", (0.12, 0.12)))
+    for side in (-1, 1):
+        piece.box((side * 0.75, 0.08, 0), (0.05, 0.06, 90.0), stage.plain((0.4, 0.36, 0.33)))
+
+
+def counter(stage: Stage, frame: Frame, half_width: float) -> None:
+    """A cabinet with its top at ``COUNTER_TOP``."""
+    piece = stage.piece("cabinet", frame)
+    wood = stage.paint(stage.draw.choice(WOODS), "panels", (0.45, 0.6))
+    piece.box((0, COUNTER_TOP / 2 - 0.02, 0), (half_width, COUNTER_TOP / 2 - 0.02, 0.35), wood)
+    piece.box((0, COUNTER_TOP - 0.02, 0), (half_width + 0.02, 0.02, 0.37), wooden(stage))
+
+
+def cup(stage: Stage, frame: Frame) -> None:
+    piece = stage.piece("cup", frame)
+    paint = stage.paint(stage.draw.choice(("pale", "any")))
+    if stage.draw.chance(0.5):
+        piece.tube((0, 0.05, 0), (0.04, 0.05, 0.04), paint)
+    else:
+        piece.tube((0, 0.012, 0), (0.13, 0.012, 0.13), paint)
+        piece.ball((0, 0.03, 0), (0.08, 0.03, 0.07), stage.paint("any", "speckle", (0.03, 0.03)))
+
+
+def distractor(stage: Stage, frame: Frame, size: float, indoors: bool) -> None:
+    """A thing of about ``size`` m that is background to the 20 classes."""
+    draw = stage.draw
+    s = size / 2
+    names = (
+        ("box", "bag", "ball", "book", "lamp")
+        if indoors
+        else ("box", "bag", "ball", "rock", "pole", "bench")
+    )
+    name = draw.choice(names)
+    piece = stage.piece(name, frame)
+    paint = stage.paint(
+        draw.choice(("any", "any", "wood")),
+        draw.choice(("plain", "stripes", "tiles", "art")),
+        (s, s),
+    )
+    if name == "box":
+        y = s * draw.uniform(0.5, 1.1)
+        piece.box((0, y, 0), (s, y, s * draw.uniform(0.5, 1.0)), paint)
+    elif name == "bag":
+        piece.ball((0, s * 0.85, 0), (s * 0.9, s, s * 0.6), paint)
+        piece.ring((0, s * 1.8, 0), s * 0.4, s * 0.06, paint, 8)
+    elif name == "ball":
+        piece.ball((0, s * 0.8, 0), (s * 0.8,) * 3, paint)
+    elif name == "rock":
+        stone = stage.paint("earth", "blotches", (s, s))
+        piece.ball((0, s * 0.4, 0), (s * 1.1, s * 0.7, s * 0.8), stone)
+        piece.ball((s * 0.7, s * 0.2, 0.1), (s * 0.5, s * 0.5, s * 0.5), stone)
+    elif name == "book":
+        for k in range(4):
+            at = (0, s * (0.12 + 0.24 * k), 0)
+            piece.box(
+                at, (s, s * 0.11, s * 0.7), stage.paint("any"), axes=turn(yaw=draw.normal(0, 0.2))
+            )
+    elif name == "lamp":
+        piece.tube((0, 0.02, 0), (s * 0.5, 0.02, s * 0.5), paint)
+        piece.bar((0, 0, 0), (0, 2.4 * s, 0), s * 0.07, stage.plain((0.3,) * 3))
+        piece.tube((0, 2.8 * s, 0), (s * 0.7, s * 0.5, s * 0.7), stage.paint("pale", "glow"))
+    elif name == "pole":
+        piece.bar((0, 0, 0), (0, 5 * s, 0), s * 0.12, stage.plain((0.45,) * 3))
+        piece.box((0, 4.6 * s, 0), (s * 0.8, s * 0.6, s * 0.06), paint)
+    else:
+        wood = wooden(stage)
+        piece.box((0, s * 0.8, 0), (s * 1.8, s * 0.08, s * 0.45), wood)
+        piece.box((0, s * 1.4, -s * 0.5), (s * 1.8, s * 0.35, s * 0.06), wood)
+        legs(piece, s * 1.6, s * 0.8, s * 0.35, s * 0.07, wood)

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from mtpsl.data.scenes import people21_things as things
-from mtpsl.data.scenes import people21_vehicles as vehicles
-from mtpsl.data.scenes.people21_animals import BUILDS, animal, bird
-from mtpsl.data.scenes.people21_backdrop import Shell, look, outdoors, room
-from mtpsl.data.scenes.people21_person import person
+from mtpsl.data.scenes import people21_backdrop as backdrop
+from mtpsl.data.scenes import people21_objects as objects
+from mtpsl.data.scenes.people21_backdrop import outdoors, room
+from mtpsl.data.scenes.people21_living import BUILDS, animal, bird, person
 from mtpsl.data.scenes.people21_scene import (
     CONTEXT_ID,
     CONTEXTS,
@@ -184,7 +183,7 @@ def build(seed: np.random.SeedSequence) -> Scene:
     else:
         height = middle + distance * math.tan(draw.normal(0.12, 0.12))
         height = min(max(height, 0.15 if distance < 2 else 0.6), 2.2 if indoors else 4.0)
-    return _finish(plan, shell, look(draw, focal, target, height))
+    return _finish(plan, shell, backdrop.look(draw, focal, target, height))
 
 
 def _subjects(plan: Plan, name: str, kind: Kind) -> float:
@@ -219,11 +218,11 @@ def _support(plan: Plan, name: str) -> float:
     draw = plan.stage.draw
     frame = on_ground(draw.uniform(-0.25, 0.25), plan.distance + draw.uniform(-0.05, 0.15), math.pi)
     if draw.chance(0.3 if name == "bottle" else 0.12):
-        things.diningtable(plan.stage, frame)
-        height = things.TABLE_TOP
+        objects.diningtable(plan.stage, frame)
+        height = objects.TABLE_TOP
     else:
-        things.counter(plan.stage, frame, draw.uniform(0.7, 1.3))
-        height = things.COUNTER_TOP
+        backdrop.counter(plan.stage, frame, draw.uniform(0.7, 1.3))
+        height = backdrop.COUNTER_TOP
     plan.top = frame.moved((0, height, 0))
     return height
 
@@ -269,37 +268,37 @@ def _put(plan: Plan, name: str, frame: Frame) -> None:
     elif name == "aeroplane":
         if plan.flying:
             frame = frame.moved(pitch=draw.normal(0.12, 0.1), roll=draw.normal(0, 0.2))
-            vehicles.aeroplane(stage, frame)
+            objects.aeroplane(stage, frame)
         else:
             frame = frame.moved((0, 2.3, 0))
-            vehicles.aeroplane(stage, frame)
-            vehicles.wheels_down(stage, frame)
+            objects.aeroplane(stage, frame)
+            objects.wheels_down(stage, frame)
     elif name == "train":
-        vehicles.tracks(stage, frame)
-        vehicles.train(stage, frame.moved((0, 0, -6.0)))
+        backdrop.tracks(stage, frame)
+        objects.train(stage, frame.moved((0, 0, -6.0)))
     else:
         BUILDERS[name](stage, frame)
         if name in SEATS:
             plan.seats.append((frame.moved(SEATS[name]), name))
         if name == "diningtable":
-            plan.top = frame.moved((0, things.TABLE_TOP, 0))
+            plan.top = frame.moved((0, objects.TABLE_TOP, 0))
             for _ in range(draw.count(1.5)):
                 at = (draw.uniform(-0.5, 0.5), 0, draw.uniform(-0.3, 0.3))
-                things.cup(stage, plan.top.moved(at))
+                backdrop.cup(stage, plan.top.moved(at))
 
 
 BUILDERS: dict[str, Callable[[Stage, Frame], None]] = {
-    "bicycle": vehicles.bicycle,
-    "motorbike": vehicles.motorbike,
-    "car": vehicles.car,
-    "bus": vehicles.bus,
-    "boat": vehicles.boat,
-    "bottle": things.bottle,
-    "chair": things.chair,
-    "diningtable": things.diningtable,
-    "sofa": things.sofa,
-    "pottedplant": things.pottedplant,
-    "tvmonitor": things.tvmonitor,
+    "bicycle": objects.bicycle,
+    "motorbike": objects.motorbike,
+    "car": objects.car,
+    "bus": objects.bus,
+    "boat": objects.boat,
+    "bottle": objects.bottle,
+    "chair": objects.chair,
+    "diningtable": objects.diningtable,
+    "sofa": objects.sofa,
+    "pottedplant": objects.pottedplant,
+    "tvmonitor": objects.tvmonitor,
 }
 
 
@@ -328,7 +327,7 @@ def _company(plan: Plan, name: str) -> None:
         if other == "bottle" and plan.top is not None:
             for _ in range(draw.choice((1, 1, 2, 3))):
                 at = (draw.uniform(-0.5, 0.5), 0, draw.uniform(-0.3, 0.3))
-                things.bottle(plan.stage, plan.top.moved(at))
+                objects.bottle(plan.stage, plan.top.moved(at))
             continue
         _beside(plan, other)
 
@@ -342,8 +341,8 @@ def _beside(plan: Plan, name: str) -> None:
             return
         frame = on_ground(*place, _heading(draw, name))
         if name in ("bottle", "tvmonitor"):
-            things.counter(plan.stage, frame, 0.5)
-            frame = frame.moved((0, things.COUNTER_TOP, 0))
+            backdrop.counter(plan.stage, frame, 0.5)
+            frame = frame.moved((0, backdrop.COUNTER_TOP, 0))
         before = len(plan.seats)
         _put(plan, name, frame)
         if name in RIDDEN and len(plan.seats) > before and draw.chance(0.5):
@@ -358,15 +357,15 @@ def _distractors(plan: Plan) -> None:
         size = draw.uniform(0.1, 0.36) * plan.distance / plan.focal
         if plan.top is not None and draw.chance(0.6):
             at = (draw.uniform(-0.6, 0.6), 0, draw.uniform(-0.25, 0.25))
-            things.distractor(plan.stage, plan.top.moved(at), min(size, 0.3), True)
+            backdrop.distractor(plan.stage, plan.top.moved(at), min(size, 0.3), True)
             continue
         place = plan.beside(size / 2)
         if place is not None and plan.ground != "water":
             frame = on_ground(*place, draw.uniform(-3, 3))
-            things.distractor(plan.stage, frame, size, plan.indoors)
+            backdrop.distractor(plan.stage, frame, size, plan.indoors)
 
 
-def _finish(plan: Plan, shell: Shell, camera: Camera) -> Scene:
+def _finish(plan: Plan, shell: backdrop.Shell, camera: Camera) -> Scene:
     stage = plan.stage
     draw = stage.draw
     faces = []

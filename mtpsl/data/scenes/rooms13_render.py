@@ -1,6 +1,7 @@
 """Pictures and labels of a rooms13 scene.
 
 Like ``raycast``, only operations that round alike everywhere: the display curve is a square root.
+Colors are painted from integer hashes and triangle waves.
 """
 
 from dataclasses import dataclass
@@ -9,26 +10,146 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mtpsl.data.scenes import (
+    Surface,
+    among,
+    geometry,
+    mix,
+    paint,
+    rows_of,
+    scaled,
+    wave,
+    with_faces,
+)
 from mtpsl.data.scenes.raycast import Hits, Rays, make_rays, occluded, trace
-from mtpsl.data.scenes.rooms13_patterns import paint
 from mtpsl.data.scenes.rooms13_scene import Scene
 from mtpsl.losses import IGNORE_INDEX
+
+
+def _hash(a: Tensor, b: Tensor, seed: Tensor) -> Tensor:
+    """Integers -> floats in [0, 1) that look random."""
+    mask = 0x7FFFFFFF
+    h = (a * 374761393 + b * 668265263 + seed * 974634541) & mask
+    h = ((h ^ (h >> 13)) * 1274126177) & mask
+    h = ((h ^ (h >> 16)) * 1103515245) & mask
+    return ((h >> 7) & 0xFFFF).to(torch.float32) * (1 / 65536)
+
+
+def _noise(u: Tensor, v: Tensor, seed: Tensor) -> Tensor:
+    """Smooth noise in [0, 1) with unit period."""
+    a, b = u.floor(), v.floor()
+    fu, fv = u - a, v - b
+    fu, fv = fu * fu * (3 - 2 * fu), fv * fv * (3 - 2 * fv)
+    a, b = a.long(), b.long()
+    low = _hash(a, b, seed) * (1 - fu) + _hash(a + 1, b, seed) * fu
+    high = _hash(a, b + 1, seed) * (1 - fu) + _hash(a + 1, b + 1, seed) * fu
+    return low * (1 - fv) + high * fv
+
+
+def _grain(u, v, su, sv, seed, base, accent):
+    fine = _noise(u / su * 2, v / sv, seed) * 0.6 + _noise(u / su * 8, v / sv * 3, seed + 7) * 0.4
+    return scaled(base, 0.82 + 0.3 * fine), None
+
+
+def _stripes(u, v, su, sv, seed, base, accent):
+    on = (wave(u / su) > 0.55) | (wave(v / sv) > 0.8)
+    return mix(base, accent, on * 0.6), None
+
+
+def _tiles(u, v, su, sv, seed, base, accent):
+    a, b = (u / su).floor(), (v / sv).floor()
+    tint = 0.9 + 0.16 * _hash(a.long(), b.long(), seed)
+    joint = (wave(u / su) > 0.95) | (wave(v / sv) > 0.95)
+    return scaled(base, torch.where(joint, 0.72, tint)), None
+
+
+def _planks(u, v, su, sv, seed, base, accent):
+    b = (v / sv).floor()
+    shifted = u / su + _hash(b.long(), b.long() * 0, seed) * 5
+    tint = 0.82 + 0.25 * _hash(shifted.floor().long(), b.long(), seed)
+    streak = 0.94 + 0.12 * _noise(u * 3, v * 60, seed)
+    joint = (wave(v / sv) > 0.94) | (wave(shifted) > 0.99)
+    return scaled(base, torch.where(joint, 0.6, tint * streak)), None
+
+
+def _books(u, v, su, sv, seed, base, accent):
+    a = (u / su + _noise(u * 6, u * 0, seed) * 0.8).floor().long()
+    zero = a * 0
+    share = _hash(a, zero, seed)
+    value = 0.35 + 0.9 * _hash(a, zero + 1, seed)
+    mixed = scaled(mix(base, accent, share), value)
+    mixed = [m * (0.6 + 0.7 * _hash(a, zero + 2 + i, seed)) for i, m in enumerate(mixed)]
+    edge = wave(u / su + _noise(u * 6, u * 0, seed) * 0.8) > 0.9
+    return scaled(mixed, torch.where(edge, 0.5, 1.0)), None
+
+
+def _art(u, v, su, sv, seed, base, accent):
+    share = _noise(u / su * 2.2, v / sv * 2.2, seed)
+    tone = 0.5 + 0.9 * _noise(u / su * 4, v / sv * 4, seed + 3)
+    mixed = scaled(mix(base, accent, share), tone)
+    return [
+        m * (0.75 + 0.5 * _noise(u / su * 3, v / sv * 3, seed + 5 + i)) for i, m in enumerate(mixed)
+    ], None
+
+
+def _panes(u, v, su, sv, seed, base, accent):
+    high = (v / sv * 0.5 + 0.5).clamp(0, 1) + 0.25 * (_noise(u * 4, u * 0, seed) - 0.5)
+    trees = (high < 0.35) * (0.5 + 0.5 * _noise(u * 9, v * 9, seed))
+    sky = [(0.62 + 0.2 * high), (0.74 + 0.12 * high), 0.9 + 0 * high]
+    green = [0.33 + 0 * u, 0.46 + 0 * u, 0.3 + 0 * u]
+    view = mix(sky, green, trees)
+    bar = (wave(u / su) < 0.05 / su) | (v.abs() < 0.018)
+    share = bar.to(u.dtype)
+    return mix(view, accent, share), (1 - share) * 0.75
+
+
+def _panels(u, v, su, sv, seed, base, accent):
+    shift_u, shift_v = u / su + 0.5, v / sv + 0.5
+    seam = (wave(shift_u) > 1 - 0.02 / su) | (wave(shift_v) > 1 - 0.02 / sv)
+    knob = (wave(shift_u) < 0.14) & ((v / sv - (v / sv).round()).abs() * sv < 0.014)
+    factor = 0.95 + 0.1 * _noise(u * 3, v * 30, seed)
+    return scaled(base, torch.where(seam | knob, 0.5, factor)), None
+
+
+def _folds(u, v, su, sv, seed, base, accent):
+    wobble = u / su + 0.5 * _noise(u * 5, v * 0.7, seed)
+    return scaled(base, 0.65 + 0.45 * wave(wobble)), None
+
+
+def _screen(u, v, su, sv, seed, base, accent):
+    shine = ((u / su + v / sv) + 0.5).clamp(0, 1) * _noise(u * 3, v * 3, seed)
+    return mix(base, accent, shine * 0.5), None
+
+
+def _cloth(u, v, su, sv, seed, base, accent):
+    rough = _noise(u * 25, v * 25, seed) * 0.5 + _noise(u * 6, v * 6, seed + 1) * 0.5
+    return scaled(base, 0.84 + 0.3 * rough), None
+
+
+def _glow(u, v, su, sv, seed, base, accent):
+    return base, 0.45 + 0 * u
+
+
+PATTERNS = {
+    "grain": _grain,
+    "stripes": _stripes,
+    "tiles": _tiles,
+    "planks": _planks,
+    "books": _books,
+    "art": _art,
+    "panes": _panes,
+    "panels": _panels,
+    "folds": _folds,
+    "screen": _screen,
+    "cloth": _cloth,
+    "glow": _glow,
+}
+
 
 SMALL = 160 * 224  # pixels; below, four samples a pixel are affordable and needed
 LAMP_RADIUS = 0.12  # m; makes the shadows' borders soft
 RANGE = 9.5  # m, the depth sensor's reach
 GRAZING = 0.13  # cosine below which the sensor sees nothing
-
-
-@dataclass(frozen=True)
-class Surface:
-    """What is seen through the pixel centers: exact, without an annotator's gaps."""
-
-    classes: Tensor  # (H, W) int64
-    instance: Tensor  # (H, W) int64
-    depth: Tensor  # (H, W) float32 m
-    normals: Tensor  # (3, H, W) float32, camera frame
-    cosine: Tensor  # (H, W) float32: of the angle between the normal and the view
 
 
 @dataclass(frozen=True)
@@ -45,7 +166,7 @@ def surface(scene: Scene, height: int, width: int, device: torch.device | str = 
     """Only the geometry of a scene: a few times faster than ``render``."""
     rays = make_rays(scene.camera, height, width, 1, device)
     hits = trace(scene.shapes, rays)
-    return _surface(scene, rays, hits, _rows(scene, hits))
+    return _surface(scene, rays, hits, rows_of(scene.shapes, hits))
 
 
 def render(
@@ -61,15 +182,15 @@ def render(
     """
     rays = make_rays(scene.camera, height, width, 2 if height * width <= SMALL else 1, device)
     hits = trace(scene.shapes, rays)
-    rows = _rows(scene, hits)
+    rows = rows_of(scene.shapes, hits)
     seen = _surface(scene, rays, hits, rows)
     light = _shade(scene, hits, rows)
     clean = rays.tent((light * 1.3 / (light * 0.35 + 1)).clamp(0, 1).sqrt())
     grain = torch.from_numpy(noise.standard_normal(clean.shape, dtype=np.float32)).to(clean.device)
     image = (clean + grain * (clean.sqrt() * 0.012 + 0.006)).clamp(0, 1)
     hole = (seen.cosine < GRAZING) | (seen.depth > RANGE) | (clean[1] < 0.04)
-    hole |= _among(seen.instance, scene.blind)
-    void = _among(seen.instance, scene.unlabeled) | _border(seen.instance)
+    hole |= among(seen.instance, scene.blind)
+    void = among(seen.instance, scene.unlabeled) | _border(seen.instance)
     nan = float("nan")
     return Rendering(
         image=(image * 255 + 0.5).to(torch.uint8),
@@ -79,32 +200,13 @@ def render(
     )
 
 
-def _rows(scene: Scene, hits: Hits) -> Tensor:
-    """Row of every sample in the scene's tables: the shape, or the face of the room."""
-    return torch.where(hits.shape == 0, len(scene.shapes) + hits.face, hits.shape)
-
-
 def _surface(scene: Scene, rays: Rays, hits: Hits, rows: Tensor) -> Surface:
-    device, center = rows.device, rays.centers
-    row = center(rows)
-    nx, ny, nz = (center(n) for n in hits.normal)
-    r = scene.camera.rotation.astype(np.float32).tolist()
-    normals = [nx * r[0][i] + ny * r[1][i] + nz * r[2][i] for i in range(3)]
-    dx, dy, dz = (center(d) for d in rays.direction)
-    length = (dx * dx + dy * dy + dz * dz).sqrt()
+    device, row = rows.device, rays.centers(rows)
     return Surface(
         classes=torch.from_numpy(scene.classes).to(device)[row],
         instance=torch.from_numpy(scene.instance).to(device)[row],
-        depth=center(hits.depth),
-        normals=torch.stack(normals),
-        cosine=-(nx * dx + ny * dy + nz * dz) / length,
+        **geometry(rays, hits),
     )
-
-
-def _among(instance: Tensor, chosen: np.ndarray) -> Tensor:
-    table = torch.zeros(int(instance.max()) + 1, dtype=torch.bool)
-    table[torch.from_numpy(chosen[chosen < len(table)])] = True
-    return table.to(instance.device)[instance]
 
 
 def _border(instance: Tensor) -> Tensor:
@@ -146,7 +248,7 @@ def _shade(scene: Scene, hits: Hits, rows: Tensor) -> Tensor:
         wx, wy, wz = wx - x, wy - y, wz - z
         square = wx * wx + wy * wy + wz * wz
         day = ((nx * wx + ny * wy + nz * wz) / square.sqrt()).clamp_min(0) / (square * 0.4 + 1)
-    albedo, glow = paint(scene, hits, rows)
+    albedo, glow = paint(scene.paints, with_faces(scene.shapes), hits, rows, PATTERNS, slant=0)
     tint = np.float32(scene.tint).tolist()
     sky = (0.75, 0.85, 1.0)
     light = [

@@ -72,7 +72,7 @@ class Paint:
     """How a surface looks."""
 
     color: Color  # display values in [0, 1]
-    pattern: str = "plain"  # or a key of ``rooms13_patterns.PATTERNS``
+    pattern: str = "plain"  # or a key of ``rooms13_render.PATTERNS``
     accent: Color = (0.1, 0.1, 0.1)
     size: tuple[float, float] = (0.1, 0.1)  # m, the pattern's period along and up the surface
     seed: int = 0

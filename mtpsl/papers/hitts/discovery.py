@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
-from mtpsl.data.thresholds import resolve_thresholds
+from mtpsl.data.supervision import resolve_thresholds
 from mtpsl.metrics import COLUMNS
 from mtpsl.papers.hitts.pseudo_quality import (
     BATCH,

@@ -20,8 +20,8 @@ from scipy import ndimage
 from torch import Tensor
 
 from mtpsl.batch import Batch
+from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.labels import PartialLabels
-from mtpsl.data.loader import EvalLoader
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.quantize import Quantizer

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from mtpsl import files, papers
 from mtpsl.batch import Batch
-from mtpsl.data.loader import TrainLoader
+from mtpsl.data.dataset import TrainLoader
 from mtpsl.engine import seeded
 from mtpsl.methods import Method
 from mtpsl.report.records import row_experiments

@@ -1,6 +1,9 @@
 """Reading single files; every refusal is one sentence that names the file.
 
 It says what was expected, what was found and what to do. Nothing here knows a data set.
+
+Every function of a reader raises ``FileNotFoundError`` for a file or folder that is missing, and
+``ValueError`` for one that is damaged or holds anything but what the function's text says.
 """
 
 import hashlib
@@ -12,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from mtpsl.data.readers.matfile import Value, read_variables
+from mtpsl.data.formats import Value, read_variables, refusal
 
 TOLERANCE = 1e-3  # of ranges, for files written in half precision
 MOST_PIXELS = 1 << 26  # of a picture; more is a damaged header
@@ -36,21 +39,21 @@ CLASS_IDS = ("L", "P")
 SIXTEEN_BITS = ("I;16", "I;16B", "I")
 
 
-def refusal(path: Path, expected: str, found: str, remedy: str = "copy it again") -> ValueError:
-    """The error for a file that does not hold what it should."""
-    return ValueError(f"{path}: expected {expected}, found {found}; {remedy}")
+def missing(
+    path: Path, expected: str, found: str = "no such file", remedy: str = ""
+) -> FileNotFoundError:
+    """The error for a file or a folder that is not there."""
+    remedy = remedy or ("copy it from the source" if found == "no such file" else "")
+    end = f"; {remedy}" if remedy else ""
+    return FileNotFoundError(f"{path}: expected {expected}, found {found}{end}")
 
 
-def missing(path: Path, expected: str, remedy: str = "copy it from the source") -> OSError:
-    return FileNotFoundError(f"{path}: expected {expected}, found no such file; {remedy}")
-
-
-def read_npy(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
+def read_npy(
+    path: Path, shape: tuple[int | None, ...], between: tuple[float, float] | None = None
+) -> np.ndarray:
     """Reads a ``.npy`` array of that shape, None for any length; objects are never loaded.
 
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, an archive, empty or of another shape.
+    If it must lie ``between`` two numbers, it is of floats.
     """
     expected = f"a .npy array of {_sides(shape)}"
     try:
@@ -64,16 +67,13 @@ def read_npy(path: Path, shape: tuple[int | None, ...]) -> np.ndarray:
         array.close()
         raise refusal(path, expected, "an archive of arrays", "unpack it")
     check_shape(path, array, shape)
+    if between is not None:
+        check_range(path, array, *between, kinds="f")
     return array
 
 
 def read_mat(path: Path, key: str) -> Value:
-    """Reads the variable ``key`` of a MATLAB file of version 5 to 7.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or has no such variable.
-    """
+    """Reads the variable ``key`` of a MATLAB file of version 5 to 7."""
     try:
         content = read_variables(path.read_bytes())
     except FileNotFoundError as error:
@@ -88,12 +88,7 @@ def read_mat(path: Path, key: str) -> Value:
 
 
 def read_numbers(path: Path, key: str) -> np.ndarray:
-    """Reads the numbers of a variable of a MATLAB file, or of its struct's first numeric field.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged or has no such variable.
-    """
+    """Reads the numbers of a variable of a MATLAB file, or of its struct's first numeric field."""
     value = read_mat(path, key)
     if isinstance(value, list):
         fields = value[0].values() if len(value) == 1 else ()
@@ -106,14 +101,7 @@ def read_numbers(path: Path, key: str) -> np.ndarray:
 def read_list(path: Path, what: str, *, blank: bool = False) -> list[str]:
     """Reads a text file with one name a line, such as the images of a split, each of them once.
 
-    Args:
-        path: Of the file.
-        what: Of which there is one a line, for errors: ``"image id"``.
-        blank: Whether empty lines are passed over.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no text, empty, or a line is empty or there twice.
+    ``what`` names such a line in errors, as ``"image id"``; ``blank``: empty lines are passed over.
     """
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
@@ -145,23 +133,14 @@ def find_each(
 ) -> dict[str, Path]:
     """Finds the file of every name, from the first folder and of the first type that has one.
 
-    Args:
-        names: Without endings.
-        folders: At least one of which must be there.
-        endings: Types that are known.
-        source: Where the names come from, for errors.
-        remedy: What to do about a missing file, for errors.
-
-    Raises:
-        FileNotFoundError: If there is no folder, or a name has no file.
+    At least one folder must be there. ``source``, where the names come from, and ``remedy`` are for
+    errors.
     """
     kinds = " or ".join(endings)
     present = {folder: {p.name for p in folder.iterdir()} for folder in folders if folder.is_dir()}
     if not present:
         place = folders[0]
-        raise FileNotFoundError(
-            f"{place}: expected a folder of {kinds} files, found {listing(place)}; {remedy}"
-        )
+        raise missing(place, f"a folder of {kinds} files", listing(place), remedy)
     files: dict[str, Path] = {}
     for name in names:
         for folder, ending in product(present, endings):
@@ -172,27 +151,19 @@ def find_each(
     if absent is not None:
         ending = next((path.suffix for path in files.values()), endings[0])
         there = "".join(f", there or in {folder}" for folder in folders[1:])
-        raise FileNotFoundError(
-            f"{folders[0] / absent}{ending}: expected a {ending if files else kinds} file for "
-            f"every name of {source}{there}, found {len(files)} of {len(names)}; {remedy}"
-        )
+        expected = f"a {ending if files else kinds} file for every name of {source}{there}"
+        found = f"{len(files)} of {len(names)}"
+        raise missing(folders[0] / (absent + ending), expected, found, remedy)
     return files
 
 
 def count_numbered(folder: Path, names: Sequence[str]) -> int:
-    """Counts the images of a split, each of whose folders must hold exactly 0.npy to N-1.npy.
-
-    Raises:
-        FileNotFoundError: If a folder or a number is missing.
-        ValueError: If the folders disagree or hold a file with another name.
-    """
+    """Counts the images of a split, each of whose folders must hold exactly 0.npy to N-1.npy."""
     counts = {}
     for name in names:
         inside = folder / name
         if not inside.is_dir():
-            raise FileNotFoundError(
-                f"{inside}: expected a folder of .npy files, found none; copy it"
-            )
+            raise missing(inside, "a folder of .npy files", "none", "copy it")
         stems = [path.stem for path in inside.iterdir() if path.suffix == ".npy"]
         numbers = {s for s in stems if s.isascii() and s.isdecimal() and s == str(int(s))}
         odd = sorted(set(stems) - numbers)
@@ -201,10 +172,8 @@ def count_numbered(folder: Path, names: Sequence[str]) -> int:
             raise refusal(inside, "names such as 17.npy", f"{odd[0]}.npy", remedy)
         gap = next((i for i in range(len(stems)) if str(i) not in numbers), None)
         if gap is not None:
-            raise FileNotFoundError(
-                f"{inside / f'{gap}.npy'}: expected files 0.npy to {len(stems) - 1}.npy without "
-                "gaps, found none of that name; copy it"
-            )
+            expected = f"files 0.npy to {len(stems) - 1}.npy without gaps"
+            raise missing(inside / f"{gap}.npy", expected, "none of that name", "copy it")
         counts[name] = len(stems)
     if len(set(counts.values())) > 1 or not counts[names[0]]:
         raise refusal(folder, "as many files in each folder", str(counts), "copy what is missing")
@@ -219,18 +188,9 @@ def open_picture(
     remedy: str = "use the original file",
     upright: bool = False,
 ) -> Image.Image:
-    """Opens a PNG or JPEG file and loads its pixels.
+    """Opens a PNG or JPEG file of one of these kinds and loads its pixels.
 
-    Args:
-        path: Of the file.
-        modes: Keys of ``KINDS`` that are accepted.
-        expected: What it shows and of which kind it is, for the error.
-        remedy: What to do about one of another kind.
-        upright: Turn it as its camera noted.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, of another kind or enormous.
+    ``expected`` and ``remedy`` are for errors; ``upright``: turned as its camera noted.
     """
     try:
         with Image.open(path) as picture:
@@ -254,15 +214,7 @@ def read_picture(
 ) -> np.ndarray:
     """Reads pixels: (H, W, 3) uint8 where ``modes`` have ``"RGB"``, else (H, W) as stored.
 
-    Args:
-        path: PNG or JPEG.
-        modes: Keys of ``KINDS`` that are accepted.
-        expected: What the picture shows, for the error.
-        size: The (height, width) that it must have; None for any.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is damaged, or of another kind or size.
+    It must be of the (height, width) ``size``, unless that is None; ``expected`` is for errors.
     """
     kinds = " or ".join(dict.fromkeys(KINDS[mode] for mode in modes))
     picture = open_picture(path, modes, f"{expected} ({kinds})")
@@ -308,13 +260,8 @@ def check_range(
 ) -> None:
     """Raises ValueError unless all values are in [low, high], so finite, and of such a type.
 
-    Args:
-        path: For the error.
-        array: Not empty.
-        low: Least allowed value.
-        high: Largest allowed value.
-        what: What the values are, for the error.
-        kinds: NumPy's letters of the types allowed: ``"f"`` floats, ``"iu"`` integers.
+    ``what`` the values are is for errors; ``kinds`` are NumPy's letters: ``"f"`` floats, ``"iu"``
+    integers.
     """
     names = {"f": "a float type", "iu": "an integer type", "fiu": "an integer or float type"}
     if array.dtype.kind not in kinds:
@@ -327,11 +274,7 @@ def check_range(
 
 
 def whole_ids(path: Path, array: np.ndarray, low: int, high: int) -> np.ndarray:
-    """Class ids in [low, high] as int64.
-
-    Raises:
-        ValueError: If one is outside or a fraction.
-    """
+    """Class ids in [low, high] as int64."""
     check_range(path, array, low, high, "class ids")
     if (array != np.round(array)).any():
         raise refusal(path, "whole class ids", "fractions", "resize to the nearest pixel")
@@ -351,13 +294,8 @@ def stored_type(path: Path) -> str:
 def fingerprint(kind: str, root: Path, groups: Iterable[Sequence[Path]]) -> str:
     """Names and sizes of all files and parts of a few: the same for the same data anywhere.
 
-    Args:
-        kind: Goes before the 12 hex digits.
-        root: What the files lie under; its own place does not count.
-        groups: Files of a kind each, in a fixed order.
-
-    Raises:
-        ValueError: If one is no file.
+    ``groups`` are files of a kind each, in a fixed order, under ``root``, whose own place does not
+    count; ``kind`` goes before the 12 hex digits.
     """
     digest, groups = hashlib.sha256(), [list(paths) for paths in groups]
     for paths in groups:
