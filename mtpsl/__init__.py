@@ -31,8 +31,7 @@ if TYPE_CHECKING:  # for editors and type checkers; ``_HOMES`` says the same at 
     from mtpsl.models import Backbone, Encoder, build_backbone
     from mtpsl.optimization import Optimization
     from mtpsl.papers import build_method
-    from mtpsl.papers.hitts.loss import MixtureLoss
-    from mtpsl.papers.hitts.method import HiTTs
+    from mtpsl.papers.hitts.method import HiTTs, MixtureLoss
     from mtpsl.papers.hitts.tokens import TaskTokens
     from mtpsl.papers.xtc.loss import CrossTaskLoss
     from mtpsl.papers.xtc.method import XTC
@@ -78,8 +77,7 @@ _HOMES = {  # module -> the names it hands out here
     "models": ("Backbone", "Encoder", "build_backbone"),
     "optimization": ("Optimization",),
     "papers": ("build_method",),
-    "papers.hitts.loss": ("MixtureLoss",),
-    "papers.hitts.method": ("HiTTs",),
+    "papers.hitts.method": ("HiTTs", "MixtureLoss"),
     "papers.hitts.tokens": ("TaskTokens",),
     "papers.xtc.loss": ("CrossTaskLoss",),
     "papers.xtc.method": ("XTC",),

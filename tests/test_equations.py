@@ -20,8 +20,7 @@ from mtpsl.papers.hitts.quantize import Centers
 from mtpsl.papers.hitts.scales import MultiScaleTokens
 from mtpsl.papers.hitts.tokens import Trace
 from mtpsl.papers.xtc import loss as cross_task
-from mtpsl.papers.xtc.links import Inputs, Link, find_links
-from mtpsl.papers.xtc.loss import CrossTaskLoss
+from mtpsl.papers.xtc.loss import CrossTaskLoss, Inputs, Link, find_links
 from mtpsl.papers.xtc.mapping import MappingNet, PairNorm
 from mtpsl.papers.xtc.method import XTC
 from mtpsl.report.equations import PACKAGE, find_equations, scan

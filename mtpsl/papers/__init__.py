@@ -1,9 +1,9 @@
 """The papers, a folder each: the only list of them.
 
 A paper is a package with one ``PAPER`` value and, where they are needed, modules of these names:
-``tables`` with ``TABLES`` and ``COSTS``, ``figures`` with ``FIGURES``, ``errata`` with ``audit``,
-and ``equations`` with ``TERMS`` and ``FILES``. Whatever lists, runs, renders, audits or draws loops
-over ``PAPERS``; deleting a folder and its name below deletes the paper.
+``tables`` with ``TABLES`` and ``COSTS``, ``figures`` with ``FIGURES``, ``printed`` with ``audit``.
+Whatever lists, runs, renders, audits or draws loops over ``PAPERS``; deleting a folder and its name
+below deletes the paper.
 
 Folders named in the environment variable ``MTPSL_PAPERS`` are searched for further papers, so that
 one of your own needs no place in this package.
@@ -23,6 +23,7 @@ from mtpsl.registry import look_up, require_known
 if TYPE_CHECKING:
     from mtpsl.methods import Method
     from mtpsl.models import Backbone
+    from mtpsl.report.equations import Term
     from mtpsl.report.figure import Figure
     from mtpsl.report.tables import Row, Table
     from mtpsl.tasks import TaskSet
@@ -39,6 +40,8 @@ class Paper:
     title: str
     citation: str = ""
     methods: Mapping[str, str] = field(default_factory=dict)  # name -> "module.Class" in its folder
+    symbols: tuple[tuple[str, str, str, str], ...] = ()  # fields of ``report.equations.Term``
+    equation_files: tuple[str, ...] = ()  # files of the package that its equations are in
 
     def method(self, name: str) -> "type[Method]":
         """The class of a method of this paper."""
@@ -60,23 +63,20 @@ class Paper:
         return self._part("tables", "COSTS", ())
 
     @property
-    def terms(self) -> tuple[Any, ...]:
-        """Its symbols in the order of its equations (``report.equations``)."""
-        return self._part("equations", "TERMS", ())
+    def terms(self) -> "tuple[Term, ...]":
+        """Its symbols in this package's words, in the order of its equations."""
+        from mtpsl.report.equations import Term
 
-    @property
-    def equation_files(self) -> tuple[str, ...]:
-        """The files of the package that its equations are in."""
-        return self._part("equations", "FILES", ())
+        return tuple(Term(*symbol) for symbol in self.symbols)
 
     @property
     def audit(self) -> Any:
         """Recomputes its printed numbers (``report.audit``); None where it prints none."""
-        return self._part("errata", "audit", None)
+        return self._part("printed", "audit", None)
 
     def _part(self, module: str, name: str, missing: Any) -> Any:
         full = f"{__name__}.{self.name}.{module}"
-        return getattr(import_module(full), name) if find_spec(full) else missing
+        return getattr(import_module(full), name, missing) if find_spec(full) else missing
 
 
 def _load() -> dict[str, Paper]:

@@ -19,8 +19,7 @@ from mtpsl.batch import Batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.segnet import init_weights
-from mtpsl.papers.xtc.links import Inputs, Link, embed_links, find_links
-from mtpsl.papers.xtc.loss import film_groups
+from mtpsl.papers.xtc.loss import Inputs, Link, embed_links, film_groups, find_links
 from mtpsl.papers.xtc.mapping import Statistics, build_mapping
 from mtpsl.papers.xtc.method import two_views
 from mtpsl.tasks import TaskSet

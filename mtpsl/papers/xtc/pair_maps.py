@@ -24,7 +24,7 @@ from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.methods.semi_supervised import comparable
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.segnet import WIDTHS, SegNet, init_weights
-from mtpsl.papers.xtc.links import (
+from mtpsl.papers.xtc.loss import (
     Inputs,
     Link,
     find_links,
