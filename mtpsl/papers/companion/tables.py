@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mtpsl.papers.hitts.tables import HEADLINES, hitts, mtl, second_stage
-from mtpsl.papers.protocols import NYUD, Runs, beats, make_rows
+from mtpsl.papers.hitts.tables import hitts, mtl, second_stage
+from mtpsl.papers.protocols import DELTA, HEADLINES, NYUD, Runs, beats, make_rows
 from mtpsl.papers.xtc.printed import OURS as XTC
 from mtpsl.papers.xtc.printed import SL, SSL
 from mtpsl.papers.xtc.tables import AT_QUICK, row_experiment
 from mtpsl.report.arrays import Arrays
-from mtpsl.report.results import DELTA, Results, column_of
+from mtpsl.report.results import Results, column_of
 from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.runs.experiment import LabelSetting
 
@@ -34,7 +34,7 @@ SEPARATION = Table(
     source="[check of data and profile]",
     columns=tuple(HEADLINES),
     rows=make_rows({FULL: (mtl("full"),), ONE: (mtl("one_label"),)}, columns=len(HEADLINES)),
-    claims=tuple(beats("{better} beat {worse} on {column}", FULL, [ONE], HEADLINES)),
+    claims=tuple(beats(FULL, [ONE], HEADLINES, "{better} beat {worse} on {title}")),
     notes=(
         "Three seeds see a difference between two rows of the same spread once it is larger than "
         "about 3.5 standard deviations of one row: Student's 4.3 times the square root of 2/3.",
@@ -80,15 +80,16 @@ def _share_claims() -> Iterator[Claim]:
     )
     less_and_more = list(zip(SHARES, [*SHARES][1:], strict=False))
     for g in SHARES:
-        text = f"{g}: Ours beats {MTL} on {{column}}"
-        yield from beats(text, ours[g], [baseline[g]], HEADLINES)
+        text = f"{g}: Ours beats {MTL} on {{title}}"
+        yield from beats(ours[g], [baseline[g]], HEADLINES, text)
     for g in SHARES:
-        yield from beats(f"{g}: the second stage adds to HiTTs", ours[g], [plain[g]])
+        yield from beats(ours[g], [plain[g]], text=f"{g}: the second stage adds to HiTTs")
     for less, more in less_and_more:
-        yield from beats(f"Ours gains more at {less} than at {more}", ours[less], [ours[more]])
+        text = f"Ours gains more at {less} than at {more}"
+        yield from beats(ours[less], [ours[more]], text=text)
     for less, more in less_and_more:
-        text = f"Ours at {less} beats {MTL} at {more}, twice the labels, on {{column}}"
-        yield from beats(text, ours[less], [baseline[more]], HEADLINES)
+        text = f"Ours at {less} beats {MTL} at {more}, twice the labels, on {{title}}"
+        yield from beats(ours[less], [baseline[more]], HEADLINES, text)
 
 
 LABEL_SHARE = Table(
@@ -161,8 +162,8 @@ def _consistency_claims() -> Iterator[Claim]:
         ("Consistency helps with one view", ONE_VIEW, SL),
         ("Labels first helps", RAMPED, XTC),
     ):
-        text = f"{why}: {{better}} beats {{worse}} on {{column}}"
-        yield from beats(text, better, [worse], HEADLINES)
+        text = f"{why}: {{better}} beats {{worse}} on {{title}}"
+        yield from beats(better, [worse], HEADLINES, text)
 
 
 CONSISTENCY = Table(

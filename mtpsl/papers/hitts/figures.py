@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mtpsl.papers.hitts import diagrams, discovery, scales_diagram, traces
 from mtpsl.papers.hitts.method import HiTTs
-from mtpsl.papers.hitts.rows import cityscapes_hitts
+from mtpsl.papers.hitts.tables import cityscapes_hitts
 from mtpsl.report.arrays import (
     EXAMPLES,
     Arrays,

@@ -16,8 +16,8 @@ from mtpsl.data import find_class, open_dataset
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts.diagrams import GLOBAL
 from mtpsl.papers.hitts.method import HiTTs
-from mtpsl.papers.hitts.rows import PASCAL, hitts
 from mtpsl.papers.hitts.scales import as_maps, to_grid
+from mtpsl.papers.hitts.tables import PASCAL, hitts
 from mtpsl.papers.hitts.traces import count, shapes
 from mtpsl.report.arrays import SCENES, Arrays, FigureInputs, describe, shown, variety
 from mtpsl.report.arrays import picture as pixels
