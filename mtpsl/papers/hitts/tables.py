@@ -13,7 +13,6 @@ from typing import Any
 from mtpsl.papers import protocols
 from mtpsl.papers.hitts import printed
 from mtpsl.papers.protocols import (
-    DELTA,
     DEPTH,
     HEADLINES,
     NORMALS,
@@ -155,15 +154,16 @@ def make_blocks(cells: Printed, runs: Callable[[LabelSetting], Runs]) -> tuple[R
     return tuple(row for group, s in SETTINGS.items() for row in make_rows(runs(s), cells, group))
 
 
-def in_blocks(claims: Iterable[Claim], groups: Iterable[str] = tuple(SETTINGS)) -> Iterator[Claim]:
+def in_blocks(*claims: Claim, groups: Iterable[str] = tuple(SETTINGS)) -> Iterator[Claim]:
     """Claims about labels of rows, made for every block, whose name comes first."""
-    claims = tuple(claims)
     for group in groups:
         for claim in claims:
             rows = {"better": f"{group.lower()}/{claim.better}"}
             rows["worse"] = f"{group.lower()}/{claim.worse}"
             yield replace(claim, text=f"{group}: {claim.text}", **rows)
 
+
+BEATS = "{better} beats {worse}"
 
 # --- Table 1 -------------------------------------------------------------------------------------
 
@@ -183,20 +183,17 @@ def _compared(
     }
 
 
-def _table1_claims() -> Iterator[Claim]:
-    yield from beats("Ours", RIVALS)
-    yield from beats("Ours", ["STL"], HEADLINES)
-    every = '{better} beats {worse} on "all the metrics": {column}'
-    yield from beats("Ours", RIVALS, printed.NYUD_METRICS, every)
-    yield from beats("MTL baseline", ["STL"], (SEMSEG, DEPTH))
-    yield from beats("STL", ["MTL baseline"], [NORMALS])
-
-
 TABLE1 = make_table(
     printed.TABLE1,
     "Comparison on NYUD-v2 under the one-label and random-labels settings",
     make_blocks(printed.TABLE1, _compared),
-    in_blocks(_table1_claims()),
+    in_blocks(
+        *beats("Ours", RIVALS),
+        *beats("Ours", ["STL"], HEADLINES),
+        *beats("Ours", RIVALS, printed.NYUD_METRICS, f'{BEATS} on "all the metrics": {{column}}'),
+        *beats("MTL baseline", ["STL"], (SEMSEG, DEPTH)),
+        *beats("STL", ["MTL baseline"], [NORMALS]),
+    ),
     'The text says "on all the metrics" of XTC and MTAN; the ledger asks the same of the MTL '
     "baseline, which the printed cells support.",
     STEPS,
@@ -207,33 +204,28 @@ TABLE1 = make_table(
 WITH_FEATURES = "Ours + L_f"
 
 
-def _table2_runs() -> Runs:
-    full = mtl("full")
-    return {
-        "STL": stl("full"),
-        "MTL baseline": (full,),
-        "MTAN": (other("MTAN", "full"),),
-        "X-Task": (full.replace(method="x_task"),),
-        **{row: (full.replace(weighting=name),) for row, name in xtc.WEIGHTINGS.items()},
-        "XTC": (other("XTC", "full"),),
-        "XTC+": (other("XTC", "full").replace(weighting="uncertainty"),),
-        "CCR": (full.replace(method="ccr"),),
-        "Ours": (hitts("full"),),
-        WITH_FEATURES: (second_stage(hitts("full"), pseudo_labels=False),),
-    }
-
-
-def _table2_claims() -> Iterator[Claim]:
-    apart = ("STL", "Ours", WITH_FEATURES)
-    yield from beats("Ours", [row for row in printed.TABLE2.rows if row not in apart])
-    yield from beats(WITH_FEATURES, ["Ours"], text="L_f helps with every label too")
-
-
 TABLE2 = make_table(
     printed.TABLE2,
     "Comparison on NYUD-v2 under the full-labels setting",
-    make_rows(_table2_runs(), printed.TABLE2),
-    _table2_claims(),
+    make_rows(
+        {
+            "STL": stl("full"),
+            "MTL baseline": (mtl("full"),),
+            "MTAN": (other("MTAN", "full"),),
+            "X-Task": (mtl("full").replace(method="x_task"),),
+            **{row: (mtl("full").replace(weighting=w),) for row, w in xtc.WEIGHTINGS.items()},
+            "XTC": (other("XTC", "full"),),
+            "XTC+": (other("XTC", "full").replace(weighting="uncertainty"),),
+            "CCR": (mtl("full").replace(method="ccr"),),
+            "Ours": (hitts("full"),),
+            WITH_FEATURES: (second_stage(hitts("full"), pseudo_labels=False),),
+        },
+        printed.TABLE2,
+    ),
+    (
+        *beats("Ours", [r for r in printed.TABLE2.rows if r not in ("STL", "Ours", WITH_FEATURES)]),
+        *beats(WITH_FEATURES, ["Ours"], text="L_f helps with every label too"),
+    ),
     "The paper takes its rows above CCR from [XTC, Table 5], trained for 200 epochs with a "
     "batch of 2, and trains Ours for 400 with a batch of 8. Here every row has the latter.",
     'XTC+ is "Ours + Uncertainty" of that table.',
@@ -243,21 +235,18 @@ TABLE2 = make_table(
 
 # --- Table 3 -------------------------------------------------------------------------------------
 
-
-def _table3_claims() -> Iterator[Claim]:
-    for column in (DELTA, SEMSEG, DEPTH):
-        yield from beats("Ours", RIVALS, [column])
-    gain = "gain on both tasks: {better} beats {worse} on {title}"
-    yield from beats("Ours", ["STL"], (SEMSEG, DEPTH), gain)
-    no_other = "no other gains on both: {better} beats {worse} on {title}"
-    yield from beats("STL", RIVALS, [DEPTH], no_other)
-
-
 TABLE3 = make_table(
     printed.TABLE3,
     "Comparison on Cityscapes under the one-label setting",
     make_rows(_compared("one_label", CITYSCAPES), printed.TABLE3, "One-Label"),
-    in_blocks(_table3_claims(), ["One-Label"]),
+    in_blocks(
+        *beats("Ours", RIVALS),
+        *beats("Ours", RIVALS, [SEMSEG]),
+        *beats("Ours", RIVALS, [DEPTH]),
+        *beats("Ours", ["STL"], (SEMSEG, DEPTH), f"gain on both tasks: {BEATS} on {{title}}"),
+        *beats("STL", RIVALS, [DEPTH], f"no other gains on both: {BEATS} on {{title}}"),
+        groups=["One-Label"],
+    ),
     "Depth is inverse depth, as stored by everyone who uses this benchmark. Its 100 bins are "
     "logarithmic over the labeled values.",
     STEPS,
@@ -268,19 +257,16 @@ TABLE3 = make_table(
 PEOPLE_RIVALS = ("MTL baseline", "MTL ssl", "MTL w. CL", "MTL w. DL", "XTC")
 
 
-def _table4_claims() -> Iterator[Claim]:
-    yield from beats("Ours", PEOPLE_RIVALS)
-    text = "{better} beats {worse} on {column}"
-    yield from beats("Ours", ["XTC"], printed.PASCAL[:-1], text)
-
-
 _WEIGHTS = "The encoder starts from random weights in every row, in the protocol from ImageNet's."
 
 TABLE4 = make_table(
     printed.TABLE4,
     "Comparison on PASCAL-Context under the one-label and random-labels settings",
     make_blocks(printed.TABLE4, lambda setting: _compared(setting, PASCAL, PEOPLE_RIVALS[1:])),
-    in_blocks(_table4_claims()),
+    in_blocks(
+        *beats("Ours", PEOPLE_RIVALS),
+        *beats("Ours", ["XTC"], printed.PASCAL[:-1], f"{BEATS} on {{column}}"),
+    ),
     "The paper takes the rows ssl and XTC of both settings, and the MTL baseline of "
     "random-labels, from [XTC, Table 3]. Here every row is trained alike.",
     _WEIGHTS,
@@ -296,46 +282,42 @@ ABLATIONS = {
     "w/o Global Task Tokens": "global_tokens",
     "w/o Fine-grained Task Tokens": "fine_tokens",
 }
+NO_OE, NO_INTER, NO_INTRA, *_ = ABLATIONS
 BOTH, L_P, L_F = "HiTTs w. L_p + L_f", "HiTTs w. L_p", "HiTTs w. L_f"
-
-
-def _table5_runs() -> Runs:
-    setting: LabelSetting = "one_label"
-    return {
-        "STL": stl(setting),
-        "MTL baseline": (mtl(setting),),
-        "HiTTs": (hitts(setting),),
-        **{row: (hitts(setting, **{switch: False}),) for row, switch in ABLATIONS.items()},
-        "STL w. L_p*": tuple(naive_second_stage(single) for single in stl(setting)),
-        "MTL w. L_p*": (naive_second_stage(mtl(setting)),),
-        L_F: (second_stage(hitts(setting), pseudo_labels=False),),
-        L_P: (second_stage(hitts(setting), pseudo_features=False),),
-        BOTH: (ours(setting),),
-    }
-
-
-def _table5_claims() -> Iterator[Claim]:
-    no_embeddings, no_inter, no_intra, *_ = ABLATIONS
-    yield from beats("HiTTs", ["MTL baseline"])
-    yield from beats("HiTTs", ABLATIONS, text="Every component helps: {better} beats {worse}")
-    suffers = "Without orthogonal embeddings, semseg suffers"
-    yield from beats("HiTTs", [no_embeddings], [SEMSEG], suffers)
-    more = "Inter-task learning contributes more than intra-task learning"
-    yield from beats(no_intra, [no_inter], text=more)
-    yield from beats(L_F, ["HiTTs"], text="L_f helps")
-    yield from beats(L_P, ["HiTTs"], text="L_p helps")
-    yield from beats(L_P, [L_F], text="L_p contributes more than L_f")
-    yield from beats(BOTH, [L_F], text="Both together beat L_f alone")
-    yield from beats(BOTH, [L_P], text="Both together beat L_p alone")
-    yield from beats("MTL w. L_p*", ["STL w. L_p*"])
-    yield from beats(L_P, ["MTL w. L_p*"], text="Labels found by tokens beat naive ones")
-
+PLAIN = hitts("one_label")
+TWICE = second_stage(PLAIN)
+_MORE = "Inter-task learning contributes more than intra-task learning"
 
 TABLE5 = make_table(
     printed.TABLE5,
     "Components of HiTTs on NYUD-v2 under the one-label setting",
-    make_rows(_table5_runs(), printed.TABLE5),
-    _table5_claims(),
+    make_rows(
+        {
+            "STL": stl("one_label"),
+            "MTL baseline": (mtl("one_label"),),
+            "HiTTs": (PLAIN,),
+            **{row: (hitts("one_label", **{off: False}),) for row, off in ABLATIONS.items()},
+            "STL w. L_p*": tuple(naive_second_stage(single) for single in stl("one_label")),
+            "MTL w. L_p*": (naive_second_stage(mtl("one_label")),),
+            L_F: (second_stage(PLAIN, pseudo_labels=False),),
+            L_P: (second_stage(PLAIN, pseudo_features=False),),
+            BOTH: (TWICE,),
+        },
+        printed.TABLE5,
+    ),
+    (
+        *beats("HiTTs", ["MTL baseline"]),
+        *beats("HiTTs", ABLATIONS, text=f"Every component helps: {BEATS}"),
+        *beats("HiTTs", [NO_OE], [SEMSEG], "Without orthogonal embeddings, semseg suffers"),
+        *beats(NO_INTRA, [NO_INTER], text=_MORE),
+        *beats(L_F, ["HiTTs"], text="L_f helps"),
+        *beats(L_P, ["HiTTs"], text="L_p helps"),
+        *beats(L_P, [L_F], text="L_p contributes more than L_f"),
+        *beats(BOTH, [L_F], text="Both together beat L_f alone"),
+        *beats(BOTH, [L_P], text="Both together beat L_p alone"),
+        *beats("MTL w. L_p*", ["STL w. L_p*"]),
+        *beats(L_P, ["MTL w. L_p*"], text="Labels found by tokens beat naive ones"),
+    ),
     "L_p* has no recipe in the paper: here hard labels of the row's own first stage, semseg "
     "pixels above the threshold, every pixel of depth and normals.",
     f"{STEPS} Rows with L_p* leave none out.",
@@ -343,28 +325,22 @@ TABLE5 = make_table(
 
 # --- Table 6 -------------------------------------------------------------------------------------
 
-
-def _table6_rows() -> Iterator[Row]:
-    runs = {"MTL baseline": mtl("one_label"), "HiTTs": hitts("one_label"), BOTH: ours("one_label")}
-    for label, run in runs.items():
-        for part in ("labeled", "unlabeled"):
-            row = {label: (run,)}
-            yield from make_rows(row, printed.TABLE6, part.capitalize(), measured_on=part)
-
-
-def _table6_claims() -> Iterator[Claim]:
-    hidden = "unlabeled/HiTTs"
-    better = "Without labels HiTTs generalizes better: {title}"
-    yield from beats(hidden, ["unlabeled/MTL baseline"], HEADLINES, better)
-    boosts = "L_p + L_f boosts unlabeled data: {column}"
-    yield from beats(f"unlabeled/{BOTH}", [hidden], printed.NYUD_METRICS, boosts)
-
+_GENERALIZES = "Without labels HiTTs generalizes better: {title}"
+_BOOSTS = "L_p + L_f boosts unlabeled data: {column}"
 
 TABLE6 = make_table(
     printed.TABLE6,
     "Labeled and unlabeled training images of NYUD-v2 under the one-label setting",
-    tuple(_table6_rows()),
-    _table6_claims(),
+    tuple(
+        row
+        for label, run in (("MTL baseline", mtl("one_label")), ("HiTTs", PLAIN), (BOTH, TWICE))
+        for part in ("Labeled", "Unlabeled")
+        for row in make_rows({label: (run,)}, printed.TABLE6, part, measured_on=part.lower())
+    ),
+    (
+        *beats("unlabeled/HiTTs", ["unlabeled/MTL baseline"], HEADLINES, _GENERALIZES),
+        *beats(f"unlabeled/{BOTH}", ["unlabeled/HiTTs"], printed.NYUD_METRICS, _BOOSTS),
+    ),
     "Measured on the clean training images: each task on those that show its label in "
     "training, and on those that hide it. Columns of a row are over different images.",
 )
@@ -389,17 +365,15 @@ def _table7_rows() -> Iterator[Row]:
         yield from make_rows(row, printed.TABLE7, task_of_each=tuple(of_task))
 
 
-def _table7_claims() -> Iterator[Claim]:
-    yield from beats("MTL baseline", ["STL"], HEADLINES)
-    yield from beats("HiTTs", ["MTL baseline"], HEADLINES)
-    yield from beats(BOTH, ["HiTTs"], HEADLINES)
-
-
 TABLE7 = make_table(
     printed.TABLE7,
     "Few-shot tasks on NYUD-v2: ten labels of one task, all labels of the others",
     tuple(_table7_rows()),
-    _table7_claims(),
+    (
+        *beats("MTL baseline", ["STL"], HEADLINES),
+        *beats("HiTTs", ["MTL baseline"], HEADLINES),
+        *beats(BOTH, ["HiTTs"], HEADLINES),
+    ),
     "Three trainings a row; each gives the columns of the task that has ten labels in it.",
     "STL has these ten images and no others, so in as many epochs it takes a small part of the "
     "steps of the other rows, at quick a twentieth.",
@@ -454,17 +428,14 @@ def _table9_runs(setting: LabelSetting) -> Runs:
     }
 
 
-def _table9_claims() -> Iterator[Claim]:
-    yield from beats(SINGLE, ["MTL baseline"])
-    several = "Several scales help: {better} beats {worse} on {title}"
-    yield from beats(MULTI, [SINGLE], text=several)
-
-
 TABLE9 = make_table(
     printed.TABLE9,
     "Global task tokens on one scale and on several, on PASCAL-Context",
     make_blocks(printed.TABLE9, _table9_runs),
-    in_blocks(_table9_claims()),
+    in_blocks(
+        *beats(SINGLE, ["MTL baseline"]),
+        *beats(MULTI, [SINGLE], text=f"Several scales help: {BEATS} on {{title}}"),
+    ),
     "Both rows of HiTTs are read as trained with L_s alone: their cells are below those of "
     "Ours in Table 4.",
     _WEIGHTS,
