@@ -3,12 +3,13 @@
 The settings are those of [XTC], whose protocols later papers follow and change in a few fields.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mtpsl.report.audit import NONE, Printed
 from mtpsl.report.tables import Claim, Row, Table
-from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.experiment import Experiment, LabelSetting
 
 NYUD = Experiment(tasks=("semseg", "depth", "normals"), epochs=200, batch_size=2)
 
@@ -51,6 +52,10 @@ HEADLINES = {SEMSEG: "semseg mIoU", DEPTH: "depth AbS", NORMALS: "normals mErr"}
 TITLES = HEADLINES | {DELTA: "Δ_MTL"}
 """A column -> what a claim calls it."""
 
+BEATS = "{better} beats {worse}"  # begins many a claim's text
+
+BLOCKS: dict[str, LabelSetting] = {"One-Label": "one_label", "Random-Labels": "random_labels"}
+
 Runs = Mapping[str, tuple[Experiment, ...]]  # a row's label -> what it trains
 
 
@@ -80,7 +85,7 @@ def beats(
     better: str,
     others: Iterable[str],
     columns: Iterable[str] = (DELTA,),
-    text: str = "{better} beats {worse} on {title}",
+    text: str = f"{BEATS} on {{title}}",
     titles: Mapping[str, str] = TITLES,
 ) -> Iterator[Claim]:
     """Claims that one row beats others, once for each of them and each column.
@@ -96,6 +101,19 @@ def beats(
         for column in columns:
             rows = {"better": better, "worse": worse, "column": column}
             yield Claim(text=text.format(title=titles.get(column), **rows), **rows)
+
+
+def make_blocks(cells: Printed, runs: Callable[[LabelSetting], Runs]) -> tuple[Row, ...]:
+    """The same rows for every label setting, a block each."""
+    return tuple(row for group, s in BLOCKS.items() for row in make_rows(runs(s), cells, group))
+
+
+def in_blocks(*claims: Claim, groups: Iterable[str] = tuple(BLOCKS)) -> Iterator[Claim]:
+    """The same claims, made by the rows' labels, for every block, whose name comes first."""
+    for group in groups:
+        for claim in claims:
+            better, worse = (f"{group.lower()}/{row}" for row in (claim.better, claim.worse))
+            yield replace(claim, text=f"{group}: {claim.text}", better=better, worse=worse)
 
 
 def make_table(

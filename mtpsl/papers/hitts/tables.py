@@ -6,13 +6,13 @@ thresholds are Appendix B's. ``profiles`` scales an experiment; nothing here kno
 the paper's own.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from mtpsl.papers import protocols
 from mtpsl.papers.hitts import printed
 from mtpsl.papers.protocols import (
+    BEATS,
     DEPTH,
     HEADLINES,
     NORMALS,
@@ -20,17 +20,16 @@ from mtpsl.papers.protocols import (
     SEMSEG,
     Runs,
     beats,
+    in_blocks,
+    make_blocks,
     make_rows,
     make_table,
 )
 from mtpsl.papers.xtc import tables as xtc
-from mtpsl.report.audit import Printed
 from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.runs.experiment import Experiment, LabelSetting
 
-TASKS = ("semseg", "depth", "normals")
-
-NYUD = Experiment(tasks=TASKS)
+NYUD = Experiment(tasks=("semseg", "depth", "normals"))
 
 # Optimizer and schedule as on NYUD-v2; of the batch size the paper says nothing.
 CITYSCAPES = protocols.CITYSCAPES.replace(epochs=400, batch_size=8)
@@ -54,14 +53,8 @@ THRESHOLDS = ALL_THRESHOLDS[NYUD.dataset]
 # How regression becomes classification, and which tokens [HiTTs, App. A]; on NYUD-v2 the defaults.
 DATA_ARGS: dict[str, dict[str, Any]] = {
     CITYSCAPES.dataset: {"depth_bins": 100},
-    PASCAL.dataset: {
-        "normal_centers": 40,
-        "normal_centers_from": "uniform",
-        "multi_scale": True,
-    },
+    PASCAL.dataset: {"normal_centers": 40, "normal_centers_from": "uniform", "multi_scale": True},
 }
-
-SETTINGS: dict[str, LabelSetting] = {"One-Label": "one_label", "Random-Labels": "random_labels"}
 
 WITH_CONFIDENCE = ("semseg",)  # of a supervised network: a regression head has none
 
@@ -71,10 +64,6 @@ OTHERS = {  # rows of earlier work -> method
     "MTL ssl": "semi_supervised",
     "MTL w. CL": "contrastive",
     "MTL w. DL": "discriminator",
-}
-
-XTC_ARGS = {  # (data set, method) -> arguments, as in the tables of that paper
-    (dataset, xtc.METHODS[row]): args for (dataset, row), args in xtc.SETTINGS.items()
 }
 
 STEPS = (
@@ -98,7 +87,7 @@ def stl(setting: LabelSetting, base: Experiment = NYUD, **args: Any) -> tuple[Ex
 def other(label: str, setting: LabelSetting, base: Experiment = NYUD) -> Experiment:
     """Earlier work in the paper's setup, whatever its own was."""
     method = OTHERS[label]
-    args = XTC_ARGS.get((base.dataset, method), {})
+    args = xtc.SETTINGS.get((base.dataset, method), {})
     return mtl(setting, base).replace(method=method, method_args=args)
 
 
@@ -131,11 +120,6 @@ def ours(setting: LabelSetting, base: Experiment = NYUD) -> Experiment:
     return second_stage(hitts(setting, base))
 
 
-def cityscapes_hitts(**switches: bool) -> Experiment:
-    """Plain HiTTs from one label an image of Cityscapes; ``switches`` change components."""
-    return hitts("one_label", CITYSCAPES, **switches)
-
-
 def naive_second_stage(teacher: Experiment) -> Experiment:
     """L_p*: the same supervised network again, with its own first stage's pseudo labels.
 
@@ -149,38 +133,20 @@ def naive_second_stage(teacher: Experiment) -> Experiment:
     )
 
 
-def make_blocks(cells: Printed, runs: Callable[[LabelSetting], Runs]) -> tuple[Row, ...]:
-    """The same rows for every label setting, a block each."""
-    return tuple(row for group, s in SETTINGS.items() for row in make_rows(runs(s), cells, group))
-
-
-def in_blocks(*claims: Claim, groups: Iterable[str] = tuple(SETTINGS)) -> Iterator[Claim]:
-    """Claims about labels of rows, made for every block, whose name comes first."""
-    for group in groups:
-        for claim in claims:
-            rows = {"better": f"{group.lower()}/{claim.better}"}
-            rows["worse"] = f"{group.lower()}/{claim.worse}"
-            yield replace(claim, text=f"{group}: {claim.text}", **rows)
-
-
-BEATS = "{better} beats {worse}"
-
-# --- Table 1 -------------------------------------------------------------------------------------
-
 EARLIER = ("MTAN", "XTC")  # of Tables 1 and 8
 RIVALS = ("MTL baseline", *EARLIER)
+
+
+def baselines(setting: LabelSetting, base: Experiment = NYUD) -> Runs:
+    return {"STL": stl(setting, base), "MTL baseline": (mtl(setting, base),)}
 
 
 def _compared(
     setting: LabelSetting, base: Experiment = NYUD, earlier: Iterable[str] = EARLIER
 ) -> Runs:
     """Baselines, earlier work and the full method: Tables 1, 3, 4 and 8."""
-    return {
-        "STL": stl(setting, base),
-        "MTL baseline": (mtl(setting, base),),
-        **{label: (other(label, setting, base),) for label in earlier},
-        "Ours": (ours(setting, base),),
-    }
+    rows = {label: (other(label, setting, base),) for label in earlier}
+    return baselines(setting, base) | rows | {"Ours": (ours(setting, base),)}
 
 
 TABLE1 = make_table(
@@ -199,18 +165,14 @@ TABLE1 = make_table(
     STEPS,
 )
 
-# --- Table 2 -------------------------------------------------------------------------------------
-
 WITH_FEATURES = "Ours + L_f"
-
 
 TABLE2 = make_table(
     printed.TABLE2,
     "Comparison on NYUD-v2 under the full-labels setting",
     make_rows(
         {
-            "STL": stl("full"),
-            "MTL baseline": (mtl("full"),),
+            **baselines("full"),
             "MTAN": (other("MTAN", "full"),),
             "X-Task": (mtl("full").replace(method="x_task"),),
             **{row: (mtl("full").replace(weighting=w),) for row, w in xtc.WEIGHTINGS.items()},
@@ -233,8 +195,6 @@ TABLE2 = make_table(
     "rule, projector, margin and weight are this package's (`mtpsl.papers.hitts.ccr.CHOICES`).",
 )
 
-# --- Table 3 -------------------------------------------------------------------------------------
-
 TABLE3 = make_table(
     printed.TABLE3,
     "Comparison on Cityscapes under the one-label setting",
@@ -252,10 +212,7 @@ TABLE3 = make_table(
     STEPS,
 )
 
-# --- Table 4 -------------------------------------------------------------------------------------
-
 PEOPLE_RIVALS = ("MTL baseline", "MTL ssl", "MTL w. CL", "MTL w. DL", "XTC")
-
 
 _WEIGHTS = "The encoder starts from random weights in every row, in the protocol from ImageNet's."
 
@@ -272,8 +229,6 @@ TABLE4 = make_table(
     _WEIGHTS,
     PASCAL_SIZE,
 )
-
-# --- Table 5 -------------------------------------------------------------------------------------
 
 ABLATIONS = {
     "w/o Orthogonal Embeddings": "orthogonal_embeddings",
@@ -293,8 +248,7 @@ TABLE5 = make_table(
     "Components of HiTTs on NYUD-v2 under the one-label setting",
     make_rows(
         {
-            "STL": stl("one_label"),
-            "MTL baseline": (mtl("one_label"),),
+            **baselines("one_label"),
             "HiTTs": (PLAIN,),
             **{row: (hitts("one_label", **{off: False}),) for row, off in ABLATIONS.items()},
             "STL w. L_p*": tuple(naive_second_stage(single) for single in stl("one_label")),
@@ -323,8 +277,6 @@ TABLE5 = make_table(
     f"{STEPS} Rows with L_p* leave none out.",
 )
 
-# --- Table 6 -------------------------------------------------------------------------------------
-
 _GENERALIZES = "Without labels HiTTs generalizes better: {title}"
 _BOOSTS = "L_p + L_f boosts unlabeled data: {column}"
 
@@ -345,15 +297,13 @@ TABLE6 = make_table(
     "training, and on those that hide it. Columns of a row are over different images.",
 )
 
-# --- Table 7 -------------------------------------------------------------------------------------
-
 SHOTS = 10
 
 
 def _table7_rows() -> Iterator[Row]:
-    few = {task: {"task": task, "shots": SHOTS} for task in TASKS}
-    baseline = {task: mtl("few_shot", **few[task]) for task in TASKS}
-    plain = {task: hitts("few_shot", label_args=few[task]) for task in TASKS}
+    few = {task: {"task": task, "shots": SHOTS} for task in NYUD.tasks}
+    baseline = {task: mtl("few_shot", **few[task]) for task in NYUD.tasks}
+    plain = {task: hitts("few_shot", label_args=few[task]) for task in NYUD.tasks}
     runs = {
         "STL": {task: run.replace(tasks=(task,)) for task, run in baseline.items()},
         "MTL baseline": baseline,
@@ -380,28 +330,24 @@ TABLE7 = make_table(
     "Thresholds are not printed for this setting; those of one-label are used.",
 )
 
-# --- Table 8 -------------------------------------------------------------------------------------
-
-
-def _table8_claims() -> Iterator[Claim]:
-    for text, column, ratio in (
-        ("1.01 times the baseline's parameters (to 1 %)", "cost/params", 1.02),
-        ("1.21 times the baseline's FLOPs (to 5 %)", "cost/flops", 1.27),
-        ("at most 2.26 times the baseline's memory", "cost/memory", 2.265),
-    ):
-        better, worse = "Ours", "MTL baseline"
-        yield Claim(text=text, better=better, worse=worse, column=column, max_ratio=ratio)
-    for row in EARLIER:
-        for column in printed.COST:
-            text = f"cheaper than {row}: {column.removeprefix('cost/')}"
-            yield from beats("Ours", [row], [column], text)
-
+_COSTS = {column: column.removeprefix("cost/") for column in printed.COST}
+_TIMES_THE_BASELINE = (
+    ("cost/params", 1.02, "1.01 times the baseline's parameters (to 1 %)"),
+    ("cost/flops", 1.27, "1.21 times the baseline's FLOPs (to 5 %)"),
+    ("cost/memory", 2.265, "at most 2.26 times the baseline's memory"),
+)
 
 TABLE8 = make_table(
     printed.TABLE8,
     "Computational cost on NYUD-v2, all on the same SegNet",
     make_rows({row: _compared("one_label")[row] for row in printed.TABLE8.rows}, printed.TABLE8),
-    _table8_claims(),
+    (
+        *(
+            Claim(text=text, better="Ours", worse="MTL baseline", column=column, max_ratio=ratio)
+            for column, ratio, text in _TIMES_THE_BASELINE
+        ),
+        *beats("Ours", EARLIER, printed.COST, "cheaper than {worse}: {title}", _COSTS),
+    ),
     "FLOPs in the convention of the printed numbers: one per multiply-accumulate of a "
     "convolution, four per element of a BatchNorm, none for matrix products.",
     "Parameters and FLOPs are those of the full-size network at 288x384, whatever the profile. "
@@ -414,18 +360,12 @@ TABLE8 = make_table(
     "inference.",
 )
 
-# --- Table 9 -------------------------------------------------------------------------------------
-
 SINGLE, MULTI = "HiTTs (SS)", "HiTTs (MS)"
 
 
 def _table9_runs(setting: LabelSetting) -> Runs:
-    return {
-        "STL": stl(setting, PASCAL),
-        "MTL baseline": (mtl(setting, PASCAL),),
-        SINGLE: (hitts(setting, PASCAL, multi_scale=False),),
-        MULTI: (hitts(setting, PASCAL),),
-    }
+    single, multi = (hitts(setting, PASCAL, multi_scale=several) for several in (False, True))
+    return baselines(setting, PASCAL) | {SINGLE: (single,), MULTI: (multi,)}
 
 
 TABLE9 = make_table(
