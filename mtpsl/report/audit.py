@@ -16,6 +16,15 @@ NONE = float("nan")  # the paper prints a dash, or has no such column
 Cells = tuple[float, ...]
 
 
+def read_cells(text: str) -> dict[str, Cells]:
+    """Reads lines such as ``"one-label/Ours: 35.81 0.5540 -"``: a row's name and its cells."""
+    rows = (line.rsplit(":", 1) for line in text.strip().splitlines())
+    return {
+        name.strip(): tuple(NONE if cell == "-" else float(cell) for cell in cells.split())
+        for name, cells in rows
+    }
+
+
 @dataclass(frozen=True)
 class Printed:
     """A table as printed: row name -> one cell a column.
