@@ -1,9 +1,8 @@
 """Do the printed numbers of the papers follow from each other?
 
-A paper that prints numbers recomputes them in its ``errata``, whose ``audit`` gives a
-``PaperAudit``; here every paper is asked. Run it with ``python -m mtpsl audit``: it exits 0 only if
-exactly the known errata remain, so a slip in a typed cell and a change of ``delta_mtl`` are both
-found.
+A paper that prints numbers recomputes them in the ``audit`` of its ``printed``; here every paper is
+asked. ``python -m mtpsl audit`` exits 0 only if exactly the known errata remain, so a slip in a
+typed cell and a change of ``delta_mtl`` are both found.
 """
 
 from collections.abc import Mapping
@@ -67,15 +66,9 @@ class Check:
 
 def quoted(where: str, printed: float, computed: float, decimals: int = 2) -> Check:
     """A number that a text quotes: right if it follows to its last digit."""
-    half_digit = 0.5 * 10**-decimals
-    tolerance = half_digit * 1.001  # for what floating point adds to a tie
-    return Check(
-        where=where,
-        printed=printed,
-        computed=computed,
-        tolerance=tolerance,
-        about="Numbers that the texts quote",
-    )
+    tolerance = 0.5 * 10**-decimals * 1.001  # half a digit, and what floating point adds to a tie
+    about = "Numbers that the texts quote"
+    return Check(where=where, printed=printed, computed=computed, tolerance=tolerance, about=about)
 
 
 @dataclass(frozen=True)

@@ -105,9 +105,6 @@ def _over(
     return beats(place + better, [place + worse for worse in others], columns, text, TITLES)
 
 
-# --- Table 1 -------------------------------------------------------------------------------------
-
-
 def _table1_claims() -> Iterator[Claim]:
     maps = (PERCEPTUAL, DIRECT)
     yield from _over("Partial labels cost", f"full/{SL}", [f"one/{SL}"], STREETS)
@@ -151,8 +148,6 @@ TABLE1 = make_table(
     _FLIP,
 )
 
-# --- Table 2 -------------------------------------------------------------------------------------
-
 
 def _table2_claims() -> Iterator[Claim]:
     columns, others = printed.NYUD, [SL, SSL, PERCEPTUAL, DIRECT]
@@ -182,8 +177,6 @@ TABLE2 = make_table(
     AT_QUICK,
 )
 
-# --- Table 3 -------------------------------------------------------------------------------------
-
 
 def _table3_claims() -> Iterator[Claim]:
     columns = printed.PASCAL
@@ -212,8 +205,6 @@ TABLE3 = make_table(
     "numbers decides; the ledger asks where the text speaks of gains.",
 )
 
-# --- Table 4 -------------------------------------------------------------------------------------
-
 
 def _table4_claims() -> Iterator[Claim]:
     for block, rare in (("1:9", SEMSEG), ("9:1", DEPTH)):
@@ -237,8 +228,6 @@ TABLE4 = make_table(
     "second.",
     _FLIP,
 )
-
-# --- Table 5 -------------------------------------------------------------------------------------
 
 WEIGHTINGS = {  # a row of Table 5 -> how its losses are balanced
     "Uncertainty": "uncertainty",
@@ -286,8 +275,6 @@ TABLE5 = make_table(
     AT_QUICK,
     more_columns=["delta_mtl"],
 )
-
-# --- Table 6 -------------------------------------------------------------------------------------
 
 
 def _table6_claims() -> Iterator[Claim]:
