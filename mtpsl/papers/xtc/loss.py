@@ -83,11 +83,7 @@ def find_links(tasks: TaskSet, batch: Batch, *, per_image_mean: bool = False) ->
     """Finds the pairs (s in U_n, t in T_n) of every image, gathered by pair [XTC, Eq. 3].
 
     An image with every label takes part in all ordered pairs. A target needs a usable pixel.
-
-    Args:
-        tasks: The tasks.
-        batch: Its labels.
-        per_image_mean: See ``with_shares``.
+    ``per_image_mean``: see ``with_shares``.
     """
     labeled = torch.stack([batch.labeled[n] for n in tasks.names])  # (K, B)
     links = gather_links(tasks, ~labeled | labeled.all(dim=0), usable_labels(tasks, batch))
@@ -111,17 +107,12 @@ def usable_labels(tasks: TaskSet, batch: Batch) -> Tensor:
 def gather_links(tasks: TaskSet, sources: Tensor, targets: Tensor) -> list[Link]:
     """Gathers for every ordered pair the images where one is a source and the other a target.
 
-    Args:
-        tasks: K tasks.
-        sources: (K, B) bool, by task and image.
-        targets: (K, B) bool.
+    ``sources`` and ``targets`` are (K, B) bool, by task and image.
     """
-    sources, targets = (dict(zip(tasks.names, m.tolist(), strict=True)) for m in (sources, targets))
-    links = []
+    place, links = tasks.names.index, []
     for s, t in tasks.pairs():
-        images = enumerate(zip(sources[s.name], targets[t.name], strict=True))
-        rows = tuple(row for row, (as_source, as_target) in images if as_source and as_target)
-        if rows:
+        images = sources[place(s.name)] & targets[place(t.name)]
+        if rows := tuple(images.nonzero().flatten().tolist()):
             links.append(Link(s, t, rows))
     return links
 
@@ -131,11 +122,7 @@ class Inputs:
     """What the mapping network reads, made once for every task and choice of images.
 
     Rows are taken before anything else happens: what other images have in their place of a
-    withheld label is never part of a computation.
-
-    Args:
-        predictions: task -> (B, C, H, W).
-        batch: Its labels, and the images' numbers, which the Gumbel noise depends on.
+    withheld label is never part of a computation. Gumbel noise depends on the images' numbers.
     """
 
     def __init__(self, predictions: dict[str, Tensor], batch: Batch) -> None:
@@ -188,12 +175,7 @@ def embed_links(
 ) -> list[tuple[Tensor, Tensor]]:
     """Maps the images of every link: m(y^_s) and m(y_t), each (n, D, h, w) float32.
 
-    Args:
-        mapping: m.
-        links: Pairs and their images.
-        inputs: What m reads.
-        statistics: What its BatchNorm averages over.
-        swapped: Condition the label on A[t, s] in place of A[s, t].
+    ``swapped`` conditions the label on A[t, s] in place of A[s, t].
     """
     passes = []
     for link in links:
@@ -315,13 +297,7 @@ class CrossTaskLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Sums L_ct and R over pairs and images, without weights, divided by the batch size.
 
-        Args:
-            predictions: See ``forward``.
-            features: See ``forward``.
-            batch: See ``forward``.
-
-        Returns:
-            Two scalars; exactly 0 for a batch without pairs.
+        Arguments are those of ``forward``; both are exactly 0 for a batch without pairs.
         """
         features = features.detach().float()
         links = find_links(self.tasks, batch, per_image_mean=self.per_image_mean)
@@ -352,11 +328,7 @@ class CrossTaskLoss(nn.Module):
         return cosine_distance(a, b)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Groups the mapping network's parameters; gamma and beta have a rate of their own.
-
-        Args:
-            lr: The learning rate of the network beside it.
-        """
+        """Groups the parameters beside a network of rate ``lr``; gamma and beta have their own."""
         return film_groups(self, self.mapping, lr, self.film_lr, self.film_step)
 
     def _require_fit(self, predictions: dict[str, Tensor], features: Tensor, batch: Batch) -> None:
@@ -397,7 +369,7 @@ def film_groups(
     multiple: float,
     step_size: int | None = FILM_STEP,
 ) -> list[dict[str, Any]]:
-    """Groups a module's parameters: gamma and beta with their own rate, and everything else.
+    """Groups a module's parameters: everything else at ``lr``, gamma and beta at a multiple.
 
     Args:
         module: Whose parameters are listed.
@@ -408,8 +380,7 @@ def film_groups(
     """
     film = mapping.film_parameters()
     apart = {id(p) for p in film}
-    rest = [p for p in module.parameters() if id(p) not in apart]
-    groups = [{"params": rest, "lr": lr}]
+    groups = [{"params": [p for p in module.parameters() if id(p) not in apart], "lr": lr}]
     if film:
         own = {} if step_size is None else {"step_size": step_size}
         groups.append({"params": film, "lr": multiple * lr, **own})

@@ -55,13 +55,7 @@ CHOICES: dict[str, str] = {
 
 @final
 class TaskMap(nn.Module):
-    """m^{s->t}: a whole SegNet that reads one task and predicts another.
-
-    Args:
-        source: The task that it reads.
-        target: The task that it predicts.
-        width_factor: Of the SegNet.
-    """
+    """m^{s->t}: a whole SegNet that reads the source and predicts the target."""
 
     def __init__(self, source: Task, target: Task, width_factor: float) -> None:
         super().__init__()
@@ -222,12 +216,7 @@ def direct_loss(
 ) -> Tensor:
     """Sums L_ct(m^{s->t}(y^_s), y_t) over pairs and images, divided by the batch size.
 
-    Args:
-        maps: The networks.
-        links: Pairs and their images.
-        inputs: What the maps read.
-        batch: The labels.
-        detach: Let the maps learn, not the prediction.
+    With ``detach`` the maps learn, not the prediction.
     """
     total = batch.images.new_zeros(())
     for link in links:
