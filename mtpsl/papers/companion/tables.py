@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from mtpsl.papers.hitts.tables import hitts, mtl, second_stage
-from mtpsl.papers.protocols import DELTA, HEADLINES, NYUD, Runs, beats, make_rows
+from mtpsl.papers.protocols import BEATS, DELTA, HEADLINES, NYUD, Runs, beats, make_rows
 from mtpsl.papers.xtc.printed import OURS as XTC
 from mtpsl.papers.xtc.printed import SL, SSL
 from mtpsl.papers.xtc.tables import AT_QUICK, row_experiment
@@ -122,12 +122,12 @@ def share_gains(results: Results) -> Arrays:
     methods = (MTL, HITTS, OURS)
     seeds = sorted({entry.seed for entry in results.current()})
     values = np.full((len(LABEL_SHARE.columns), len(methods), len(SHARES), len(seeds)), np.nan)
+    names = [[share_row(group, label) for group in SHARES] for label in methods]
     for c, column in enumerate(LABEL_SHARE.columns):
-        for m, label in enumerate(methods):
-            for s, group in enumerate(SHARES):
-                by_seed = results.values(LABEL_SHARE, share_row(group, label), column)
-                for n, seed in enumerate(seeds):
-                    values[c, m, s, n] = column_of(column).scale * by_seed.get(seed, math.nan)
+        for (m, s), name in np.ndenumerate(np.array(names, dtype=object)):
+            by_seed = results.values(LABEL_SHARE, name, column)
+            values[c, m, s] = [by_seed.get(seed, math.nan) for seed in seeds]
+        values[c] *= column_of(column).scale
     return {
         "groups": np.array(tuple(SHARES)),
         "shares": np.array(tuple(SHARES.values())),
@@ -143,28 +143,21 @@ def share_gains(results: Results) -> Arrays:
 TWO_VIEWS, ONE_VIEW, RAMPED = "Two views, labels alone", "Ours, one view", "Ours, ramped up"
 
 
-def _consistency_runs() -> Runs:
-    sl, ssl, ours = (row_experiment(NYUD, "one", label) for label in (SL, SSL, XTC))
-    return {
-        SL: (sl,),
-        TWO_VIEWS: (ssl.replace(method_args={"weight": 0.0}),),
-        SSL: (ssl,),
-        ONE_VIEW: (ours.replace(method_args={"two_views": False}),),
-        RAMPED: (ours.replace(method_args={"ramp_up": 0.5}),),
-        XTC: (ours,),
-    }
-
-
-def _consistency_claims() -> Iterator[Claim]:
-    for why, better, worse in (
-        ("The second view helps without consistency", TWO_VIEWS, SL),
-        ("Consistency helps with two views", XTC, TWO_VIEWS),
-        ("Consistency helps with one view", ONE_VIEW, SL),
-        ("Labels first helps", RAMPED, XTC),
-    ):
-        text = f"{why}: {{better}} beats {{worse}} on {{title}}"
-        yield from beats(better, [worse], HEADLINES, text)
-
+_SL, _SSL, _OURS = (row_experiment(NYUD, "one", label) for label in (SL, SSL, XTC))
+_CONSISTENCY_RUNS: Runs = {
+    SL: (_SL,),
+    TWO_VIEWS: (_SSL.replace(method_args={"weight": 0.0}),),
+    SSL: (_SSL,),
+    ONE_VIEW: (_OURS.replace(method_args={"two_views": False}),),
+    RAMPED: (_OURS.replace(method_args={"ramp_up": 0.5}),),
+    XTC: (_OURS,),
+}
+_CONSISTENCY_CLAIMS = (
+    ("The second view helps without consistency", TWO_VIEWS, SL),
+    ("Consistency helps with two views", XTC, TWO_VIEWS),
+    ("Consistency helps with one view", ONE_VIEW, SL),
+    ("Labels first helps", RAMPED, XTC),
+)
 
 CONSISTENCY = Table(
     name="consistency",
@@ -172,9 +165,13 @@ CONSISTENCY = Table(
     title="What of XTC's difference to SL is the second view, and what the consistency",
     source="[beyond XTC: its parts]",
     columns=WITH_DELTA,
-    rows=make_rows(_consistency_runs(), columns=len(WITH_DELTA)),
+    rows=make_rows(_CONSISTENCY_RUNS, columns=len(WITH_DELTA)),
     reference={"": SL},
-    claims=tuple(_consistency_claims()),
+    claims=tuple(
+        claim
+        for why, better, worse in _CONSISTENCY_CLAIMS
+        for claim in beats(better, [worse], HEADLINES, f"{why}: {BEATS} on {{title}}")
+    ),
     notes=(
         "NYUD-v2 with one label an image, as in [XTC, Table 2], whose rows SL, SSL and Ours are.",
         f'"{TWO_VIEWS}" passes a second, zoomed view of each image through the network, where only '

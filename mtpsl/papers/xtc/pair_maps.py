@@ -78,12 +78,8 @@ class PairMaps(nn.ModuleDict):
     def __init__(self, tasks: TaskSet, width_factor: float) -> None:
         super().__init__({key(s, t): TaskMap(s, t, width_factor) for s, t in tasks.pairs()})
 
-    def learning(self, source: Task, target: Task) -> Callable[[Tensor], Tensor]:
-        """The map of a pair, which gradients train."""
-        return self[key(source, target)]
-
     def constant(self, source: Task, target: Task) -> Callable[[Tensor], Tensor]:
-        """The same map as a function through which gradients pass and which they do not train."""
+        """The map of a pair as a function that gradients pass through and do not train."""
         network = self[key(source, target)]
 
         def apply(maps: Tensor) -> Tensor:
@@ -203,7 +199,7 @@ class XTask(PairMapMethod):
             terms["perceptual"] = self.weight * loss
         for link in links:
             read = inputs.label(link.source, link.rows)
-            mapped = self.maps.learning(link.source, link.target)(read)
+            mapped = self.maps[key(link.source, link.target)](read)
             terms["maps"] = terms["maps"] + label_loss(link, mapped, batch)
         return terms
 
@@ -221,7 +217,7 @@ def direct_loss(
     total = batch.images.new_zeros(())
     for link in links:
         read = inputs.prediction(link.source, link.rows)
-        mapped = maps.learning(link.source, link.target)(read.detach() if detach else read)
+        mapped = maps[key(link.source, link.target)](read.detach() if detach else read)
         total = total + label_loss(link, mapped, batch)
     return total
 
