@@ -81,6 +81,15 @@ class Erratum:
     remains: bool | None = None  # recomputed: is it still there? None: nothing to recompute
 
 
+def read_errata(text: str) -> tuple[Erratum, ...]:
+    """Reads pairs of lines: ``where: what``, and the evidence below it."""
+    lines = text.strip().splitlines()
+    return tuple(
+        Erratum(*slip.split(": ", 1), evidence.strip())
+        for slip, evidence in zip(lines[::2], lines[1::2], strict=True)
+    )
+
+
 @dataclass(frozen=True, kw_only=True)
 class PaperAudit:
     """What can be recomputed of one paper, and what is known to be wrong with it."""

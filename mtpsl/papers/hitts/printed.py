@@ -12,7 +12,17 @@ from collections.abc import Iterator
 
 from mtpsl.metrics import delta_mtl
 from mtpsl.papers.xtc import printed as x
-from mtpsl.report.audit import NONE, Cells, Check, Erratum, PaperAudit, Printed, quoted, read_cells
+from mtpsl.report.audit import (
+    NONE,
+    Cells,
+    Check,
+    Erratum,
+    PaperAudit,
+    Printed,
+    quoted,
+    read_cells,
+    read_errata,
+)
 
 NYUD_METRICS = (
     "semseg/miou",
@@ -336,50 +346,23 @@ def _recomputed(deltas: tuple[Check, ...]) -> Iterator[Erratum]:
 
 
 # Read in the paper's text, with nothing to recompute; formulas come from an extraction of the PDF.
-_DOCUMENTED = (
-    Erratum(
-        "Sec. 3.2",
-        "MLP_i(theta_i) in the sentence, theta'_i in Eq. 3",
-        "only theta'_i has passed through Sec. 3.1",
-    ),
-    Erratum(
-        "Eq. 4",
-        "phi_i x G_i is not defined",
-        "phi_i is C_p x C and G_i has C_p channels; the factor needs C channels",
-    ),
-    Erratum(
-        "Eq. 8",
-        "the rows are said to be prediction-level and feature-level",
-        "as typeset they are labeled (alpha_i) and unlabeled (1 - alpha_i) tasks",
-    ),
-    Erratum(
-        "Eq. 12",
-        "the loss is a function of G_i, its formula uses G'_i",
-        "Eq. 10 and Eq. 13 predict from G'_i and pass G'_i",
-    ),
-    Erratum(
-        "Sec. 4.3",
-        "cross-task interactions are credited to intra-task learning",
-        "by Sec. 3.1 inter-task learning is what lets tasks interact",
-    ),
-    Erratum(
-        "Fig. 16",
-        'the caption takes pseudo labels from the "gloabl" tokens',
-        "App. C.2 and Sec. 3.3 take them from the fine-grained ones",
-    ),
-    Erratum(
-        "Eq. 18",
-        "the sum over scales ends at 5",
-        "Eq. 14 has the scales j = 0, 1, 2, 3 (or a 3 was misread when extracted)",
-    ),
-    Erratum(
-        "App. A.2",
-        "\"after intra-task learning\" for F'^(j) and theta'^(j)",
-        "the scales are fused before intra-task learning, so inter-task is meant",
-    ),
-    Erratum(
-        "Sec. 4.2",
-        '"MTAN [17]" and "Table 4.1"',
-        "MTAN is [20] and the numbers are in Table 1",
-    ),
-)
+_DOCUMENTED = read_errata("""
+Sec. 3.2: MLP_i(theta_i) in the sentence, theta'_i in Eq. 3
+    only theta'_i has passed through Sec. 3.1
+Eq. 4: phi_i x G_i is not defined
+    phi_i is C_p x C and G_i has C_p channels; the factor needs C channels
+Eq. 8: the rows are said to be prediction-level and feature-level
+    as typeset they are labeled (alpha_i) and unlabeled (1 - alpha_i) tasks
+Eq. 12: the loss is a function of G_i, its formula uses G'_i
+    Eq. 10 and Eq. 13 predict from G'_i and pass G'_i
+Sec. 4.3: cross-task interactions are credited to intra-task learning
+    by Sec. 3.1 inter-task learning is what lets tasks interact
+Fig. 16: the caption takes pseudo labels from the "gloabl" tokens
+    App. C.2 and Sec. 3.3 take them from the fine-grained ones
+Eq. 18: the sum over scales ends at 5
+    Eq. 14 has the scales j = 0, 1, 2, 3 (or a 3 was misread when extracted)
+App. A.2: "after intra-task learning" for F'^(j) and theta'^(j)
+    the scales are fused before intra-task learning, so inter-task is meant
+Sec. 4.2: "MTAN [17]" and "Table 4.1"
+    MTAN is [20] and the numbers are in Table 1
+""")

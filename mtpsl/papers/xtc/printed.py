@@ -12,7 +12,7 @@ they contradict are errata.
 
 from collections.abc import Iterable, Iterator, Mapping
 
-from mtpsl.report.audit import Cells, Check, Erratum, PaperAudit, Printed, quoted
+from mtpsl.report.audit import Cells, Check, Erratum, PaperAudit, Printed, quoted, read_errata
 from mtpsl.report.results import decide_printed
 from mtpsl.report.tables import Claim, Table
 
@@ -300,49 +300,22 @@ def _displaced() -> Iterator[Erratum]:
 
 
 # Read in the paper's text and the released code, with nothing to recompute.
-_DOCUMENTED = tuple(
-    Erratum(*row)
-    for row in (
-        (
-            "Eq. 1, 3, 4",
-            "the terms are divided by the number of labeled and of unlabeled tasks",
-            "the released code sums them",
-        ),
-        (
-            "Sec. 3.2",
-            "mapped labels are vectors in R^D",
-            "in the released code they are maps, compared position by position",
-        ),
-        (
-            "Sec. 3.2",
-            "A encodes the input task and the pair",
-            "in the released code both branches get the same A; only the input layers differ",
-        ),
-        (
-            "Sec. 3.2",
-            'R is called "cosine similarity loss"',
-            "it is minimized, so it is one minus the similarity",
-        ),
-        (
-            "Sec. 4",
-            "weights of the two terms, Gumbel-softmax, scaling of depth, a rate of its own for the "
-            "conditioning, two views and the choice of the epoch on the test set are not mentioned",
-            "all are in the released code",
-        ),
-        (
-            "Table 1",
-            "on Cityscapes the released code mirrors images for Ours and not for SL",
-            "two differences between the rows; its README announces other numbers than printed",
-        ),
-        (
-            "Tables 1 to 4",
-            "SSL, Perceptual- and Direct-Map, Contrastive- and Discriminator-Loss",
-            "not in the released code, except variants of SSL that nothing calls",
-        ),
-        (
-            "Table 5",
-            "Uncertainty, DWA and Ours + Uncertainty",
-            "uncertainty weighting is not in the released code, and its DWA weights act on nothing",
-        ),
-    )
-)
+_DOCUMENTED = read_errata("""
+Eq. 1, 3, 4: the terms are divided by the number of labeled and of unlabeled tasks
+    the released code sums them
+Sec. 3.2: mapped labels are vectors in R^D
+    in the released code they are maps, compared position by position
+Sec. 3.2: A encodes the input task and the pair
+    in the released code both branches get the same A; only the input layers differ
+Sec. 3.2: R is called "cosine similarity loss"
+    it is minimized, so it is one minus the similarity
+Sec. 4: weights of the two terms, Gumbel-softmax, scaling of depth, a rate of its own for the \
+conditioning, two views and the choice of the epoch on the test set are not mentioned
+    all are in the released code
+Table 1: on Cityscapes the released code mirrors images for Ours and not for SL
+    two differences between the rows; its README announces other numbers than printed
+Tables 1 to 4: SSL, Perceptual- and Direct-Map, Contrastive- and Discriminator-Loss
+    not in the released code, except variants of SSL that nothing calls
+Table 5: Uncertainty, DWA and Ours + Uncertainty
+    uncertainty weighting is not in the released code, and its DWA weights act on nothing
+""")
