@@ -63,6 +63,9 @@ class Check:
     def agrees(self) -> bool:
         return abs(self.printed - self.computed) <= self.tolerance
 
+    def __str__(self) -> str:
+        return f"{self.where}: printed {self.printed:g}, computed {self.computed:.4f}"
+
 
 def quoted(where: str, printed: float, computed: float, decimals: int = 2) -> Check:
     """A number that a text quotes: right if it follows to its last digit."""
@@ -103,11 +106,7 @@ class PaperAudit:
         """What differs from the known state of the paper; empty: exactly the known errata."""
         known = {erratum.where for erratum in self.errata}
         return (
-            *(
-                f"new mismatch: {c.where}: printed {c.printed:g}, computed {c.computed:.4f}"
-                for c in self.checks
-                if not c.agrees and c.where not in known
-            ),
+            *(f"new mismatch: {c}" for c in self.checks if not c.agrees and c.where not in known),
             *(f"new contradiction: {claim}" for claim in self.contradictions),
             *(f"known erratum vanished: {e.where}" for e in self.errata if e.remains is False),
         )
@@ -137,13 +136,10 @@ class Audit:
         lines = []
         for kind in dict.fromkeys(check.about for check in self.checks):
             checks = [check for check in self.checks if check.about == kind]
-            agree = sum(check.agrees for check in checks)
+            slips = [check for check in checks if not check.agrees]
+            agree = len(checks) - len(slips)
             lines.append(f"{kind}: {agree} of {len(checks)} follow from the printed cells.")
-            lines += [
-                f"  {check.where}: printed {check.printed:g}, computed {check.computed:.4f}"
-                for check in checks
-                if not check.agrees
-            ]
+            lines += [f"  {slip}" for slip in slips]
         for key, paper in self.papers.items():
             lines.append(f"Known errata of [{key}]:")
             for erratum in paper.errata:

@@ -110,8 +110,8 @@ def contrastive_loss(
         projectors: Of ``build_projectors``; learn with the network.
         features: task -> (B, C, h, w), what a task's last layer reads.
         batch: Whose labels define the triplets.
-        margin: By how much nearer a pixel that is alike must be, in squared distance.
-        pixels: Most pixels of an image that are anchors.
+        margin: As in ``CCR``, in squared distance.
+        pixels: As in ``CCR``.
 
     Returns:
         A scalar; 0 with a gradient of 0 where no image has a triplet. A projector whose pair was
@@ -123,10 +123,8 @@ def contrastive_loss(
         total = total + layers(batch.images.new_zeros(0, layers[0].in_features)).sum()
     for source, target in draw_sources(tasks, batch, seed):
         feature = features[target.name]
-        random = [
-            generator(feature.device, seed, number, tasks.names.index(target.name))
-            for number in batch.index.tolist()
-        ]
+        place, numbers = tasks.names.index(target.name), batch.index.tolist()
+        random = [generator(feature.device, seed, number, place) for number in numbers]
         mask = on_grid(batch.mask(source.name), feature)
         chosen = [draw_pixels(m[0], pixels, r) for m, r in zip(mask, random, strict=True)]
         counts = [len(places) for places in chosen]

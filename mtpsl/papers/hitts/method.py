@@ -105,12 +105,7 @@ class MixtureLoss(nn.Module):
     def pseudo(self, logits: dict[str, Tensor], batch: Batch) -> Terms:
         """L_p, where an image lacks the task's label and a teacher found one [HiTTs, Eq. 7].
 
-        Args:
-            logits: As in ``forward``.
-            batch: With ``discovered``.
-
-        Returns:
-            ``"<task>_pseudo"`` -> scalar.
+        Arguments are those of ``forward``; the result is ``"<task>_pseudo"`` -> scalar.
 
         Raises:
             ValueError: If the batch carries no discoveries.
@@ -247,8 +242,7 @@ class HiTTs(Method, TaskTokens):
         global_tokens: bool = True,
         fine_tokens: bool = True,
     ) -> None:
-        # A backbone that says nothing has one scale, of the image's size.
-        stride = getattr(backbone, "stride", 1)
+        stride = getattr(backbone, "stride", 1)  # by default one scale, of the image's size
         stage_channels = getattr(backbone, "stage_channels", ())
         if pseudo_features and not global_tokens:
             raise ValueError(

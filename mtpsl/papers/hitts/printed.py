@@ -193,28 +193,23 @@ def _percent_delta(table: Printed, row: str) -> float:
     return 100 * delta_mtl(result, reference, average="metrics")
 
 
+def _delta(where: str, printed: float, computed: float, about: str) -> Check:
+    return Check(where=where, printed=printed, computed=computed, tolerance=TOLERANCE, about=about)
+
+
 def _delta_checks() -> Iterator[Check]:
     for table, row in _delta_rows():
-        yield Check(
-            where=f"{table.source} {row}",
-            printed=table.cell(row, "delta_mtl"),
-            computed=_percent_delta(table, row),
-            tolerance=TOLERANCE,
-            about=DELTAS,
-        )
+        computed = _percent_delta(table, row)
+        yield _delta(f"{table.source} {row}", table.cell(row, "delta_mtl"), computed, DELTAS)
 
 
 def _borrowed_checks() -> Iterator[Check]:
     """The deltas of rows taken from [XTC, Table 5], from the cells printed there."""
     single = x.TABLE5.metrics("STL")
     for row in (row for row in x.TABLE5.rows if row != "STL"):
-        yield Check(
-            where=f"{x.TABLE5.source} {row}, delta of [HiTTs, Table 2]",
-            printed=TABLE2.cell(_NAMES.get(row, row), "delta_mtl"),
-            computed=100 * delta_mtl(x.TABLE5.metrics(row), single, average="metrics"),
-            tolerance=TOLERANCE,
-            about=BORROWED,
-        )
+        where = f"{x.TABLE5.source} {row}, delta of [HiTTs, Table 2]"
+        computed = 100 * delta_mtl(x.TABLE5.metrics(row), single, average="metrics")
+        yield _delta(where, TABLE2.cell(_NAMES.get(row, row), "delta_mtl"), computed, BORROWED)
 
 
 def _plain_sum_agrees(table: Printed, row: str) -> bool:

@@ -243,11 +243,9 @@ def _contradicted(tables: Mapping[str, Table]) -> Iterator[Erratum]:
 
 def _cells(table: Table, claim: Claim) -> str:
     """The printed cells of a claim's two rows, in words."""
-    place = table.columns.index(claim.column)
-    better, worse = (
-        f"{name} {table.row(name).printed[place]:g}" for name in (claim.better, claim.worse)
-    )
-    return f"{claim.column}: {better}, {worse}"
+    place, rows = table.columns.index(claim.column), (claim.better, claim.worse)
+    cells = ", ".join(f"{name} {table.row(name).printed[place]:g}" for name in rows)
+    return f"{claim.column}: {cells}"
 
 
 def _fewer_labels() -> Erratum:
