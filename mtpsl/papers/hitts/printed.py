@@ -36,16 +36,9 @@ NYUD_METRICS = (
     "normals/within_30",
 )
 NYUD = (*NYUD_METRICS, "delta_mtl")
-NYUD_HEADLINES = ("semseg/miou", "depth/abs_err", "normals/mean_err", "delta_mtl")
+NYUD_HEADLINES = (*x.NYUD, "delta_mtl")
 CITYSCAPES = (*NYUD_METRICS[:4], "delta_mtl")
-PASCAL = (
-    "semseg/miou",
-    "human_parts/miou",
-    "normals/mean_err",
-    "saliency/sal_miou",
-    "edges/ods_f",
-    "delta_mtl",
-)
+PASCAL = (*x.PASCAL, "delta_mtl")
 COST = ("cost/params", "cost/flops", "cost/memory")
 
 # fmt: off

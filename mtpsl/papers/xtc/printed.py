@@ -18,13 +18,7 @@ from mtpsl.report.tables import Claim, Table
 
 CITYSCAPES = ("semseg/miou", "depth/abs_err")
 NYUD = (*CITYSCAPES, "normals/mean_err")
-PASCAL = (
-    "semseg/miou",
-    "human_parts/miou",
-    "normals/mean_err",
-    "saliency/sal_miou",
-    "edges/ods_f",
-)
+PASCAL = ("semseg/miou", "human_parts/miou", "normals/mean_err", "saliency/sal_miou", "edges/ods_f")
 
 SELECTION: dict[tuple[str, str], dict[str, float]] = {
     ("nyud", labels): dict(zip(NYUD, values, strict=True))
