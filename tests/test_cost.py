@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from properties import build_net
 from torch import Tensor, nn
 
-from mtpsl.models import build_net
 from mtpsl.models.cost import Cost, cost, format_costs
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 

@@ -6,6 +6,7 @@ its commit and writes the file again with ``python tests/test_frozen.py``.
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -87,9 +88,10 @@ def test_networks_keep_their_size() -> None:
 
 
 if __name__ == "__main__":
-    frozen = {
-        "keys": {name: keys(name) for name in FROZEN["keys"]},
-        "scenes": {name: scenes(name, "/tmp/frozen-scenes") for name in SCENES},
-        "costs": {name: costs(experiment) for name, experiment in networks()},
-    }
+    with tempfile.TemporaryDirectory() as folder:
+        frozen = {
+            "keys": {name: keys(name) for name in FROZEN["keys"]},
+            "scenes": {name: scenes(name, folder) for name in SCENES},
+            "costs": {name: costs(experiment) for name, experiment in networks()},
+        }
     FILE.write_text(json.dumps(frozen, indent=1, sort_keys=True) + "\n")

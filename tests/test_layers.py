@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from mtpsl import papers
+
 PACKAGE = Path(__file__).parents[1] / "mtpsl"
 
 # From the bottom up. A module may import from the rows below its own; its siblings it may not.
@@ -27,6 +29,10 @@ ROW = {name: number for number, names in enumerate(ROWS) for name in names}
 TOGETHER = {("boundary", "metrics"), ("notebook", "reproduce")}  # siblings, the first on top
 PAPERS = ("xtc", "hitts", "companion")  # none may import a later one
 
+# What decides is an attribute of a method or a paper, never its name.
+METHOD_NAMES = {*papers.methods(), *papers.PAPERS}
+LONGEST_FILE, LONGEST_FUNCTION = 400, 80  # lines
+
 TASK_NAMES = {"semseg", "depth", "normals", "human_parts", "saliency", "edges"}
 DRAWING = {"matplotlib", "seaborn", "pandas"}
 VISION = {"torchvision", "timm", "huggingface_hub"}
@@ -44,7 +50,12 @@ def sources() -> list[str]:
 def violations(path: str, source: str) -> list[str]:
     """What the file at ``path`` (relative to the package) does that it may not do."""
     tree = ast.parse(source)
-    found = [*bad_imports(path, tree), *bad_names(path, tree), *bad_loads(tree)]
+    found = [
+        *bad_imports(path, tree),
+        *bad_names(path, tree),
+        *bad_loads(tree),
+        *bad_shapes(source, tree),
+    ]
     return [f"{path}:{line}: {what}" for line, what in sorted(found)]
 
 
@@ -103,6 +114,8 @@ def bad_names(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
         of_a_task = any(is_task_name(side) for side in sides)
         if texts & TASK_NAMES or (of_a_task and texts):
             yield node.lineno, f"compares a task's name with {sorted(texts)}; ask task.kind"
+        if named := texts & METHOD_NAMES:
+            yield node.lineno, f"compares a name with {sorted(named)}; ask an attribute"
 
 
 def literals(node: ast.AST) -> Iterator[str]:
@@ -148,7 +161,20 @@ def bad_loads(tree: ast.Module) -> Iterator[tuple[int, str]]:
 OWED: tuple[str, ...] = ()  # files that still break a rule
 
 
-@pytest.mark.parametrize("path", [p for p in sources() if p not in OWED])
+def bad_shapes(source: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """Files and functions that nobody reads in one go; docstrings that are no sentence."""
+    if (lines := len(source.splitlines())) > LONGEST_FILE:
+        yield lines, f"{lines} lines, at most {LONGEST_FILE}"
+    for node in ast.walk(tree):
+        if isinstance(node, ast.FunctionDef):
+            if (lines := node.end_lineno - node.lineno + 1) > LONGEST_FUNCTION:
+                yield node.lineno, f"{node.name} has {lines} lines, at most {LONGEST_FUNCTION}"
+        if isinstance(node, ast.FunctionDef | ast.ClassDef | ast.Module):
+            if (ast.get_docstring(node) or "").startswith("Of "):
+                yield getattr(node, "lineno", 1), 'a docstring begins with "Of": write a sentence'
+
+
+@pytest.mark.parametrize("path", sources())
 def test_keeps_the_rules(path: str) -> None:
     assert violations(path, (PACKAGE / path).read_text()) == []
 
@@ -183,6 +209,11 @@ def test_every_module_has_a_row() -> None:
         ("engine.py", "x = 1 if name in ('depth', 'normals') else 2", "ask task.kind"),
         ("engine.py", "x = t.name != 'flow'", "ask task.kind"),
         ("report/maps.py", "match name:\n    case 'semseg': pass", "ask task.kind"),
+        ("runs/run.py", "if experiment.method != 'xtc':\n    pass", "ask an attribute"),
+        ("runs/data.py", "x = method in ('supervised', 'mtan')", "ask an attribute"),
+        ("runs/run.py", "def f():\n" + "    x = 1\n" * 80, "f has 81 lines, at most 80"),
+        ("runs/run.py", "x = 1\n" * 401, "401 lines, at most 400"),
+        ("runs/run.py", 'def f():\n    """Of a run."""', "write a sentence"),
         ("runs/store.py", "pickle.load(file)", "pickle.load executes what it reads"),
         ("runs/store.py", "torch.load(path)", "torch.load without weights_only=True"),
         ("runs/store.py", "np.load(path, allow_pickle=True)", "allow_pickle"),

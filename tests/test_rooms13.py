@@ -73,8 +73,10 @@ def test_one_image_is_that_row_of_a_batch(dataset):
 
 @pytest.mark.parametrize("index", [-1, 6])
 def test_index_outside_is_an_error(dataset, index):
-    with pytest.raises(IndexError, match="expected 0 to 5"):
+    with pytest.raises(IndexError, match=r"expected one in \[0, 6\), got"):
         dataset[index]
+    with pytest.raises(IndexError, match="expected 0 to 5"):
+        dataset.load([index])
 
 
 @pytest.mark.parametrize(

@@ -336,7 +336,7 @@ def _finish(street: Street, camera: Camera) -> Scene:
 
 
 def _casters(street: Street, sunny: bool) -> list[list[int]]:
-    """Of shadows: everything near; without the sun, only what shades the ground below itself."""
+    """What casts a shadow: everything near; without the sun, only what shades its own ground."""
     low = (ID["vehicle"], ID["human"])
     return [
         shapes

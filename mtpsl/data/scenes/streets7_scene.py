@@ -36,7 +36,7 @@ class Place:
         return np.array([x, -up - self.ground, z])
 
     def rotation(self, turn: float, lean: float) -> np.ndarray:
-        """Of a shape turned around the vertical, after leaning to the front."""
+        """How a shape is turned around the vertical, after leaning to the front."""
         c, s = math.cos(self.yaw + turn), math.sin(self.yaw + turn)
         a, b = math.cos(lean), math.sin(lean)
         turned = np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
