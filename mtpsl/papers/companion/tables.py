@@ -19,7 +19,6 @@ from mtpsl.papers.xtc.tables import AT_QUICK, row_experiment
 from mtpsl.report.arrays import Arrays
 from mtpsl.report.results import Results, column_of
 from mtpsl.report.tables import Claim, Row, Table
-from mtpsl.runs.experiment import LabelSetting
 
 WITH_DELTA = (*HEADLINES, DELTA)
 
@@ -49,14 +48,10 @@ SHARES: dict[str, float] = {"1/8": 1 / 8, "1/4": 1 / 4, "1/2": 1 / 2, "full": 1.
 MTL, HITTS, OURS, OURS_FULL = "MTL baseline", "HiTTs", "Ours", "Ours, L_f alone"
 
 
-def _setting(share: float) -> tuple[LabelSetting, dict[str, float]]:
-    """Every label has its own setting already, whose runs other tables share."""
-    return ("full", {}) if share == 1 else ("share", {"share": share})
-
-
 def _share_rows(group: str, share: float) -> Iterator[Row]:
-    setting, args = _setting(share)
-    plain, withheld = hitts(setting, label_args=args), share < 1
+    withheld = share < 1  # every label has a setting already, whose runs other tables share
+    setting, args = ("share", {"share": share}) if withheld else ("full", {})
+    plain = hitts(setting, label_args=args)
     ours = second_stage(plain, pseudo_labels=withheld, pseudo_features=True)
     runs = {MTL: mtl(setting, **args), HITTS: plain, OURS if withheld else OURS_FULL: ours}
     for label, experiment in runs.items():

@@ -42,7 +42,7 @@ def query_cells(
     """Each task's token queries every cell of a map [HiTTs, Sec. 3.1].
 
     Args:
-        layers: Has ``value`` by task, and with tokens ``query`` and ``key``.
+        layers: See ``query_layers``.
         theta: (T, C), or None without tokens: features are linear maps alone.
         cells: (B, n, C).
 
@@ -62,7 +62,7 @@ def mix_tasks(
     """Affine combinations across tasks [HiTTs, Eq. 1, 2], or nothing without Q and K.
 
     Args:
-        layers: Has ``Q`` and ``K``; both None: A is the identity.
+        layers: See ``query_layers``; without ``Q`` and ``K``, A is the identity.
         theta: (B, T, C) or None.
         features: (B, T, n, C).
 
@@ -102,8 +102,6 @@ class Scale(nn.Module):
 @final
 class MultiScaleTokens(nn.Module):
     """From one token a task to four and back, with inter-task learning between [HiTTs, App. A.2].
-
-    The sum of Eq. 18 is printed to 5; there are as many scales as in Eq. 14 and 17.
 
     Args:
         tasks: The tasks, in the order of the affinity matrices.

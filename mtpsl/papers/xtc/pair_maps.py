@@ -96,9 +96,8 @@ def key(source: Task, target: Task) -> str:
 
 def width_for(backbone: nn.Module, width_factor: float | None) -> float:
     """A SegNet's width factor; by default one as wide as the backbone, and never wider than 1."""
-    if width_factor is not None:
-        return width_factor
-    return min(1.0, backbone.bottleneck_channels / WIDTHS[-1])
+    own = min(1.0, backbone.bottleneck_channels / WIDTHS[-1])
+    return own if width_factor is None else width_factor
 
 
 class PairMapMethod(Method):
@@ -195,8 +194,7 @@ class XTask(PairMapMethod):
         links = with_shares(links) if self.per_image_mean else links
         terms = {"perceptual": batch.images.new_zeros(()), "maps": batch.images.new_zeros(())}
         if progress >= self.pretraining:
-            loss = perceptual_loss(self.maps, links, inputs, batch)
-            terms["perceptual"] = self.weight * loss
+            terms["perceptual"] = self.weight * perceptual_loss(self.maps, links, inputs, batch)
         for link in links:
             read = inputs.label(link.source, link.rows)
             mapped = self.maps[key(link.source, link.target)](read)
