@@ -115,7 +115,8 @@ class TaskTokens(nn.Module):
 
         # global task tokens [Sec. 3.1]
         self.theta = nn.Parameter(torch.randn(T, C) / C**0.5) if global_tokens else None
-        self.scales, switches = None, {"global_tokens": global_tokens, "inter_task": inter_task}
+        self.scales = self.query = self.key = self.value = self.Q = self.K = None
+        switches = {"global_tokens": global_tokens, "inter_task": inter_task}
         if stage_channels:  # [App. A.2]
             self.scales = MultiScaleTokens(tasks, C, stage_channels, **switches)
         else:
