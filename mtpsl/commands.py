@@ -1,38 +1,91 @@
-"""What the commands of ``python -m mtpsl`` do, each of its parsed arguments.
+"""The commands of ``python -m mtpsl``: each a function of its arguments, which stand above it.
 
-Heavy modules are imported where they are used, so that ``--help`` answers at once.
+The first line of its docstring is its help. Heavy modules are imported where they are used, so
+that ``--help`` answers at once.
 """
 
 import argparse
-import difflib
 import json
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mtpsl import papers
-from mtpsl.reproduce import UsageError, checkout, output_folder, runs_folder
+from mtpsl.reproduce import UsageError, checkout, nearest, output_folder, runs_folder
 
 if TYPE_CHECKING:
-    from mtpsl.report.results import Results
     from mtpsl.report.tables import Table
-    from mtpsl.runs.session import Session
+    from mtpsl.runs.store import Session
+
+GROUPS = {"data": "check a data set, convert it, or say where it comes from"}
+
+Option = tuple[tuple[str, ...], dict[str, Any]]  # arguments of ``add_argument``
+Function = Callable[[argparse.Namespace], int]
+COMMANDS: dict[str, tuple[Function, tuple[Option, ...], str]] = {}  # with options and an example
+
+
+def command(name: str, *options: Option, example: str = "") -> Callable[[Function], Function]:
+    """Lists a function as a command; a name such as ``data check`` belongs to a group."""
+
+    def add(function: Function) -> Function:
+        COMMANDS[name] = function, options, example
+        return function
+
+    return add
+
+
+def option(*names: str, **how: Any) -> Option:
+    return names, how
+
+
+def profile(default: str) -> Option:
+    what = "smoke (seconds a run), quick (minutes) or full (the paper's settings, for GPUs)"
+    return option("--profile", default=default, help=f"{what}; default: %(default)s")
+
+
+def running(seeds: int, jobs: int = 1) -> tuple[Option, ...]:
+    """How many runs, where, and on which data."""
+    count = "how many, from 0; default: %(default)s"
+    return (
+        option("--seeds", type=int, default=seeds, help=count),
+        option("--jobs", type=int, default=jobs, help="side by side; default: %(default)s"),
+        DEVICE,
+        DATA,
+    )
+
+
+DEVICE = option(
+    "--device", default="auto", help="auto (a GPU where there is one), cpu, cuda or cuda:N"
+)
+DATA = option(
+    "--data",
+    default="",
+    help="folder of NYUD-v2, Cityscapes or PASCAL-Context on disk, which replaces its stand-in, "
+    "or the one that an experiment on your own data is about; default: none",
+)
+ONLY = option("--only", default="", help="parts of names, comma-separated")
+FORCE = option("--force", action="store_true", help="do again what is done")
+TABLE = "hitts/table1, or table1"
+SIZES = "default: the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes)"
 
 
 # ------------------------------------------------------------------ commands
 
 
+@command("list", profile("smoke"))
 def list_everything(args: argparse.Namespace) -> int:
-    """Tables with how many of their rows are recorded, figures, papers, notebooks."""
+    """Tables, figures and notebooks, and how far they are."""
+    from mtpsl.report.results import read_recorded
+
     root = checkout()
     figures, output = root / "figures", output_folder(args.profile, root)
     whole, drawn = [], []  # the papers of tables with every row recorded, and of recorded figures
     print("tables")
     for name, table in papers.tables().items():
         rows = [row for row in table.rows if row.experiments]
-        results = recorded(table, figures)
+        results = read_recorded(figures, table)
         seeds = [len(results.of(row.name)) for row in rows] if results else []
         done = [n for n in seeds if n]
         whole += [table.paper] * (len(done) == len(rows))
@@ -44,9 +97,9 @@ def list_everything(args: argparse.Namespace) -> int:
         print(f"  {name:<16} {table.title}\n{'':18} {status}")
     print("figures")
     for name, figure in papers.figures().items():
-        profile = drawn_at(figures, name)
-        drawn += [figure.paper] * bool(profile)
-        states = [f"recorded at {profile}"] if profile else []
+        at = drawn_at(figures, name)
+        drawn += [figure.paper] * bool(at)
+        states = [f"recorded at {at}"] if at else []
         if output != figures and (output / f"{name}.png").is_file():
             states.append(f"drawn at {args.profile}")
         print(f"  {name:<16} {figure.title}: {' and '.join(states) or 'not drawn yet'}")
@@ -71,8 +124,17 @@ def drawn_at(figures: Path, name: str) -> str:
         return ""
 
 
+@command(
+    "run",
+    option("table", nargs="?", help=TABLE),
+    option("--experiment", metavar="FILE", help="a run's experiment.json"),
+    profile("smoke"),
+    *running(seeds=1),
+    FORCE,
+    example="hitts/table1 --profile smoke --seeds 1",
+)
 def run(args: argparse.Namespace) -> int:
-    """A table, or the one experiment in a file."""
+    """Train what a table lacks and print it, or one experiment."""
     if bool(args.table) == bool(args.experiment):
         raise UsageError("run: expected a table's name or --experiment FILE; see `mtpsl list`")
     return run_experiment(args) if args.experiment else run_table(args)
@@ -88,10 +150,10 @@ def run_experiment(args: argparse.Namespace) -> int:
 
     if not Path(args.experiment).is_file():
         raise UsageError(f"--experiment: expected a file, got {args.experiment}")
-    for option, default in {"profile": "smoke", "seeds": 1, "jobs": 1}.items():
-        if getattr(args, option) != default:
+    for name, default in {"profile": "smoke", "seeds": 1, "jobs": 1}.items():
+        if getattr(args, name) != default:
             raise UsageError(
-                f"--{option}: expected none with --experiment, which is one run and decides all "
+                f"--{name}: expected none with --experiment, which is one run and decides all "
                 f"its numbers itself; change {args.experiment}"
             )
     asked = read_experiment(args.experiment)
@@ -110,12 +172,20 @@ def run_experiment(args: argparse.Namespace) -> int:
 
 
 def run_table(args: argparse.Namespace) -> int:
+    """Refuses a folder of data that no row of the table is about."""
+    from mtpsl.data import find_class, recognize
     from mtpsl.report import records
     from mtpsl.report.render import render_markdown
+    from mtpsl.report.results import read_recorded
+    from mtpsl.runs.data import bind_data
 
     table = choose_table(args.table)
-    if args.data:
-        require_use(table, args.data)
+    experiments = [e for row in table.rows for e in row.experiments] if args.data else []
+    bound = {bind_data(e, args.data).dataset for e in experiments}
+    if bound and all(find_class(name).stand_in for name in bound):
+        real = ", ".join(sorted({find_class(e.dataset).stands_for for e in experiments}))
+        content = recognize(args.data)
+        raise UsageError(f"--data: expected a folder of {real}, got {args.data}, of {content}")
     root = checkout()
     session = make_session(args, root)
     what = {"profile": args.profile, "seeds": range(args.seeds)}
@@ -123,58 +193,22 @@ def run_table(args: argparse.Namespace) -> int:
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
     computed = records.run_table(table, session, **what)
-    print(render_markdown(table, recorded(table, root / "figures"), computed), end="")
+    print(render_markdown(table, read_recorded(root / "figures", table), computed), end="")
     return 0
 
 
-def require_use(table: "Table", data: str) -> None:
-    """Refuses a folder of data that no row of the table is about."""
-    from mtpsl.data import find_class, recognize
-    from mtpsl.runs.data import bind_data
-
-    experiments = [e for row in table.rows for e in row.experiments]
-    bound = {bind_data(e, data).dataset for e in experiments}
-    if bound and all(find_class(name).stand_in for name in bound):
-        real = ", ".join(sorted({find_class(e.dataset).stands_for for e in experiments}))
-        raise UsageError(f"--data: expected a folder of {real}, got {data}, of {recognize(data)}")
-
-
-def show(args: argparse.Namespace) -> int:
-    """A table from what is recorded; trains nothing."""
-    from mtpsl.report import render
-
-    table = choose_table(args.table)
-    formats = {
-        "markdown": render.render_markdown,
-        "html": render.render_html,
-        "csv": render.render_csv,
-    }
-    print(formats[args.format](table, recorded(table, checkout() / "figures"), None), end="")
-    return 0
-
-
-def audit(args: argparse.Namespace) -> int:
-    """The papers' printed numbers, recomputed; 0 only if exactly the known errata remain."""
-    from mtpsl.report import audit
-
-    report = audit.audit()
-    print(report.to_text())
-    return 1 if report.problems else 0
-
-
-def cost(args: argparse.Namespace) -> int:
-    """Parameters and operations at the papers' size, beside the printed ones."""
-    from mtpsl.report import costs
-
-    print(json.dumps(list(costs.cost_rows()), indent=1) if args.json else costs.cost_text())
-    return 0
-
-
+@command(
+    "predict",
+    option("run", metavar="RUN", help="a run's folder, or its key"),
+    option("pictures", metavar="PICTURES", help="a folder of .png and .jpg files"),
+    option("out", metavar="OUT", help="a new folder"),
+    DEVICE,
+    example="runs/1a2b3c4d5e6f ~/photos ~/predicted",
+)
 def predict(args: argparse.Namespace) -> int:
-    """What a trained network says of a folder of pictures."""
+    """Predict a folder of pictures with a trained run: maps as PNG and .npy, and a sheet."""
     from mtpsl.report.predict import predict_folder
-    from mtpsl.runs.session import Session
-    from mtpsl.runs.store import RunStore
+    from mtpsl.runs.store import RunStore, Session
 
     run, pictures, out = (Path(path).expanduser() for path in (args.run, args.pictures, args.out))
     run = run.resolve() if run.name in ("", "..") else run  # a run's folder from within
@@ -189,17 +223,60 @@ def predict(args: argparse.Namespace) -> int:
     return 0
 
 
+@command(
+    "show",
+    option("table", help=TABLE),
+    option("--format", choices=("markdown", "html", "csv"), default="markdown"),
+    example="hitts/table1",
+)
+def show(args: argparse.Namespace) -> int:
+    """A table from the recorded results; trains nothing."""
+    from mtpsl.report import render
+    from mtpsl.report.results import read_recorded
+
+    table = choose_table(args.table)
+    text = getattr(render, f"render_{args.format}")
+    print(text(table, read_recorded(checkout() / "figures", table), None), end="")
+    return 0
+
+
+@command("audit")
+def audit(args: argparse.Namespace) -> int:
+    """Recompute the printed numbers that can be recomputed; list the errata."""
+    from mtpsl.report import audit
+
+    report = audit.audit()
+    print(report.to_text())
+    return 1 if report.problems else 0  # exactly the known errata remain
+
+
+@command("cost", option("--json", action="store_true", help="exact numbers, for programs"))
+def cost(args: argparse.Namespace) -> int:
+    """Parameters and FLOPs of the papers' networks, beside the printed ones."""
+    from mtpsl.report import tables
+
+    print(json.dumps(tables.cost_rows(), indent=1) if args.json else tables.cost_text())
+    return 0
+
+
+@command(
+    "data check",
+    option("what", metavar="NAME_OR_PATH", help="rooms13, streets7, people21, or a folder"),
+    option("--all", action="store_true", help="read every image, not only 32 of each split"),
+    option("--sheet", metavar="FILE.png", help="draw images and labels of the test split"),
+)
 def data_check(args: argparse.Namespace) -> int:
+    """Report on a stand-in or a folder: counts, ranges, classes, axes."""
     from mtpsl.data import DATASETS
     from mtpsl.data.readers.report import check, write_sheet
 
-    if args.what not in DATASETS and not Path(args.what).expanduser().exists():
+    what = Path(args.what).expanduser()
+    if args.what not in DATASETS and not what.exists():
         known = [name for name, kind in DATASETS.items() if kind.stand_in]
         hint = nearest(args.what, known)
         raise UsageError(
             f"data check: expected a folder or one of {known}, got {args.what!r}{hint}"
         )
-    what = Path(args.what).expanduser()
     report, fine = check(what, read_all=args.all)
     print(report)
     if args.sheet:
@@ -208,29 +285,46 @@ def data_check(args: argparse.Namespace) -> int:
     return 0 if fine else 1
 
 
+@command(
+    "data convert",
+    option("source", metavar="SOURCE", help="a folder of NYUD-v2 or Cityscapes"),
+    option("target", metavar="TARGET", help="a new folder, or one to go on with"),
+    option("--height", type=int, help=SIZES),
+    option("--width", type=int, help=SIZES),
+    option("--workers", type=int, default=1, help="processes; default: 1"),
+)
 def data_convert(args: argparse.Namespace) -> int:
-    """A data set in any layout as its preprocessed ``.npy`` tree."""
+    """Any layout -> the preprocessed .npy tree; stop and start at any time."""
     from mtpsl.data.readers.convert import convert
 
     source, target = (Path(path).expanduser() for path in (args.source, args.target))
     if not source.exists():
         raise UsageError(f"SOURCE: expected a folder, got {args.source}")
+    bar = os.environ.get("MTPSL_PROGRESS") != "0"
     size = {"height": args.height, "width": args.width}
-    show = os.environ.get("MTPSL_PROGRESS") != "0"
-    done = convert(source, target, workers=args.workers, progress=show, **size)
+    done = convert(source, target, workers=args.workers, progress=bar, **size)
     print(f"{target}: {done['written']} images written, {done['kept']} kept")
     return 0
 
 
+@command("data sources")
 def data_sources(args: argparse.Namespace) -> int:
-    """Where the data sets come from, and under which terms."""
+    """Where each data set is obtained, under which terms, and what to download."""
     from mtpsl.data.readers.published import sources_text
 
     print(sources_text())
     return 0
 
 
+@command(
+    "records",
+    profile("quick"),
+    *running(seeds=3),
+    ONLY,
+    example="--only hitts/table1 --seeds 3 --jobs 2",
+)
 def records(args: argparse.Namespace) -> int:
+    """Train what is not recorded yet, seed 0 of every row first; stop and start at any time."""
     from mtpsl.report.records import fill_records
 
     root = checkout()
@@ -248,12 +342,30 @@ def records(args: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+@command(
+    "reproduce",
+    profile("smoke"),
+    *running(seeds=1, jobs=min(4, os.cpu_count() or 1)),
+    ONLY,
+    FORCE,
+    option("--build", action="store_true", help="make the committed .ipynb instead"),
+)
+def reproduce(args: argparse.Namespace) -> int:
+    """Run all notebooks: every table and figure. What is done stays done."""
+    from mtpsl import reproduce
+
+    root = checkout()
+    if args.build:
+        return reproduce.build_all(root, args.only)
+    expected = reproduce.register(output_folder(args.profile, root))
+    return reproduce.reproduce(args, root, expected)
+
+
 # ------------------------------------------------------------------- lookups
 
 
 def make_session(args: argparse.Namespace, root: Path) -> "Session":
-    from mtpsl.runs.session import Session
-    from mtpsl.runs.store import RunStore
+    from mtpsl.runs.store import RunStore, Session
 
     return Session(RunStore(runs_folder(root)), args.device, args.data)
 
@@ -262,17 +374,16 @@ def choose_table(name: str) -> "Table":
     """By ``paper/table``, or by the table's own name where only one paper has it."""
     known = papers.tables()
     fitting = [full for full in known if name in (full, full.partition("/")[2])]
-    if len(fitting) == 1:
-        return known[fitting[0]]
-    if fitting:
+    if len(fitting) > 1:
         raise UsageError(f"table: expected one paper's, got {name!r}; say {' or '.join(fitting)}")
-    raise unknown_table("table: expected one", name)
+    if not fitting:
+        raise unknown_table("table: expected one", name)
+    return known[fitting[0]]
 
 
 def choose_tables(only: str) -> list["Table"]:
     """Those whose name contains one of the comma-separated parts; all without any."""
-    known = papers.tables()
-    parts = only.replace(",", " ").split()
+    known, parts = papers.tables(), only.replace(",", " ").split()
     for part in parts:
         if not any(part in name for name in known):
             raise unknown_table("--only: expected a part of one", part)
@@ -285,22 +396,3 @@ def unknown_table(expected: str, name: str) -> UsageError:
     hint = nearest(name, [*known, *(full.partition("/")[2] for full in known)])
     known = "that `mtpsl list` names" if hint else f"of {list(known)}"
     return UsageError(f"{expected} {known}, got {name!r}{hint}")
-
-
-def recorded(table: "Table", folder: Path) -> "Results | None":
-    """What the repository has; None, and a word on stderr, where that is damaged."""
-    from mtpsl import files
-    from mtpsl.report.results import load_recorded
-
-    try:
-        return load_recorded(folder / f"{table.key}.json", table)
-    except FileNotFoundError:
-        return None
-    except files.Damaged as error:
-        print(f"recorded results are damaged and left out: {error}", file=sys.stderr)
-        return None
-
-
-def nearest(name: str, known: Iterable[str]) -> str:
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else ""

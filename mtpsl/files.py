@@ -28,11 +28,9 @@ class Damaged(RuntimeError):
 
 
 def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
-    """Writes a file atomically: whoever reads sees the old content or the new one, never half.
+    """Lets ``fill`` write a file atomically: a reader sees the old content or the new, never half.
 
-    Args:
-        path: Its folder is made if there is none.
-        fill: Writes the content into the open file.
+    The folder is made if there is none.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -49,8 +47,8 @@ def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
     """Writes a JSON object with its own ``sha256``; NaN and infinity become null."""
     values = _finite(values)
-    content = {**values, "sha256": _digest(values)}
-    text = json.dumps(content, indent=1, allow_nan=False) + "\n"
+    values["sha256"] = _digest(values)
+    text = json.dumps(values, indent=1, allow_nan=False) + "\n"
     write(path, lambda file: file.write(text.encode()))
 
 

@@ -16,14 +16,13 @@ from IPython.display import HTML, Image, display
 from mtpsl.report.arrays import Arrays
 from mtpsl.report.figure import FinishedFigure, make_figure, png_bytes, redraw
 from mtpsl.report.maps import Grid, draw_grids, task_groups
-from mtpsl.report.provenance import COMPUTED, RECORDED
 from mtpsl.report.records import run_table
-from mtpsl.report.render import render_html, write_table
+from mtpsl.report.render import COMPUTED, RECORDED, render_html, write_table
 from mtpsl.report.results import Results, load_recorded
 from mtpsl.report.style import Sheet, styled
 from mtpsl.report.tables import Table
 from mtpsl.reproduce import checkout, output_folder, runs_folder
-from mtpsl.runs import session as runs
+from mtpsl.runs import store as runs
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.store import RunStore
 
@@ -194,12 +193,10 @@ def show_table(table: Any, *, caption: str = "") -> None:
 def show_terms(rows: Sequence[tuple[str, str, str, str]]) -> None:
     """Shows the table that opens a method notebook: a paper's symbols and their names here."""
     head = ("paper symbol", "code name", "shape", "equation")
-    lines = ["<table>", _line(head, "th"), *(_line(row, "td") for row in rows), "</table>"]
-    display(HTML("\n".join(lines)))
-
-
-def _line(cells: Sequence[str], tag: str) -> str:
-    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+    lines = ["<table>"]
+    for tag, cells in (("th", head), *(("td", row) for row in rows)):
+        lines.append("<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>")
+    display(HTML("\n".join([*lines, "</table>"])))
 
 
 def _seed_count() -> int:

@@ -5,7 +5,6 @@ results and its parameters are what they were and everything it wrote is still t
 fails does not stop the others. Ctrl-C leaves a state from which the same command goes on.
 """
 
-import argparse
 import difflib
 import hashlib
 import importlib.metadata
@@ -19,14 +18,12 @@ import tempfile
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-PROFILES = ("smoke", "quick", "full")  # those of ``profiles``, which is slow to import
-KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 BATCH = {  # variables under which committed notebooks are built; with two threads, sums differ
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -68,22 +65,27 @@ def output_folder(profile: str, root: Path) -> Path:
     return runs_folder(root) / "smoke" if profile == "smoke" else root / "figures"
 
 
-def select(folder: Path, only: Sequence[str]) -> list[Path]:
-    """The notebooks' sources in order; ``only`` holds parts of names.
+def select(folder: Path, only: str) -> list[Path]:
+    """The notebooks' sources in order; ``only`` holds parts of names, comma-separated.
 
     Raises:
         UsageError: If a part fits no notebook, or there is none at all.
     """
-    sources = sorted(folder.glob("[0-9][0-9]*_*.py"))
+    sources, parts = sorted(folder.glob("[0-9][0-9]*_*.py")), only.replace(",", " ").split()
     names = [source.stem for source in sources]
     if not sources:
         raise UsageError(f"notebooks: expected NN_name.py files in {folder}, got none")
-    for part in only:
+    for part in parts:
         if not any(part in name for name in names):
-            near = difflib.get_close_matches(part, names, n=1, cutoff=0.3)
-            hint = f"; did you mean {near[0]!r}?" if near else ""
+            hint = nearest(part, names, cutoff=0.3)
             raise UsageError(f"only: expected a part of one of {names}, got {part!r}{hint}")
-    return [s for s in sources if not only or any(part in s.stem for part in only)]
+    return [s for s in sources if not parts or any(part in s.stem for part in parts)]
+
+
+def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
+    """A question such as ``; did you mean 'table1'?``, or nothing."""
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 # ------------------------------------------------------------- one notebook
@@ -119,11 +121,11 @@ class Notebook:
         """Whether the last run was of the same digest and all it wrote is still there."""
         stamp = self.stamp()
         results = [self.path(".ipynb"), *map(Path, stamp.get("wrote", ()))]
-        return stamp.get("digest") == self.digest and all(path.is_file() for path in results)
+        return stamp.get("digest") == self.digest and all(map(Path.is_file, results))
 
     def run(
         self,
-        options: Namespace,
+        given: Mapping[str, Any],
         expected: Sequence[Path],
         environment: Mapping[str, str],
         stop: threading.Event,
@@ -137,17 +139,12 @@ class Notebook:
         partial, began = self.path(".partial.ipynb"), time.time()
         command = [sys.executable, "-m", "papermill", "--kernel", "python3", "--log-output"]
         command += ["--cwd", str(self.source.parent), "--start-timeout", "300"]
-        command += ["--no-progress-bar", "--parameters_yaml", json.dumps(parameters(options))]
+        command += ["--no-progress-bar", "--parameters_yaml", json.dumps(given)]
         command += [str(self.built), str(partial)]
         with self.path(".log").open("wb") as log:
-            process = subprocess.Popen(
-                command,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C reaches only this program; Windows ignores it
-            )
+            # In a session of its own, so that Ctrl-C reaches only this program.
+            how = {"stdin": subprocess.DEVNULL, "stdout": log, "stderr": subprocess.STDOUT}
+            process = subprocess.Popen(command, env=environment, start_new_session=True, **how)
         code = _wait(process, stop)
         self.seconds = time.time() - began
         if not code:
@@ -199,22 +196,18 @@ def register(output: Path) -> list[Path]:
     """Every file of a table or a figure that the notebooks must write."""
     from mtpsl import papers
 
-    tables = [f"{table.paper}/{table.name}" for table in papers.tables().values()]
-    files = [f"{name}.{kind}" for name in tables for kind in ("md", "csv")]
-    files += [f"{name}.{kind}" for name in papers.figures() for kind in ("png", "json", "npz")]
+    files = [f"{key}.{kind}" for key in papers.tables() for kind in ("md", "csv")]
+    files += [f"{key}.{kind}" for key in papers.figures() for kind in ("png", "json", "npz")]
     return [output / file for file in files]
 
 
 def reproduce(options: Namespace, root: Path, expected: Sequence[Path]) -> int:
-    """Runs what is not done yet and reports.
+    """Runs what is not done yet; returns 0 if every notebook finished and every file is there.
 
     Args:
-        options: The command line, as ``parse`` returns it.
+        options: The parsed command line.
         root: The checkout.
         expected: The files that must exist afterwards and be newer than the run.
-
-    Returns:
-        0 if every notebook finished and every file is there, else 1.
 
     Raises:
         UsageError: If a notebook does not exist or lacks a parameter, or another runner is at work.
@@ -223,7 +216,8 @@ def reproduce(options: Namespace, root: Path, expected: Sequence[Path]) -> int:
 
     folder = runs_folder(root) / options.profile / "notebooks"
     folder.mkdir(parents=True, exist_ok=True)
-    shared = _digest_of_code(root, [parameters(options), options.seeds])
+    given = parameters(options)
+    shared = _digest_of_code(root, [given, options.seeds])
     notebooks = [
         Notebook(source, folder, hashlib.sha256(shared + source.read_bytes()).hexdigest())
         for source in select(root / "notebooks", options.only)
@@ -234,7 +228,7 @@ def reproduce(options: Namespace, root: Path, expected: Sequence[Path]) -> int:
     )
     threads = str(max(1, (os.cpu_count() or 1) // options.jobs))
     environment = {"OMP_NUM_THREADS": threads, "MKL_NUM_THREADS": threads, "MTPSL_PROGRESS": "0"}
-    environment |= dict(os.environ)  # where they are set already, they stay
+    environment |= os.environ  # where they are set already, they stay
     environment |= {"MTPSL_RUNS": str(runs_folder(root)), "MTPSL_SEEDS": str(options.seeds)}
     began = time.time()
     try:
@@ -243,10 +237,11 @@ def reproduce(options: Namespace, root: Path, expected: Sequence[Path]) -> int:
                 notebook.seconds = notebook.stamp().get("seconds", 0.0)
                 if not options.force and notebook.is_done():
                     notebook.state = "unchanged"
+                    print(progress(notebooks, notebook, options.jobs), flush=True)
                 else:
                     notebook.built = Path(built, f"{notebook.name}.ipynb")
-                    _convert(notebook, parameters(options))
-            stopped = _run_all(notebooks, options, expected, environment)
+                    _convert(notebook, given)
+            stopped = _run_all(notebooks, options.jobs, given, expected, environment)
     except filelock.Timeout:
         raise UsageError(f"{folder}: another reproduce is running here; wait for it") from None
     _summarize(notebooks, options, root)
@@ -262,23 +257,20 @@ def _digest_of_code(root: Path, settings: Sequence[Any]) -> bytes:
     """Hash of what notebooks share: package, recorded results, settings, torch and Python."""
     shared = [*settings, sys.version, importlib.metadata.version("torch")]
     digest = hashlib.sha256(json.dumps(shared).encode())
-    package = Path(__file__).parent
-    for path in (*sorted(package.rglob("*.py")), *sorted(root.glob("figures/*/table*.json"))):
+    package, recorded = Path(__file__).parent.rglob("*.py"), root.glob("figures/*/table*.json")
+    for path in (*sorted(package), *sorted(recorded)):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.digest()
 
 
 def _convert(notebook: Notebook, given: Mapping[str, Any]) -> None:
-    """Makes the notebook to run from its source.
-
-    Raises:
-        UsageError: If it does not declare the parameters; papermill would not mind.
-    """
+    """Makes the notebook to run from its source, which must declare what papermill gives it."""
     import jupytext
     import papermill
 
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
     content = jupytext.read(notebook.source)
-    content.metadata["kernelspec"] = KERNEL
+    content.metadata["kernelspec"] = kernel
     jupytext.write(content, notebook.built)
     declared = papermill.inspect_notebook(str(notebook.built))
     if missing := [name for name in given if name not in declared]:
@@ -288,25 +280,17 @@ def _convert(notebook: Notebook, given: Mapping[str, Any]) -> None:
         )
 
 
-def _run_all(
-    notebooks: Sequence[Notebook],
-    options: Namespace,
-    expected: Sequence[Path],
-    environment: Mapping[str, str],
-) -> bool:
-    """Keeps ``options.jobs`` notebooks running until none is left; True if interrupted."""
-    for notebook in notebooks:
-        if notebook.state == "unchanged":
-            print(progress(notebooks, notebook, options.jobs), flush=True)
+def _run_all(notebooks: Sequence[Notebook], jobs: int, *given: Any) -> bool:
+    """Keeps ``jobs`` notebooks running until none is left; True if interrupted."""
     stop = threading.Event()
-    given = (options, expected, environment, stop)
     previous = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with ThreadPoolExecutor(options.jobs) as pool:
+    with ThreadPoolExecutor(jobs) as pool:
         try:
-            running = {pool.submit(n.run, *given): n for n in notebooks if n.state == "waiting"}
+            waiting = [n for n in notebooks if n.state == "waiting"]
+            running = {pool.submit(n.run, *given, stop): n for n in waiting}
             for future in as_completed(running):
                 future.result()
-                print(progress(notebooks, running[future], options.jobs), flush=True)
+                print(progress(notebooks, running[future], jobs), flush=True)
         except KeyboardInterrupt:
             stop.set()
             pool.shutdown(cancel_futures=True)
@@ -323,12 +307,12 @@ def progress(notebooks: Sequence[Notebook], ended: Notebook, jobs: int) -> str:
     seconds = sum(s or guess for s in left) / max(1, min(jobs, len(left)))
     rest = f", about {_time(seconds)} left" if seconds else ""
     took = "nothing changed" if ended.state == "unchanged" else _time(ended.seconds)
-    return (
-        f"[{len(notebooks) - len(left)}/{len(notebooks)}] {ended.state} {ended.name} {took}{rest}"
-    )
+    count = f"[{len(notebooks) - len(left)}/{len(notebooks)}]"
+    return f"{count} {ended.state} {ended.name} {took}{rest}"
 
 
 def _summarize(notebooks: Sequence[Notebook], options: Namespace, root: Path) -> None:
+    """Prints how every notebook ended, and how to run again those that failed."""
     width = max(len(n.name) for n in notebooks)
     print()
     for n in notebooks:
@@ -373,18 +357,18 @@ def _time(seconds: float) -> str:
 # ------------------------------------------------------ committed notebooks
 
 
-def build_all(root: Path, only: Sequence[str]) -> int:
+def build_all(root: Path, only: str) -> int:
     """Makes the committed ``.ipynb`` anew, under the variables under which tests run them."""
     sources = select(root / "notebooks", only)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
         folders = {"MTPSL_RUNS": f"{scratch}/runs", "MTPSL_CACHE": f"{scratch}/cache"}
         environment = os.environ | BATCH | {"CUDA_VISIBLE_DEVICES": ""} | folders
-        errors = []
-        for error in pool.map(lambda source: build(source, environment), sources):
-            state = "failed" if error else "ok"
-            print(f"{state:<6} {sources[len(errors)].stem} {error}".rstrip(), flush=True)
-            errors.append(error)
-    return 1 if any(errors) else 0
+        failed = 0
+        results = pool.map(lambda source: build(source, environment), sources)
+        for source, error in zip(sources, results, strict=True):
+            failed += bool(error)
+            print(f"{'failed' if error else 'ok':<6} {source.stem} {error}".rstrip(), flush=True)
+    return 1 if failed else 0
 
 
 def build(source: Path, environment: Mapping[str, str]) -> str:
@@ -413,53 +397,3 @@ def build(source: Path, environment: Mapping[str, str]) -> str:
         cell.metadata = nbformat.NotebookNode({"tags": tags} if tags else {})
     nbformat.write(notebook, target)
     return ""
-
-
-# ------------------------------------------------------------- command line
-
-
-def parse(argv: Sequence[str] | None) -> Namespace:
-    """The command line, checked. Exits with 2 where it is wrong, like every argparse program."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mtpsl reproduce",
-        description="Regenerates every table and figure by running the notebooks.",
-        epilog="Exit status: 0 all done, 1 something failed, 2 bad usage. "
-        "Run it again after Ctrl-C or a failure: what is done stays done.",
-    )
-    jobs = min(4, os.cpu_count() or 1)
-    parser.add_argument("--profile", choices=PROFILES, default="smoke")
-    parser.add_argument("--data", default="", help="a folder on disk; default: the embedded data")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--seeds", type=int, default=1, help="how many seeds a row is trained with")
-    parser.add_argument(
-        "--jobs", type=int, default=jobs, help="side by side; default: one per core"
-    )
-    parser.add_argument("--only", default="", help="parts of notebooks' names, comma-separated")
-    parser.add_argument("--force", action="store_true", help="run again what is done")
-    parser.add_argument("--build", action="store_true", help="make the committed .ipynb instead")
-    options = parser.parse_args(argv)
-    for name in ("seeds", "jobs"):
-        if (value := getattr(options, name)) < 1:
-            parser.error(f"--{name}: expected at least 1, got {value}")
-    if options.data and not Path(options.data).expanduser().is_dir():
-        parser.error(f"--data: expected a folder, got {options.data}")
-    options.data = options.data and str(Path(options.data).expanduser().resolve())
-    options.only = options.only.replace(",", " ").split()
-    return options
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """``python -m mtpsl reproduce``."""
-    options = parse(argv)
-    try:
-        root = checkout()
-        if options.build:
-            return build_all(root, options.only)
-        return reproduce(options, root, register(output_folder(options.profile, root)))
-    except UsageError as error:
-        print(f"mtpsl reproduce: {error}", file=sys.stderr)
-        return 2
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -202,7 +202,7 @@ print("parameters of the MTL baseline:", f"{costs['MTL baseline'].params:,}")
 # **At `smoke` nothing can be concluded at all.** A network has made four steps on 12 images, a single-task one two on four. How little that is shows against an answer that ignores the image:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.floor import constant_guess
+from mtpsl.report.records import constant_guess
 from mtpsl.report.render import headline_cells
 from mtpsl.runs.data import bind_data, open_split
 from mtpsl.runs.profiles import get_profile

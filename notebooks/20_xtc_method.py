@@ -453,7 +453,7 @@ hidden = {
 from types import SimpleNamespace
 
 from mtpsl.engine import fit
-from mtpsl.papers.xtc.joint_space import pair_distances
+from mtpsl.papers.xtc.diagrams import pair_distances
 from mtpsl.papers.xtc.method import XTC
 from mtpsl.training_state import Selection
 

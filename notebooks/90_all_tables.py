@@ -110,7 +110,7 @@ print("errata:", len(report.errata), "| problems:", list(report.problems))
 # A number is never alone. One line for each distinct origin: profile, data (generated or real), commit, version of torch, hardware, date, how many rows and seeds come from there, and why they are stale if they are.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.provenance import origins
+from mtpsl.report.render import origins
 
 lines = [line for each in measured.values() for line in origins(*each)]
 show_table(pandas.DataFrame(lines).set_index(["table", "source"]), caption="Origins of numbers.")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.memory import Memory
+from mtpsl.runs.network import Memory
 from mtpsl.runs.store import RunStore
 from tests.benchmarks import steps as benchmark
 

@@ -22,8 +22,7 @@ from mtpsl.losses import IGNORE_INDEX
 from mtpsl.runs.data import bind_data, open_split
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.run import run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 
 H, W = 32, 64
 

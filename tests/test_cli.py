@@ -14,7 +14,7 @@ from mtpsl import papers
 from mtpsl.data import DATASETS
 from mtpsl.data.readers.published import PUBLISHED
 from mtpsl.report.tables import Row, Table
-from mtpsl.runs import workers
+from mtpsl.runs import run as workers
 from mtpsl.runs.experiment import Experiment, write_experiment
 
 TINY = Experiment(
@@ -73,16 +73,10 @@ def test_help_teaches_and_answers_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["list", "run", "show", "predict", "audit", "cost", "data", "records"]
+    "command",
+    ["list", "run", "show", "predict", "audit", "cost", "data", "records", "reproduce"],
 )
 def test_every_command_has_help(capsys, command) -> None:
-    status, out, _ = call(capsys, command, "--help")
-    assert status == 0
-    assert f"python -m mtpsl {command}" in out
-
-
-@pytest.mark.parametrize("command", ["reproduce"])
-def test_some_commands_are_passed_on(capsys, command) -> None:
     status, out, _ = call(capsys, command, "--help")
     assert status == 0
     assert f"python -m mtpsl {command}" in out
@@ -292,10 +286,10 @@ def test_data_sources_names_every_set_on_disk(capsys) -> None:
 
 
 def test_a_reader_that_stops_is_no_error() -> None:
-    code = "for i in range(99999): print(i)"
     program = (
         "import sys\nfrom mtpsl import __main__ as cli, commands\n"
-        f"commands.list_everything = lambda args: exec({code!r}) or 0\n"
+        "def count(args):\n    'Count.'\n    for i in range(99999): print(i)\n"
+        "commands.COMMANDS['list'] = (count, (), '')\n"
         "sys.exit(cli.main(['list']))"
     )
     command = f"{shlex.quote(sys.executable)} -c {shlex.quote(program)} | head -1"

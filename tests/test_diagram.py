@@ -5,8 +5,8 @@ import pytest
 from matplotlib.patches import FancyArrowPatch
 from test_plots_xtc import overlaps, texts
 
-from mtpsl.report.cells import Cell, box, missing, picture, remark, scores, tokens
 from mtpsl.report.diagram import ROUTES, WIDTH, Diagram, Grid
+from mtpsl.report.style import Cell, box, missing, picture, remark, scores, tokens
 
 IMAGE = np.zeros((64, 96, 3), dtype=np.uint8)
 

@@ -13,7 +13,7 @@ from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.methods import Method
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts import figures as hitts
-from mtpsl.papers.xtc import diagrams, joint_space
+from mtpsl.papers.xtc import diagrams
 from mtpsl.papers.xtc import figures as xtc
 from mtpsl.report import arrays
 from mtpsl.report.arrays import FigureInputs
@@ -443,11 +443,11 @@ def test_a_diagram_without_conditioning_has_no_film() -> None:
 
 def test_distances_in_a_diagram_are_cosine_distances_of_its_embeddings(every: dict) -> None:
     found, built = every["xtc/fig2"], method("xtc")
-    s, t = (built.tasks[name] for name in joint_space.PAIR)
+    s, t = (built.tasks[name] for name in diagrams.PAIR)
     batch, i = Noise().load(range(6)), int(found["index"][0])
     with torch.no_grad():
         output = built.net(batch.images)
-        m_s, m_t = joint_space.embed(built, s, t, output.predictions, batch)
+        m_s, m_t = diagrams.embed(built, s, t, output.predictions, batch)
     for name, a, b in (
         ("consistency", m_s, m_t),
         ("regularizer", m_s, output.bottleneck),
@@ -463,7 +463,7 @@ def test_mapped_outputs_belong_to_two_images_and_two_layers(every: dict) -> None
     assert found["images"].shape == (2, 32, 64, 3) and found["index"].tolist() == [1, 4]
     for layer, size in (("first", (16, 32)), ("second_to_last", (2, 4))):
         assert 0 < float(found[f"{layer}/explained"][0]) <= 1
-        for task in joint_space.PAIR:
+        for task in diagrams.PAIR:
             for role in ("ours", "truth"):
                 assert found[f"{layer}/{task}/{role}"].shape == (2, *size)
 

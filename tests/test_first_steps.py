@@ -19,8 +19,7 @@ from mtpsl.report.records import row_experiments
 from mtpsl.runs.network import build
 from mtpsl.runs.profiles import smoke
 from mtpsl.runs.run import run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 
 RECORDED = Path(__file__).parents[1] / "figures" / "companion" / "first_steps.json"
 ONE = (("xtc/table2", "one/Ours"),)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mtpsl.data import open_dataset
-from mtpsl.report.floor import constant_guess, typical_pixel
+from mtpsl.report.records import constant_guess, typical_pixel
 from mtpsl.tasks import semseg
 
 

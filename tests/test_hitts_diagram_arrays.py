@@ -11,7 +11,7 @@ from torch import Tensor
 
 from mtpsl.batch import Batch
 from mtpsl.papers import build_method
-from mtpsl.papers.hitts import scales_diagram, traces
+from mtpsl.papers.hitts import traces
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.report.arrays import Arrays, FigureInputs, shown
 from mtpsl.runs.network import build
@@ -236,7 +236,7 @@ def test_equal_features_have_equal_colors_and_flat_ones_no_noise() -> None:
 
 
 def test_sizes_are_those_of_the_papers_network() -> None:
-    found = scales_diagram.scales(FigureInputs())
+    found = traces.scales(FigureInputs())
     assert found["multi/shape/image"].tolist() == [3, 512, 512]
     stages = [found[f"multi/shape/stage/{j}"].tolist() for j in range(4)]
     assert stages == [[64, 128, 128], [128, 64, 64], [256, 64, 64], [512, 64, 64]]
@@ -255,15 +255,14 @@ def test_sizes_are_those_of_the_papers_network() -> None:
     assert found["images"].shape == (1, 128, 128, 3) and found["images"].std() > 0
 
 
-@pytest.mark.parametrize("experiment", [scales_diagram.SINGLE, scales_diagram.MULTI])
+@pytest.mark.parametrize("experiment", [traces.SINGLE, traces.MULTI])
 def test_shapes_without_weights_are_those_with_weights(experiment: Any) -> None:
     small = experiment.replace(height=64, width=96, width_factor=0.125)
-    method, images = scales_diagram.without_weights(small)
+    method, images = traces.without_weights(small)
     assert images.is_meta and all(p.is_meta for p in method.parameters())
     real = build(small).eval()
     traced, by_hand = (
-        scales_diagram.trace_scales(*pair)
-        for pair in ((method, images), (real, torch.rand(1, 3, 64, 96)))
+        traces.trace_scales(*pair) for pair in ((method, images), (real, torch.rand(1, 3, 64, 96)))
     )
     assert {k: v.tolist() for k, v in traced.items()} == {k: v.tolist() for k, v in by_hand.items()}
     assert traced["shape/feature"].tolist() == [64, 8, 12]
@@ -271,10 +270,8 @@ def test_shapes_without_weights_are_those_with_weights(experiment: Any) -> None:
 
 
 def test_parts_of_the_scales_add_up() -> None:
-    method, images = scales_diagram.without_weights(
-        scales_diagram.MULTI.replace(width_factor=0.125)
-    )
-    found = scales_diagram.trace_scales(method, images)
+    method, images = traces.without_weights(traces.MULTI.replace(width_factor=0.125))
+    found = traces.trace_scales(method, images)
     parts = [
         int(found[f"parameters/{p}/{j}"]) for p in ("split", "scale", "merge") for j in range(4)
     ]

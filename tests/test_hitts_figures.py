@@ -24,8 +24,7 @@ from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.profiles import PROFILES
 from mtpsl.runs.run import discover
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 from mtpsl.tasks import Task, depth, edges, normals, semseg
 
 NAMES = ("hitts/fig6", "hitts/fig10", "hitts/fig13", "hitts/fig14", "hitts/fig15", "hitts/fig16")

@@ -14,12 +14,13 @@ from mtpsl.report import records as recording
 from mtpsl.report.records import RowRun, fill_records, row_entry, run_table
 from mtpsl.report.results import load_recorded
 from mtpsl.report.tables import Row, Table
-from mtpsl.runs import memory
+from mtpsl.runs import network as memory
 from mtpsl.runs.data import tasks_of
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.memory import (
+from mtpsl.runs.network import (
     Memory,
     at_size,
+    build,
     discovered_by,
     high_water_mark,
     measure,
@@ -27,9 +28,7 @@ from mtpsl.runs.memory import (
     train_on_noise,
     training_memory,
 )
-from mtpsl.runs.network import build
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 
 TINY = Experiment(height=32, width=32, width_factor=0.125, batch_size=2)
 PLAIN = TINY.replace(method="hitts")
@@ -87,7 +86,11 @@ def test_a_second_stage_learns_from_discoveries(monkeypatch):
 
     def spy(method, loader, **options):
         seen.append(
-            (next(loader.epoch(0))[0].discovered, loader.steps, options["optimization"].precision)
+            (
+                next(loader.epoch(0))[0].discovered,
+                len(list(loader.epoch(0))),
+                options["optimization"].precision,
+            )
         )
         return real(method, loader, **options)
 

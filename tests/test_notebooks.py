@@ -10,9 +10,10 @@ import nbformat
 import pytest
 
 from mtpsl import papers
+from mtpsl.__main__ import make_parser
 from mtpsl.report.render import render_html
 from mtpsl.report.results import load_recorded
-from mtpsl.reproduce import BATCH, build, parameters, parse
+from mtpsl.reproduce import BATCH, build, parameters
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 FIGURES = FOLDER.parent / "figures"
@@ -24,7 +25,7 @@ NAMES = (
     "20_xtc_method", "21_xtc_tables", "21b_xtc_tables", "22_xtc_figures",
     "90_all_tables", "99_your_own_data",
 )  # fmt: skip
-PARAMETERS = parameters(parse([]))
+PARAMETERS = parameters(make_parser()[0].parse_args(["reproduce"]))
 CODE_LINES, DEF_LINES = 12, 5
 PRIVATE = re.compile(r"(?<![\w.])/(home|root|tmp|Users|var|private)/\w")  # paths of a machine
 

@@ -22,8 +22,7 @@ from mtpsl.data.readers.report import check, write_sheet
 from mtpsl.runs.data import bind_data, experiment_on, label, open_split, tasks_of
 from mtpsl.runs.experiment import Experiment, write_experiment
 from mtpsl.runs.run import run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 from mtpsl.tasks import HUMAN_PARTS
 
 SMALL = {"height": 32, "width": 32, "width_factor": 0.125, "epochs": 1, "batch_size": 4, "lr": 1e-3}

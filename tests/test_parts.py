@@ -14,8 +14,7 @@ from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import load_method
 from mtpsl.runs.run import run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 
 TINY = Experiment(
     height=32, width=32, width_factor=0.125, train_images=9, test_images=3, epochs=1, batch_size=4

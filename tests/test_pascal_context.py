@@ -29,8 +29,7 @@ from mtpsl.runs.data import bind_data
 from mtpsl.runs.data import test_batches as scored_batches
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.run import run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 from mtpsl.tasks import HUMAN_PARTS
 
 H, W = 40, 56

@@ -17,8 +17,7 @@ from mtpsl.papers.hitts import figures as hitts
 from mtpsl.report import figure as figures
 from mtpsl.report import maps, style
 from mtpsl.runs.profiles import PROFILES
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 from mtpsl.tasks import HUMAN_PARTS
 
 

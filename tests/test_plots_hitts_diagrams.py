@@ -8,9 +8,10 @@ from test_plots_xtc import overlaps, texts
 
 from mtpsl import papers
 from mtpsl.losses import IGNORE_INDEX
-from mtpsl.papers.hitts import diagrams, scales_diagram
+from mtpsl.papers.hitts import diagrams, traces
 from mtpsl.report.arrays import Arrays, FigureInputs
-from mtpsl.report.cells import count_text, shape_text, signed_rgb
+from mtpsl.report.maps import count_text, shape_text
+from mtpsl.report.style import signed_rgb
 
 DRAWN = ("fig1", "fig2", "fig3", "fig4", "fig12")
 EVERY = pytest.mark.parametrize("name", DRAWN)
@@ -20,7 +21,7 @@ EVERY = pytest.mark.parametrize("name", DRAWN)
 def every() -> dict[str, Arrays]:
     setting, walk = (compute(material()) for compute in FIGURES.values())
     walked = dict.fromkeys(("fig2", "fig3", "fig4"), walk)
-    return {"fig1": setting, "fig12": scales_diagram.scales(FigureInputs())} | walked
+    return {"fig1": setting, "fig12": traces.scales(FigureInputs())} | walked
 
 
 def said(figure: Figure) -> str:

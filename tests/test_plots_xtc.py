@@ -11,7 +11,7 @@ from test_figures import Noise, all_arrays
 from mtpsl import papers
 from mtpsl.data.scenes import people21, streets7
 from mtpsl.papers.xtc import figures as xtc
-from mtpsl.report import cells, maps
+from mtpsl.report import maps
 from mtpsl.report.arrays import describe
 from mtpsl.report.style import Sheet, styled
 from mtpsl.tasks import TaskSet
@@ -157,4 +157,4 @@ def test_classes_of_a_legend_read_line_by_line() -> None:
     ("count", "text"), [(51, "51"), (1936, "1.94 k"), (24_943_296, "24.9 M"), (940_000, "940 k")]
 )
 def test_counts_have_three_digits(count: int, text: str) -> None:
-    assert cells.count_text(count) == text
+    assert maps.count_text(count) == text

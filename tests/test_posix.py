@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "mtpsl"
 UNIX = {"fcntl", "resource", "pwd", "grp", "termios"}
-GUARDED = "runs/memory.py"  # what a process has had resident at most
+GUARDED = "runs/network.py"  # what a process has had resident at most
 
 
 def imported(tree: ast.AST) -> set[str]:
@@ -38,7 +38,7 @@ def test_no_file_imports_what_only_unix_has(path: str) -> None:
 
 def test_runs_are_imported_without_them() -> None:
     code = f"import sys; sys.modules.update(dict.fromkeys({sorted(UNIX)}))\n"
-    code += "import mtpsl.runs.run, mtpsl.runs.workers\nfrom mtpsl.runs import memory\n"
+    code += "import mtpsl.runs.run\nfrom mtpsl.runs import network as memory\n"
     code += "assert memory.resource is None"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

@@ -16,14 +16,13 @@ from mtpsl import files
 from mtpsl.data.readers.own import Own
 from mtpsl.metrics import ConfusionMatrix
 from mtpsl.report import predict as predicting
-from mtpsl.report.predict import PAPER, _printable, at_size, predict_folder, to_steps
+from mtpsl.report.predict import _printable, at_size, predict_folder, to_steps
 from mtpsl.report.style import classes_to_rgb
 from mtpsl.runs.data import bind_data, experiment_on
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import load_method
 from mtpsl.runs.run import run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 from mtpsl.tasks import depth, normals, semseg
 
 SMALL = {"height": 32, "width": 32, "width_factor": 0.125, "epochs": 1, "batch_size": 4, "lr": 1e-3}
@@ -246,7 +245,7 @@ def test_the_sheet_keeps_proportions(trained, pictures, tmp_path):
     predict_folder(experiment, Session(store, "cpu"), pictures, tmp_path / "out")
     mode, sheet = opened(tmp_path / "out/overview.png")
     assert mode.startswith("RGB") and sheet.shape[0] > 500 and sheet.shape[1] > 1200
-    assert (sheet[..., :3] != PAPER).any(axis=-1).mean() > 0.2
+    assert (sheet[..., :3] != 255).any(axis=-1).mean() > 0.2
 
 
 def test_at_most_six_rows(trained, tmp_path):

@@ -11,8 +11,7 @@ from mtpsl.data.readers.report import check
 from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.run import run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 
 TINY = Experiment(
     height=32, width=32, width_factor=0.125, train_images=4, test_images=2, epochs=1, batch_size=2

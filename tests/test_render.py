@@ -11,13 +11,14 @@ import pytest
 
 from mtpsl import files
 from mtpsl.papers.hitts.tables import TABLES
-from mtpsl.report.provenance import origins, stamp
 from mtpsl.report.render import (
     count_verdicts,
     headline_cells,
+    origins,
     render_csv,
     render_html,
     render_markdown,
+    stamp,
     table_lines,
     write_table,
 )

@@ -17,6 +17,7 @@ import filelock
 import pytest
 
 from mtpsl import reproduce
+from mtpsl.__main__ import main, make_parser
 from mtpsl.reproduce import Notebook, UsageError, last_error, select
 
 PYTHON = sys.executable  # before a test puts something else there
@@ -51,7 +52,7 @@ if "table" in text:
 
 
 def parse(*options: str) -> argparse.Namespace:
-    return reproduce.parse(" ".join(options).split())
+    return make_parser()[0].parse_args(" ".join(("reproduce", *options)).split())
 
 
 class Project:
@@ -184,11 +185,11 @@ def test_refuses_a_notebook_without_the_parameters(stand_in) -> None:
 def test_refuses_names_that_do_not_exist(project) -> None:
     project.write(_00_tour="1", _11_hitts_tables="1")
     folder = project.root / "notebooks"
-    assert [p.stem for p in select(folder, ["hitts"])] == ["11_hitts_tables"]
+    assert [p.stem for p in select(folder, "hitts")] == ["11_hitts_tables"]
     with pytest.raises(UsageError, match="did you mean '11_hitts_tables'"):
-        select(folder, ["hits_tables"])
+        select(folder, "hits_tables")
     with pytest.raises(UsageError, match="got none"):
-        select(project.root, [])
+        select(project.root, "")
 
 
 def test_two_at_once_do_not_mix(stand_in) -> None:
@@ -205,8 +206,9 @@ def test_ctrl_c_leaves_what_is_done(stand_in, capsys) -> None:
     stand_in.write(_00_tour="'table'", _10_slow="'sleep'")
     program = (
         "import sys; from pathlib import Path; from mtpsl import reproduce;"
+        "from mtpsl.__main__ import make_parser;"
         f"reproduce.sys.executable = {reproduce.sys.executable!r};"
-        "options = reproduce.parse(['--jobs=1']);"
+        "options = make_parser()[0].parse_args(['reproduce', '--jobs=1']);"
         f"root = Path({str(stand_in.root)!r});"
         f"sys.exit(reproduce.reproduce(options, root, [Path({str(stand_in.table)!r})]))"
     )
@@ -271,19 +273,17 @@ def test_finds_the_line_that_says_what_went_wrong() -> None:
         ("--jobs 0", "--jobs: expected at least 1, got 0"),
         ("--seeds 0", "--seeds: expected at least 1, got 0"),
         ("--data no/such/folder", "--data: expected a folder, got no/such/folder"),
-        ("--profile smok", "invalid choice"),
+        ("--profile smok", "did you mean 'smoke'?"),
     ],
 )
 def test_refuses_a_bad_command_line(line: str, words: str, capsys) -> None:
-    with pytest.raises(SystemExit) as caught:
-        reproduce.parse(line.split())
-    assert caught.value.code == 2
+    assert main(["reproduce", *line.split()]) == 2
     assert words in capsys.readouterr().err
 
 
 def test_outside_a_checkout_it_says_so(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    assert reproduce.main([]) == 2
+    assert main(["reproduce"]) == 2
     assert "change into the one with notebooks/" in capsys.readouterr().err
 
 

@@ -27,15 +27,12 @@ from mtpsl.report.records import RowRun, fill_records, row_entry, run_table, tra
 from mtpsl.report.tables import Row, Table
 from mtpsl.runs import data
 from mtpsl.runs import run as running
-from mtpsl.runs import workers as side_by_side
+from mtpsl.runs import run as side_by_side
 from mtpsl.runs.data import bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment, write_experiment
-from mtpsl.runs.memory import noise_batch
-from mtpsl.runs.network import build, load_method
-from mtpsl.runs.run import run
-from mtpsl.runs.session import Session, resolve_device
-from mtpsl.runs.store import RunStore
-from mtpsl.runs.workers import missing_runs, train_all
+from mtpsl.runs.network import build, load_method, noise_batch
+from mtpsl.runs.run import missing_runs, run, train_all
+from mtpsl.runs.store import RunStore, Session, resolve_device
 
 TINY = Experiment(
     height=32,

@@ -13,8 +13,8 @@ from mtpsl.papers.hitts import printed as hitts_printed
 from mtpsl.papers.xtc import printed as xtc_printed
 from mtpsl.papers.xtc import tables as xtc
 from mtpsl.papers.xtc.tables import TABLES
-from mtpsl.report.costs import cost_rows
 from mtpsl.report.results import column_of, decide_printed
+from mtpsl.report.tables import cost_rows
 from mtpsl.weighting import WEIGHTINGS
 
 ALL = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)

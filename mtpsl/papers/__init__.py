@@ -25,10 +25,20 @@ if TYPE_CHECKING:
     from mtpsl.models import Backbone
     from mtpsl.report.equations import Term
     from mtpsl.report.figure import Figure
-    from mtpsl.report.tables import Row, Table
+    from mtpsl.report.tables import Table
     from mtpsl.tasks import TaskSet
 
 NAMES = ("xtc", "hitts", "companion")  # an earlier one is never built on a later one
+
+
+def _part(module: str, name: str, missing: Any, doc: str) -> property:
+    """A value of one of a paper's modules, where it has that module."""
+
+    def read(self: "Paper") -> Any:
+        full = f"{__name__}.{self.name}.{module}"
+        return getattr(import_module(full), name, missing) if find_spec(full) else missing
+
+    return property(read, doc=doc)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,19 +58,10 @@ class Paper:
         module, _, cls = self.methods[name].rpartition(".")
         return getattr(import_module(f"{__name__}.{self.name}.{module}"), cls)
 
-    @property
-    def tables(self) -> "dict[str, Table]":
-        """Name -> table, such as ``"table1"``."""
-        return self._part("tables", "TABLES", {})
-
-    @property
-    def figures(self) -> "tuple[Figure, ...]":
-        return self._part("figures", "FIGURES", ())
-
-    @property
-    def costs(self) -> "tuple[Row, ...]":
-        """Rows that ``python -m mtpsl cost`` counts beside those of its tables."""
-        return self._part("tables", "COSTS", ())
+    tables = _part("tables", "TABLES", {}, "Name -> table, such as ``table1``.")
+    costs = _part("tables", "COSTS", (), "Rows whose costs are counted beside those of its tables.")
+    figures = _part("figures", "FIGURES", (), "Its figures (``report.figure``).")
+    audit = _part("printed", "audit", None, "Recomputes its printed numbers (``report.audit``).")
 
     @property
     def terms(self) -> "tuple[Term, ...]":
@@ -68,15 +69,6 @@ class Paper:
         from mtpsl.report.equations import Term
 
         return tuple(Term(*symbol) for symbol in self.symbols)
-
-    @property
-    def audit(self) -> Any:
-        """Recomputes its printed numbers (``report.audit``); None where it prints none."""
-        return self._part("printed", "audit", None)
-
-    def _part(self, module: str, name: str, missing: Any) -> Any:
-        full = f"{__name__}.{self.name}.{module}"
-        return getattr(import_module(full), name, missing) if find_spec(full) else missing
 
 
 def _load() -> dict[str, Paper]:

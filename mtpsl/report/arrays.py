@@ -122,6 +122,12 @@ def true_maps(tasks: TaskSet, batch: Batch) -> Arrays:
     return {f"{t.name}/truth": shown(t, batch.targets[t.name], batch.valid[t.name]) for t in tasks}
 
 
+def most_varied(tasks: TaskSet, truth: Arrays) -> list[int]:
+    """The images of ``true_maps``, those that show the most classes first."""
+    maps = [truth[f"{t.name}/truth"] for t in tasks if t.kind == "classes"]
+    return sorted(range(len(maps[0])), key=lambda i: -sum(variety(ids[i]) for ids in maps))
+
+
 def compact(values: Tensor, decimals: int = 3) -> NDArray[Any]:
     """Rounded float16: enough for a picture, small in the repository, the same on any machine."""
     return np.round(values.float().cpu().numpy(), decimals).astype(np.float16)

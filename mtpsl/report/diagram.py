@@ -27,19 +27,21 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyArrowPatch
 from matplotlib.path import Path
 
-from mtpsl.report.cells import (
+from mtpsl.report.style import (
     DASHES,
+    INK,
     SMALL,
     TEXT,
     Cell,
     Line,
+    Sheet,
     captions,
     draw_cell,
     mix,
     round_box,
+    styled,
     write,
 )
-from mtpsl.report.style import INK, Sheet, styled
 
 WIDTH, MARGIN, PAD, HEAD, FOOT = 11.0, 0.1, 0.14, 0.42, 0.17  # inches of a sheet and its cards
 AIR, ARROW, TURN = 0.09, 0.21, 0.32  # inches between cells, for an arrow and for one with a turn
@@ -331,11 +333,8 @@ class Diagram:
             write(axes, high[0] + 0.2, left + 0.12, Line(title, TITLE, weight="bold"), "left")
             write(axes, high[0] + 0.2, right - 0.14, captions([note])[0], "right")
         for names, color, title in grid.bands:
-            rows, columns = grid.covered(names)
-            place = [
-                (axis.begin(span[0]), axis.end(span[1]))
-                for axis, span in zip(grid.axes, (rows, columns), strict=True)
-            ]
+            (top, bottom), (first, last) = grid.covered(names)
+            place = (down.begin(top), down.end(bottom)), (across.begin(first), across.end(last))
             round_box(axes, *place, mix(color, 0.93), color, 0.5)
             write(axes, place[0][0] + 0.14, sum(place[1]) / 2, captions([title])[0])
         for name, place in grid.places.items():
@@ -345,7 +344,6 @@ class Diagram:
 
 
 def _points(arrow: Arrow, grid: Grid) -> list[Point]:
-    """The points that an arrow passes."""
     a, b, route = grid.places[arrow.start], grid.places[arrow.end], arrow.route
     (rows_a, columns_a), (rows_b, columns_b) = a.spans, b.spans
     (y_a, x_a), (y_b, x_b) = a.middle, b.middle

@@ -8,7 +8,7 @@ equation n ends in the comment ``# Eq. (n)``, and a function that is the equatio
 import ast
 import re
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
@@ -31,17 +31,18 @@ class Place:
     code: str  # the statement, or the docstring's first line where the whole function is meant
 
 
+_SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
+_FUNCTION = (ast.FunctionDef, ast.AsyncFunctionDef)
+
+
 def find_equations(paper: str) -> list[Place]:
     """Every marked place of a paper, by equation and then as the paper's files list them.
 
     Args:
         paper: A key of ``papers.PAPERS``.
     """
-    places = [
-        p
-        for file in papers.PAPERS[paper].equation_files
-        for p in scan(file, (PACKAGE / file).read_text())
-    ]
+    files = papers.PAPERS[paper].equation_files
+    places = [place for file in files for place in scan(file, (PACKAGE / file).read_text())]
     return sorted(places, key=lambda place: place.equation)
 
 
@@ -49,14 +50,17 @@ def scan(file: str, source: str) -> list[Place]:
     """The marked places of one file, in the order of its lines."""
     tree = ast.parse(source)
     functions = dict(_functions(tree))
+    statements = [node for node in ast.walk(tree) if isinstance(node, _SIMPLE)]
     places = []
-    for line, comment in _comments(source):
-        statement = _innermost(line, (n for n in ast.walk(tree) if isinstance(n, _SIMPLE)))
-        inside = _innermost(line, functions)
+    for token in tokenize.generate_tokens(StringIO(source).readline):
+        if token.type != tokenize.COMMENT or not _COMMENT.search(token.string):
+            continue
+        line, comment = token.start[0], token.string.lstrip("# ")
+        statement, inside = _innermost(line, statements), _innermost(line, functions)
+        code = ast.unparse(statement) if statement else ""
+        if not comment.startswith("Eq."):  # says what the equation has to do with the line
+            code = f"{code}  # {comment}"
         for number in _numbers(_COMMENT.findall(comment)):
-            code = ast.unparse(statement) if statement else ""
-            if not comment.startswith("Eq."):  # says what the equation has to do with the line
-                code = f"{code}  # {comment}"
             places.append(Place(number, file, line, functions.get(inside, ""), code))
     marked = {(place.equation, place.function) for place in places}
     for node, name in functions.items():
@@ -67,42 +71,27 @@ def scan(file: str, source: str) -> list[Place]:
     return sorted(places, key=lambda place: place.line)
 
 
-_SIMPLE = (ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return, ast.Expr)
-_Function = ast.FunctionDef | ast.AsyncFunctionDef
-
-
-def _comments(source: str) -> Iterator[tuple[int, str]]:
-    """(line, text) of the comments that name an equation."""
-    for token in tokenize.generate_tokens(StringIO(source).readline):
-        if token.type == tokenize.COMMENT and _COMMENT.search(token.string):
-            yield token.start[0], token.string.lstrip("# ")
-
-
-def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[_Function, str]]:
+def _functions(tree: ast.AST, prefix: str = "") -> Iterator[tuple[ast.AST, str]]:
     """Every function with its qualified name."""
     for node in ast.iter_child_nodes(tree):
-        if isinstance(node, _Function | ast.ClassDef):
-            name = f"{prefix}{node.name}"
-            if isinstance(node, _Function):
-                yield node, name
-            yield from _functions(node, f"{name}.")
-        else:
-            yield from _functions(node, prefix)
+        below = prefix
+        if isinstance(node, (*_FUNCTION, ast.ClassDef)):
+            below = f"{prefix}{node.name}."
+        if isinstance(node, _FUNCTION):
+            yield node, f"{prefix}{node.name}"
+        yield from _functions(node, below)
 
 
-def _innermost(line: int, nodes) -> ast.AST | None:
+def _innermost(line: int, nodes: Iterable[ast.AST]) -> ast.AST | None:
     """The shortest of the nodes that the line is part of."""
     around = [n for n in nodes if n.lineno <= line <= n.end_lineno]
     return min(around, key=lambda n: n.end_lineno - n.lineno, default=None)
 
 
-def _numbers(texts: list[str]) -> list[int]:
+def _numbers(texts: Iterable[str]) -> list[int]:
     """["1, 2", "11 to 13"] -> [1, 2, 11, 12, 13]."""
-    numbers = []
-    for text in texts:
-        for first, last in re.findall(r"(\d+)\)?(?: to \(?(\d+))?", text):
-            numbers += range(int(first), int(last or first) + 1)
-    return numbers
+    spans = [span for text in texts for span in re.findall(r"(\d+)\)?(?: to \(?(\d+))?", text)]
+    return [n for first, last in spans for n in range(int(first), int(last or first) + 1)]
 
 
 # ------------------------------------------------------------------- symbols

@@ -23,8 +23,7 @@ from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import load_method
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.run import run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import commit
+from mtpsl.runs.store import Session, commit
 
 CURVE_POINTS = 20  # of a learning curve, before the profile scales it
 
@@ -63,18 +62,14 @@ class Figure:
         Most are rows of tables or their teachers, so that a figure trains little where its tables
         were filled; learning curves are runs of their own.
         """
-        by_role = {
-            role: papers.tables()[table].row(row).experiments
-            for role, (table, row) in self.runs.items()
-        }
-        by_role |= {role: (experiment,) for role, experiment in self.own.items()}
-        scaled = {}
-        for role, (experiment,) in by_role.items():
-            if self.curves:
-                every = max(1, experiment.epochs // CURVE_POINTS)
-                experiment = experiment.replace(eval_every=every)
-            scaled[role] = profile(experiment).with_seed(seed)
-        return scaled
+        by_role: dict[str, Experiment] = {}
+        for role, (table, row) in self.runs.items():
+            (by_role[role],) = papers.tables()[table].row(row).experiments
+        by_role |= self.own
+        if self.curves:
+            points = {role: max(1, e.epochs // CURVE_POINTS) for role, e in by_role.items()}
+            by_role = {r: e.replace(eval_every=points[r]) for r, e in by_role.items()}
+        return {role: profile(e).with_seed(seed) for role, e in by_role.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,12 +129,8 @@ def make_figure(
     origin = figure.source
     if parts:
         origin = f"{data_names(parts.values())}, profile {profile}, seed {seed}"
-    stamp = {
-        "data": origin,
-        "profile": profile,
-        "commit": commit(),
-        "runs": {role: record.key for role, record in records.items()},
-    }
+    keys = {role: record.key for role, record in records.items()}
+    stamp = {"data": origin, "profile": profile, "commit": commit(), "runs": keys}
     drawing = figure.draw(arrays)
     footer(drawing, origin)
     path = save(name, drawing, arrays, folder, stamp=stamp)
@@ -174,10 +165,10 @@ def save(
     picture is written last, so where it is new, so is the rest.
 
     Args:
-        name: A key of ``papers.figures``, which knows the caption and the alt text.
+        name: As in ``make_figure``; the register knows the caption and the alt text.
         figure: Drawn from ``arrays``.
         arrays: Plain arrays of numbers and strings.
-        folder: Of all figures; those of a paper go into a folder of its name.
+        folder: As in ``make_figure``.
         stamp: Where the numbers come from: profile, data, commit, keys of runs.
 
     Raises:
@@ -200,12 +191,7 @@ def save(
 
 
 def redraw(name: str, folder: Path | str) -> FinishedFigure:
-    """Draws a saved figure again, from its arrays alone.
-
-    Args:
-        name: A key of ``papers.figures``.
-        folder: Of all figures, as in ``save``.
-    """
+    """Draws a figure that ``save`` wrote again, from its arrays alone."""
     figure, path = papers.figures()[name], Path(folder) / f"{name}.npz"
     arrays = load_arrays(path)
     drawing = figure.draw(arrays)

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.font_manager import FontProperties
 from matplotlib.patches import Rectangle
 from matplotlib.textpath import TextToPath
@@ -82,6 +81,32 @@ def value_range(arrays: Arrays, task: str) -> tuple[float, float]:
     return float(low), float(high)
 
 
+# --------------------------------------------------------------------- words
+
+
+def shape_text(shape: Image) -> str:
+    """A shape as one reads it: 13 × 64 × 96."""
+    return " × ".join(str(int(size)) for size in shape)
+
+
+def shape_of(arrays: Arrays, name: str, sign: str = "") -> str:
+    """The traced shape of ``name``, behind its sign."""
+    return f"{sign}  {shape_text(arrays[f'shape/{name}'])}".strip()
+
+
+def count_text(count: float) -> str:
+    """A number of parameters to three digits: 51, 1.94 k, 24.9 M."""
+    for unit, size in (("M", 1e6), ("k", 1e3)):
+        if count >= size:
+            return f"{float(f'{count / size:.3g}'):g} {unit}"
+    return str(int(count))
+
+
+def count_of(arrays: Arrays, *names: str) -> str:
+    """How many numbers these parts learn together."""
+    return count_text(sum(int(arrays[f"parameters/{name}"]) for name in names))
+
+
 # ---------------------------------------------------------------------- grid
 
 
@@ -110,7 +135,6 @@ class Grid:
 
     @property
     def explained(self) -> Sequence[str]:
-        """The keys that the legend explains."""
         shown = [key for _, group in self.groups for key, _ in group if not key.endswith("images")]
         return shown if self.legend is None else self.legend
 
@@ -150,10 +174,15 @@ class Grid:
         self, sheet: Sheet, key: str, row: int, left: float, top: float, wide: float
     ) -> None:
         place = (self.arrays, key, row)
-        picture = self.paint(*place)
-        if picture is not None:
-            axes = sheet.picture(left, top, wide, self.rows_and_height(wide)[1], picture)
-            note(axes, self.note(*place), weight="bold" if self.bold(*place) else "normal")
+        picture, text = self.paint(*place), self.note(*place)
+        if picture is None:
+            return
+        axes = sheet.picture(left, top, wide, self.rows_and_height(wide)[1], picture)
+        if text:
+            box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.2}
+            weight = "bold" if self.bold(*place) else "normal"
+            how = {"fontsize": 6.5, "va": "bottom", "bbox": box, "weight": weight}
+            axes.text(0.025, 0.045, text, transform=axes.transAxes, **how)
 
 
 def draw_grids(
@@ -182,14 +211,6 @@ def draw_grids(
         legends(sheet, grid.arrays, grid.explained, top + height + 0.1)
         top += height + space
     return sheet, spans, top
-
-
-def note(axes: Axes, text: str, **how: Any) -> None:
-    """A word in the lower left corner of a panel, readable on any picture."""
-    if text:
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.8, "pad": 1.2}
-        how = {"fontsize": 6.5, "va": "bottom", "bbox": box} | how
-        axes.text(0.025, 0.045, text, transform=axes.transAxes, **how)
 
 
 def task_groups(
@@ -229,13 +250,8 @@ class Entry(NamedTuple):
 def legends(sheet: Sheet, arrays: Arrays, keys: Sequence[str], top: float) -> None:
     """Lines of classes for each task that has some, and below them what other colors mean.
 
-    It takes ``legend_height`` inches.
-
-    Args:
-        sheet: Wide enough for one key.
-        arrays: What is drawn from.
-        keys: The maps that are drawn; only classes that occur in them are named.
-        top: Where the legend begins, in inches.
+    It begins at ``top`` inches and takes ``legend_height``; only classes that occur in the maps
+    ``keys`` are named.
     """
     for entries in legend_lines(arrays, keys, sheet.width):
         left = (sheet.width - sum(entry.wide for entry in entries)) / 2
@@ -279,11 +295,10 @@ def _class(word: str, color: Any) -> Entry:
 
     def draw(sheet: Sheet, left: float, middle: float) -> None:
         if color is not None:
-            box = {"facecolor": color, "edgecolor": QUIET, "linewidth": 0.4}
+            look = {"facecolor": color, "edgecolor": QUIET, "linewidth": 0.4}
             corner = left / sheet.width, 1 - (middle + 0.055) / sheet.height
-            size = 0.11 / sheet.width, 0.11 / sheet.height
-            box["transform"] = sheet.figure.transFigure
-            sheet.figure.add_artist(Rectangle(corner, *size, **box))
+            size, place = (0.11 / sheet.width, 0.11 / sheet.height), sheet.figure.transFigure
+            sheet.figure.add_artist(Rectangle(corner, *size, transform=place, **look))
         sheet.text(left + 0.17, middle, word, va="center", fontsize=8)
 
     font = FontProperties(size=8)

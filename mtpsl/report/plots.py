@@ -67,20 +67,20 @@ def draw_qualitative(arrays: Arrays, methods: Mapping[str, str]) -> Figure:
 
 
 def _score(arrays: Arrays, key: str, i: int) -> str:
-    scores = arrays.get(f"{key}/score")
-    if scores is None:
+    if f"{key}/score" not in arrays:
         return ""
-    return three_digits(scores[i]) if np.isfinite(scores[i]) else "no label"
+    score = arrays[f"{key}/score"][i]
+    return three_digits(score) if np.isfinite(score) else "no label"
 
 
 def is_best(arrays: Arrays, key: str, i: int) -> bool:
     """Whether no other method's score on image ``i`` beats that of the prediction ``key``."""
     task = key.partition("/")[0]
-    scores = {f"{task}/{r}": arrays.get(f"{task}/{r}/score") for r in arrays["roles"]}
-    if key not in scores or not np.isfinite(scores[key][i]):
+    if not np.isfinite(arrays.get(f"{key}/score", [np.nan] * (i + 1))[i]):
         return False
     best = np.nanmax if arrays[f"{task}/higher_is_better"] else np.nanmin
-    return bool(scores[key][i] == best([values[i] for values in scores.values()]))
+    scores = [arrays[f"{task}/{role}/score"][i] for role in arrays["roles"]]
+    return bool(arrays[f"{key}/score"][i] == best(scores))
 
 
 def three_digits(value: float) -> str:
@@ -146,16 +146,8 @@ def draw_tokens(arrays: Arrays, roles: Mapping[str, str]) -> Figure:
         roles: Role -> what it is called; two of them.
     """
     titles, side, gap = titles_of(arrays), 2.2, 0.42
-    sheet, columns = chart_row(
-        [""] * 4,
-        *[side] * len(titles),
-        wide=side,
-        between=gap,
-        gap=gap,
-        left=1.05,
-        top=0.62,
-        below=1.1,
-    )
+    place = {"wide": side, "between": gap, "gap": gap, "left": 1.05, "top": 0.62, "below": 1.1}
+    sheet, columns = chart_row([""] * 4, *[side] * len(titles), **place)
     lefts = [1.05 + column * (side + gap) for column in range(4)]
     headings = ("Self-affinity: cosine similarity of tokens", "Principal components of the tokens")
     for left, heading in zip(lefts[::2], headings, strict=True):
@@ -220,28 +212,21 @@ def _scatter(axes: Axes, arrays: Arrays, task: str, variant: str, reach: float) 
 def token_colors(arrays: Arrays, task: str) -> list[tuple[float, float, float]]:
     """A color for each fine-grained token: its class's, its depth's or its direction's."""
     values = arrays[f"{task}/values"]
-    match kind_of(arrays, task):
-        case "classes":
-            names = arrays[f"{task}/classes"]
-            return [class_color(str(name), i) for i, name in enumerate(names)]
-        case "positive" | "binary":
-            rank = np.argsort(np.argsort(values[:, 0])) / max(1, len(values) - 1)
-            rgb = scalar_to_rgb(rank, DEPTH_MAP, 0, 1)
-        case _:
-            rgb = normals_to_rgb(values)
+    if f"{task}/classes" in arrays:
+        return [class_color(str(name), i) for i, name in enumerate(arrays[f"{task}/classes"])]
+    rank = np.argsort(np.argsort(values[:, 0])) / max(1, len(values) - 1)
+    directions = kind_of(arrays, task) == "direction"
+    rgb = normals_to_rgb(values) if directions else scalar_to_rgb(rank, DEPTH_MAP, 0, 1)
     return [tuple(color) for color in (rgb / 255).tolist()]
 
 
 def _color_words(arrays: Arrays, task: str) -> str:
-    """What the color of a token says, for tasks without classes."""
-    match kind_of(arrays, task):
-        case "positive":
-            ends = ("near", "far") if unit_of(arrays, task) else ("low", "high")
-            return f"{task}: from {ends[0]} (purple) to {ends[1]} (yellow)"
-        case "direction":
-            return f"{task}: the direction as a color"
-        case _:
-            return ""
+    near, far = ("near", "far") if unit_of(arrays, task) else ("low", "high")
+    said = {
+        "positive": f"{task}: from {near} (purple) to {far} (yellow)",
+        "direction": f"{task}: the direction as a color",
+    }
+    return said.get(kind_of(arrays, task), "")
 
 
 # -------------------------------------------------------------------- charts
@@ -261,13 +246,11 @@ def chart_row(
 
     Args:
         titles: Of the columns.
-        *heights: Of the charts of a column in inches, from top to bottom.
-        wide: Inches of a chart.
-        between: Inches between charts of a column.
-        gap: Inches between columns.
-        left: Inches before them.
-        top: Inches above them.
-        below: Inches below them, for their names and a legend.
+        *heights: Of the charts of a column, from top to bottom, in inches as all that follows.
+        wide: Of a chart.
+        between: From chart to chart of a column.
+        gap: From column to column; ``left`` and ``top`` lie before and above all of them.
+        below: Below them, for their names and a legend.
     """
     tall = sum(heights) + between * (len(heights) - 1)
     sheet = Sheet(left + len(titles) * (wide + gap) - gap + 0.25, top + tall + below)
@@ -294,9 +277,8 @@ def draw_curves(
     Args:
         axes: What to draw into; a legend is left to ``legend_below``.
         curves: What to draw.
-        colors: Of the curves, in order; the same again after the last one, as for ``dashes``.
-        dashes: Points of dash and gap, empty for a solid line.
-        markers: Of the curves' points; none if empty.
+        colors: Of the curves, in order, and again after the last one, as for ``dashes`` (points of
+            dash and gap, empty for a solid line) and ``markers`` (none if empty).
         **how: Of ``seaborn.lineplot``, such as ``linewidth``.
     """
     known = {name: (x, y) for name, (x, y) in curves.items() if np.isfinite(y).any()}

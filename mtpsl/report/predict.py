@@ -22,7 +22,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
-from PIL import Image
+from PIL import Image, ImageOps
 from torch import Tensor
 
 from mtpsl import files
@@ -40,16 +40,15 @@ from mtpsl.data.readers.own_files import (
     write_picture,
 )
 from mtpsl.methods import Method
-from mtpsl.report import arrays
-from mtpsl.report.arrays import Arrays
+from mtpsl.report.arrays import Arrays, evenly_spaced
+from mtpsl.report.arrays import describe as describe_tasks
 from mtpsl.report.figure import footer, png_bytes
 from mtpsl.report.maps import Grid, draw_grids, map_to_rgb, titles_of
 from mtpsl.report.style import classes_to_rgb, styled
 from mtpsl.runs.data import EVAL_BATCH, bind_data, tasks_of
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import load_method
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 from mtpsl.tasks import Task, TaskSet, to_unit_length
 
 SUMMARY, OVERVIEW = "predictions.json", "overview.png"  # beside the pictures' folders
@@ -57,7 +56,6 @@ ROWS = 6  # pictures on a sheet
 SIDE = 240  # pixels of the longer side of a picture on a sheet
 PANEL = 1.6  # inches
 LONGEST = 24  # letters of a name on a sheet
-PAPER = 255
 
 
 def predict_folder(
@@ -157,10 +155,9 @@ def find_pictures(folder: Path) -> tuple[dict[str, Path], list[str]]:
         )
     named, problems = {}, []
     for path in sorted(folder.iterdir()):
-        problem = unfit(path, IMAGES, "pictures")
         if path.name.startswith("."):
             continue
-        if problem:
+        if problem := unfit(path, IMAGES, "pictures"):
             problems.append(str(problem))
             continue
         name = path.stem
@@ -221,14 +218,7 @@ def write_maps(
     folder: Path,
     scales: dict[str, float],
 ) -> dict[str, dict[str, int]]:
-    """Writes the maps of one picture.
-
-    Args:
-        tasks: Whose maps.
-        maps: Task -> (1, D, h, w), as the network's size has them.
-        size: (height, width) of the picture.
-        folder: Made if there is none.
-        scales: Task with positive numbers -> what a step of its 16-bit picture is worth.
+    """Writes the maps of one picture, task -> (1, D, h, w), at its ``size`` (height, width).
 
     Returns:
         Task -> how many pixels of its picture are ``"above"`` and ``"below"`` what 16 bits hold,
@@ -286,10 +276,8 @@ def describe(task: Task, step: float | None = None) -> dict[str, Any]:
     """What the files of a task hold, in words and numbers, for ``predictions.json``."""
     words: dict[str, Any] = {"kind": task.kind}
     if task.kind == "classes":
-        return words | {
-            "png": "8-bit class ids, by position in classes",
-            "classes": list(task.class_names),
-        }
+        ids = "8-bit class ids, by position in classes"
+        return words | {"png": ids, "classes": list(task.class_names)}
     if task.kind == "direction":
         return words | {
             "npy": "(height, width, 3) float32 unit vectors: x right, y down, z forward",
@@ -311,50 +299,44 @@ def describe(task: Task, step: float | None = None) -> dict[str, Any]:
 
 @styled
 def draw_overview(folder: Path, pictures: Path, summary: dict[str, Any]) -> Figure:
-    """A row a picture, at most ``ROWS`` from all over the folder; columns are the tasks."""
+    """A row a picture, at most ``ROWS`` from all over the folder; columns are the tasks.
+
+    Pictures keep their proportions: each lies in the lower left corner of a frame for the largest.
+    """
     tasks = tasks_of(Experiment.from_dict(summary["experiment"]))
     every = summary["pictures"]
-    entries = [every[i] for i in arrays.evenly_spaced(len(every), ROWS)]
-    maps, inside = overview_arrays(tasks, entries, folder, pictures)
-    columns = [(f"{task}/truth", title) for task, title in titles_of(maps).items()]
+    entries = [every[i] for i in evenly_spaced(len(every), ROWS)]
+    rows = [
+        {f"{t.name}/map": _read_map(t, folder / entry["folder"]) for t in tasks}
+        | {"images": read_photo(pictures / entry["file"])}
+        for entry in entries
+    ]
+    # Color maps span all rows, which differ in size.
+    flat = {f"{n}/truth": [row[f"{n}/map"].ravel() for row in rows] for n in tasks.names}
+    maps = describe_tasks(tasks) | {key: np.concatenate(values) for key, values in flat.items()}
+    sizes = np.array([(entry["height"], entry["width"]) for entry in entries])
+    height, width = (SIDE * sizes / sizes.max(1, keepdims=True)).max(0).round().astype(int).tolist()
 
     def paint(maps: Arrays, key: str, row: int) -> np.ndarray:
-        return np.where(inside[row][..., None], map_to_rgb(maps, key, row), np.uint8(PAPER))
+        picture = Image.fromarray(map_to_rgb(maps | {key: [rows[row][key]]}, key, 0))
+        how = {"method": Image.Resampling.NEAREST, "color": "white", "centering": (0, 1)}
+        return np.array(ImageOps.pad(picture, (width, height), **how))
 
     def note(maps: Arrays, key: str, row: int) -> str:
         return _printable(entries[row]["folder"]) if key == "images" else ""
 
+    columns = [(f"{task}/map", title) for task, title in titles_of(maps).items()]
     grid = Grid(
-        arrays=maps, groups=[("", [("images", "Picture"), *columns])], paint=paint, note=note
+        arrays=maps,
+        groups=[("", [("images", "Picture"), *columns])],
+        paint=paint,
+        note=note,
+        legend=list(flat),
+        shape=(len(rows), height, width),
     )
     sheet, _, _ = draw_grids(grid, panel=PANEL)
     footer(sheet.figure, f"{len(entries)} of {len(every)} pictures, run {summary['run']}")
     return sheet.figure
-
-
-def overview_arrays(
-    tasks: TaskSet, entries: list[dict[str, Any]], folder: Path, pictures: Path
-) -> tuple[Arrays, np.ndarray]:
-    """Arrays for ``maps.Grid``, and where in their frames the pictures are: (N, h, w) bool.
-
-    Pictures keep their proportions: all frames are as high as the highest and as wide as the
-    widest, and what lies beyond a picture repeats its border. Predictions are called ``truth``,
-    which is what color maps span.
-    """
-    shares = [SIDE / max(entry["height"], entry["width"]) for entry in entries]
-    small = [
-        tuple(max(1, round(entry[side] * share)) for side in ("height", "width"))
-        for entry, share in zip(entries, shares, strict=True)
-    ]
-    frame = max(height for height, _ in small), max(width for _, width in small)
-    rows = []
-    for entry, size in zip(entries, small, strict=True):
-        maps = {f"{t.name}/truth": _read_map(t, folder / entry["folder"]) for t in tasks}
-        maps["images"] = read_photo(pictures / entry["file"])
-        rows.append({key: _framed(array, size, frame) for key, array in maps.items()})
-    inside = np.stack([np.pad(np.ones(size, bool), _margins(size, frame)) for size in small])
-    stacked = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
-    return arrays.describe(tasks) | stacked, inside
 
 
 def _read_map(task: Task, place: Path) -> np.ndarray:
@@ -362,23 +344,7 @@ def _read_map(task: Task, place: Path) -> np.ndarray:
     if task.kind == "classes":
         with Image.open(place / f"{task.name}.png") as picture:
             return np.array(picture)
-    values = np.load(place / f"{task.name}.npy", allow_pickle=False)
-    return arrays.compact(torch.from_numpy(values))
-
-
-def _margins(size: tuple[int, int], frame: tuple[int, int]) -> list[tuple[int, int]]:
-    """What lies above and to the right of a picture, whose name is in the lower left corner."""
-    return [(frame[0] - size[0], 0), (0, frame[1] - size[1])]
-
-
-def _framed(array: np.ndarray, size: tuple[int, int], frame: tuple[int, int]) -> np.ndarray:
-    """An array at another size, by the nearest pixel, in the lower left corner of a frame."""
-    rows, columns = (
-        ((np.arange(part) + 0.5) * length / part).astype(int)
-        for part, length in zip(size, array.shape, strict=False)
-    )
-    margins = [*_margins(size, frame), *[(0, 0)] * (array.ndim - 2)]
-    return np.pad(array[rows][:, columns], margins, mode="edge")
+    return np.load(place / f"{task.name}.npy", allow_pickle=False)
 
 
 def _printable(name: str) -> str:

@@ -11,13 +11,16 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import zip_longest
+from itertools import islice, zip_longest
 from pathlib import Path
-from typing import Any
 
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 
 from mtpsl import files
+from mtpsl.batch import Batch
+from mtpsl.data.dataset import Dataset
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.loader import EvalLoader
 from mtpsl.engine import evaluate
@@ -25,13 +28,11 @@ from mtpsl.report.results import Entry, Results, read_recorded, results_of, writ
 from mtpsl.report.tables import MeasuredOn, Row, Table
 from mtpsl.runs.data import EVAL_BATCH, bind_data, label, open_split
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.memory import at_size, training_memory
-from mtpsl.runs.network import full_size_cost, load_method
+from mtpsl.runs.network import at_size, full_size_cost, load_method, training_memory
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunRecord, environment
-from mtpsl.runs.workers import missing_runs, train_all
+from mtpsl.runs.run import missing_runs, run, train_all
+from mtpsl.runs.store import RunRecord, Session, environment
+from mtpsl.tasks import Task
 
 # ---------------------------------------------------------------------- plan
 
@@ -73,25 +74,17 @@ def row_experiments(
 def plan(
     tables: Iterable[Table], session: Session, *, profile: str, seeds: Iterable[int]
 ) -> list[RowRun]:
-    """Every row that has experiments, seed by seed; a table that only counts costs, once.
-
-    Args:
-        tables: In order of urgency.
-        session: Says where data on disk lie.
-        profile: A key of ``PROFILES``.
-        seeds: In order of urgency.
-    """
-    tables, planned = tuple(tables), []
-    for number, seed in enumerate(seeds):
-        for table in tables:
-            if number and not table.trains:  # costs have no spread over seeds
-                continue
-            at = seed if table.trains else 0
-            for row in table.rows:
-                if row.experiments:
-                    experiments = row_experiments(row, profile, at, session.data_root)
-                    planned.append(RowRun(table, row, at, experiments))
-    return planned
+    """Every row that has experiments, seed by seed; a table that only counts costs, once."""
+    tables = tuple(tables)
+    return [
+        RowRun(table, row, at, row_experiments(row, profile, at, session.data_root))
+        for number, seed in enumerate(seeds)
+        for table in tables
+        if table.trains or not number  # costs have no spread over seeds
+        for at in [seed if table.trains else 0]
+        for row in table.rows
+        if row.experiments
+    ]
 
 
 # --------------------------------------------------------------------- train
@@ -106,14 +99,14 @@ def train_missing(
     jobs: int = 1,
     force: bool = False,
 ) -> int:
-    """Trains what tables need and the store lacks, in this process or in several others.
+    """Trains what tables need and the store lacks, in order, seed by seed.
 
     Args:
-        tables: Their rows, in order, seed by seed.
+        tables: Their rows are trained.
         session: Where runs are kept, and how they are computed.
         profile: A key of ``PROFILES``.
         seeds: In order.
-        jobs: 1 trains here; more start worker processes.
+        jobs: 1 trains in this process; more start worker processes.
         force: Trains again what is finished; teachers that are no rows stay.
 
     Returns:
@@ -173,70 +166,47 @@ def row_entry(
         session: Where the runs and their images are.
         memory: Measures ``cost/memory``, in seconds to minutes at the paper's size.
     """
-    row, began = row_run.row, time.monotonic()
-    on_gpu = [r.device == "cuda" for r in records] or [torch.cuda.is_available()]
-    device = "cuda" if all(on_gpu) else "cpu"
-    measured = {}
+    table, row, began = row_run.table, row_run.row, time.monotonic()
+    measured, conditions = {}, {}
     for record, task in zip_longest(records, row.task_of_each):
         metrics = metrics_on(row.measured_on, record, session)
         measured |= {n: v for n, v in metrics.items() if not task or n.startswith(f"{task}/")}
-    costs, conditions = _row_costs(row_run.table, row, device, memory)
+    on_gpu = [r.device == "cuda" for r in records] or [torch.cuda.is_available()]
+    device = "cuda" if all(on_gpu) else "cpu"
+    if table.has_costs:  # of all networks of a row together
+        full = [full_size_cost(experiment) for experiment in row.experiments]
+        measured["cost/params"] = sum(c.params for c in full)
+        measured["cost/flops"] = sum(c.thop_flops for c in full)
+        measured["cost/memory"] = math.nan
+    if memory and "cost/memory" in table.columns:
+        peaks = [training_memory(at_size(e), device) for e in row.experiments]
+        measured["cost/memory"] = sum(peak.bytes for peak in peaks)
+        conditions = peaks[0].conditions
+    made = [r.environment for r in records] or [environment(device)]
+    seconds = sum(sum(r.seconds.values()) for r in records) or time.monotonic() - began
+    noise = {"name": "noise of the size above", "version": "", "stand_in": True}
     return Entry(
         row=row.name,
         seed=row_run.seed,
         keys=tuple(e.key for e in row_run.experiments),
         experiments=tuple(e.to_dict() for e in row_run.experiments),
-        metrics=measured | costs,
+        metrics=measured,
+        seconds=round(seconds, 1),
+        commit=", ".join(dict.fromkeys(e["commit"] for e in made)),
+        versions=made[0]["versions"],
+        hardware=", ".join(dict.fromkeys(e["hardware"] for e in made)),
+        date=max(e["date"] for e in made),
+        data=records[0].data if records else noise,
         memory=conditions,
-        **(_origin(records) if records else _origin_of_costs(device, began)),
     )
-
-
-def _origin(records: Sequence[RunRecord]) -> dict[str, Any]:
-    """How long runs took, and what made them on which data."""
-    environments = [r.environment for r in records]
-    return {
-        "seconds": round(sum(sum(r.seconds.values()) for r in records), 1),
-        "commit": ", ".join(dict.fromkeys(e["commit"] for e in environments)),
-        "versions": environments[0]["versions"],
-        "hardware": ", ".join(dict.fromkeys(e["hardware"] for e in environments)),
-        "date": max(e["date"] for e in environments),
-        "data": records[0].data,
-    }
-
-
-def _origin_of_costs(device: str, began: float) -> dict[str, Any]:
-    data = {"name": "noise of the size above", "version": "", "stand_in": True}
-    return {"seconds": round(time.monotonic() - began, 1), **environment(device), "data": data}
-
-
-def _row_costs(
-    table: Table, row: Row, device: str, memory: bool
-) -> tuple[dict[str, float], dict[str, Any]]:
-    """The columns of costs, of all networks of a row together, and how memory was measured."""
-    costs, conditions = {}, {}
-    if table.has_costs:
-        full = [full_size_cost(experiment) for experiment in row.experiments]
-        costs["cost/params"] = sum(c.params for c in full)
-        costs["cost/flops"] = sum(c.thop_flops for c in full)
-        costs["cost/memory"] = math.nan
-    if memory and "cost/memory" in table.columns:
-        peaks = [training_memory(at_size(e), device) for e in row.experiments]
-        costs["cost/memory"] = sum(peak.bytes for peak in peaks)
-        conditions = peaks[0].conditions
-    return costs, conditions
 
 
 def metrics_on(images: MeasuredOn, record: RunRecord, session: Session) -> dict[str, float]:
     """``"semseg/miou"`` and the like of a finished run, on images that its table names.
 
     What a run records is the test split. Tables on the training set [HiTTs, Table 6] measure the
-    same weights again, each task on the images that show its label, or on those that hide it.
-
-    Args:
-        images: "test", or "labeled" and "unlabeled" of the clean training images.
-        record: Of the run; the file with what was measured before lies in its folder.
-        session: Where the run and its images are.
+    same weights again, each task on the images that show its label, or on those that hide it; the
+    file with what was measured before lies in the run's folder.
 
     Raises:
         FileNotFoundError: If the run's weights are not in the store any more.
@@ -262,6 +232,48 @@ def metrics_on(images: MeasuredOn, record: RunRecord, session: Session) -> dict[
     metrics = evaluate(method, EvalLoader(shown, EVAL_BATCH, device))
     files.write_json(path, {"weights": record.weights_sha256, "metrics": metrics})
     return metrics
+
+
+# --------------------------------------------------------------------- floor
+
+BATCHES, IMAGES = 8, 8  # training batches that a constant guess looks at, and images in each
+
+
+def constant_guess(train: Dataset, test: Dataset) -> dict[str, float]:
+    """Scores a network that never looks at its image and gives the same answer everywhere.
+
+    The answer is the most frequent class, the median or the mean direction of labeled training
+    pixels: those of the first ``BATCHES`` batches.
+
+    Returns:
+        ``"task/metric"`` -> value on the test images, as ``engine.evaluate``.
+    """
+    batches = list(islice(EvalLoader(train, IMAGES), BATCHES))
+    answers = {t.name: typical_pixel(t, batches) for t in train.tasks}  # (D,)
+    metrics = {t.name: t.metric() for t in train.tasks}
+    for batch in EvalLoader(test, IMAGES):
+        for name, metric in metrics.items():
+            target = batch.targets[name]
+            size = (len(target), -1, *target.shape[2:])
+            guess = answers[name].view(1, -1, 1, 1).expand(size)
+            metric.update(guess, target, batch.mask(name))
+    return {f"{n}/{k}": v for n, metric in metrics.items() for k, v in metric.compute().items()}
+
+
+def typical_pixel(task: Task, batches: Sequence[Batch]) -> Tensor:
+    """The best constant prediction for the labeled pixels of some batches, (D,)."""
+    values = torch.cat(
+        [b.targets[task.name].movedim(1, -1)[b.mask(task.name)[:, 0]] for b in batches]
+    )  # (pixels, D)
+    match task.kind:
+        case "classes":
+            return torch.bincount(values[:, 0], minlength=task.channels).float()  # as logits
+        case "positive":
+            return values.median(0).values
+        case "direction":
+            return F.normalize(values.mean(0), dim=0)
+        case "binary":
+            return values.mean(0).logit(eps=1e-6)
 
 
 # -------------------------------------------------------------------- record
@@ -293,11 +305,10 @@ def fill_records(
     """
     folder, tables, store = Path(folder), tuple(tables), session.store
     consulted = {t.key: t for t in (*tables, *others)}
-    recorded = {key: read_recorded(folder, t, profile) for key, t in consulted.items()}
+    recorded = {key: recorded_entries(folder, t, profile) for key, t in consulted.items()}
     missing = []
     for row_run in plan(tables, session, profile=profile, seeds=seeds):
-        known = recorded[row_run.table.key].entries
-        if any(entry.identity == row_run.identity for entry in known):
+        if any(entry.identity == row_run.identity for entry in recorded[row_run.table.key]):
             continue
         if entry := entry_of_same_runs(row_run, consulted, recorded):
             _record(folder, profile, row_run.table, entry, session)
@@ -326,18 +337,19 @@ def fill_records(
     return failed
 
 
+def recorded_entries(folder: Path, table: Table, profile: str) -> tuple[Entry, ...]:
+    """What is recorded of a table at a profile, out-of-date entries and all, to go on from."""
+    results = read_recorded(folder, table, profile, damaged="made again")
+    return results.entries if results else ()
+
+
 def entry_of_same_runs(
-    row_run: RowRun, tables: Mapping[str, Table], recorded: Mapping[str, Results]
+    row_run: RowRun, tables: Mapping[str, Table], recorded: Mapping[str, Sequence[Entry]]
 ) -> Entry | None:
     """The entry that another table has of the same runs, as one of this table; None without any.
 
     Baselines are in the tables of several papers. Nothing else is taken over: an entry that is
     measured on other images, counts otherwise or has costs is made from the runs themselves.
-
-    Args:
-        row_run: What lacks an entry.
-        tables: Key of a table -> where to look.
-        recorded: Key of a table -> its results.
     """
     *_, keys = row_run.identity
     asked = row_run.row
@@ -345,7 +357,7 @@ def entry_of_same_runs(
         return None
     for key, table in tables.items():
         rows = {row.name: row for row in table.rows}
-        for entry in recorded[key].entries:
+        for entry in recorded[key]:
             row = rows.get(entry.row)
             if entry.keys != keys or row is None or table.has_costs:
                 continue
@@ -358,8 +370,8 @@ def _record(folder: Path, profile: str, table: Table, entry: Entry, session: Ses
     """Adds or replaces an entry; entries of rows that the table no longer has go."""
     order = {row.name: number for number, row in enumerate(table.rows)}
     with session.store.lock("results"):
-        known = read_recorded(folder, table, profile)
-        kept = {(e.row, e.seed): e for e in known.entries if e.row in order}
+        known = recorded_entries(folder, table, profile)
+        kept = {(e.row, e.seed): e for e in known if e.row in order}
         kept[entry.row, entry.seed] = entry
         entries = sorted(kept.values(), key=lambda e: (order[e.row], e.seed))
-        write_results(folder, dataclasses.replace(known, entries=tuple(entries)))
+        write_results(folder, results_of(table, profile, entries))

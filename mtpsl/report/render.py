@@ -1,8 +1,8 @@
 """A table for people: what the paper prints, what was recorded, what was just computed.
 
 Under each row's printed line stand its measured lines, so that the numbers to compare are above
-one another and a table stays as narrow as the paper's. Recorded and computed numbers are never
-blended. Every table ends with its claims and what each source says about them.
+one another and a table stays as narrow as the paper's. The three sources are never blended. Every
+table ends with where its numbers come from, its claims and what each source says about them.
 """
 
 import csv
@@ -11,18 +11,27 @@ import io
 import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 from mtpsl import files
 from mtpsl.metrics import COLUMNS
-from mtpsl.report.provenance import COMPUTED, PAPER, RECORDED, stamp
-from mtpsl.report.results import RULE, Results, Verdict, column_of, decide, decide_printed
+from mtpsl.report.results import (
+    DELTA,
+    RULE,
+    Entry,
+    Results,
+    Verdict,
+    column_of,
+    decide,
+    decide_printed,
+)
 from mtpsl.report.tables import Claim, Row, Table
 from mtpsl.tasks import TaskSet
 
+PAPER, RECORDED, COMPUTED = "paper", "recorded", "computed now"
 DASH = "–"
 STATUSES = ("holds", "does not hold", "undecided", "not run")
 
@@ -101,6 +110,91 @@ def _status(row: Row, recorded: Results | None, measured: Sequence[Line]) -> str
     return f"{done}; some records are stale ({stale})" if stale else done
 
 
+# --- where numbers come from --------------------------------------------------------------------
+
+
+def stamp(table: Table, recorded: Results | None, computed: Results | None) -> list[str]:
+    """The sentences without which the numbers mean nothing, provenance first."""
+    sentences = [f"{table.source} {table.title}."]
+    for source, results in ((RECORDED, recorded), (COMPUTED, computed)):
+        if results and results.current():
+            sentences += _provenance(table, source.capitalize(), results)
+        else:
+            sentences.append(f"{source.capitalize()}: nothing.")
+    if DELTA in table.columns:
+        references = set(table.reference.values())  # of which a part of a table may lack some
+        against = {row.label for row in table.rows if row.name in references}
+        row = f"row {_distinct(sorted(against))}"
+        row = "single-task networks" if against == {"STL"} else row
+        sentences.append(
+            "Δ_MTL: mean relative gain over all metrics of the table, against the "
+            f"{row} of the same block, source and seed."
+        )
+    return [*sentences, *table.notes]
+
+
+def _provenance(table: Table, source: str, results: Results) -> list[str]:
+    """What the numbers of one source were measured on, how and when."""
+    entries = results.current()
+    ran = [experiment for entry in entries for experiment in entry.experiments]
+    seeds = sorted({len(results.of(row.name)) for row in table.rows} - {0})
+    span = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
+    spread = ", mean ± sample standard deviation" if seeds[-1] > 1 else ""
+    select = _distinct(str(x.get("select", "?")) for x in ran)
+    if averaged := [f"{100 * x['average_last']:g} %" for x in ran if x.get("average_last")]:
+        select += f", averaged over the last {_distinct(averaged)} of the steps"
+    parts = [f"profile {results.profile}", f"data {_distinct(map(_data, entries))}"]
+    if began := [e.data["pretrained"] for e in entries if "pretrained" in e.data]:
+        names = _distinct(f"{p['weights']} (sha256 {p['sha256']:.12})" for p in began)
+        parts.append(f"pretrained weights {names}")
+    parts.append(f"n = {span} seed{'s' * (seeds[-1] > 1)} per row{spread}")
+    parts.append(f"weights of the epoch selected by: {select}")
+    thresholds = [tau for x in ran for tau in x.get("thresholds", {}).values()]
+    if shares := [tau for tau in thresholds if isinstance(tau, str)]:
+        parts.append(
+            f"pseudo labels where confidence is in its upper {_distinct(shares)}, not above the "
+            "paper's thresholds"
+        )
+    parts.append(f"commit {_distinct(c for e in entries for c in e.commit.split(', '))}")
+    parts.append(f"hardware {_distinct(e.hardware for e in entries)}")
+    parts.append(_distinct(e.date[:10] for e in entries))
+    sentences = [f"{source}: {'; '.join(parts)}."]
+    if measured := [e.memory for e in entries if e.memory]:
+        how = _distinct(
+            f"{m['device']}, {m['batch']} images of {m['height']}x{m['width']}, "
+            f"width factor {m['width_factor']:g}"
+            for m in measured
+        )
+        sentences.append(f"{source} memory: on {how}.")
+    return sentences
+
+
+def origins(
+    table: Table, recorded: Results | None, computed: Results | None
+) -> list[dict[str, str | int]]:
+    """Lists every distinct origin of a table's numbers; "results" counts rows times seeds."""
+    names = "table source profile data commit torch hardware date stale".split()
+    counts = Counter(
+        (
+            *(table.source, source, results.profile, _data(entry), entry.commit),
+            *(entry.versions["torch"], entry.hardware, entry.date[:10], entry.stale),
+        )
+        for source, results in ((RECORDED, recorded), (COMPUTED, computed))
+        for entry in (results.entries if results else ())
+    )
+    return [dict(zip(names, line, strict=True)) | {"results": n} for line, n in counts.items()]
+
+
+def _data(entry: Entry) -> str:
+    kind = "generated stand-in" if entry.data.get("stand_in") else "real data"
+    name = f"{entry.data.get('name', '?')} {entry.data.get('version', '')}".strip()
+    return f"{name} ({kind})"
+
+
+def _distinct(values: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(value for value in values if value)) or "unknown"
+
+
 # --- claims --------------------------------------------------------------------------------------
 
 
@@ -108,33 +202,32 @@ def count_verdicts(
     table: Table, recorded: Results | None, computed: Results | None
 ) -> dict[str, Counter[str]]:
     """Counts, source by source, how many of a table's claims hold, do not, or are open."""
-    measured = {RECORDED: recorded, COMPUTED: computed}
-    printed = Counter(decide_printed(claim, table).status for claim in table.claims)
-    return {PAPER: printed} | {
-        source: Counter(decide(claim, table, results).status for claim in table.claims)
-        for source, results in measured.items()
-    }
+    counts = {PAPER: Counter(decide_printed(claim, table).status for claim in table.claims)}
+    for source, results in ((RECORDED, recorded), (COMPUTED, computed)):
+        counts[source] = Counter(decide(claim, table, results).status for claim in table.claims)
+    return counts
 
 
 def _summary(table: Table, recorded: Results | None, computed: Results | None) -> str:
     """How many of a table's claims hold, in one sentence a source."""
-    sentences = []
-    for source, counts in count_verdicts(table, recorded, computed).items():
-        verdicts = ", ".join(f"{counts[status]} {status}" for status in STATUSES if counts[status])
-        if source != PAPER:
-            sentences.append(f"{source.capitalize()}: {verdicts} of {len(table.claims)} claims.")
-    return " ".join(sentences)
+    verdicts = count_verdicts(table, recorded, computed)
+    counts = {
+        source: ", ".join(f"{verdicts[source][s]} {s}" for s in STATUSES if verdicts[source][s])
+        for source in (RECORDED, COMPUTED)
+    }
+    of_all = f"of {len(table.claims)} claims."
+    return " ".join(f"{source.capitalize()}: {text} {of_all}" for source, text in counts.items())
 
 
 def _claims(table: Table, recorded: Results | None, computed: Results | None) -> list[list[str]]:
     """Head and body of the table of claims: what each source says about each."""
-    printed = [decide_printed(claim, table) for claim in table.claims]
-    on_paper = [PAPER] if any(verdict.status != "not run" for verdict in printed) else []
-    rows = [["Claim", "Column", *on_paper, RECORDED, COMPUTED]]
-    for claim, verdict in zip(table.claims, printed, strict=True):
-        cells = [_verdict(claim, verdict, printed=True)] if on_paper else []
-        cells += [_verdict(claim, decide(claim, table, r)) for r in (recorded, computed)]
-        rows.append([claim.text, _label(claim.column), *cells])
+    rows = [["Claim", "Column", PAPER, RECORDED, COMPUTED]]
+    for claim in table.claims:
+        printed = _verdict(claim, decide_printed(claim, table), printed=True)
+        measured = (_verdict(claim, decide(claim, table, r)) for r in (recorded, computed))
+        rows.append([claim.text, _label(claim.column), printed, *measured])
+    if all(cells[2] == DASH for cells in rows[1:]):  # no paper prints it
+        return [[*cells[:2], *cells[3:]] for cells in rows]
     return rows
 
 

@@ -95,18 +95,24 @@ class Results:
         Delta refers to the single-task row of the same group and the same seed, over the metrics
         that are columns of the table.
         """
-        by_seed = {entry.seed: _value(entry, column) for entry in self.of(row)}
+        by_seed = {e.seed: e.metrics.get(column, math.nan) for e in self.of(row)}
         if column == DELTA:
             reference = table.reference.get(table.row(row).group, "")
-            if row == reference:
-                return {}
-            singles = {entry.seed: entry for entry in self.of(reference)}
+            singles = {e.seed: e for e in self.of(reference)} if row != reference else {}
             by_seed = {
-                entry.seed: _delta(table, entry, singles[entry.seed])
-                for entry in self.of(row)
-                if entry.seed in singles
+                e.seed: _delta(table, e, singles[e.seed]) for e in self.of(row) if e.seed in singles
             }
         return {seed: value for seed, value in by_seed.items() if not math.isnan(value)}
+
+
+def _delta(table: Table, entry: Entry, single: Entry) -> float:
+    """Over all the table's metrics, or NaN: a delta of fewer would not be the same number."""
+    columns = [column for column in table.columns if column != DELTA]
+    result, reference = ({c: e.metrics.get(c, math.nan) for c in columns} for e in (entry, single))
+    return metrics.delta_mtl(result, reference, average=AVERAGE)
+
+
+# ------------------------------------------------------------------- claims
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,8 +129,8 @@ class Verdict:
     error: float = math.nan  # standard error of the paired differences; NaN below two seeds
 
 
-# Student's t, two-sided at 95 %, by number of seeds; more seeds than listed use the last.
-T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306, 10: 2.262}
+# Student's t, two-sided at 95 %, for 1, 2, ... seeds; more than listed use the last.
+LIMITS = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 
 RULE = (
     "holds / does not hold: the difference between the two rows, paired by seed, is not zero by "
@@ -140,71 +146,76 @@ def decide(claim: Claim, table: Table, results: Results | None) -> Verdict:
         return Verdict(status="not run")
     better = results.values(table, claim.better, claim.column)
     worse = results.values(table, claim.worse, claim.column)
-    seeds = sorted(better.keys() & worse.keys())
-    if not seeds:
-        return Verdict(status="not run")
-    column, n = column_of(claim.column), len(seeds)
-    if claim.max_ratio is not None:
-        ratio = sum(better[s] for s in seeds) / sum(worse[s] for s in seeds)
-        return Verdict(status=_status(ratio <= claim.max_ratio), n=n, difference=ratio)
-    sign = column.scale if column.higher_is_better else -column.scale
-    differences = [sign * (better[s] - worse[s]) for s in seeds]
-    mean, error = statistics.fmean(differences), math.nan
-    decided = claim.column.startswith("cost/")  # counted or a peak: seeds are no source of spread
-    if not decided and n > 1:
-        error = statistics.stdev(differences) / math.sqrt(n)
-        decided = abs(mean) > T_95[min(n, max(T_95))] * error
-    status = _status(mean > 0) if decided else "undecided"
-    return Verdict(status=status, n=n, difference=mean, error=error)
-
-
-def _status(holds: bool) -> Literal["holds", "does not hold"]:
-    return "holds" if holds else "does not hold"
+    pairs = [(better[seed], worse[seed]) for seed in sorted(better.keys() & worse.keys())]
+    # Costs are counted or a peak: seeds are no source of spread.
+    spread = not claim.column.startswith("cost/")
+    return _verdict(claim, pairs, column_of(claim.column).scale, spread)
 
 
 def decide_printed(claim: Claim, table: Table) -> Verdict:
     """A claim against the paper's own cells, which carry no spread."""
     place = table.columns.index(claim.column)
-    better, worse = (table.row(name).printed[place] for name in (claim.better, claim.worse))
-    if math.isnan(better) or math.isnan(worse):
+    pair = tuple(table.row(name).printed[place] for name in (claim.better, claim.worse))
+    return _verdict(claim, [] if any(map(math.isnan, pair)) else [pair], 1, spread=False)
+
+
+def _verdict(
+    claim: Claim, pairs: Sequence[tuple[float, float]], scale: float, spread: bool
+) -> Verdict:
+    """What pairs of (better, worse) say; their scatter counts where there is a spread."""
+    if not pairs:
         return Verdict(status="not run")
+    n = len(pairs)
     if claim.max_ratio is not None:
-        ratio = better / worse
-        return Verdict(status=_status(ratio <= claim.max_ratio), n=1, difference=ratio)
-    sign = 1 if column_of(claim.column).higher_is_better else -1
-    difference = sign * (better - worse)
-    return Verdict(status=_status(difference > 0), n=1, difference=difference)
+        better, worse = map(sum, zip(*pairs, strict=True))
+        status = "holds" if better / worse <= claim.max_ratio else "does not hold"
+        return Verdict(status=status, n=n, difference=better / worse)
+    sign = scale if column_of(claim.column).higher_is_better else -scale
+    differences = [sign * (better - worse) for better, worse in pairs]
+    mean, error = statistics.fmean(differences), math.nan
+    status = "holds" if mean > 0 else "does not hold"
+    if spread and n > 1:
+        error = statistics.stdev(differences) / math.sqrt(n)
+    if spread and not abs(mean) > LIMITS[min(n, len(LIMITS)) - 1] * error:
+        status = "undecided"
+    return Verdict(status=status, n=n, difference=mean, error=error)
+
+
+# -------------------------------------------------------------------- files
 
 
 def write_results(folder: Path, results: Results) -> None:
     """Writes ``<folder>/<paper>/<table>.json``."""
-    entries = []
-    for entry in results.entries:
-        values = {name: value for name, value in vars(entry).items() if name != "stale"}
-        if not entry.memory:
-            del values["memory"]
-        entries.append(values)
+    entries = [
+        {n: v for n, v in vars(entry).items() if n != "stale" and (v or n != "memory")}
+        for entry in results.entries
+    ]
     values = vars(results) | {"entries": entries}
     files.write_json(folder / results.paper / f"{results.table}.json", values)
 
 
-def read_recorded(folder: Path, table: Table, profile: str) -> Results:
-    """What ``write_results`` wrote, out-of-date entries and all, to go on from there.
+def read_recorded(
+    folder: Path, table: Table, profile: str = "", *, damaged: str = "left out"
+) -> Results | None:
+    """The results in ``<folder>/<paper>/<table>.json``, out-of-date entries marked.
+
+    Args:
+        folder: Of the results files.
+        table: The table that the file answers.
+        profile: Results of another one count as none; empty takes those of any.
+        damaged: What becomes of a damaged file, which is reported on stderr.
 
     Returns:
-        No entries where the file is absent, damaged (which is reported on stderr) or of another
-        profile.
+        None where there are none.
     """
-    path = folder / f"{table.key}.json"
     try:
-        results = _parse(files.read_json(path), table, str(path))
-        if results.profile == profile:
-            return results
+        results = load_recorded(folder / f"{table.key}.json", table)
     except FileNotFoundError:
-        pass  # nothing is recorded yet
+        return None
     except files.Damaged as error:
-        print(f"recorded results are damaged and made again: {error}", file=sys.stderr)
-    return results_of(table, profile, ())
+        print(f"recorded results are damaged and {damaged}: {error}", file=sys.stderr)
+        return None
+    return results if profile in ("", results.profile) else None
 
 
 def results_of(table: Table, profile: str, entries: Iterable[Entry]) -> Results:
@@ -218,7 +229,7 @@ def load_recorded(path: str | Path, table: Table) -> Results:
     A table does not say on which data it runs, so each entry is compared with its row on its own.
 
     Args:
-        path: A results file, such as ``figures/hitts/table1.json``, by ``files.write_json``.
+        path: A results file, such as ``figures/hitts/table1.json``.
         table: The table it answers.
 
     Raises:
@@ -231,29 +242,23 @@ def load_recorded(path: str | Path, table: Table) -> Results:
 
 def parse_results(values: Any, table: Table, *, source: str = "results") -> Results:
     """``load_recorded`` of the content of a file."""
-    results = _parse(values, table, source)
-    entries = tuple(_mark(entry, table, results.profile) for entry in results.entries)
-    return replace(results, entries=entries)
-
-
-def _parse(values: Any, table: Table, source: str) -> Results:
-    """The content of a results file, no entry of which is marked as out of date."""
     _expect(values, dict, "an object", source)
     for name, expected in (("paper", table.paper), ("table", table.name)):
         if values.get(name) != expected:
             raise ValueError(f"{source}: {name}: expected {expected!r}, got {values.get(name)!r}")
     profile = _expect(values.get("profile"), str, "profile: a name", source)
     get_profile(profile)
-    entries = []
+    entries: dict[tuple[str, int], Entry] = {}
     for i, item in enumerate(_expect(values.get("entries"), list, "entries: a list", source)):
         entry = _entry(item, f"{source}: entries[{i}]")
-        if any((entry.row, entry.seed) == (other.row, other.seed) for other in entries):
+        if (entry.row, entry.seed) in entries:
             raise ValueError(
                 f"{source}: entries[{i}]: expected one entry per row and seed, got a second for "
                 f"row {entry.row!r}, seed {entry.seed}; {_REDO}"
             )
-        entries.append(entry)
-    return results_of(table, profile, entries)
+        stale = _why_stale(entry, table, profile)
+        entries[entry.row, entry.seed] = replace(entry, stale=stale)
+    return results_of(table, profile, entries.values())
 
 
 _REDO = "delete it or take it from version control, then run `make records`"
@@ -270,11 +275,12 @@ _FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     "hardware": (str, "text"),
     "date": (str, "text"),
     "data": (dict, "an object"),
+    "memory": (dict, "an object"),
 }
 
 
 def _entry(item: Any, source: str) -> Entry:
-    _expect(item, dict, "an object", source)
+    item = {"memory": {}} | _expect(item, dict, "an object", source)
     for name, (kind, expected) in _FIELDS.items():
         _expect(item.get(name), kind, f"{name}: {expected}", source)
     if not item["keys"] or len(item["keys"]) != len(item["experiments"]):
@@ -286,9 +292,7 @@ def _entry(item: Any, source: str) -> Entry:
         _expect(value, (int, float, type(None)), f"metrics: a number for {name!r}", source)
     fields = {name: item[name] for name in _FIELDS}
     fields |= {name: tuple(item[name]) for name in ("keys", "experiments")}
-    fields["memory"] = _expect(item.get("memory", {}), dict, "memory: an object", source)
-    fields["metrics"] = files.null_to_nan(item["metrics"])
-    return Entry(**fields)
+    return Entry(**fields | {"metrics": files.null_to_nan(item["metrics"])})
 
 
 def _expect(value: Any, kind: type | tuple[type, ...], expected: str, source: str) -> Any:
@@ -297,18 +301,26 @@ def _expect(value: Any, kind: type | tuple[type, ...], expected: str, source: st
     return value
 
 
-def _mark(entry: Entry, table: Table, profile: str) -> Entry:
-    """The entry, marked if the table would run something else today."""
+def _why_stale(entry: Entry, table: Table, profile: str) -> str:
+    """What the table would run differently today; empty for nothing."""
     rows = {row.name: row for row in table.rows}
     if entry.row not in rows:
-        return replace(entry, stale="the table has no such row any more")
-    scale, ran = get_profile(profile), entry.experiments[0]
+        return "the table has no such row any more"
+    scale, ran = get_profile(profile), entry.experiments
     today = [
-        _on_same_data(scale(e), ran).with_seed(entry.seed) for e in rows[entry.row].experiments
+        _on_same_data(scale(e), ran[0]).with_seed(entry.seed) for e in rows[entry.row].experiments
     ]
     if tuple(e.key for e in today) == entry.keys:
-        return entry
-    return replace(entry, stale=_changes(entry.experiments, [e.to_dict() for e in today]))
+        return ""
+    if len(ran) != len(today):
+        return f"{len(ran)} experiments ran, the row has {len(today)} today"
+    names = {
+        name: None
+        for old, new in zip(ran, (e.to_dict() for e in today), strict=True)
+        for name in (*new, *old)
+        if old.get(name) != new.get(name)
+    }
+    return f"changed since: {', '.join(names)}" if names else "its key does not match its settings"
 
 
 def _on_same_data(experiment: Experiment, ran: Mapping[str, Any]) -> Experiment:
@@ -317,26 +329,3 @@ def _on_same_data(experiment: Experiment, ran: Mapping[str, Any]) -> Experiment:
     if "file" in ran.get("label_args", {}):  # label splits lie beside the data
         data["label_args"] = ran["label_args"]
     return experiment.replace(teacher=teacher, **data)
-
-
-def _changes(ran: Sequence[Mapping[str, Any]], today: Sequence[Mapping[str, Any]]) -> str:
-    if len(ran) != len(today):
-        return f"{len(ran)} experiments ran, the row has {len(today)} today"
-    names = {
-        name: None
-        for old, new in zip(ran, today, strict=True)
-        for name in (*new, *old)
-        if old.get(name) != new.get(name)
-    }
-    return f"changed since: {', '.join(names)}" if names else "its key does not match its settings"
-
-
-def _value(entry: Entry, column: str) -> float:
-    return entry.metrics.get(column, math.nan)
-
-
-def _delta(table: Table, entry: Entry, single: Entry) -> float:
-    """Over all the table's metrics, or NaN: a delta of fewer would not be the same number."""
-    columns = [column for column in table.columns if column != DELTA]
-    result, reference = ({c: _value(e, c) for c in columns} for e in (entry, single))
-    return metrics.delta_mtl(result, reference, average=AVERAGE)

@@ -42,13 +42,12 @@ def draw_matrices(
     sheet = Sheet(wide + gap, top + cell * max(rows for rows, _ in sizes) + 0.15)
     left = gap
     for (title, values), (rows, columns) in zip(panels.items(), sizes, strict=True):
-        values = np.asarray(values)
-        low, high = (ranges or {}).get(title, (float(values.min()), float(values.max())))
+        kind, form = (int, "d") if np.asarray(values).dtype.kind in "bi" else (float, ".2f")
+        numbers = np.asarray(values, dtype=kind)
+        low, high = (ranges or {}).get(title, (numbers.min(), numbers.max()))
         how = {"vmin": low, "vmax": max(high, low + 1e-6), "cmap": "cividis", "cbar": False}
-        how |= {"annot": True, "fmt": "d" if values.dtype.kind in "bi" else ".2f"}
         axes = sheet.axes(left, top, cell * columns, cell * rows)
-        numbers = values.astype(int if values.dtype.kind in "bi" else float)
-        seaborn.heatmap(numbers, ax=axes, annot_kws={"fontsize": 8}, **how)
+        seaborn.heatmap(numbers, ax=axes, annot=True, fmt=form, annot_kws={"fontsize": 8}, **how)
         axes.set_axis_off()
         middle = left + cell * columns / 2
         sheet.text(middle, top / 2, title, ha="center", va="center", fontsize=9, weight="bold")
@@ -134,11 +133,9 @@ def draw_normal_centers(normals: Image, ids: Image, centers: Image) -> Figure:
         axes.set_axis_off()
     crosses = {"marker": "X", "edgecolors": INK, "linewidths": 0.8, "s": 60}
     axes.scatter(centers[:, 0], -centers[:, 1], c=normals_to_rgb(centers) / 255, **crosses)
-    words = (
-        "right of the ball: facing right; top: facing up; middle: facing the camera; X: a center"
-    )
+    key = "right of the ball: facing right; top: facing up; middle: facing the camera; X: a center"
     how = {"ha": "center", "va": "center", "fontsize": 8, "color": QUIET}
-    sheet.text(sheet.width / 2, sheet.height - 0.25, words, **how)
+    sheet.text(sheet.width / 2, sheet.height - 0.25, key, **how)
     return sheet.figure
 
 

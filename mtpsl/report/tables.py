@@ -1,10 +1,17 @@
-"""A paper's table as data: rows as experiments, printed numbers, and its sentences as claims."""
+"""A paper's table as data: rows as experiments, printed numbers, and its sentences as claims.
 
+At the end, what the networks of all tables cost at the papers' size, beside what the papers print.
+"""
+
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from itertools import groupby
+from typing import Any, Literal
 
+from mtpsl.papers import PAPERS, tables
 from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.network import full_size_cost
 
 # The test split; or the training images, each task on those that show its label, or hide it.
 MeasuredOn = Literal["test", "labeled", "unlabeled"]
@@ -74,3 +81,56 @@ class Table:
             if row.name == name:
                 return row
         raise KeyError(f"row of {self.key}: got {name!r}")
+
+
+# --------------------------------------------------------------------- costs
+
+
+def cost_rows() -> list[dict[str, Any]]:
+    """Exact counts for each row of a table of costs, and the printed millions and billions or None.
+
+    A paper's further rows (``Paper.costs``) come after those of the table.
+    """
+    return [
+        _costs(table, row)
+        for paper in PAPERS.values()
+        for table in paper.tables.values()
+        if table.has_costs
+        for row in (*table.rows, *paper.costs)
+        if row.experiments
+    ]
+
+
+def _costs(table: Table, row: Row) -> dict[str, Any]:
+    counted = [full_size_cost(experiment) for experiment in row.experiments]
+    printed = dict(zip(table.columns, row.printed, strict=False))
+    printed = {column: None if math.isnan(cell) else cell for column, cell in printed.items()}
+    return {
+        "table": table.key,
+        "name": row.name,
+        "params": sum(c.params for c in counted),
+        "macs": sum(c.macs for c in counted),
+        "thop_flops": sum(c.thop_flops for c in counted),
+        "printed_params_m": printed.get("cost/params"),
+        "printed_flops_g": printed.get("cost/flops"),
+    }
+
+
+def cost_text() -> str:
+    """``cost_rows`` as plain text, a block for each table of a paper."""
+    import pandas
+
+    units = {"params": 1e-6, "printed_params_m": 1, "macs": 1e-9, "thop_flops": 1e-9}
+    units |= {"printed_flops_g": 1}
+    heads = ["params (M)", "printed", "MACs (G)", "FLOPs (G)", "printed"]
+    blocks = []
+    for key, rows in groupby(cost_rows(), lambda row: row["table"]):
+        table = tables()[key]
+        shown = (*table.rows, *PAPERS[table.paper].costs)
+        size = next(f"{e.height}x{e.width}" for row in shown for e in row.experiments)
+        title = f"{table.source}: one image of {size}; FLOPs in the convention of the papers "
+        cells = pandas.DataFrame(rows).set_index("name").rename_axis(None)[list(units)]
+        cells = (cells.astype(float) * pandas.Series(units)).set_axis(heads, axis=1)
+        text = cells.to_string(float_format="{:.2f}".format, na_rep="-")
+        blocks.append(f"{title}(mtpsl/models/cost.py)\n\n{text}")
+    return "\n\n".join(blocks) or "no table of a paper has a column of costs"

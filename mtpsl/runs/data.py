@@ -24,7 +24,7 @@ from mtpsl.data.supervision import SupervisionStore
 from mtpsl.methods import Method
 from mtpsl.papers import method_class
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.session import Session
+from mtpsl.runs.store import Session
 from mtpsl.tasks import TaskSet
 
 EVAL_BATCH = 16  # images; metrics do not depend on it
@@ -37,16 +37,14 @@ def bind_data(experiment: Experiment, data_root: Path | str = "") -> Experiment:
     """The same experiment on the data at hand, and its teacher.
 
     Args:
-        experiment: As a table or a profile gives it.
+        experiment: As a table or a profile gives it; what is filled in already stays.
         data_root: Folder of a data set on disk, which replaces the stand-in that stands for it;
             other stand-ins stay. Empty for the embedded data.
 
     Returns:
-        With ``dataset`` and ``data_version`` filled in, so that its key is final. What is filled
-        in already stays. Where the protocol scores at the size of the files
-        (``Dataset.scores_at_file_size``), an open ``score_size`` becomes "file". Where a
-        label-split file lies beside data on disk (``find_label_file``), ``label_args`` say so by
-        the file's digest: it takes the place of the label seed.
+        With ``dataset`` and ``data_version`` filled in, so that its key is final, and "file" as an
+        open ``score_size`` where the protocol scores at the size of the files. Where a label-split
+        file lies beside data on disk, its digest in ``label_args`` takes the place of the seed.
     """
     if experiment.data_version:
         return experiment
@@ -54,7 +52,7 @@ def bind_data(experiment: Experiment, data_root: Path | str = "") -> Experiment:
     if name == Own.name:
         return _bind_own(experiment, data_root)
     real = find_class(name).stands_for
-    if data_root and real and _content(data_root) in (real, None):
+    if data_root and real and _recognize(data_root) in (real, None):
         name = real  # what is in no known layout is left to its reader to complain about
     kind = find_class(name)
     label_args = dict(experiment.label_args)
@@ -70,10 +68,7 @@ def bind_data(experiment: Experiment, data_root: Path | str = "") -> Experiment:
     )
 
 
-@functools.cache
-def _content(data_root: Path | str) -> str | None:
-    """Which data set a folder holds, None for none that is known."""
-    return recognize(data_root)
+_recognize = functools.cache(recognize)
 
 
 def data_version(name: str, data_root: Path | str = "") -> str:
@@ -111,24 +106,13 @@ def experiment_on(root: str | Path, **settings: Any) -> Experiment:
         TypeError: If a setting is none of an experiment's.
     """
     train, test = (Own(split, root=root) for split in ("train", "test"))
-    everything = {
-        "tasks": train.tasks.names,
-        "train_images": len(train),
-        "test_images": len(test),
-        "label_setting": "full",
-    }
+    images = {"train_images": len(train), "test_images": len(test)}
+    everything = {"tasks": train.tasks.names, "label_setting": "full"} | images
     return _bind_own(Experiment(dataset=Own.name, **(everything | settings)), root)
 
 
 def _bind_own(experiment: Experiment, root: str | Path) -> Experiment:
-    """The experiment, and its teacher, with the tasks and the fingerprint of a folder of your own.
-
-    Images that it leaves out are reported on stderr.
-
-    Raises:
-        FileNotFoundError: If a part of the folder is missing, naming it.
-        ValueError: If there is no folder, or it has none of the experiment's tasks.
-    """
+    """With the tasks and the fingerprint of a folder of your own; what is unused is reported."""
     if not root:
         raise ValueError(f"root: expected the folder with {DESCRIPTION}, got none; name it")
     train, test = (Own(split, root=root) for split in ("train", "test"))
@@ -148,12 +132,8 @@ def _bind_own(experiment: Experiment, root: str | Path) -> Experiment:
     teacher = experiment.teacher
     if teacher and not teacher.data_version:
         teacher = _bind_own(teacher, root)
-    return experiment.replace(
-        dataset=Own.name,
-        data_version=train.version,
-        data_args=train.description,
-        teacher=teacher,
-    )
+    found = {"data_version": train.version, "data_args": train.description}
+    return experiment.replace(dataset=Own.name, teacher=teacher, **found)
 
 
 # -------------------------------------------------------- images, labels, batches
@@ -167,13 +147,9 @@ def tasks_of(experiment: Experiment) -> TaskSet:
 
 
 def open_split(experiment: Experiment, split: str, session: Session | None = None) -> Dataset:
-    """The experiment's clean ``"train"`` or ``"test"`` images, everything labeled.
+    """The clean ``"train"`` or ``"test"`` images of a bound experiment, everything labeled.
 
-    Args:
-        experiment: Bound to its data.
-        split: ``"train"`` or ``"test"``.
-        session: Where data on disk lie, which are always read through ``Cached``; None for the
-            embedded data.
+    Data on disk lie where the session says and are always read through ``Cached``.
     """
     session = session or Session()
     on_disk = not find_class(experiment.dataset).stand_in
@@ -203,7 +179,7 @@ def label(
     Args:
         experiment: Bound to its data.
         dataset: Its training images.
-        session: Where the label file of data on disk lies; None for the embedded data.
+        session: Says where the label file of data on disk lies.
 
     Raises:
         ValueError: If the labels are those of a file that is not beside the data, or not its own.
@@ -220,10 +196,12 @@ def label(
             carries={name: dataset.carries(name) for name in names},
             **experiment.label_args,
         )
-    from_labels_alone = not method_class(experiment.method).learns_from_unlabeled
-    counts_steps = find_class(experiment.dataset).counts_steps
-    as_many_steps = experiment.label_setting == "share" or counts_steps
-    drop = from_labels_alone and experiment.teacher is None and not as_many_steps
+    drop = not (
+        method_class(experiment.method).learns_from_unlabeled
+        or experiment.teacher
+        or experiment.label_setting == "share"
+        or find_class(experiment.dataset).counts_steps
+    )
     partial = PartialLabels(dataset, assignment.select(experiment.tasks), drop_unlabeled=drop)
     return partial, assignment
 
@@ -240,9 +218,7 @@ def _published_labels(experiment: Experiment, images: int, session: Session) -> 
             "the file back"
         )
     size = {"height": experiment.height, "width": experiment.width}
-    whole = find_class(experiment.dataset)(  # the file names its images or counts them
-        "train", root=root, **size
-    )
+    whole = find_class(experiment.dataset)("train", root=root, **size)  # whose images it names
     names = whole.tasks.names
     carries = {name: whole.carries(name) for name in names}
     return assignment_from_file(path, names, images, ids=whole.ids, carries=carries)
@@ -260,7 +236,7 @@ def training_batches(
 
     Args:
         experiment: Says size, seed and augmentation.
-        method: Gets the batches.
+        method: Says how many views it needs.
         labeled: The images with the labels that the experiment keeps.
         session: Whose device the batches go to; None for the CPU.
         supervision: Pseudo labels that the batches bring along.

@@ -167,27 +167,23 @@ _AT_LEAST = {  # whole numbers
     **dict.fromkeys(("epochs", "batch_size", "accumulate"), 1),
     **dict.fromkeys(("eval_every", "seed", "label_seed"), 0),
 }
+_KINDS = {bool: (bool, "true or false"), dict: (Mapping, "an object"), str: (str, "text")}
 
 
 def _require(name: str, value: Any) -> None:
     """A value that a field cannot hold is refused before it is trained on."""
-    default, expected = _DEFAULTS[name], ""
+    fits, expected = True, ""
     if name in _CHOICES:
-        expected = "" if value in _CHOICES[name] else f"one of {_CHOICES[name]}"
+        fits, expected = value in _CHOICES[name], f"one of {_CHOICES[name]}"
     elif name in _AT_LEAST:
-        whole = type(value) is int and value >= _AT_LEAST[name]
-        expected = "" if whole else f"a whole number, at least {_AT_LEAST[name]}"
+        least = _AT_LEAST[name]
+        fits, expected = type(value) is int and value >= least, f"a whole number, at least {least}"
     elif name == "tasks":
-        different = value and len(set(value)) == len(value)
-        expected = "" if different else "names of tasks, each once"
+        fits, expected = value and len(set(value)) == len(value), "names of tasks, each once"
     elif name == "average_last":
-        share = isinstance(value, int | float) and 0 <= value <= 1
-        expected = "" if share else "a share from 0 to 1"
-    elif isinstance(default, bool):
-        expected = "" if isinstance(value, bool) else "true or false"
-    elif isinstance(default, dict):
-        expected = "" if isinstance(value, Mapping) else "an object"
-    elif isinstance(default, str):
-        expected = "" if isinstance(value, str) else "text"
-    if expected:
+        fits, expected = isinstance(value, int | float) and 0 <= value <= 1, "a share from 0 to 1"
+    elif type(_DEFAULTS[name]) in _KINDS:
+        kind, expected = _KINDS[type(_DEFAULTS[name])]
+        fits = isinstance(value, kind)
+    if not fits:
         raise ValueError(f"experiment: expected {name} to be {expected}, got {value!r:.40}")

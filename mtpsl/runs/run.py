@@ -1,15 +1,18 @@
-"""Running an experiment: from its data to trained weights and a record.
+"""Running experiments, from data to trained weights and a record: here, or in worker processes.
 
 Finished runs are looked up by key, so whatever is asked for twice is trained once: the plain
-row of a table is also the teacher of the rows that build on it.
+row of a table is also the teacher of the rows that build on it. Stop and start again at any time.
 """
 
 import hashlib
 import json
+import os
 import shutil
+import subprocess
 import sys
 import time
-from dataclasses import fields
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any
 
@@ -24,22 +27,15 @@ from mtpsl.engine import Fit, evaluate, fit, seeded
 from mtpsl.methods import Method
 from mtpsl.models.pretrained import describe_pretrained
 from mtpsl.optimization import Optimization
-from mtpsl.runs.data import (
-    EVAL_BATCH,
-    bind_data,
-    data_version,
-    label,
-    open_split,
-    test_batches,
-    training_batches,
-)
+from mtpsl.runs import data
+from mtpsl.runs.data import EVAL_BATCH, bind_data, label
 from mtpsl.runs.experiment import Experiment, write_experiment
-from mtpsl.runs.memory import peak_memory
-from mtpsl.runs.network import build, load_method, network_cost
-from mtpsl.runs.session import Session, resolve_device
-from mtpsl.runs.store import RunRecord, environment
+from mtpsl.runs.network import build, load_method, network_cost, peak_memory
+from mtpsl.runs.store import RunRecord, RunStore, Session, environment, resolve_device
 from mtpsl.training_state import Selection
 from mtpsl.weighting import build_weighting
+
+POLL = 0.1  # seconds between looks at the workers
 
 
 def run(experiment: Experiment, session: Session) -> RunRecord:
@@ -76,7 +72,7 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
     store, device = session.store, session.torch_device
     folder = store.folder(experiment.key)
     write_experiment(experiment, folder / "experiment.json")
-    images = open_split(experiment, "train", session)
+    images = data.open_split(experiment, "train", session)
     partial, assignment = label(experiment, images, session)
     if untaught := [name for name in experiment.tasks if not assignment.counts[name]]:
         print(
@@ -84,7 +80,7 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
             "is measured there is what other tasks teach",
             file=sys.stderr,
         )
-    test = test_batches(experiment, session)
+    test = data.test_batches(experiment, session)
 
     discovering = time.perf_counter()
     supervision = discover(experiment, partial, session) if experiment.teacher else None
@@ -99,7 +95,7 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
     metrics = {"test": evaluate(method, test)}
     testing = time.perf_counter() - testing
     training = sum(entry["seconds"] for entry in done.history)
-    began_with = describe_pretrained(method)
+    facts = {name: getattr(images, name) for name in ("name", "version", "stand_in")}
     record = RunRecord(
         experiment=experiment.to_dict(),
         key=experiment.key,
@@ -112,7 +108,7 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         device=device.type,
         peak_memory=memory,
         labels={"hash": assignment.hash, "counts": assignment.counts, "images": len(partial)},
-        data={n: getattr(images, n) for n in ("name", "version", "stand_in")} | began_with,
+        data=facts | describe_pretrained(method),
         environment=environment(device),
         weights_sha256=files.save_weights(method, store.weights(experiment.key)),
     )
@@ -146,7 +142,7 @@ def _fit(
 
     return fit(
         method,
-        training_batches(experiment, method, partial, session, supervision=supervision),
+        data.training_batches(experiment, method, partial, session, supervision=supervision),
         epochs=experiment.epochs,
         lr=experiment.lr,
         optimization=Optimization(**_shared_fields(experiment, Optimization)),
@@ -200,11 +196,9 @@ def discover(experiment: Experiment, partial: PartialLabels, session: Session) -
 
 
 def _check_versions(experiment: Experiment, session: Session) -> None:
-    here = data_version(experiment.dataset, session.data_root)
-    for name, asked, available in (
-        ("data_version", experiment.data_version, here),
-        ("numerics", experiment.numerics, mtpsl.NUMERICS),
-    ):
+    here = {"data_version": data.data_version(experiment.dataset, session.data_root)}
+    for name, available in (here | {"numerics": mtpsl.NUMERICS}).items():
+        asked = getattr(experiment, name)
         if asked != available:
             raise ValueError(
                 f"{name}: expected {available!r}, which is what is here, got {asked!r} from "
@@ -217,12 +211,124 @@ def _check_teacher(experiment: Experiment) -> None:
     teacher = experiment.teacher
     if teacher is None:
         return
-    alike = ["dataset", "height", "width", "train_images"]
-    if experiment.method_args.get("pseudo_features"):
-        alike += ["backbone", "width_factor"]
-    for name in alike:
+    as_wide = ("backbone", "width_factor") * bool(experiment.method_args.get("pseudo_features"))
+    for name in ("dataset", "height", "width", "train_images", *as_wide):
         ours, its = getattr(experiment, name), getattr(teacher, name)
         if ours != its:
             raise ValueError(f"teacher: expected {name} {ours!r} as the student's, got {its!r}")
     if missing := [name for name in experiment.tasks if name not in teacher.tasks]:
         raise ValueError(f"teacher: expected all tasks of the student, got none of {missing}")
+
+
+# -------------------------------------------------- many runs, side by side
+
+
+@dataclass
+class Job:
+    """A run that a worker process trains."""
+
+    experiment: Experiment
+    label: str
+    process: subprocess.Popen[bytes] | None = None
+    started: float = 0.0
+    error: str = ""  # the last thing a failed worker said
+
+
+def missing_runs(labeled: Iterable[tuple[Experiment, str]], store: RunStore) -> dict[str, Job]:
+    """key -> job for every run that the store lacks, teachers before their students.
+
+    Args:
+        labeled: Experiments, each with what progress calls it; the first name counts.
+        store: Whose intact runs are left out.
+    """
+    jobs: dict[str, Job] = {}
+
+    def add(experiment: Experiment, name: str) -> None:
+        if experiment.key in jobs or store.load(experiment.key) is not None:
+            return
+        if experiment.teacher:
+            add(experiment.teacher, f"{name}: teacher")
+        jobs[experiment.key] = Job(experiment, name)
+
+    for pair in labeled:
+        add(*pair)
+    return jobs
+
+
+def train_all(jobs: Iterable[Job], session: Session, workers: int) -> Iterator[Job]:
+    """Keeps so many worker processes running and yields every job when it ends.
+
+    A job waits for its teacher and fails with it. Leaving the loop stops the workers; their runs
+    go on from their checkpoints next time.
+    """
+    waiting = {job.experiment.key: job for job in jobs}
+    running: dict[str, Job] = {}
+    failed: set[str] = set()
+    total, seconds = len(waiting), list[float]()
+    try:
+        while waiting or running:
+            for key, job in list(waiting.items()):
+                teacher = job.experiment.teacher.key if job.experiment.teacher else ""
+                if teacher in failed:
+                    job.error = "its teacher failed"
+                elif len(running) < workers and teacher not in waiting | running:
+                    running[key] = waiting.pop(key)
+                    _start(job, session, workers)
+            over = {k: j for k, j in waiting.items() if j.error}
+            over |= {k: j for k, j in running.items() if j.process.poll() is not None}
+            for key, job in over.items():
+                if running.pop(key, None):
+                    seconds.append(time.monotonic() - job.started)
+                    job.error = _last_words(job, session.store) if job.process.returncode else ""
+                waiting.pop(key, None)
+                if job.error:
+                    failed.add(key)
+                left = len(waiting) + len(running)
+                _report(job, total - left, total, seconds, left / workers)
+                yield job
+            time.sleep(0 if over else POLL)
+    finally:
+        for job in running.values():
+            job.process.terminate()
+        for job in running.values():
+            job.process.wait()
+
+
+def _start(job: Job, session: Session, workers: int) -> None:
+    """``python -m mtpsl run --experiment FILE``, with its share of the cores."""
+    folder = session.store.folder(job.experiment.key)
+    path = folder / "experiment.json"
+    write_experiment(job.experiment, path)
+    command = [sys.executable, "-m", "mtpsl", "run", "--experiment", str(path)]
+    command += ["--device", str(session.device)]
+    command += ["--data", str(session.data_root)] if session.data_root else []
+    environment = os.environ | {"MTPSL_RUNS": str(session.store.root.absolute())}
+    if workers > 1:  # bars of several processes would overwrite each other
+        threads = str(max(1, (os.cpu_count() or 1) // workers))
+        environment |= {"MTPSL_PROGRESS": "0", "OMP_NUM_THREADS": threads}
+    job.started = time.monotonic()
+    with open(folder / "output.txt", "wb") as output:
+        job.process = subprocess.Popen(
+            command,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=None if workers == 1 else output,
+        )
+
+
+def _last_words(job: Job, store: RunStore) -> str:
+    path = store.folder(job.experiment.key) / "output.txt"
+    lines = [line.strip() for line in path.read_text(errors="replace").split("\n") if line.strip()]
+    last = f": {lines[-1]}" if lines else ""
+    return f"exit status {job.process.returncode}{last} ({path})"
+
+
+def _report(job: Job, done: int, total: int, seconds: Sequence[float], rounds: float) -> None:
+    """One line, such as ``[7/39] table1 one-label/MTL baseline seed 0 48 s, 25 min left``."""
+    result = f"failed: {job.error}"
+    if not job.error:
+        rest = rounds * sum(seconds) / len(seconds)
+        left = f"{rest / 60:.0f} min" if rest > 100 else f"{rest:.0f} s"
+        result = f"{seconds[-1]:.0f} s" + (f", about {left} left" if rest else "")
+    print(f"[{done}/{total}] {job.label} {result}", flush=True)

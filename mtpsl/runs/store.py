@@ -1,4 +1,4 @@
-"""What a finished run leaves: its numbers with everything needed to judge them.
+"""What a finished run leaves: its numbers with everything needed to judge them; and sessions.
 
 A run's folder is ``<root>/<key>/`` with ``experiment.json``, ``record.json``,
 ``weights.safetensors``, ``log.jsonl``, ``checkpoint/``, ``supervision/`` and ``lock``; ``holder``
@@ -14,7 +14,7 @@ import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
@@ -55,17 +55,15 @@ class RunRecord:
         Raises:
             ValueError: If the fields are not those of a record.
         """
-        expected = {field.name for field in fields(cls)}
+        expected = {f.name for f in fields(cls)}
         if set(values) != expected:
             differing = sorted(expected ^ set(values))
             raise ValueError(f"record: expected fields {sorted(expected)}, differing: {differing}")
-        values = dict(values)
-        values["metrics"] = _with_nan(values["metrics"])
-        values["history"] = [
-            {**entry, "metrics": _with_nan(entry["metrics"])} if "metrics" in entry else entry
-            for entry in values["history"]
-        ]
-        return cls(**values)
+        record = cls(**values)
+        for entry in (vars(record), *record.history):
+            for split, metrics in entry.get("metrics", {}).items():
+                entry["metrics"][split] = files.null_to_nan(metrics)
+        return record
 
 
 class RunStore:
@@ -132,12 +130,50 @@ class RunStore:
         files.write_json(self.folder(record.key) / "record.json", asdict(record))
 
 
-def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Versions, commit, hardware and date, for a record.
+@dataclass(frozen=True)
+class Session:
+    """Everything that a run needs besides its experiment; nothing here decides a number."""
 
-    Args:
-        device: Where the run computes.
+    store: RunStore = field(
+        default_factory=lambda: RunStore(os.environ.get("MTPSL_RUNS") or "runs")
+    )
+    device: torch.device | str = "auto"  # a GPU where there is one; "cpu", "cuda" or "cuda:N"
+    data_root: Path | str = ""  # folder of a data set on disk; empty: the embedded data
+    cache_dir: Path | str | None = None  # of generated scenes; None: the default
+    progress: bool = True  # shows a bar
+
+    @property
+    def torch_device(self) -> torch.device:
+        """The device, with ``auto`` decided.
+
+        Raises:
+            ValueError: If there is no such device.
+        """
+        return resolve_device(self.device)
+
+
+def resolve_device(name: torch.device | str) -> torch.device:
+    """The device of that name; ``auto`` is the GPU where there is one.
+
+    Raises:
+        ValueError: If there is no such device.
     """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = None
+    if device is None or device.type not in ("cpu", "cuda"):
+        raise ValueError(f"device: expected auto, cpu, cuda or cuda:N, got {name!r}")
+    if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
+        count = torch.cuda.device_count()
+        raise ValueError(f"device: expected one of {count} CUDA devices, got {name!r}; use cpu")
+    return device
+
+
+def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Versions, commit, hardware and date, for the record of a run on that device."""
     device = torch.device(device)
     names = ["torch", "numpy", "safetensors"]
     names += [name for name in ("torchvision", "timm") if name in sys.modules]  # who builds blocks
@@ -158,20 +194,19 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
 @functools.cache
 def commit() -> str:
     """The package's commit, ``-dirty`` where its source differs from it; "unknown" outside git."""
-    package = Path(mtpsl.__file__).parent
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(mtpsl.__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
     try:
-        head = _git(package, "rev-parse", "--short=12", "HEAD")
-        _git(package, "ls-files", "--error-unmatch", "__init__.py")  # another project's repository
+        head = git("rev-parse", "--short=12", "HEAD")
+        git("ls-files", "--error-unmatch", "__init__.py")  # another project's repository
         # Only the package decides numbers; notebooks and results may change meanwhile.
-        changed = _git(package, "status", "--porcelain", "--", ".")
+        changed = git("status", "--porcelain", "--", ".")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return f"{head}-dirty" if changed else head
-
-
-def _git(folder: Path, *arguments: str) -> str:
-    command = ["git", "-C", str(folder), *arguments]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 
 def _cpu_name() -> str:
@@ -179,7 +214,3 @@ def _cpu_name() -> str:
     lines = path.read_text().splitlines() if path.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
-
-
-def _with_nan(metrics: Mapping[str, Mapping[str, float | None]]) -> dict[str, dict[str, float]]:
-    return {split: files.null_to_nan(values) for split, values in metrics.items()}

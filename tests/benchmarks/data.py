@@ -23,8 +23,7 @@ from mtpsl.data.dataset import Dataset
 from mtpsl.data.loader import TrainLoader
 from mtpsl.data.readers.convert import TREES, file_of
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.memory import noise_batch
-from mtpsl.runs.network import build
+from mtpsl.runs.network import build, noise_batch
 from tests.benchmarks.common import take_turns, timed_step, write_report
 
 SCENES = {kind.stands_for: name for name, kind in DATASETS.items() if kind.stand_in}

@@ -1,7 +1,7 @@
 """What a training step costs: methods side by side on one machine, as JSON.
 
 Times are taken alternately in one process (one step of each method in turn): trust the ratios.
-Memory is measured as for [HiTTs, Table 8] (``runs.memory``): each method in a process of its own,
+Memory is measured as for [HiTTs, Table 8] (``runs.network``): each method in a process of its own,
 on a CPU the growth of the resident set, on CUDA the allocator's peak. ``--stages`` measures the two
 stages of HiTTs at profile quick instead.
 """
@@ -23,12 +23,10 @@ from mtpsl.methods import Method
 from mtpsl.papers.hitts import tables as hitts
 from mtpsl.runs.data import bind_data, label, open_split, tasks_of
 from mtpsl.runs.experiment import Experiment
-from mtpsl.runs.memory import noise_batch, training_memory
-from mtpsl.runs.network import build
+from mtpsl.runs.network import build, noise_batch, training_memory
 from mtpsl.runs.profiles import quick
 from mtpsl.runs.run import discover, run
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore
+from mtpsl.runs.store import RunStore, Session
 from tests.benchmarks.common import take_turns, timed_step, write_report
 
 METHODS = {"mtl": "supervised", "mtan": "mtan", "xtc": "xtc", "hitts": "hitts"}  # name -> method

@@ -25,7 +25,7 @@ from mtpsl.papers.xtc.loss import Inputs, cosine_distance
 from mtpsl.papers.xtc.mapping import PairNorm, Pass
 from mtpsl.papers.xtc.method import XTC, TrainingPasses, two_views
 from mtpsl.precision import Precision
-from mtpsl.runs.memory import noise_batch
+from mtpsl.runs.network import noise_batch
 from mtpsl.tasks import TaskSet, depth, edges, human_parts, normals, saliency, semseg
 from tests.benchmarks.common import CLOCKS, take_turns, timed_step, write_report
 

@@ -14,9 +14,9 @@ from mtpsl.report.arrays import (
     Arrays,
     FigureInputs,
     describe,
+    most_varied,
     picture,
     true_maps,
-    variety,
 )
 from mtpsl.report.figure import Figure
 from mtpsl.report.maps import Grid, draw_grids, map_to_rgb, titles_of
@@ -50,8 +50,7 @@ def overview(inputs: FigureInputs) -> Arrays:
     labeled = assign("one_label", Experiment().train_images, tasks.names).labeled[:SCENES]
     batch = dataset.load(range(SCENES))
     truth = true_maps(tasks, batch)
-    (classes,) = (truth[f"{t.name}/truth"] for t in tasks if t.kind == "classes")
-    order = sorted(range(SCENES), key=lambda i: -variety(classes[i]))
+    order = most_varied(tasks, truth)
     best = [[i for i in order if labeled[i, column]][:2] for column in range(len(tasks))]
     chosen = [pair[turn] for turn in range(2) for pair in best]
     maps = truth | {"images": picture(batch.images), "labeled": labeled.numpy()}
@@ -80,7 +79,7 @@ def label_settings(inputs: FigureInputs) -> Arrays:
 def draw_overview(arrays: Arrays) -> Drawing:
     """A column an image; below it its labels, vivid where labeled and pale where withheld."""
     count, height, width = arrays["images"].shape[:3]
-    tasks = list(titles_of(arrays))
+    tasks, titles = list(titles_of(arrays)), list(titles_of(arrays).values())
 
     def withheld(arrays: Arrays, column: str, row: int) -> bool:
         return row > 0 and not arrays["labeled"][int(column), row - 1]
@@ -92,7 +91,7 @@ def draw_overview(arrays: Arrays) -> Drawing:
 
     def words(arrays: Arrays, column: str, row: int) -> str:
         state = "withheld" if withheld(arrays, column, row) else "label"
-        return f"{list(titles_of(arrays).values())[row - 1]}: {state}" if row else ""
+        return f"{titles[row - 1]}: {state}" if row else ""
 
     grid = Grid(
         arrays=arrays,

@@ -1,10 +1,8 @@
-"""Figures 1 to 4 of HiTTs: what partial labels are, and how tokens make up for missing ones.
-
-Pictures, shapes, counts and losses are those of the networks that ``traces`` followed.
-"""
+"""The diagrams of HiTTs, Figures 1 to 4 and 12, drawn from what ``traces`` followed."""
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from matplotlib.colors import to_rgb
@@ -12,24 +10,27 @@ from matplotlib.figure import Figure
 
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.report.arrays import Arrays
-from mtpsl.report.cells import (
+from mtpsl.report.diagram import Diagram
+from mtpsl.report.maps import count_of, map_to_rgb, parts_of, shape_of, shape_text, titles_of
+from mtpsl.report.style import (
+    HOLE_COLOR,
+    INK,
     MAPPING,
     PAIRWISE,
     SHARED,
     SMALL,
     TASK,
+    Cell,
+    Image,
     box,
-    count_of,
     missing,
+    mix,
     picture,
     remark,
+    scalar_to_rgb,
     scores,
-    shape_of,
     tokens,
 )
-from mtpsl.report.diagram import Diagram
-from mtpsl.report.maps import kind_of, map_to_rgb, titles_of
-from mtpsl.report.style import HOLE_COLOR, INK, Image, scalar_to_rgb
 
 GLOBAL, FINE = MAPPING, PAIRWISE  # colors of the two hierarchies of tokens, and of their losses
 EQUATIONS = (
@@ -50,16 +51,14 @@ def draw_fig1(arrays: Arrays) -> Figure:
     count, each = len(labeled), labeled.sum(1)
     note = f"every image has {each.min()} to {each.max()} of {len(tasks)} labels"
     grid = diagram.grid(f"(a) Partially annotated images | {note}")
-    keys = ["image", *(task for _, task, _, _ in tasks)]
+    heads = {"image": "Image $X$"} | {task: f"Task {i}: {title}" for i, task, title, _ in tasks}
+    keys = list(heads)
     pairs = [range(k, min(k + 2, count)) for k in range(0, count, 2)]  # side by side
     for pair in (["-left", "-right"], *pairs):
         halves = [" ".join(f"{key}{which}" for key in keys) for which in pair]
         grid.row(" . ".join((halves + [" ".join("." for _ in keys)])[:2]))
-    for side in ("-left", "-right"):
-        diagram[f"image{side}"] = remark("Image $X$", size=SMALL)
-        diagram.cells |= {
-            f"{task}{side}": remark(f"Task {i}: {title}", size=SMALL) for i, task, title, _ in tasks
-        }
+    for key, head in heads.items():
+        diagram[f"{key}-left"] = diagram[f"{key}-right"] = remark(head, size=SMALL)
     for k, image in enumerate(arrays["examples/images"]):
         diagram[f"image{k}"] = picture(image, wide=1.4)
         for task, has in zip(keys[1:], labeled[k], strict=True):
@@ -68,16 +67,13 @@ def draw_fig1(arrays: Arrays) -> Figure:
             diagram[f"{task}{k}"] = picture(label, INK, wide=1.4) if has else empty
 
     grid = diagram.grid("(b) Tokens discover what is missing")
-    for name, cells in (
-        ("", "title{i} title{i} title{i}"),
-        ("global", "token{i} feature{i} teacher{i}"),
-        ("fine", "phi{i} predicted{i} label{i}"),
-    ):
-        grid.row(f"{name or '.'} " + " . ".join(cells.format(i=i) for i, *_ in tasks))
+    grid.row(". " + " . ".join(f"title{i} title{i} title{i}" for i, *_ in tasks))
+    grid.row("global " + " . ".join(f"token{i} feature{i} teacher{i}" for i, *_ in tasks))
+    grid.row("fine " + " . ".join(f"phi{i} predicted{i} label{i}" for i, *_ in tasks))
     grid.band(f"global teacher{len(tasks)}", GLOBAL)
     grid.band(f"fine label{len(tasks)}", FINE)
-    caption = ["feature supervision", "discovery"]
-    diagram["global"] = remark("global", "task tokens", weight="bold", below=caption)
+    discovers = "feature supervision", "discovery"
+    diagram["global"] = remark("global", "task tokens", weight="bold", below=discovers)
     diagram["fine"] = remark("fine-grained", "task tokens", weight="bold", below="label discovery")
     for i, task, title, known in tasks:
         share = f"{labeled[:, i - 1].sum()} of {count} images labeled"
@@ -99,20 +95,15 @@ def draw_fig2(arrays: Arrays) -> Figure:
     """From the image through both hierarchies of tokens to predictions and the three losses."""
     shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     diagram, tasks = Diagram(picture=0.78), _tasks(arrays)
-    grid = diagram.grid(
-        "(a) Encoder",
-        "(b) Global token learning",
-        "(c) Fine-grained token learning",
-        "(d) Supervision",
-    )
+    middle = "(b) Global token learning", "(c) Fine-grained token learning"
+    grid = diagram.grid("(a) Encoder", *middle, "(d) Supervision")
     left = [name for name in ("image", "encoder", "shared") for _ in tasks]
     for i, task, title, known in tasks:
         a, b, c = left[3 * i - 3 : 3 * i]
         note, total = ("note note note", "total total") if i == len(tasks) else (". . .", ". .")
         grid.row(f"{a} | theta{i} meet token{i} . | phi{i} . . | title{i} .")
-        grid.row(
-            f"{b} | ask{i} meet feature{i} . | U{i} score{i} refined{i} | predicted{i} label{i}"
-        )
+        here = f"ask{i} meet feature{i} . | U{i} score{i} refined{i} | predicted{i} label{i}"
+        grid.row(f"{b} | {here}")
         grid.row(f"{c} | . meet teacher{i} mask{i} | {note} | {total}")
         theta, token = arrays["values/theta"][i - 1], arrays[f"values/token/{task}"]
         diagram[f"theta{i}"] = tokens(theta, GLOBAL, wide=0.7, above=rf"$\theta_{i}$")
@@ -130,9 +121,8 @@ def draw_fig2(arrays: Arrays) -> Figure:
         ):
             diagram[f"{name}{i}"] = scores(arrays[f"{key}/{task}"], color, below=caption)
         diagram[f"title{i}"] = remark(title, weight="bold")
-        _supervise(
-            diagram, arrays, i, task, known, shape(f"prediction/{task}", rf"$\hat{{Y}}_{i}$")
-        )
+        predicted = shape(f"prediction/{task}", rf"$\hat{{Y}}_{i}$")
+        _supervise(diagram, arrays, i, task, known, predicted)
         diagram.join(f"theta{i} -> meet -> token{i} -> phi{i}", GLOBAL)
         diagram.join(f"shared -|-> ask{i} -> meet", SHARED)
         diagram.join(f"meet -> feature{i} -> U{i} -> score{i}; refined{i} -> predicted{i}", TASK)
@@ -146,12 +136,9 @@ def draw_fig2(arrays: Arrays) -> Figure:
     mixing = ["*inter-task", "mix by $A$", *space, "*intra-task", "self-attention"]
     inside = ["query", r"$F_s$ by each $\theta_i$", *space, *mixing]
     diagram["meet"] = box(*inside, color=GLOBAL, stretch=True)
-    legend = [
-        "score masks: the token whose scores vary most",
-        "$G'$: a pixel's largest probability",
-    ]
-    diagram["note"] = remark(*legend, size=SMALL)
-    losses = " + ".join(f"{float(arrays[f'loss/{name}']):.3g}" for name in ("L_s", "L_p", "L_f"))
+    masks = "score masks: the token whose scores vary most"
+    diagram["note"] = remark(masks, "$G'$: a pixel's largest probability", size=SMALL)
+    losses = " + ".join(f"{arrays[f'loss/{name}']:.3g}" for name in ("L_s", "L_p", "L_f"))
     total = r"$\mathcal{L} = \mathcal{L}_s + \mathcal{L}_p + \mathcal{L}_f$"
     diagram["total"] = remark(total, below=f"= {losses} of this image")
     diagram.join("image -> encoder -> shared", SHARED)
@@ -162,12 +149,8 @@ def draw_fig3(arrays: Arrays) -> Figure:
     """Query, inter-task and intra-task learning, a row a task; below them the affinity."""
     shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     diagram, tasks = Diagram(picture=0.76), _tasks(arrays)
-    grid = diagram.grid(
-        "(a) Query",
-        "(b) Inter-task learning",
-        "(c) Intra-task learning",
-        "(d) Feature supervision discovery",
-    )
+    middle = "(b) Inter-task learning", "(c) Intra-task learning"
+    grid = diagram.grid("(a) Query", *middle, "(d) Feature supervision discovery")
     left = [name for name in ("shared", "cells") for _ in tasks]
     for i, task, _, known in tasks:
         a, b = left[2 * i - 2 : 2 * i]
@@ -186,8 +169,7 @@ def draw_fig3(arrays: Arrays) -> Figure:
         _features(diagram, arrays, i, task, feature=f"$F'_{i}$", teacher=rf"$\tilde{{F}}_{i}$")
         learns = f"parameters/attention/{task}" in arrays
         inside = ["attention", count(f"attention/{task}")] if learns else ["none"]
-        inside = [*inside, shape(f"joint/{task}")]
-        diagram[f"attend{i}"] = box(*inside, color=TASK, stretch=True)
+        diagram[f"attend{i}"] = box(*inside, shape(f"joint/{task}"), color=TASK, stretch=True)
         mask = arrays[f"mask/{task}"].astype(float)
         span = rf"$M^f_{i}$  {mask.min():.2f} to {mask.max():.2f}"
         empty = missing(arrays["images"][0], "1", below="labeled")
@@ -201,8 +183,8 @@ def draw_fig3(arrays: Arrays) -> Figure:
     grid.band(f"teacher1 mask{len(tasks)}", GLOBAL, "frozen first stage")
     caption, block = shape("shared", "$F_s$"), int(arrays["block"])
     diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, above=caption)
-    flat, caption = f"{block} × {block} means", [shape("cells")]
-    diagram["cells"] = box("flatten", flat, color=SHARED, below=caption)
+    means = f"{block} × {block} means"
+    diagram["cells"] = box("flatten", means, color=SHARED, below=shape("cells"))
     diagram["meet"] = box(r"$A\,\times$", shape("affinity"), color=GLOBAL, stretch=True)
     diagram.join("shared -> cells", SHARED)
     _affinity(diagram, arrays)
@@ -221,10 +203,7 @@ def _affinity(diagram: Diagram, arrays: Arrays) -> None:
     grid.row("theta Q answers affinity mixed")
     grid.row("theta K answers affinity mixed")
     names, A = list(titles_of(arrays).values()), arrays["values/affinity"]
-    theta, mixed = (
-        shape("theta", r"$\Theta$"),
-        shape("theta_mixed", r"$\Theta'$"),
-    )
+    theta, mixed = shape("theta", r"$\Theta$"), shape("theta_mixed", r"$\Theta'$")
     diagram["theta"] = tokens(arrays["values/theta"], GLOBAL, wide=1.1, rows=names, below=theta)
     diagram["mixed"] = tokens(arrays["values/theta_mixed"], GLOBAL, wide=1.1, below=mixed)
     diagram["Q"] = box("$Q$", color=GLOBAL)
@@ -242,17 +221,13 @@ def draw_fig4(arrays: Arrays) -> Figure:
     shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     task, diagram = str(arrays["example"]), Diagram(picture=0.66)
     ((i, _, task_title, _),) = (entry for entry in _tasks(arrays) if entry[1] == task)
-    grid = diagram.grid(
-        "(a) Token and feature projection", "(b) Fine-grained token learning", "(c) Label discovery"
-    )
+    right = "(b) Fine-grained token learning", "(c) Label discovery"
+    grid = diagram.grid("(a) Token and feature projection", *right)
     grid.row(".       .       .         token .    .    | says says   says says    | sure   accept")
     grid.row("basis   linear  embedded  plus  mlp  phi  | .    soft   score .      | argmax pseudo")
-    grid.row(
-        "feature project projected .     conv fine | dot  masked last refined | .      predicted"
-    )
-    grid.row(
-        "shared  project projected .     conv fine | dot  masked last refined | .      predicted"
-    )
+    refining = "project projected .     conv fine | dot  masked last refined | .      predicted"
+    grid.row(f"feature {refining}")
+    grid.row(f"shared  {refining}")
     for name, key, color, sign in (
         ("feature", f"feature/{task}", TASK, f"$F'_{i}$"),
         ("shared", "shared", SHARED, "$F_s$"),
@@ -278,23 +253,20 @@ def draw_fig4(arrays: Arrays) -> Figure:
     for name, sign in (("embedded", ""), ("phi", rf"$\varphi_{i}$")):
         caption = [*filter(None, [sign]), shape(f"{name}/{task}")]
         diagram[name] = tokens(arrays[f"values/{name}"], FINE, height=0.8, below=caption)
-    copies = f"{int(arrays[f'shape/basis/{task}'][0])} ×"
-    theta = arrays["values/token"]
-    diagram["token"] = tokens(theta, GLOBAL, wide=0.7, above=rf"{copies} $\theta'_{i}$")
+    copies = rf"{int(arrays[f'shape/basis/{task}'][0])} × $\theta'_{i}$"
+    diagram["token"] = tokens(arrays["values/token"], GLOBAL, wide=0.7, above=copies)
     basis = scalar_to_rgb(1 - arrays["values/basis"], "gray", 0, 1)
     diagram["basis"] = picture(basis, wide=0.8, below=["$o$", shape(f"basis/{task}")])
     diagram["soft"] = box("Softplus", rf"$\varphi_{i} \times U_{i}$", color=FINE)
     diagram["plus"], diagram["dot"] = remark(r"$\oplus$", size=12), remark(r"$\odot$", size=12)
-    equation = (
-        rf"G'_{i} = \mathrm{{Conv}}(G_{i} \odot \mathrm{{Softplus}}(\varphi_{i} \times U_{i}))"
-    )
+    mask = rf"\mathrm{{Softplus}}(\varphi_{i} \times U_{i})"
     channel = f"maps: the channel of token {int(arrays['channel']) + 1}"
-    diagram["says"] = remark(f"${equation}$", below=channel)
+    diagram["says"] = remark(rf"$G'_{i} = \mathrm{{Conv}}(G_{i} \odot {mask})$", below=channel)
     diagram["sure"] = scores(arrays["confidence"], TASK, below="Max Softmax")
-    accept = scalar_to_rgb(arrays["accept"].astype(float), "gray", 0, 1)
-    share = rf"$M^p_{i}$  {_percent(arrays[f'accepted/{task}'])}"
+    accept = scalar_to_rgb(arrays["accept"], "gray", 0, 1)
+    share = rf"$M^p_{i}$  {100 * arrays[f'accepted/{task}']:.0f} %"
     diagram["accept"] = picture(accept, FINE, below=share)
-    rule = (rf"$\tilde{{Y}}_{i}$", "Argmax", "Softmax", f"where $M^p_{i}$ is 1")
+    rule = rf"$\tilde{{Y}}_{i}$", "Argmax", "Softmax", f"where $M^p_{i}$ is 1"
     diagram["argmax"] = remark(*rule, size=SMALL)
     diagram["pseudo"] = picture(pseudo_rgb(arrays, task), FINE, dashed=True)
     caption = [rf"$\hat{{Y}}_{i}$  {task_title}", shape(f"prediction/{task}")]
@@ -307,13 +279,87 @@ def draw_fig4(arrays: Arrays) -> Figure:
     diagram.join("project -> projected -> conv -> fine -> dot -> masked -> last -> refined", TASK)
     diagram.join("refined -> predicted; projected |--|> soft", TASK)
     diagram.join("score |--|> dot; accept -> pseudo", FINE)
-    tau = rf"$> \tau_{i}$ = {float(arrays[f'tau/{task}']):.2f}"
-    diagram.join("sure -> accept", FINE, label=tau)
+    diagram.join("sure -> accept", FINE, label=rf"$> \tau_{i}$ = {arrays[f'tau/{task}']:.2f}")
     diagram.join("pseudo <-> predicted", FINE, loss=r"$\mathcal{L}_p$")
     return diagram.draw()
 
 
-# --------------------------------------------------------------------- cells
+def draw_fig12(arrays: Arrays) -> Figure:
+    """Above one scale, below all of them: what is projected, mixed and fused, with its sizes."""
+    diagram, titles = Diagram(picture=0.66), titles_of(arrays)
+    single, multi = parts_of(arrays | {"parts": np.array(["single", "multi"])})
+    scales = sum(key.startswith("shape/stage/") for key in multi)
+    largest = np.max([multi[f"shape/stage/{j}"] for j in range(scales)], axis=0)
+    tasks = f"{len(titles)} tasks: {', '.join(titles.values())}"
+    counts = [f"{count_of(p, 'tokens')} parameters before intra-task" for p in (single, multi)]
+    grid = diagram.grid(f"(a) Single-scale global task token learning | {tasks}; {counts[0]}")
+    grid.row(".     .   .   theta query A token   attend token'")
+    grid.row("image net map .     query . feature attend feature'")
+    grid = diagram.grid(f"(b) Multi-scale global task token learning | {tasks}; {counts[1]}")
+    ends = ["total attend' token''"] * scales + ["fuse attend' feature''"] * scales
+    for j in range(scales):
+        theta, image = ("theta'", "image'") if j == 0 else (".", ".")
+        grid.row(f".       .        .      {theta} split{j} query{j} A{j} merge{j} {ends[2 * j]}")
+        grid.row(f"{image} stage{j} map{j} .       .        query{j} F{j} F{j} {ends[2 * j + 1]}")
+        _scale(diagram, multi, j, largest)
+        turn = "|->" if j else "->"
+        diagram.join(f"theta' {turn} split{j} -> query{j} -> A{j} -> merge{j}", GLOBAL)
+        diagram.join(f"merge{j} -|-> total", GLOBAL)
+        diagram.join(f"query{j} -> F{j} --|-> fuse", TASK)
+        diagram.join(f"{f'stage{j - 1}' if j else image} -> stage{j} -> map{j} -> query{j}", SHARED)
+    image, last = [shape_of(single, "image")], single[f"shape/stage/{scales - 1}"]
+    diagram["image"] = diagram["image'"] = picture(arrays["images"][0], below=image)
+    diagram["net"] = box(str(arrays["backbone"]), "last stage", color=SHARED)
+    diagram["map"] = _pile(last, largest, below=shape_of(single, "shared", "$F_s$"))
+    theta = [shape_of(single, "theta", r"$\Theta$")]
+    diagram["theta"] = _matrix((len(titles), 1), below=theta)
+    diagram["theta'"] = _matrix((len(titles), 1), rows=theta)
+    diagram["query"] = box("query", "inter-task", color=GLOBAL, stretch=True)
+    A = shape_of(single, "affinity", "$A$")
+    diagram["A"] = _matrix(single["shape/affinity"], below=A)
+    diagram["attend"] = diagram["attend'"] = box("attend", "intra-task", color=TASK, stretch=True)
+    for name, sign in (("token", r"$\theta'_i$"), ("feature", "$F'_i$")):
+        for end in ("", "'", "''"):
+            diagram[name + end] = remark(shape_of(single, name, sign), size=SMALL)
+    diagram["total"] = box("sum", f"{scales} scales", color=GLOBAL)
+    fuse, joined = count_of(multi, "fuse"), shape_text(multi["shape/joined"][1:])
+    diagram["fuse"] = box("Conv 1 × 1", fuse, color=TASK, below=joined)
+    diagram.join("image -> net -> map -> query", SHARED)
+    diagram.join("theta -> query -> A -> token -> attend -> token'", GLOBAL)
+    diagram.join("query -> feature -> attend -> feature'", TASK)
+    diagram.join("total -> attend' -> token''", GLOBAL)
+    diagram.join("fuse -> attend' -> feature''", TASK)
+    return diagram.draw()
+
+
+def _scale(diagram: Diagram, multi: Arrays, j: int, largest: Image) -> None:
+    """The cells of one scale of Figure 12."""
+    own, cell = multi[f"shape/feature/{j}"][1:], multi[f"shape/cell/{j}"][2:]
+    size = shape_text(own) + (f" → {shape_text(cell)}" if (own[1:] != cell).any() else "")
+    feature = shape_of(multi, f"stage/{j}", rf"$F_s^{{({j})}}$")
+    theta = shape_of(multi, f"theta/{j}", rf"$\Theta^{{({j})}}$")
+    split, query, merge = (count_of(multi, f"{part}/{j}") for part in ("split", "scale", "merge"))
+    diagram[f"stage{j}"] = box(f"stage {j + 1}", color=SHARED)
+    diagram[f"map{j}"] = _pile(multi[f"shape/stage/{j}"], largest, below=feature)
+    diagram[f"split{j}"] = box(rf"$W^{{s\to m({j})}}$", split, color=GLOBAL, below=theta)
+    diagram[f"query{j}"] = box("query", "inter-task", query, color=GLOBAL, stretch=True)
+    diagram[f"A{j}"] = _matrix(multi[f"shape/affinity/{j}"], below=rf"$A^{{({j})}}$")
+    diagram[f"merge{j}"] = box(rf"$W^{{m\to s({j})}}$", merge, color=GLOBAL)
+    diagram[f"F{j}"] = remark(rf"$F_i'^{{({j})}}$  {size}", size=SMALL)
+
+
+def _matrix(size: tuple[int, int], **how: Any) -> Cell:
+    """Tokens or affinities without values."""
+    shades = np.array([mix(GLOBAL, 0.8), mix(GLOBAL, 0.3)])
+    image = shades[np.indices(size).sum(0) % 2]
+    return picture(image, GLOBAL, wide=0.6, height=0.6, **how)
+
+
+def _pile(shape: Image, largest: Image, **how: Any) -> Cell:
+    """A feature (C, H, W) without values: larger for a larger map, more sheets for more of C."""
+    high, wide = 0.7 * shape[1:] / max(largest[1:])
+    sheets = max(1, round(6 * shape[0] / largest[0]))
+    return Cell(width=wide, height=high, sheets=sheets, frame=SHARED, **how)
 
 
 def _tasks(arrays: Arrays) -> list[tuple[int, str, str, bool]]:
@@ -334,18 +380,13 @@ def _supervise(
     diagram: Diagram, arrays: Arrays, i: int, task: str, known: bool, caption: str = ""
 ) -> None:
     """A prediction, and the label or the pseudo label that a loss compares it with."""
-    caption, image = (
-        caption or rf"prediction $\hat{{Y}}_{i}$",
-        map_to_rgb(arrays, f"{task}/ours", 0),
-    )
-    diagram[f"predicted{i}"] = picture(image, TASK, below=caption)
+    caption = caption or rf"prediction $\hat{{Y}}_{i}$"
+    diagram[f"predicted{i}"] = picture(map_to_rgb(arrays, f"{task}/ours", 0), TASK, below=caption)
+    pseudo = rf"pseudo $\tilde{{Y}}_{i}$: {100 * arrays[f'accepted/{task}']:.0f} %"
+    label = picture(pseudo_rgb(arrays, task), FINE, dashed=True, below=pseudo)
     if known:
-        label = map_to_rgb(arrays, f"{task}/truth", 0)
-        diagram[f"label{i}"] = picture(label, INK, below=rf"label $Y_{i}$")
-    else:
-        caption = rf"pseudo $\tilde{{Y}}_{i}$: {_percent(arrays[f'accepted/{task}'])}"
-        label = pseudo_rgb(arrays, task)
-        diagram[f"label{i}"] = picture(label, FINE, dashed=True, below=caption)
+        label = picture(map_to_rgb(arrays, f"{task}/truth", 0), INK, below=rf"label $Y_{i}$")
+    diagram[f"label{i}"] = label
     color, loss = (TASK, "s") if known else (FINE, "p")
     diagram.join(f"predicted{i} <-> label{i}", color, loss=rf"$\mathcal{{L}}_{loss}$")
 
@@ -353,11 +394,7 @@ def _supervise(
 def pseudo_rgb(arrays: Arrays, task: str) -> Image:
     """A pseudo label -> (H, W, 3) uint8, a hole where M^p is 0, of classes too."""
     image = map_to_rgb(arrays, f"{task}/pseudo", 0)
-    if kind_of(arrays, task) == "classes":
+    if f"{task}/classes" in arrays:
         rejected = arrays[f"{task}/pseudo"][0] == IGNORE_INDEX
         image[rejected] = np.multiply(to_rgb(HOLE_COLOR), 255).round()
     return image
-
-
-def _percent(share: float) -> str:
-    return f"{100 * float(share):.0f} %"

@@ -84,9 +84,8 @@ def pseudo_labels(inputs: FigureInputs) -> Arrays:
         for column, t in enumerate(tasks)
     }
     chosen = {n: [ids[i] for i in evenly_spaced(len(ids), EXAMPLES)] for n, ids in withheld.items()}
-    counted = {
-        n: {ids[i] for i in evenly_spaced(len(ids), QUALITY_IMAGES)} for n, ids in withheld.items()
-    }
+    few = {n: evenly_spaced(len(ids), QUALITY_IMAGES) for n, ids in withheld.items()}
+    counted = {n: {ids[i] for i in few[n]} for n, ids in withheld.items()}
     # The teacher sees every image once, whatever tasks lack their label there.
     asked = sorted(set().union(*counted.values(), *chosen.values()))
     pixels: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in tasks.names}
@@ -152,14 +151,10 @@ def draw_pseudo_labels(arrays: Arrays) -> Figure:
     """Task by task: rows of images with their labels, and below them what a threshold does."""
     titles = titles_of(arrays)
     columns = {"images": "Image", "truth": "Withheld truth", "pseudo": "Pseudo label"}
-    columns["mask"] = "Mask $M^p$"
-    groups = [
-        (
-            f"{title}: withheld on {int(arrays[f'{task}/withheld'])} training images",
-            [(f"{task}/{key}", words) for key, words in columns.items()],
-        )
-        for task, title in titles.items()
-    ]
+    columns["mask"], groups = "Mask $M^p$", []
+    for task, title in titles.items():
+        heading = f"{title}: withheld on {int(arrays[f'{task}/withheld'])} training images"
+        groups.append((heading, [(f"{task}/{key}", words) for key, words in columns.items()]))
 
     def paint(arrays: Arrays, key: str, i: int) -> Image:
         masks = key.endswith("/mask")
@@ -243,15 +238,11 @@ def discoveries(inputs: FigureInputs) -> Arrays:
             "distance": by_group(of_task, "band"),
         }
         values = {f"{group}/{key}": v for group, part in groups.items() for key, v in part.items()}
-        for key in values:
-            if key.endswith("/quality"):
-                values[key] = column.scale * values[key]
-        values["used"] = np.array([tau, used["coverage"], column.scale * used["quality"]])
-        values["floor"] = np.array(column.scale * accepted(of_task, 0.0)["floor"])
-        arrays |= {
-            f"{name}/{key}": np.round(np.asarray(value, dtype=float), 6)
-            for key, value in values.items()
-        }
+        scaled = {k: column.scale * v for k, v in values.items() if k.endswith("/quality")}
+        values |= scaled | {"used": [tau, used["coverage"], column.scale * used["quality"]]}
+        values["floor"] = column.scale * accepted(of_task, 0.0)["floor"]
+        rounded = {key: np.round(np.asarray(v, dtype=float), 6) for key, v in values.items()}
+        arrays |= {f"{name}/{key}": value for key, value in rounded.items()}
         arrays[f"{name}/label"] = np.array(column.label)
     return arrays
 
@@ -271,8 +262,8 @@ def draw_reliability(arrays: Arrays) -> Figure:
         middle, known = (edges[1:] + edges[:-1]) / 2, pixels > 0
         right, near, sure = (value[known] for value in values.values())
         bars = {"bins": edges.tolist(), "edgecolor": "white", "linewidth": 0.8, "alpha": 1}
-        how = {"weights": right, "color": CYCLE[0], "label": "true bin"}
-        seaborn.histplot(x=middle[known], ax=axes, **how, **bars)
+        bins = {"x": middle[known], "weights": right, "color": CYCLE[0], "label": "true bin"}
+        seaborn.histplot(**bins, **bars, ax=axes)
         if (near > right).any():
             dash = {"color": CYCLE[1], "marker": "_", "markersize": 9, "linestyle": ""}
             axes.plot(middle[known], near, label="within a bin", **dash)

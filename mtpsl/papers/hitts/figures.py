@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtpsl.papers.hitts import diagrams, discovery, scales_diagram, traces
+from mtpsl.papers.hitts import diagrams, discovery, traces
 from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.tables import CITYSCAPES, hitts
 from mtpsl.report.arrays import (
@@ -59,11 +59,10 @@ def tokens(inputs: FigureInputs) -> Arrays:
             affinity = (unit @ unit.transpose(1, 2)).mean(0)
             points, explained = principal_components(unit)
             others = ~torch.eye(len(affinity), dtype=torch.bool)
-            name = f"{t.name}/{role}"
-            arrays[f"{name}/affinity"] = np.round(affinity.numpy(), 4).astype(np.float32)
-            arrays[f"{name}/off_diagonal"] = np.round(affinity[others].abs().mean().numpy(), 4)
-            arrays[f"{name}/points"] = np.round(points.numpy(), 4).astype(np.float32)
-            arrays[f"{name}/explained"] = np.round(explained.numpy(), 4).astype(np.float32)
+            parts = {"affinity": affinity, "points": points, "explained": explained}
+            arrays |= {f"{t.name}/{role}/{key}": traces.rounded(v) for key, v in parts.items()}
+            mean = affinity[others].abs().mean().numpy()
+            arrays[f"{t.name}/{role}/off_diagonal"] = np.round(mean, 4)
             arrays[f"{t.name}/values"] = token_values(method, t).cpu().numpy()
     return arrays
 
@@ -294,8 +293,8 @@ FIGURES: tuple[Figure, ...] = (
         "without weights.",
         alt="Two flow diagrams with tensor shapes, above with one scale, below with four stages "
         "of a backbone that end in a convolution and a sum.",
-        arrays=scales_diagram.scales,
-        draw=scales_diagram.draw_fig12,
+        arrays=traces.scales,
+        draw=diagrams.draw_fig12,
     ),
     _figure(
         5,

@@ -1,12 +1,9 @@
 """How good the labels are that a teacher discovers, where the truth is known after all.
 
-On the data that the method is meant for, a withheld label does not exist. Here the label setting
-withholds it from training alone, and what is behind it can be asked afterwards: how many of the
-discovered labels are right, where, and whether the teacher's confidence says so.
-
-Everything is counted once, pixel by pixel, at many levels of confidence (``count``). Curves
-over thresholds, calibration, classes and distances are sums over these counts, so they agree with
-each other, and no choice of bins or threshold looks at an image again.
+The label setting withholds a label from training alone; afterwards one can ask how many of the
+discovered labels are right, where, and whether the teacher's confidence says so. Everything is
+counted once, pixel by pixel, at many levels of confidence (``count``). Curves over thresholds,
+calibration, classes and distances are sums over these counts.
 """
 
 import math
@@ -86,8 +83,7 @@ def pixel_quality(task: Task, values: Tensor, target: Tensor) -> Tensor:
 
     Args:
         task: Whose kind decides.
-        values: (B, C, H, W) labels, as in ``Batch.targets``.
-        target: Of the same shape.
+        values: (B, C, H, W) labels, as in ``Batch.targets``; ``target`` has the same shape.
 
     Returns:
         (B, 1, H, W) float64: 1 where classes agree, else 0; absolute error in the task's unit;
@@ -147,11 +143,8 @@ def boundary_distance(ids: NDArray[np.integer]) -> Floats:
 
     On a boundary are the pixels with another id above, below or beside them; void is an id.
     """
-    edge = np.zeros(ids.shape, dtype=bool)
-    for axis in (0, 1):
-        differs = np.diff(ids, axis=axis) != 0
-        for before in (0, 1):  # of the two pixels that differ, this one and that one
-            edge |= np.pad(differs, [(1 - before, before) if axis == a else (0, 0) for a in (0, 1)])
+    around = {"footprint": ndimage.generate_binary_structure(2, 1), "mode": "nearest"}
+    edge = ndimage.maximum_filter(ids, **around) != ndimage.minimum_filter(ids, **around)
     return ndimage.distance_transform_edt(~edge) if edge.any() else np.full(ids.shape, math.inf)
 
 
@@ -181,15 +174,16 @@ def count(
             ``quantizers`` and a ``trace`` that returns ``refined``.
         dataset: Clean training images; the complete labels are those of ``dataset.dataset``.
         thresholds: Task -> tau_i to be exact at; others are rounded up to an edge.
-        batch_size: Images at a time.
-        device: Where the teacher runs.
 
     Returns:
         Task -> counts; all zero for a task that is withheld nowhere.
     """
     # Pixels are grouped by the classes of a scene, whether or not their label is withheld.
     grouping = next((t for t in dataset.dataset.tasks if t.kind == "classes"), None)
-    edges = {t.name: _edges((thresholds or {}).get(t.name)) for t in dataset.tasks}
+    fine = np.arange(round(CROWDED * LEVELS * FINER)) / (LEVELS * FINER)
+    plain = np.union1d(np.arange(LEVELS) / LEVELS, fine)
+    taus = thresholds or {}
+    edges = {n: np.union1d(plain, np.clip(taus.get(n, 0.0), 0, 1)) for n in dataset.tasks.names}
     sums, confusion = ({t.name: [] for t in dataset.tasks} for _ in range(2))
     for batch in EvalLoader(dataset, batch_size, device):
         truth = complete(dataset, batch.index).to(device)
@@ -218,15 +212,8 @@ def complete(train: PartialLabels, images: Tensor | list[int]) -> Batch:
     return train.dataset.load(train.positions[torch.as_tensor(images).cpu()].tolist())
 
 
-def _edges(threshold: float | None) -> Floats:
-    """Levels of confidence, with one more edge at a threshold."""
-    fine = LEVELS * FINER
-    edges = np.union1d(np.arange(LEVELS) / LEVELS, np.arange(round(CROWDED * fine)) / fine)
-    return edges if threshold is None else np.union1d(edges, np.clip(threshold, 0, 1))
-
-
 def _places(grouping: Task | None, truth: Batch) -> dict[str, NDArray[np.int64]]:
-    """(B, H, W) ``class`` and ``band`` of every pixel."""
+    """The ``class`` and the ``band`` of every pixel, (B, H, W) each."""
     if grouping is None:
         nowhere = np.zeros((len(truth), *truth.images.shape[2:]), dtype=np.int64)
         return {"class": nowhere, "band": nowhere + len(LIMITS)}
@@ -237,7 +224,6 @@ def _places(grouping: Task | None, truth: Batch) -> dict[str, NDArray[np.int64]]
 
 
 def _added(parts: list[Any]) -> Any:
-    """Tables of sums as one."""
     return (whole := pandas.concat(parts)).groupby(level=whole.index.names).sum()
 
 
@@ -276,8 +262,7 @@ def acceptance(counts: Counts, points: int = POINTS) -> Arrays:
     goals = above[0] * (1 - np.arange(points) / points)
     first = [int(np.argmax(above <= goal)) for goal in goals if (above <= goal).any()]
     chosen = [i for i in dict.fromkeys(first) if above[i]]
-    names = ["coverage", "right", "near", "quality"]
-    names += ["miou"] if counts.task.kind == "classes" else []
+    names = ["coverage", "right", "near", "quality", *["miou"] * (counts.task.kind == "classes")]
     rows = [accepted(counts, counts.edges[i]) for i in chosen]
     curve = {name: np.array([row[name] for row in rows]) for name in names}
     return {"threshold": counts.edges[chosen]} | curve
@@ -290,8 +275,8 @@ def accepted(counts: Counts, threshold: float) -> dict[str, float]:
     """
     start = first_level(threshold, counts.edges)
     kept = _from_level(counts.sums, start).sum()
-    row = {"coverage": float(_shares(kept["pixels"], counts.sums["pixels"].sum()))}
-    row |= {name: float(_shares(kept[name], kept["pixels"])) for name in SUMS[2:]}
+    row = {name: float(_shares(kept[name], kept["pixels"])) for name in SUMS[2:]}
+    row["coverage"] = float(_shares(kept["pixels"], counts.sums["pixels"].sum()))
     if counts.task.kind == "classes":
         pairs = _from_level(counts.confusion, start).groupby(level=["truth", "found"]).sum()
         ids = range(counts.task.channels)

@@ -1,7 +1,8 @@
-"""What HiTTs' Figures 1 to 4 show, read off trained networks while a test image passes them.
+"""What HiTTs' Figures 1 to 4 and 12 show, read off networks while a test image passes them.
 
 Roles are ``teacher``, which was trained with L_s alone, and ``ours``, which learned again with
-L_s + L_p + L_f from what the teacher found.
+L_s + L_p + L_f from what the teacher found. Figure 12 shows sizes and no values, so its two
+networks are the paper's own, at full size, traced without weights.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,24 +15,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mtpsl.batch import Batch
+from mtpsl.data import find_class, open_dataset
 from mtpsl.data.labels import assign
+from mtpsl.papers import build_method
 from mtpsl.papers.hitts.method import HiTTs
-from mtpsl.papers.hitts.scales import query_gate
+from mtpsl.papers.hitts.scales import as_maps, query_gate, to_grid
+from mtpsl.papers.hitts.tables import PASCAL, hitts
 from mtpsl.report.arrays import (
     SCENES,
     Arrays,
     FigureInputs,
     compact,
     describe,
+    most_varied,
     picture,
     principal_components,
     shown,
-    variety,
+    true_maps,
 )
-from mtpsl.runs.experiment import LabelSetting
+from mtpsl.runs.experiment import Experiment, LabelSetting
 from mtpsl.runs.profiles import PSEUDO_SHARE
 
 EXAMPLES = 4  # images in Figure 1
+THUMBNAIL = 128  # pixels of the side of the picture in Figure 12
+SINGLE, MULTI = hitts("one_label", PASCAL, multi_scale=False), hitts("one_label", PASCAL)
 OUTER = 0.02  # share of a component's values that lie beyond its color at either end
 SUPERVISION = {"pseudo": "L_p", "feature": "L_f"}  # ends of the names of terms; others are L_s
 
@@ -63,13 +70,10 @@ def _candidates(
     First come images without the first task's label, so that a pseudo label shows; among equals
     those that show many classes.
     """
-    tasks, count = inputs.test.tasks, min(len(inputs.test), SCENES)
-    (batch,) = inputs.batches(range(count), size=count)
-    labeled = assign(setting, count, tasks.names).labeled
-    truth = {t.name: shown(t, batch.targets[t.name], batch.valid[t.name]) for t in tasks}
-    classes = [truth[t.name] for t in tasks if t.kind == "classes"]
-    score = [sum(variety(ids[i]) for ids in classes) for i in range(count)]
-    order = sorted(range(count), key=lambda i: (bool(labeled[i, 0]), -score[i]))
+    tasks = inputs.test.tasks
+    batch = inputs.load(range(min(len(inputs.test), SCENES)))
+    labeled, truth = assign(setting, len(batch), tasks.names).labeled, true_maps(tasks, batch)
+    order = sorted(most_varied(tasks, truth), key=lambda i: bool(labeled[i, 0]))
     return batch, labeled, truth, order
 
 
@@ -81,13 +85,12 @@ def _scene(inputs: FigureInputs, batch: Batch, labeled: Tensor, chosen: int) -> 
         name: round(float(maps.float().quantile(1 - share)), 4)
         for name, maps in teacher.label_confidence(batch.images).items()
     }
-    (one,) = inputs.batches([chosen])
-    known = tuple(bool(value) for value in labeled[chosen])
-    names, device = ours.tasks.names, one.images.device
-    own = {n: torch.tensor([has], device=device) for n, has in zip(names, known, strict=True)}
-    one = replace(one, labeled=own)
+    one = inputs.load([chosen])
+    columns = labeled[[chosen]].to(one.images.device).T  # (T, 1)
+    one = replace(one, labeled=dict(zip(ours.tasks.names, columns, strict=True)))
     discovered = teacher.discover(one.images, taus).withhold(one)
-    return Scene(ours, replace(one, discovered=discovered), known, follow(ours, one.images), taus)
+    one, known = replace(one, discovered=discovered), tuple(labeled[chosen].tolist())
+    return Scene(ours, one, known, follow(ours, one.images), taus)
 
 
 @torch.no_grad()
@@ -175,6 +178,10 @@ def shapes(steps: Mapping[str, Tensor]) -> Arrays:
     return {f"shape/{name}": np.array(tensor.shape[1:]) for name, tensor in steps.items()}
 
 
+def _counts(parts: Mapping[str, int]) -> Arrays:
+    return {f"parameters/{name}": np.array(number) for name, number in parts.items()}
+
+
 def feature_pictures(maps: Mapping[str, Tensor]) -> Arrays:
     """(1, C, h, w) features -> (h, w, 3) uint8: three principal components as red, green, blue.
 
@@ -212,11 +219,11 @@ def _common(scene: Scene) -> Arrays:
     """
     tasks, batch, steps = scene.ours.tasks, scene.batch, scene.steps
     discovered = batch.discovered
-    arrays = describe(tasks) | {"images": picture(batch.images), "known": np.array(scene.labeled)}
-    arrays |= {"example": np.array(tasks.names[scene.example]), "index": batch.index.cpu().numpy()}
+    arrays = describe(tasks, batch) | {"known": np.array(scene.labeled)}
+    arrays["example"] = np.array(tasks.names[scene.example])
+    arrays |= true_maps(tasks, batch)
     for t in tasks:
         name = t.name
-        arrays[f"{name}/truth"] = shown(t, batch.targets[name], batch.valid[name])
         arrays[f"{name}/ours"] = shown(t, steps[f"prediction/{name}"])
         arrays[f"{name}/pseudo"] = shown(t, discovered.targets[name], discovered.valid[name])
         arrays[f"tau/{name}"] = np.array(scene.taus[name])
@@ -227,8 +234,7 @@ def _common(scene: Scene) -> Arrays:
         arrays[f"mask/{name}"] = compact(discovered.confidence[name][0, 0])
         for kind in ("token", "phi"):
             arrays[f"values/{kind}/{name}"] = rounded(steps[f"{kind}/{name}"][0])
-    arrays |= shapes(steps)
-    return arrays | {f"parameters/{n}": np.array(c) for n, c in learned(scene.ours).items()}
+    return arrays | shapes(steps) | _counts(learned(scene.ours))
 
 
 @torch.no_grad()
@@ -246,7 +252,8 @@ def setting(inputs: FigureInputs) -> Arrays:
     arrays = _common(_scene(inputs, batch, labeled, order[0]))
     arrays["examples/images"] = picture(batch.images)[chosen]
     arrays["examples/labeled"] = labeled[chosen].numpy()
-    return arrays | {f"{n}/examples": maps[chosen] for n, maps in truth.items()}
+    examples = {key.replace("/truth", "/examples"): maps[chosen] for key, maps in truth.items()}
+    return arrays | examples
 
 
 @torch.no_grad()
@@ -295,3 +302,77 @@ def walk(inputs: FigureInputs) -> Arrays:
 def _telling_token(scene: Scene, task: str) -> int:
     """The token whose scores vary most over the image."""
     return int(scene.steps[f"score/{task}"][0].flatten(1).std(1).argmax())
+
+
+# -------------------------------------------------------------------- scales
+
+
+@torch.no_grad()
+def scales(inputs: FigureInputs) -> Arrays:
+    """Figure 12: sizes in global task token learning on one and on several scales.
+
+    Of the paper's own experiments, whatever the profile: sizes are what the figure shows, and a
+    network without weights has them too. ``single/...`` and ``multi/...`` are ``trace_scales`` of
+    both; ``images`` (1, h, w, 3) is a picture of the data set, smaller than the experiment's.
+    """
+    side = {"height": THUMBNAIL, "width": THUMBNAIL}
+    data = open_dataset(MULTI.dataset, "test", **side, images=SCENES)
+    batch = data.load(range(len(data)))
+    chosen = most_varied(data.tasks, true_maps(data.tasks, batch))[0]
+    arrays = describe(data.tasks) | {"backbone": np.array(MULTI.backbone)}
+    arrays |= {"images": picture(batch.images)[[chosen]], "index": np.array([chosen])}
+    for name, experiment in (("single", SINGLE), ("multi", MULTI)):
+        traced = trace_scales(*without_weights(experiment))
+        arrays |= {f"{name}/{key}": values for key, values in traced.items()}
+    return arrays
+
+
+def without_weights(experiment: Experiment) -> tuple[HiTTs, Tensor]:
+    """An experiment's network and one of its images, on torch's ``meta`` device: shapes alone."""
+    e, tasks = experiment, find_class(experiment.dataset).tasks.subset(experiment.tasks)
+    with torch.device("meta"):
+        method = build_method(e.method, tasks, e.backbone, e.width_factor, e.method_args)
+        return method.eval(), torch.empty(1, 3, e.height, e.width)
+
+
+@torch.no_grad()
+def trace_scales(method: HiTTs, images: Tensor) -> Arrays:
+    """Shapes and counts of global task token learning, from the stages to F' and theta'.
+
+    Returns:
+        ``shape/image``, ``/shared`` F_s, ``/affinity``, ``/feature`` F'_i, ``/token`` theta'_i,
+        ``/mask`` M^f, ``/theta``, ``/stage/<j>`` of the backbone, without the batch; with several
+        scales ``/theta/<j>`` Theta^(j), ``/feature/<j>`` F'^(j), ``/affinity/<j>``,
+        ``/cell/<j>`` F'^(j) on the common grid, ``/joined`` the input of Conv1x1. Features of a
+        scale are (T, C_j, H_j, W_j). ``parameters/tokens`` is all between the backbone and
+        intra-task learning, and of its parts ``/split/<j>`` W^{s->m(j)}, ``/scale/<j>``,
+        ``/merge/<j>`` W^{m->s(j)}, ``/fuse``, of all tasks.
+    """
+    first, tokens = method.tasks.names[0], method.scales
+    trace, seen = method.trace(images, decode=False), method.backbone(images)
+    steps = {"image": images, "shared": seen.decoder, "theta": method.theta[None]}
+    steps |= {"affinity": trace.affinity, "feature": trace.task_features[first]}
+    steps |= {"token": trace.global_tokens[first], "mask": trace.feature_confidence[first]}
+    steps |= {f"stage/{j}": stage for j, stage in enumerate(seen.stages)}
+    single = nn.ModuleList([method.query, method.key, method.value, method.Q, method.K])
+    parts = {"tokens": count(tokens or single) + method.theta.numel()}
+    if tokens is not None:
+        steps |= _scale_steps(method, seen.stages, steps["feature"].shape[2:])
+        parts["fuse"] = count(tokens.fuse)
+        for name, modules in (("split", "split"), ("scale", "scales"), ("merge", "merge")):
+            learned = map(count, getattr(tokens, modules))
+            parts |= {f"{name}/{j}": number for j, number in enumerate(learned)}
+    return shapes(steps) | _counts(parts)
+
+
+def _scale_steps(method: HiTTs, stages: Sequence[Tensor], grid: Sequence[int]) -> dict[str, Tensor]:
+    """What every scale holds, and what leaves all of them, by name."""
+    tokens, steps = method.scales, {}
+    for j, (own, stage) in enumerate(zip(tokens.split_tokens(method.theta), stages, strict=True)):
+        mixed, features, A = tokens.scales[j](own, stage)
+        maps = as_maps(features, stage.shape[2:])
+        cell = to_grid(maps, tuple(grid))
+        now = {"theta": own[None], "theta_mixed": mixed, "feature": maps, "affinity": A}
+        steps |= {f"{name}/{j}": tensor for name, tensor in (now | {"cell": cell}).items()}
+    cells = [steps[f"cell/{j}"] for j in range(len(stages))]
+    return steps | {"joined": torch.cat(cells, dim=2)}

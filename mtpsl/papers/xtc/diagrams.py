@@ -3,8 +3,9 @@
 Shapes, counts and distances are those of the network, read off while an image passes it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
+from copy import deepcopy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -18,39 +19,42 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch
 from mtpsl.data.labels import assign
-from mtpsl.papers.xtc.joint_space import PAIR, embed, pair_passes
+from mtpsl.models.multitask import Output
+from mtpsl.papers.xtc.mapping import MappingNet, Pass, label_input, prediction_input
 from mtpsl.papers.xtc.method import XTC
 from mtpsl.report.arrays import (
     SCENES,
     Arrays,
     FigureInputs,
     describe,
+    most_varied,
     principal_components,
     shown,
     true_maps,
-    variety,
 )
 from mtpsl.report.arrays import picture as pixels
-from mtpsl.report.cells import (
+from mtpsl.report.diagram import Diagram
+from mtpsl.report.maps import count_of, map_to_rgb, shape_of, titles_of
+from mtpsl.report.style import (
+    INK,
     MAPPING,
     PAIRWISE,
+    SCORE_MAP,
     SHARED,
     SMALL,
     TASK,
     Cell,
+    Image,
     box,
-    count_of,
     missing,
     picture,
     remark,
-    shape_of,
+    scalar_to_rgb,
 )
-from mtpsl.report.diagram import Diagram
-from mtpsl.report.maps import map_to_rgb, titles_of
-from mtpsl.report.style import INK, SCORE_MAP, Image, scalar_to_rgb
 from mtpsl.tasks import Task
 
 EXAMPLES = 4  # images in Figure 1
+PAIR = ("semseg", "normals")  # source and target of Figures 1 to 3 [XTC, Sec. 4.4]
 SIDES = {"s": "source", "t": "target"}
 
 
@@ -69,9 +73,8 @@ def overview(inputs: FigureInputs) -> Arrays:
     names = method.tasks.names
     labeled = assign("one_label", len(batch), names).labeled
     columns = sorted(range(len(names)), key=lambda column: names[column] != PAIR[1])
-    best = [[i for i in order if labeled[i, column]] for column in columns]
-    chosen = [images[turn] for turn in range(2) for images in best if turn < len(images)]
-    chosen = chosen[:EXAMPLES]
+    best = [[i for i in order if labeled[i, column]][:2] for column in columns]
+    chosen = [images[turn] for turn in range(2) for images in best if turn < len(images)][:EXAMPLES]
     arrays = _scenes(method, batch, chosen) | {"labeled": labeled[chosen].numpy()}
     return arrays | _pair(method, batch, chosen[0])
 
@@ -91,10 +94,7 @@ def _candidates(inputs: FigureInputs) -> tuple[XTC, Batch, list[int]]:
     """The method, the first test images, and an order to choose in: most classes first."""
     (method,) = inputs.methods.values()
     batch = inputs.load(range(min(len(inputs.test), SCENES)))
-    truth = true_maps(method.tasks, batch)
-    maps = [truth[f"{t.name}/truth"] for t in method.tasks if t.kind == "classes"]
-    order = sorted(range(len(batch)), key=lambda i: -sum(variety(ids[i]) for ids in maps))
-    return method, batch, order
+    return method, batch, most_varied(method.tasks, true_maps(method.tasks, batch))
 
 
 def _scenes(method: XTC, batch: Batch, chosen: Sequence[int]) -> Arrays:
@@ -137,7 +137,7 @@ def _pair(method: XTC, batch: Batch, chosen: int) -> Arrays:
 
 @torch.no_grad()
 def trace_shapes(method: XTC, batch: Batch, source: Task, target: Task) -> Arrays:
-    """What leaves every part of the method while one image passes, seen by forward hooks.
+    """What leaves every part of the method while the first image passes, seen by forward hooks.
 
     Returns:
         ``shape/image``, ``/bottleneck``, ``/decoder``, ``/<task>`` (predictions), ``/input/<task>``
@@ -151,14 +151,12 @@ def trace_shapes(method: XTC, batch: Batch, source: Task, target: Task) -> Array
     modules |= {f"layer/{u.name}": mapping.inputs[u.name] for u in (source, target)}
     modules |= {f"stage/{i}": stage for i, stage in enumerate(mapping.stages)}
 
-    def note(name: str, module: nn.Module, inputs: Any, output: Any) -> None:
-        seen[name] = output
-
     with ExitStack() as hooks:
         for name, module in modules.items():
-            hooks.enter_context(module.register_forward_hook(partial(note, name)))
-        output = net(batch.images[:1])
-        passes = pair_passes(method, source, target, output.predictions, batch, slice(1))
+            note = lambda *passing, name=name: seen.update({name: passing[-1]})  # noqa: E731
+            hooks.enter_context(module.register_forward_hook(note))
+        output = net(batch.images)
+        passes = pair_passes(method, source, target, output.predictions, batch)
         mapping(passes)
     features = seen.pop("backbone")
     maps = {"image": batch.images, "bottleneck": features.bottleneck, "decoder": features.decoder}
@@ -173,9 +171,57 @@ def trace_shapes(method: XTC, batch: Batch, source: Task, target: Task) -> Array
     parts |= {t.name: net.heads[t.name] for t in method.tasks}
     parts |= {f"layer/{name}": layer for name, layer in mapping.inputs.items()}
     learned = {name: part.parameters() for name, part in parts.items()}
-    learned |= {"film": mapping.film_parameters()}
-    counts = {name: sum(p.numel() for p in each) for name, each in learned.items()}
-    return arrays | {f"parameters/{name}": np.array(count) for name, count in counts.items()}
+    for name, each in (learned | {"film": mapping.film_parameters()}).items():
+        arrays[f"parameters/{name}"] = np.array(sum(p.numel() for p in each))
+    return arrays
+
+
+# --------------------------------------------------------------- joint space
+
+
+def pair_distances(
+    method: XTC, source: Task, target: Task, output: Output, batch: Batch
+) -> dict[str, float]:
+    """Mean cosine distances of a pair's embeddings: ``same`` image, ``other``, ``feature``."""
+    m_s, m_t = embed(method, source, target, output.predictions, batch)
+    f, compare = output.bottleneck.float(), method.loss.compare
+    distances = {
+        "same": compare(m_s, m_t),
+        "other": compare(m_s, m_t.roll(1, dims=0)),  # every image with the one before it
+        "feature": torch.cat([compare(m_s, f), compare(m_t, f)]),
+    }
+    return {name: float(values.double().mean()) for name, values in distances.items()}
+
+
+def embed(
+    method: XTC, source: Task, target: Task, predictions: Mapping[str, Tensor], batch: Batch
+) -> tuple[Tensor, Tensor]:
+    """m(y^_s) and m(y_t) of all images of a batch, each (B, D, h, w).
+
+    As in training, but for the Gumbel noise: classes are the likeliest ones.
+    """
+    passes = pair_passes(method, source, target, predictions, batch)
+    m_s, m_t = as_in_training(method)(passes, method.loss.statistics)
+    return m_s.float(), m_t.float()
+
+
+def pair_passes(
+    method: XTC, source: Task, target: Task, predictions: Mapping[str, Tensor], batch: Batch
+) -> list[Pass]:
+    """The prediction of the source and the label of the target, on their way into the mapping."""
+    pair = (source.name, target.name)
+    label_pair = pair if method.loss.pair_of == "pair" else pair[::-1]
+    label = label_input(target, batch.targets[target.name], batch.mask(target.name))
+    prediction = prediction_input(source, predictions[source.name])
+    return [Pass(source.name, pair, prediction), Pass(target.name, label_pair, label)]
+
+
+def as_in_training(method: XTC) -> MappingNet:
+    """A copy of the mapping network that normalizes by the maps it is given.
+
+    Running averages mix the passes of all tasks and pairs, which no pass ever is normalized by.
+    """
+    return deepcopy(method.mapping).train()
 
 
 # ------------------------------------------------------------------ Figure 1
@@ -193,7 +239,7 @@ def draw_fig1(arrays: Arrays) -> Figure:
     grid.row("y_s   y_t       label")
     grid.row("m_s   .         m_t")
     grid.row("z_s   .         z_t")
-    grid.band("z_s z_t", PAIRWISE, f"joint space of (s, t), {shape(_last_stage(arrays))}")
+    grid.band("z_s z_t", PAIRWISE, f"joint space of (s, t), {shape(_stages(arrays)[-1])}")
     diagram["image"] = picture(arrays["images"][0], above=shape("image"))
     diagram["extractor"] = box(r"$f_\phi$", color=SHARED, above=shape("decoder"))
     lines = (f"s: {titles[source]},", "without label", f"t: {titles[target]},", "with label")
@@ -269,7 +315,7 @@ def draw_fig2(arrays: Arrays) -> Figure:
     diagram["extractor"] = replace(extractor, above=("features", shape("decoder")))
     for sign, of, side in (("s", r"\hat{y}^s", "above"), ("t", "y^t", "below")):
         mapping = rf"m^{{{sign}\to st}}"
-        caption = {side: shape(_last_stage(arrays), f"${mapping}({of})$")}
+        caption = {side: shape(_stages(arrays)[-1], f"${mapping}({of})$")}
         diagram[f"m_{sign}"] = box(f"${mapping}$", color=MAPPING)
         diagram[f"z_{sign}"] = _embedding(arrays, SIDES[sign], MAPPING, **caption)
     feature = shape("bottleneck", r"$f_\phi(x)$")
@@ -291,7 +337,7 @@ def _mapping(diagram: Diagram, arrays: Arrays) -> None:
     shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     note = f"{count('mapping')} parameters, {count('film')} of them γ and β; used in training alone"
     grid = diagram.grid(f"(c) One mapping for all pairs, conditioned on the pair | {note}")
-    stages = [f"stage{i}" for i in range(_stages(arrays))]
+    stages = _stages(arrays)
     films = [f"film{i}" if f"shape/gamma/{i}" in arrays else "." for i in range(len(stages))]
     grid.row(f". . . {' '.join(films)} .")
     for task, role, of in ((source, "ours", r"$\hat{y}^s$"), (target, "truth", "$y^t$")):
@@ -300,7 +346,7 @@ def _mapping(diagram: Diagram, arrays: Arrays) -> None:
         diagram[f"in_{sign}"] = picture(entering, below=shape(f"input/{task}", of))
         layer, learned = shape(f"layer/{task}"), count(f"layer/{task}")
         diagram[f"layer_{sign}"] = box(f"input {sign}", learned, color=TASK, below=layer)
-        diagram.join(f"in_{sign} -> layer_{sign} -|-> stage0", MAPPING)
+        diagram.join(f"in_{sign} -> layer_{sign} -|-> stage/0", MAPPING)
     tasks, letters = list(signs), [f"${sign}$" for sign in signs.values()]
     pair = np.full((len(tasks), len(tasks), 3), 255, dtype=np.uint8)
     pair[np.diag_indices(len(tasks))] = 221
@@ -308,10 +354,9 @@ def _mapping(diagram: Diagram, arrays: Arrays) -> None:
     caption = ("A names the pair", f"{len(tasks)} × {len(tasks)}")
     diagram["A"] = picture(pair, wide=0.85, rows=letters, columns=letters, below=caption)
     for i, (stage, film) in enumerate(zip(stages, films, strict=True)):
-        side, whole = arrays[f"shape/stage/{i}"][1], arrays["shape/image"][1]
+        side, whole = arrays[f"shape/{stage}"][1], arrays["shape/image"][1]
         high = 0.5 + 0.6 * np.log2(side + 1) / np.log2(whole + 1)
-        title, size = f"stage {i + 1}", shape(f"stage/{i}")
-        diagram[stage] = box(title, size, color=MAPPING, height=high)
+        diagram[stage] = box(f"stage {i + 1}", shape(stage), color=MAPPING, height=high)
         if film != ".":
             diagram[film] = box("γ, β", shape(f"gamma/{i}"), color=PAIRWISE)
             diagram.join(f"A |^|> {film} -> {stage}", PAIRWISE)
@@ -333,14 +378,10 @@ def _signs(arrays: Arrays) -> dict[str, str]:
     return {source: "s"} | dict(zip(others, "uvwxyz", strict=False)) | {target: "t"}
 
 
-def _stages(arrays: Arrays) -> int:
-    """How many stages the mapping network has."""
-    return sum(key.startswith("shape/stage/") for key in arrays)
-
-
-def _last_stage(arrays: Arrays) -> str:
-    """The name under which the shape of an embedding was traced."""
-    return f"stage/{_stages(arrays) - 1}"
+def _stages(arrays: Arrays) -> list[str]:
+    """The names under which the stages of the mapping network were traced; the last embeds."""
+    count = sum(key.startswith("shape/stage/") for key in arrays)
+    return [f"stage/{i}" for i in range(count)]
 
 
 def _distance(name: str, value: float) -> str:

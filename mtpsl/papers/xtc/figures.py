@@ -15,7 +15,7 @@ from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from mtpsl.papers.xtc import diagrams
-from mtpsl.papers.xtc.joint_space import PAIR, as_in_training, pair_distances
+from mtpsl.papers.xtc.diagrams import PAIR, as_in_training, pair_distances
 from mtpsl.papers.xtc.mapping import Pass, label_input, prediction_input
 from mtpsl.report.arrays import (
     Arrays,
@@ -28,9 +28,8 @@ from mtpsl.report.arrays import (
     qualitative,
     shown,
 )
-from mtpsl.report.cells import shape_text
 from mtpsl.report.figure import Figure
-from mtpsl.report.maps import GAP, HEADER, Grid, draw_grids, map_to_rgb, titles_of
+from mtpsl.report.maps import GAP, HEADER, Grid, draw_grids, map_to_rgb, shape_text, titles_of
 from mtpsl.report.plots import chart_row, draw_curves, draw_qualitative, legend_below
 from mtpsl.report.style import CYCLE, INK, MARKERS, QUIET, SCORE_MAP, Image, scalar_to_rgb, styled
 
@@ -107,12 +106,10 @@ def consistency(inputs: FigureInputs) -> Arrays:
     for role, history in inputs.histories.items():
         method, loss = inputs.methods[role], inputs.methods[role].loss
         pairs = len(method.tasks) - 1
-        terms = {"consistency": ("cross_task", method.loss.weight * pairs)}
+        weight = method.loss.weight * pairs
+        terms = {"consistency": ("cross_task", weight)}
         if method.loss.regularize:  # two distances a pair
-            terms["regularizer"] = (
-                "regularizer",
-                2 * method.loss.weight * method.loss.regularizer * pairs,
-            )
+            terms["regularizer"] = ("regularizer", 2 * weight * method.loss.regularizer)
         arrays[f"{role}/epochs"] = np.array([entry["epoch"] for entry in history])
         for name, (term, divisor) in terms.items():
             values = np.array([entry["terms"][term] for entry in history]) / divisor
@@ -172,9 +169,8 @@ def draw_mapped(arrays: Arrays) -> Drawing:
                 how = {"weight": "bold"} if line == words else {"fontsize": 8, "color": QUIET}
                 sheet.text(left + wide, middle + at, line, ha="right", va="center", **how)
     words = "low to high: first principal component over the channels, one for all maps of a layer"
-    sheet.picture(
-        sheet.width / 2 - 3.6, top + 0.13, 1.4, 0.1, np.linspace(0, 1, 256)[None], cmap=SCORE_MAP
-    )
+    ramp, middle = np.linspace(0, 1, 256)[None], sheet.width / 2
+    sheet.picture(middle - 3.6, top + 0.13, 1.4, 0.1, ramp, cmap=SCORE_MAP)
     sheet.text(sheet.width / 2 - 2.1, top + 0.18, words, va="center", fontsize=8, color=QUIET)
     return sheet.figure
 
@@ -202,9 +198,8 @@ def draw_consistency(arrays: Arrays) -> Drawing:
     training.xaxis.set_major_locator(MaxNLocator(integer=True))
     titles = titles_of(arrays)
     pairs = [f"{titles[str(s)]} → {titles[str(t)]}" for s, t in arrays["pairs"]]
-    limits = _decades(
-        [_positive(arrays[f"{r}/{name}"]) for r in VARIANTS for name in (*MARKS, "two_features")]
-    )
+    keys = [f"{role}/{name}" for role in VARIANTS for name in (*MARKS, "two_features")]
+    limits = _decades([_positive(arrays[key]) for key in keys])
     for (axes,), role in zip(columns, VARIANTS, strict=True):
         values = [_positive(arrays[f"{role}/{name}"]) for name in MARKS]
         kinds = np.repeat([*MARKS.values()], len(pairs))

@@ -24,8 +24,7 @@ from mtpsl.report.records import row_experiments
 from mtpsl.runs.data import bind_data, label, open_split, training_batches
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import build, load_method
-from mtpsl.runs.session import Session
-from mtpsl.runs.store import RunStore, environment
+from mtpsl.runs.store import RunStore, Session, environment
 
 ROWS = (
     ("xtc/table2", "one/Semi-supervised Learning"),
