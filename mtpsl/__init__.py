@@ -30,8 +30,7 @@ if TYPE_CHECKING:  # editors and type checkers import these at once, ``__getattr
     )
     from mtpsl.models import Backbone, Encoder, build_backbone
     from mtpsl.papers import build_method
-    from mtpsl.papers.hitts.loss import MixtureLoss
-    from mtpsl.papers.hitts.method import HiTTs
+    from mtpsl.papers.hitts.method import HiTTs, MixtureLoss
     from mtpsl.papers.hitts.tokens import TaskTokens
     from mtpsl.papers.xtc.loss import CrossTaskLoss
     from mtpsl.papers.xtc.method import XTC

@@ -194,7 +194,7 @@ for setting in ("one_label", "random_labels"):
 # [XTC, Sec. 4.1] says that one-label has "60% less labels" than random-labels on PASCAL-Context. That is the share of the *setting*, 1 against 2.5. The files that the authors released have fewer labels in the random setting, for the reason above. The audit keeps that as an erratum:
 
 # %%
-from mtpsl.papers.xtc.errata import audit
+from mtpsl.papers.xtc.printed import audit
 
 (erratum,) = (e for e in audit().errata if e.where == "Sec. 4.1")
 print(erratum.what, erratum.evidence, sep="\n")

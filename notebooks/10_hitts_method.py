@@ -457,7 +457,7 @@ print(f"{bins.decode(logits)[0, 0, 0, 0]:.3f} m, between two centers")
 # 🤔 *What is the classification part of three equal logits?*
 
 # %%
-from mtpsl.papers.hitts.loss import mixture_loss
+from mtpsl.papers.hitts.method import mixture_loss
 
 mask = torch.arange(16).view(1, 1, 4, 4) < 8
 truth = torch.where(mask, 3.0, torch.nan)  # withheld pixels hold nothing

@@ -41,8 +41,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # HiTTs treats every task as classification, so each data set needs classes for what is a number or a direction: 30 bins of depth and 20 K-means centers of normals on NYUD-v2, *100 bins* for the streets, *40 directions spread evenly* for PASCAL-Context. And thresholds are chosen by hand, per data set and setting [HiTTs, App. B]:
 
 # %%
-from mtpsl.papers.hitts.rows import ALL_THRESHOLDS, DATA_ARGS
-from mtpsl.papers.hitts.tables import TABLES
+from mtpsl.papers.hitts.tables import ALL_THRESHOLDS, DATA_ARGS, TABLES
 
 for dataset, settings in ALL_THRESHOLDS.items():
     print(f"{dataset:<9} {DATA_ARGS.get(dataset, 'defaults')}")

@@ -186,7 +186,7 @@ show_table(pandas.DataFrame(lines).T.style.format("{:.3f}"), caption="Calibratio
 # Appendix B of the paper prints τ: 0.9, 0.45 and 0.6 for one label per image. They are confidences of networks after 400 epochs at full size. A shorter training passes them less often, so the scaled profiles accept a *share* of the pixels instead, the more confident half. Read off the curves, this is what the printed thresholds would have accepted of this teacher:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.papers.hitts.rows import THRESHOLDS
+from mtpsl.papers.hitts.tables import THRESHOLDS
 
 for source, made in found.items():
     for task, tau in THRESHOLDS["one_label"].items():

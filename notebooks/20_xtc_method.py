@@ -96,7 +96,7 @@ show(
 # %%
 import pandas as pd
 
-from mtpsl.papers.xtc.links import find_links
+from mtpsl.papers.xtc.loss import find_links
 
 links = find_links(tasks, batch)
 table = [(x.source.name, x.target.name, ", ".join(map(str, x.rows))) for x in links]
@@ -108,7 +108,7 @@ assert sum(len(x.rows) for x in links) == B * (len(tasks) - 1)
 # 🤔 *Which shapes below depend on the number of classes? Which two must be equal for Eq. 4 to make sense?*
 
 # %%
-from mtpsl.papers.xtc.links import Inputs
+from mtpsl.papers.xtc.loss import Inputs
 
 inputs = Inputs(output.predictions, batch)
 embedded = xtc.loss.embed(links, inputs)
@@ -665,7 +665,7 @@ print(f"{len(direct.maps)} mapping networks; terms {terms['direct_map']}")
 # through the eyes of another. A right prediction costs nothing, whatever the map:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.papers.xtc.links import Link
+from mtpsl.papers.xtc.loss import Link
 from mtpsl.papers.xtc.pair_maps import perceptual_loss
 
 perceptual = alternatives["perceptual_map"]

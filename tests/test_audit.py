@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 
 from mtpsl import commands
-from mtpsl.papers.hitts import errata
+from mtpsl.papers.hitts import printed as errata
 from mtpsl.papers.hitts import printed as hitts_printed
 from mtpsl.papers.xtc import printed as xtc_printed
 from mtpsl.papers.xtc import tables as xtc

@@ -16,7 +16,7 @@ from mtpsl.papers.companion.tables import (
     share_gains,
     share_row,
 )
-from mtpsl.papers.hitts.rows import THRESHOLDS
+from mtpsl.papers.hitts.tables import THRESHOLDS
 from mtpsl.papers.xtc import tables as xtc
 from mtpsl.report.results import Results, column_of, decide, parse_results
 from mtpsl.report.tables import Table

@@ -10,8 +10,7 @@ from mtpsl.methods.base import ramp
 from mtpsl.models import build_backbone
 from mtpsl.models.backbone import MultiTaskNet
 from mtpsl.models.cost import cost
-from mtpsl.papers.xtc.links import Inputs, find_links
-from mtpsl.papers.xtc.loss import cosine_distance
+from mtpsl.papers.xtc.loss import Inputs, cosine_distance, find_links
 from mtpsl.papers.xtc.mapping import prediction_input
 from mtpsl.papers.xtc.method import XTC, TrainingPasses, two_views
 from mtpsl.tasks import TaskSet, depth, edges, human_parts, normals, saliency, semseg

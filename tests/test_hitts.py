@@ -7,8 +7,7 @@ import torch.nn.functional as F
 from mtpsl.batch import Batch, Discovered
 from mtpsl.models.cost import cost
 from mtpsl.papers import build_method
-from mtpsl.papers.hitts.loss import mixture_loss
-from mtpsl.papers.hitts.method import CHOICES, HiTTs
+from mtpsl.papers.hitts.method import CHOICES, HiTTs, mixture_loss
 from mtpsl.papers.hitts.tokens import feature_confidence, score_mask
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch, Discovered
 from mtpsl.models._torchvision import import_torchvision
-from mtpsl.papers.hitts.loss import MixtureLoss, feature_terms
+from mtpsl.papers.hitts.method import MixtureLoss, feature_terms
 from mtpsl.papers.hitts.tokens import TaskTokens, Trace, discover
 from mtpsl.tasks import TaskSet, depth, edges, normals, semseg
 

@@ -8,8 +8,7 @@ import pytest
 from mtpsl import papers
 from mtpsl.papers.hitts import printed as hitts_printed
 from mtpsl.papers.hitts import tables as hitts
-from mtpsl.papers.hitts.rows import WITH_CONFIDENCE
-from mtpsl.papers.hitts.tables import TABLES
+from mtpsl.papers.hitts.tables import TABLES, WITH_CONFIDENCE
 from mtpsl.report.results import column_of, decide_printed
 
 ALL = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)

@@ -3,7 +3,7 @@ import torch
 from properties import TASKS, random_batch, step
 
 from mtpsl.models import build_backbone
-from mtpsl.papers.xtc.links import Inputs, Link
+from mtpsl.papers.xtc.loss import Inputs, Link
 from mtpsl.papers.xtc.pair_maps import (
     DirectMap,
     PairMaps,

@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mtpsl.papers.hitts.loss import mixture_loss
+from mtpsl.papers.hitts.method import mixture_loss
 from mtpsl.papers.hitts.quantize import (
     LARGEST_ZOOM,
     LogBins,

@@ -122,7 +122,7 @@ PAPER = {
             ),
         )
     ''',
-    "errata": '''
+    "printed": '''
         """[Toy] says one third and prints two cells."""
 
         from mtpsl.papers.toy.tables import TABLE1

@@ -1,9 +1,9 @@
 """The papers, a folder each: the only list of them.
 
 A paper is a package with one ``PAPER`` value and, where they are needed, modules of these names:
-``tables`` with ``TABLES`` and ``COSTS``, ``figures`` with ``FIGURES``, ``errata`` with ``audit``,
-and ``equations`` with ``TERMS`` and ``FILES``. Whatever lists, runs, renders, audits or draws loops
-over ``PAPERS``; deleting a folder and its name below deletes the paper.
+``tables`` with ``TABLES`` and ``COSTS``, ``figures`` with ``FIGURES``, ``printed`` with ``audit``.
+Whatever lists, runs, renders, audits or draws loops over ``PAPERS``; deleting a folder and its name
+below deletes the paper.
 
 Folders named in the environment variable ``MTPSL_PAPERS`` are searched for further papers, so that
 one of your own needs no place in this package.
@@ -23,6 +23,7 @@ from mtpsl.registry import look_up, require_known
 if TYPE_CHECKING:
     from mtpsl.methods import Method
     from mtpsl.models import Backbone
+    from mtpsl.report.equations import Term
     from mtpsl.report.figure import Figure
     from mtpsl.report.tables import Table
     from mtpsl.tasks import TaskSet
@@ -35,7 +36,7 @@ def _part(module: str, name: str, missing: Any, doc: str) -> property:
 
     def read(self: "Paper") -> Any:
         full = f"{__name__}.{self.name}.{module}"
-        return getattr(import_module(full), name) if find_spec(full) else missing
+        return getattr(import_module(full), name, missing) if find_spec(full) else missing
 
     return property(read, doc=doc)
 
@@ -49,6 +50,8 @@ class Paper:
     title: str
     citation: str = ""
     methods: Mapping[str, str] = field(default_factory=dict)  # name -> "module.Class" in its folder
+    symbols: tuple[tuple[str, str, str, str], ...] = ()  # fields of ``report.equations.Term``
+    equation_files: tuple[str, ...] = ()  # files of the package that its equations are in
 
     def method(self, name: str) -> "type[Method]":
         """The class of a method of this paper."""
@@ -58,9 +61,14 @@ class Paper:
     tables = _part("tables", "TABLES", {}, "Name -> table, such as ``table1``.")
     costs = _part("tables", "COSTS", (), "Rows whose costs are counted beside those of its tables.")
     figures = _part("figures", "FIGURES", (), "Its figures (``report.figure``).")
-    terms = _part("equations", "TERMS", (), "Its symbols in the order of its equations.")
-    equation_files = _part("equations", "FILES", (), "The files that its equations are in.")
-    audit = _part("errata", "audit", None, "Recomputes its printed numbers (``report.audit``).")
+    audit = _part("printed", "audit", None, "Recomputes its printed numbers (``report.audit``).")
+
+    @property
+    def terms(self) -> "tuple[Term, ...]":
+        """Its symbols in this package's words, in the order of its equations."""
+        from mtpsl.report.equations import Term
+
+        return tuple(Term(*symbol) for symbol in self.symbols)
 
 
 def _load() -> dict[str, Paper]:

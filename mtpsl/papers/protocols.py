@@ -3,11 +3,13 @@
 The settings are those of [XTC], whose protocols later papers follow and change in a few fields.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Any
 
-from mtpsl.report.audit import Printed
+from mtpsl.report.audit import NONE, Printed
 from mtpsl.report.tables import Claim, Row, Table
-from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.experiment import Experiment, LabelSetting
 
 NYUD = Experiment(tasks=("semseg", "depth", "normals"), epochs=200, batch_size=2)
 
@@ -45,59 +47,73 @@ PASCAL_SIZE = (
 )
 """A note on every table of that data set."""
 
-WORDS = {
-    "semseg/miou": "semseg mIoU",
-    "depth/abs_err": "depth AbS",
-    "normals/mean_err": "normals mErr",
-    "delta_mtl": "Δ_MTL",
-}
+SEMSEG, DEPTH, NORMALS, DELTA = "semseg/miou", "depth/abs_err", "normals/mean_err", "delta_mtl"
+HEADLINES = {SEMSEG: "semseg mIoU", DEPTH: "depth AbS", NORMALS: "normals mErr"}
+TITLES = HEADLINES | {DELTA: "Δ_MTL"}
 """A column -> what a claim calls it."""
 
-Runs = Mapping[str, tuple[Experiment, ...]]  # a row's name -> what it trains
+BEATS = "{better} beats {worse}"  # begins many a claim's text
+
+BLOCKS: dict[str, LabelSetting] = {"One-Label": "one_label", "Random-Labels": "random_labels"}
+
+Runs = Mapping[str, tuple[Experiment, ...]]  # a row's label -> what it trains
 
 
-def make_rows(runs: Runs, cells: Printed | None = None, columns: int = 0) -> tuple[Row, ...]:
-    """Makes a row for each name; in ``"one/Ours"`` the block comes before the label.
+def make_rows(
+    runs: Runs, cells: Printed | None = None, group: str = "", columns: int = 0, **how: Any
+) -> tuple[Row, ...]:
+    """Makes a row for each label.
 
     Args:
         runs: What the rows train.
         cells: What the paper prints of them; None: nothing.
+        group: The block; ``"One-Label"`` makes names such as ``"one-label/Ours"``.
         columns: How many the table has, at least those of ``cells``; the others hold no number.
+        how: Further fields of the rows.
     """
     rows = []
-    for name, experiments in runs.items():
-        group, label = name.split("/", 1) if "/" in name else ("", name)
+    for label, experiments in runs.items():
+        name = f"{group.lower()}/{label}" if group else label
         printed = cells.rows[name] if cells else ()
-        printed = (*printed, *[float("nan")] * (columns - len(printed)))
-        rows.append(
-            Row(name=name, label=label, group=group, experiments=experiments, printed=printed)
-        )
+        printed = (*printed, *[NONE] * (columns - len(printed)))
+        row = {"name": name, "label": label, "group": group, "printed": printed}
+        rows.append(Row(experiments=experiments, **row, **how))
     return tuple(rows)
 
 
 def beats(
-    text: str,
     better: str,
-    others: Sequence[str],
-    columns: Iterable[str] = ("delta_mtl",),
-    words: Mapping[str, str] = WORDS,
-    block: str = "",
+    others: Iterable[str],
+    columns: Iterable[str] = (DELTA,),
+    text: str = f"{BEATS} on {{title}}",
+    titles: Mapping[str, str] = TITLES,
 ) -> Iterator[Claim]:
     """Claims that one row beats others, once for each of them and each column.
 
     Args:
-        text: With ``{better}``, ``{worse}``, the names of the rows, and ``{column}``, in words.
         better: A row's name.
-        others: Names.
-        columns: Of the table.
-        words: What ``{column}`` says of each.
-        block: The block of all these rows, where their names are without it.
+        others: Names of the rows that it beats.
+        columns: Columns of the table.
+        text: With ``{better}``, ``{worse}``, ``{title}``, the column's, and ``{column}``, its key.
+        titles: What ``{title}`` says of each column.
     """
-    place = f"{block}/" if block else ""
     for worse in others:
         for column in columns:
-            rows = {"better": place + better, "worse": place + worse}
-            yield Claim(text=text.format(column=words[column], **rows), column=column, **rows)
+            rows = {"better": better, "worse": worse, "column": column}
+            yield Claim(text=text.format(title=titles.get(column), **rows), **rows)
+
+
+def make_blocks(cells: Printed, runs: Callable[[LabelSetting], Runs]) -> tuple[Row, ...]:
+    """The same rows for every label setting, a block each."""
+    return tuple(row for group, s in BLOCKS.items() for row in make_rows(runs(s), cells, group))
+
+
+def in_blocks(*claims: Claim, groups: Iterable[str] = tuple(BLOCKS)) -> Iterator[Claim]:
+    """The same claims, made by the rows' labels, for every block, whose name comes first."""
+    for group in groups:
+        for claim in claims:
+            better, worse = (f"{group.lower()}/{row}" for row in (claim.better, claim.worse))
+            yield replace(claim, text=f"{group}: {claim.text}", better=better, worse=worse)
 
 
 def make_table(
@@ -105,11 +121,10 @@ def make_table(
     title: str,
     rows: tuple[Row, ...],
     claims: Iterable[Claim],
-    notes: Sequence[str],
+    *notes: str,
     more_columns: Sequence[str] = (),
-    reference: Mapping[str, str] | None = None,
 ) -> Table:
-    """Makes the table that answers a printed one.
+    """Makes the table that answers a printed one; deltas refer to the row STL of their block.
 
     Args:
         cells: What is printed; ``"[XTC, Table 1]"`` is ``table1`` of the paper ``xtc``.
@@ -118,17 +133,18 @@ def make_table(
         claims: See ``beats``.
         notes: A sentence or more each.
         more_columns: Columns that the paper does not print.
-        reference: Block -> the row that its deltas refer to.
     """
     paper, name = cells.source.strip("[]").lower().replace(" ", "").split(",")
+    columns = (*cells.columns, *more_columns)
+    references = {row.group: row.name for row in rows if row.label == "STL"}
     return Table(
         name=name,
         paper=paper,
         title=title,
         source=cells.source,
-        columns=(*cells.columns, *more_columns),
+        columns=columns,
         rows=rows,
-        reference=reference or {},
+        reference=references if DELTA in columns else {},
         claims=tuple(claims),
-        notes=tuple(notes),
+        notes=notes,
     )

@@ -1,9 +1,8 @@
 """Do the printed numbers of the papers follow from each other?
 
-A paper that prints numbers recomputes them in its ``errata``, whose ``audit`` gives a
-``PaperAudit``; here every paper is asked. Run it with ``python -m mtpsl audit``: it exits 0 only if
-exactly the known errata remain, so a slip in a typed cell and a change of ``delta_mtl`` are both
-found.
+A paper that prints numbers recomputes them in the ``audit`` of its ``printed``; here every paper is
+asked. ``python -m mtpsl audit`` exits 0 only if exactly the known errata remain, so a slip in a
+typed cell and a change of ``delta_mtl`` are both found.
 """
 
 from collections.abc import Mapping
@@ -14,6 +13,15 @@ from mtpsl.papers import PAPERS
 NONE = float("nan")  # the paper prints a dash, or has no such column
 
 Cells = tuple[float, ...]
+
+
+def read_cells(text: str) -> dict[str, Cells]:
+    """Reads lines such as ``"one-label/Ours: 35.81 0.5540 -"``: a row's name and its cells."""
+    rows = (line.rsplit(":", 1) for line in text.strip().splitlines())
+    return {
+        name.strip(): tuple(NONE if cell == "-" else float(cell) for cell in cells.split())
+        for name, cells in rows
+    }
 
 
 @dataclass(frozen=True)
@@ -55,18 +63,15 @@ class Check:
     def agrees(self) -> bool:
         return abs(self.printed - self.computed) <= self.tolerance
 
+    def __str__(self) -> str:
+        return f"{self.where}: printed {self.printed:g}, computed {self.computed:.4f}"
+
 
 def quoted(where: str, printed: float, computed: float, decimals: int = 2) -> Check:
     """A number that a text quotes: right if it follows to its last digit."""
-    half_digit = 0.5 * 10**-decimals
-    tolerance = half_digit * 1.001  # for what floating point adds to a tie
-    return Check(
-        where=where,
-        printed=printed,
-        computed=computed,
-        tolerance=tolerance,
-        about="Numbers that the texts quote",
-    )
+    tolerance = 0.5 * 10**-decimals * 1.001  # half a digit, and what floating point adds to a tie
+    about = "Numbers that the texts quote"
+    return Check(where=where, printed=printed, computed=computed, tolerance=tolerance, about=about)
 
 
 @dataclass(frozen=True)
@@ -77,6 +82,15 @@ class Erratum:
     what: str
     evidence: str
     remains: bool | None = None  # recomputed: is it still there? None: nothing to recompute
+
+
+def read_errata(text: str) -> tuple[Erratum, ...]:
+    """Reads pairs of lines: ``where: what``, and the evidence below it."""
+    lines = text.strip().splitlines()
+    return tuple(
+        Erratum(*slip.split(": ", 1), evidence.strip())
+        for slip, evidence in zip(lines[::2], lines[1::2], strict=True)
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,11 +106,7 @@ class PaperAudit:
         """What differs from the known state of the paper; empty: exactly the known errata."""
         known = {erratum.where for erratum in self.errata}
         return (
-            *(
-                f"new mismatch: {c.where}: printed {c.printed:g}, computed {c.computed:.4f}"
-                for c in self.checks
-                if not c.agrees and c.where not in known
-            ),
+            *(f"new mismatch: {c}" for c in self.checks if not c.agrees and c.where not in known),
             *(f"new contradiction: {claim}" for claim in self.contradictions),
             *(f"known erratum vanished: {e.where}" for e in self.errata if e.remains is False),
         )
@@ -126,13 +136,10 @@ class Audit:
         lines = []
         for kind in dict.fromkeys(check.about for check in self.checks):
             checks = [check for check in self.checks if check.about == kind]
-            agree = sum(check.agrees for check in checks)
+            slips = [check for check in checks if not check.agrees]
+            agree = len(checks) - len(slips)
             lines.append(f"{kind}: {agree} of {len(checks)} follow from the printed cells.")
-            lines += [
-                f"  {check.where}: printed {check.printed:g}, computed {check.computed:.4f}"
-                for check in checks
-                if not check.agrees
-            ]
+            lines += [f"  {slip}" for slip in slips]
         for key, paper in self.papers.items():
             lines.append(f"Known errata of [{key}]:")
             for erratum in paper.errata:

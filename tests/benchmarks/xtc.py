@@ -21,8 +21,7 @@ from mtpsl.batch import Batch
 from mtpsl.methods.base import Terms, supervised_terms
 from mtpsl.models import build_backbone
 from mtpsl.models.cost import cost
-from mtpsl.papers.xtc.links import Inputs
-from mtpsl.papers.xtc.loss import cosine_distance
+from mtpsl.papers.xtc.loss import Inputs, cosine_distance
 from mtpsl.papers.xtc.mapping import PairNorm, Pass
 from mtpsl.papers.xtc.method import XTC, TrainingPasses, two_views
 from mtpsl.precision import Precision

@@ -11,15 +11,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from mtpsl.papers.hitts.tables import HEADLINES, hitts, mtl, second_stage
-from mtpsl.papers.protocols import NYUD, Runs, beats, make_rows
+from mtpsl.papers.hitts.tables import hitts, mtl, second_stage
+from mtpsl.papers.protocols import BEATS, DELTA, HEADLINES, NYUD, Runs, beats, make_rows
 from mtpsl.papers.xtc.printed import OURS as XTC
 from mtpsl.papers.xtc.printed import SL, SSL
 from mtpsl.papers.xtc.tables import AT_QUICK, row_experiment
 from mtpsl.report.arrays import Arrays
-from mtpsl.report.results import DELTA, Results, column_of
+from mtpsl.report.results import Results, column_of
 from mtpsl.report.tables import Claim, Row, Table
-from mtpsl.runs.experiment import LabelSetting
 
 WITH_DELTA = (*HEADLINES, DELTA)
 
@@ -34,7 +33,7 @@ SEPARATION = Table(
     source="[check of data and profile]",
     columns=tuple(HEADLINES),
     rows=make_rows({FULL: (mtl("full"),), ONE: (mtl("one_label"),)}, columns=len(HEADLINES)),
-    claims=tuple(beats("{better} beat {worse} on {column}", FULL, [ONE], HEADLINES)),
+    claims=tuple(beats(FULL, [ONE], HEADLINES, "{better} beat {worse} on {title}")),
     notes=(
         "Three seeds see a difference between two rows of the same spread once it is larger than "
         "about 3.5 standard deviations of one row: Student's 4.3 times the square root of 2/3.",
@@ -49,14 +48,10 @@ SHARES: dict[str, float] = {"1/8": 1 / 8, "1/4": 1 / 4, "1/2": 1 / 2, "full": 1.
 MTL, HITTS, OURS, OURS_FULL = "MTL baseline", "HiTTs", "Ours", "Ours, L_f alone"
 
 
-def _setting(share: float) -> tuple[LabelSetting, dict[str, float]]:
-    """Every label has its own setting already, whose runs other tables share."""
-    return ("full", {}) if share == 1 else ("share", {"share": share})
-
-
 def _share_rows(group: str, share: float) -> Iterator[Row]:
-    setting, args = _setting(share)
-    plain, withheld = hitts(setting, label_args=args), share < 1
+    withheld = share < 1  # every label has a setting already, whose runs other tables share
+    setting, args = ("share", {"share": share}) if withheld else ("full", {})
+    plain = hitts(setting, label_args=args)
     ours = second_stage(plain, pseudo_labels=withheld, pseudo_features=True)
     runs = {MTL: mtl(setting, **args), HITTS: plain, OURS if withheld else OURS_FULL: ours}
     for label, experiment in runs.items():
@@ -80,15 +75,16 @@ def _share_claims() -> Iterator[Claim]:
     )
     less_and_more = list(zip(SHARES, [*SHARES][1:], strict=False))
     for g in SHARES:
-        text = f"{g}: Ours beats {MTL} on {{column}}"
-        yield from beats(text, ours[g], [baseline[g]], HEADLINES)
+        text = f"{g}: Ours beats {MTL} on {{title}}"
+        yield from beats(ours[g], [baseline[g]], HEADLINES, text)
     for g in SHARES:
-        yield from beats(f"{g}: the second stage adds to HiTTs", ours[g], [plain[g]])
+        yield from beats(ours[g], [plain[g]], text=f"{g}: the second stage adds to HiTTs")
     for less, more in less_and_more:
-        yield from beats(f"Ours gains more at {less} than at {more}", ours[less], [ours[more]])
+        text = f"Ours gains more at {less} than at {more}"
+        yield from beats(ours[less], [ours[more]], text=text)
     for less, more in less_and_more:
-        text = f"Ours at {less} beats {MTL} at {more}, twice the labels, on {{column}}"
-        yield from beats(text, ours[less], [baseline[more]], HEADLINES)
+        text = f"Ours at {less} beats {MTL} at {more}, twice the labels, on {{title}}"
+        yield from beats(ours[less], [baseline[more]], HEADLINES, text)
 
 
 LABEL_SHARE = Table(
@@ -121,12 +117,12 @@ def share_gains(results: Results) -> Arrays:
     methods = (MTL, HITTS, OURS)
     seeds = sorted({entry.seed for entry in results.current()})
     values = np.full((len(LABEL_SHARE.columns), len(methods), len(SHARES), len(seeds)), np.nan)
+    names = [[share_row(group, label) for group in SHARES] for label in methods]
     for c, column in enumerate(LABEL_SHARE.columns):
-        for m, label in enumerate(methods):
-            for s, group in enumerate(SHARES):
-                by_seed = results.values(LABEL_SHARE, share_row(group, label), column)
-                for n, seed in enumerate(seeds):
-                    values[c, m, s, n] = column_of(column).scale * by_seed.get(seed, math.nan)
+        for (m, s), name in np.ndenumerate(np.array(names, dtype=object)):
+            by_seed = results.values(LABEL_SHARE, name, column)
+            values[c, m, s] = [by_seed.get(seed, math.nan) for seed in seeds]
+        values[c] *= column_of(column).scale
     return {
         "groups": np.array(tuple(SHARES)),
         "shares": np.array(tuple(SHARES.values())),
@@ -142,28 +138,21 @@ def share_gains(results: Results) -> Arrays:
 TWO_VIEWS, ONE_VIEW, RAMPED = "Two views, labels alone", "Ours, one view", "Ours, ramped up"
 
 
-def _consistency_runs() -> Runs:
-    sl, ssl, ours = (row_experiment(NYUD, "one", label) for label in (SL, SSL, XTC))
-    return {
-        SL: (sl,),
-        TWO_VIEWS: (ssl.replace(method_args={"weight": 0.0}),),
-        SSL: (ssl,),
-        ONE_VIEW: (ours.replace(method_args={"two_views": False}),),
-        RAMPED: (ours.replace(method_args={"ramp_up": 0.5}),),
-        XTC: (ours,),
-    }
-
-
-def _consistency_claims() -> Iterator[Claim]:
-    for why, better, worse in (
-        ("The second view helps without consistency", TWO_VIEWS, SL),
-        ("Consistency helps with two views", XTC, TWO_VIEWS),
-        ("Consistency helps with one view", ONE_VIEW, SL),
-        ("Labels first helps", RAMPED, XTC),
-    ):
-        text = f"{why}: {{better}} beats {{worse}} on {{column}}"
-        yield from beats(text, better, [worse], HEADLINES)
-
+_SL, _SSL, _OURS = (row_experiment(NYUD, "one", label) for label in (SL, SSL, XTC))
+_CONSISTENCY_RUNS: Runs = {
+    SL: (_SL,),
+    TWO_VIEWS: (_SSL.replace(method_args={"weight": 0.0}),),
+    SSL: (_SSL,),
+    ONE_VIEW: (_OURS.replace(method_args={"two_views": False}),),
+    RAMPED: (_OURS.replace(method_args={"ramp_up": 0.5}),),
+    XTC: (_OURS,),
+}
+_CONSISTENCY_CLAIMS = (
+    ("The second view helps without consistency", TWO_VIEWS, SL),
+    ("Consistency helps with two views", XTC, TWO_VIEWS),
+    ("Consistency helps with one view", ONE_VIEW, SL),
+    ("Labels first helps", RAMPED, XTC),
+)
 
 CONSISTENCY = Table(
     name="consistency",
@@ -171,9 +160,13 @@ CONSISTENCY = Table(
     title="What of XTC's difference to SL is the second view, and what the consistency",
     source="[beyond XTC: its parts]",
     columns=WITH_DELTA,
-    rows=make_rows(_consistency_runs(), columns=len(WITH_DELTA)),
+    rows=make_rows(_CONSISTENCY_RUNS, columns=len(WITH_DELTA)),
     reference={"": SL},
-    claims=tuple(_consistency_claims()),
+    claims=tuple(
+        claim
+        for why, better, worse in _CONSISTENCY_CLAIMS
+        for claim in beats(better, [worse], HEADLINES, f"{why}: {BEATS} on {{title}}")
+    ),
     notes=(
         "NYUD-v2 with one label an image, as in [XTC, Table 2], whose rows SL, SSL and Ours are.",
         f'"{TWO_VIEWS}" passes a second, zoomed view of each image through the network, where only '

@@ -86,17 +86,12 @@ class CCR(Method):
 
 
 def build_projectors(tasks: TaskSet, channels: dict[str, int]) -> nn.ModuleDict:
-    """A projector for every ordered pair of tasks: two 1x1 convolutions, on chosen pixels.
+    """A projector for every ordered pair of tasks, as wide as its target's feature."""
 
-    Args:
-        tasks: The tasks.
-        channels: task -> width of its feature; a projector is as wide as its target's.
-    """
-    projectors = {}
-    for source, target in tasks.pairs():
-        C = channels[target.name]
-        projectors[key(source, target)] = nn.Sequential(nn.Linear(C, C), nn.ReLU(), nn.Linear(C, C))
-    return nn.ModuleDict(projectors)
+    def project(C: int) -> nn.Module:  # two 1x1 convolutions, on chosen pixels
+        return nn.Sequential(nn.Linear(C, C), nn.ReLU(), nn.Linear(C, C))
+
+    return nn.ModuleDict({key(s, t): project(channels[t.name]) for s, t in tasks.pairs()})
 
 
 def contrastive_loss(
@@ -115,8 +110,8 @@ def contrastive_loss(
         projectors: Of ``build_projectors``; learn with the network.
         features: task -> (B, C, h, w), what a task's last layer reads.
         batch: Whose labels define the triplets.
-        margin: By how much nearer a pixel that is alike must be, in squared distance.
-        pixels: Most pixels of an image that are anchors.
+        margin: As in ``CCR``, in squared distance.
+        pixels: As in ``CCR``.
 
     Returns:
         A scalar; 0 with a gradient of 0 where no image has a triplet. A projector whose pair was
@@ -126,26 +121,20 @@ def contrastive_loss(
     total = batch.images.new_zeros(())
     for layers in projectors.values():
         total = total + layers(batch.images.new_zeros(0, layers[0].in_features)).sum()
-    for pair in draw_sources(tasks, batch, seed):
-        source, target = pair
+    for source, target in draw_sources(tasks, batch, seed):
         feature = features[target.name]
-        random = [
-            generator(feature.device, seed, number, tasks.names.index(target.name))
-            for number in batch.index.tolist()
-        ]
+        place, numbers = tasks.names.index(target.name), batch.index.tolist()
+        random = [generator(feature.device, seed, number, place) for number in numbers]
         mask = on_grid(batch.mask(source.name), feature)
         chosen = [draw_pixels(m[0], pixels, r) for m, r in zip(mask, random, strict=True)]
         counts = [len(places) for places in chosen]
-        rows = torch.arange(len(batch), device=feature.device).repeat_interleave(
-            torch.tensor(counts, device=feature.device)
-        )
+        rows = torch.arange(len(batch)).repeat_interleave(torch.tensor(counts)).to(feature.device)
         y, x = torch.cat(chosen).T
         labels = on_grid(batch.targets[source.name], feature)[rows, :, y, x]  # (N, C)
         embedded = projectors[key(source, target)](feature[rows, :, y, x]).float()
         embedded = F.normalize(embedded, dim=1)  # (N, D)
         for z, label, r in zip(embedded.split(counts), labels.split(counts), random, strict=True):
-            triplets = draw_triplets(source, label, r)
-            total = total + triplet_loss(z, triplets, margin) / len(batch)
+            total = total + triplet_loss(z, draw_triplets(source, label, r), margin) / len(batch)
     return total
 
 
@@ -249,15 +238,9 @@ def draw_triplets(task: Task, labels: Tensor, random: torch.Generator) -> Tensor
 
 
 def triplet_loss(embedded: Tensor, triplets: Tensor, margin: float) -> Tensor:
-    """Hinge of squared distances, a mean over triplets.
+    """Hinge of squared distances of (P, D) at (3, n) triplets, a mean over n.
 
-    Args:
-        embedded: (P, D), unit length.
-        triplets: (3, n) of ``draw_triplets``.
-        margin: Of the hinge.
-
-    Returns:
-        A scalar; 0 with a gradient of 0 without a triplet.
+    A scalar; 0 with a gradient of 0 without a triplet.
     """
     anchor, positive, negative = (embedded[places] for places in triplets)
     near, far = ((anchor - other).square().sum(1) for other in (positive, negative))

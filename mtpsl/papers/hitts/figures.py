@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mtpsl.papers.hitts import diagrams, discovery, traces
 from mtpsl.papers.hitts.method import HiTTs
-from mtpsl.papers.hitts.rows import cityscapes_hitts
+from mtpsl.papers.hitts.tables import CITYSCAPES, hitts
 from mtpsl.report.arrays import (
     EXAMPLES,
     Arrays,
@@ -180,6 +180,7 @@ draw_confidence = partial(
 # ------------------------------------------------------------------- register
 
 _PLAIN = ("hitts/table5", "HiTTs")
+_STREETS = ("one_label", CITYSCAPES)
 _SECOND = ("hitts/table5", "HiTTs w. L_p + L_f")
 _STAGES = {"teacher": _PLAIN, "ours": _SECOND}
 
@@ -326,7 +327,7 @@ FIGURES: tuple[Figure, ...] = (
     _figure(
         13,
         title="Fine-grained tokens on streets with and without orthogonal embeddings",
-        own={"without": cityscapes_hitts(orthogonal_embeddings=False), "with": cityscapes_hitts()},
+        own={"without": hitts(*_STREETS, orthogonal_embeddings=False), "with": hitts(*_STREETS)},
         **_EMBEDDED,
     ),
     _figure(
@@ -366,7 +367,7 @@ FIGURES: tuple[Figure, ...] = (
         title="Score maps of global and of fine-grained tokens, in rooms and on streets",
         arrays=in_parts(partial(scores, images=MORE_EXAMPLES)),
         runs={"rooms/plain": _PLAIN},
-        own={"streets/plain": cityscapes_hitts()},
+        own={"streets/plain": hitts(*_STREETS)},
         **_SCORED,
     ),
     _figure(

@@ -8,7 +8,7 @@ in buffers.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Literal, final, get_args
+from typing import Any, Literal, final, get_args
 
 import torch
 import torch.nn.functional as F
@@ -66,23 +66,9 @@ def build_quantizer(
 
 @final
 class Quantizers(nn.ModuleDict):
-    """The quantizer of every task, by name.
+    """The quantizer of every task, by name; ``how`` as in ``build_quantizer``."""
 
-    Args:
-        tasks: The tasks.
-        depth_bins: As in ``build_quantizer``, like the others.
-        normal_centers: Of a direction.
-        normal_centers_from: ``"kmeans"`` or ``"uniform"``.
-    """
-
-    def __init__(
-        self,
-        tasks: TaskSet,
-        depth_bins: int = DEPTH_BINS,
-        normal_centers: int = NORMAL_CENTERS,
-        normal_centers_from: CentersFrom = "kmeans",
-    ) -> None:
-        how = (depth_bins, normal_centers, normal_centers_from)
+    def __init__(self, tasks: TaskSet, *how: Any) -> None:
         super().__init__({t.name: build_quantizer(t, *how) for t in tasks})
 
     @torch.no_grad()
@@ -221,10 +207,7 @@ class LogBins(Centers):
     def fit(self, values: Tensor) -> None:
         low, high = values.min().double(), values.max().double()
         zoom = LARGEST_ZOOM ** abs(self.zoom_power)
-        if self.zoom_power < 0:
-            low = low / zoom
-        else:
-            high = high * zoom
+        low, high = (low / zoom, high) if self.zoom_power < 0 else (low, high * zoom)
         edges = torch.linspace(low.log().item(), high.log().item(), self.bins + 1)
         self.log_edges.copy_(edges[1:-1])
         self.centers.copy_(((edges[1:] + edges[:-1]) / 2).exp()[:, None])

@@ -15,6 +15,17 @@ from torch import Tensor, nn
 from mtpsl.tasks import Task, TaskSet
 
 
+def query_layers(
+    layers: nn.Module, tasks: TaskSet, C: int, *, global_tokens: bool, inter_task: bool
+) -> None:
+    """Gives a module what ``query_cells`` and ``mix_tasks`` ask for, C channels wide."""
+    layers.query = nn.Linear(C, C) if global_tokens else None  # W_q, shared by tasks
+    layers.key = nn.Linear(C, C) if global_tokens else None  # W_k
+    layers.value = per_task(tasks, lambda t: nn.Linear(C, C))
+    layers.Q = nn.Linear(C, C, bias=False) if global_tokens and inter_task else None  # of Eq. 1
+    layers.K = nn.Linear(C, C, bias=False) if global_tokens and inter_task else None
+
+
 def per_task(tasks: TaskSet, build: Callable[[Task], nn.Module]) -> nn.ModuleDict:
     """One module a task, by name."""
     return nn.ModuleDict({t.name: build(t) for t in tasks})
@@ -31,7 +42,7 @@ def query_cells(
     """Each task's token queries every cell of a map [HiTTs, Sec. 3.1].
 
     Args:
-        layers: Has ``value`` by task, and with tokens ``query`` and ``key``.
+        layers: See ``query_layers``.
         theta: (T, C), or None without tokens: features are linear maps alone.
         cells: (B, n, C).
 
@@ -51,7 +62,7 @@ def mix_tasks(
     """Affine combinations across tasks [HiTTs, Eq. 1, 2], or nothing without Q and K.
 
     Args:
-        layers: Has ``Q`` and ``K``; both None: A is the identity.
+        layers: See ``query_layers``; without ``Q`` and ``K``, A is the identity.
         theta: (B, T, C) or None.
         features: (B, T, n, C).
 
@@ -70,23 +81,13 @@ def mix_tasks(
 class Scale(nn.Module):
     """Query and inter-task learning on one map of the backbone [HiTTs, Sec. 3.1, App. A.2].
 
-    Args:
-        tasks: The tasks, in the order of the affinity matrix.
-        channels: C_j, of the map and of the tokens at this scale.
-        global_tokens: Otherwise nothing asks, and features are linear maps alone.
-        inter_task: Eq. 1 and 2; otherwise A is the identity.
+    ``channels`` is C_j, of the map and of the tokens at this scale; for the switches see
+    ``MultiScaleTokens``.
     """
 
-    def __init__(
-        self, tasks: TaskSet, channels: int, *, global_tokens: bool, inter_task: bool
-    ) -> None:
+    def __init__(self, tasks: TaskSet, channels: int, **switches: bool) -> None:
         super().__init__()
-        C = channels
-        self.query = nn.Linear(C, C) if global_tokens else None
-        self.key = nn.Linear(C, C) if global_tokens else None
-        self.value = per_task(tasks, lambda t: nn.Linear(C, C))
-        self.Q = nn.Linear(C, C, bias=False) if global_tokens and inter_task else None
-        self.K = nn.Linear(C, C, bias=False) if global_tokens and inter_task else None
+        query_layers(self, tasks, channels, **switches)
 
     def forward(self, theta: Tensor | None, stage: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
         """Tokens (T, C_j) and the map F_s^(j) (B, C_j, H_j, W_j) of one scale.
@@ -95,15 +96,12 @@ class Scale(nn.Module):
             Theta'^(j) (B, T, C_j) or None, F'^(j) (B, T, H_j W_j, C_j) and A^(j) (B, T, T).
         """
         cells = stage.flatten(2).transpose(1, 2)  # (B, n, C_j)
-        theta, features = query_cells(self, theta, cells)
-        return mix_tasks(self, theta, features)  # Eq. (15)
+        return mix_tasks(self, *query_cells(self, theta, cells))  # Eq. (15)
 
 
 @final
 class MultiScaleTokens(nn.Module):
     """From one token a task to four and back, with inter-task learning between [HiTTs, App. A.2].
-
-    The sum of Eq. 18 is printed to 5; there are as many scales as in Eq. 14 and 17.
 
     Args:
         tasks: The tasks, in the order of the affinity matrices.
@@ -124,10 +122,8 @@ class MultiScaleTokens(nn.Module):
     ) -> None:
         super().__init__()
         self.tasks = tasks
-        self.scales = nn.ModuleList(
-            Scale(tasks, c, global_tokens=global_tokens, inter_task=inter_task)
-            for c in stage_channels
-        )
+        switches = {"global_tokens": global_tokens, "inter_task": inter_task}
+        self.scales = nn.ModuleList(Scale(tasks, c, **switches) for c in stage_channels)
         self.fuse = per_task(tasks, lambda t: nn.Conv2d(sum(stage_channels), channels, 1))
         self.split = self.merge = None  # W_i^{s->m(j)} and W_i^{m->s(j)}
         if global_tokens:
@@ -171,12 +167,7 @@ class MultiScaleTokens(nn.Module):
     def fuse_features(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
         """F'_i = Conv_i([F'_i^(0); ...; F'_i^(3)]) [Eq. 17], on one grid.
 
-        Args:
-            maps: F'^(j), (B, T, C_j, H_j, W_j) each.
-            grid: (h, w); a finer map is averaged over the cells of the grid.
-
-        Returns:
-            (B, T, hw, C).
+        (B, T, C_j, H_j, W_j) each -> (B, T, hw, C); a finer map is averaged over the cells.
         """
         joined = torch.cat([to_grid(m, grid) for m in maps], dim=2)  # (B, T, C_0 + ... , h, w)
         fused = [self.fuse[t.name](joined[:, i]) for i, t in enumerate(self.tasks)]
@@ -186,11 +177,11 @@ class MultiScaleTokens(nn.Module):
         """theta'_i = Sum_j W_i^{m->s(j)} x theta'_i^(j) [Eq. 18]: (B, T, C_j) each -> (B, T, C)."""
         if self.merge is None:
             return None
-        merged = []
-        for i, t in enumerate(self.tasks):
-            parts = [W[t.name](own[:, i]) for W, own in zip(self.merge, tokens, strict=True)]
-            merged.append(torch.stack(parts).sum(0))
-        return torch.stack(merged, dim=1)
+        merged = [
+            torch.stack([W[t.name](own[:, i]) for W, own in zip(self.merge, tokens, strict=True)])
+            for i, t in enumerate(self.tasks)
+        ]
+        return torch.stack([parts.sum(0) for parts in merged], dim=1)
 
 
 def token_map(enters: int, leaves: int, parts: int = 1) -> nn.Linear:

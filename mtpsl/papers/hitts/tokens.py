@@ -22,7 +22,13 @@ from torch import Tensor, nn
 from mtpsl.batch import Discovered
 from mtpsl.models.backbone import SelfAttention
 from mtpsl.papers.hitts.quantize import DEPTH_BINS, NORMAL_CENTERS, CentersFrom, Quantizers
-from mtpsl.papers.hitts.scales import MultiScaleTokens, mix_tasks, per_task, query_cells
+from mtpsl.papers.hitts.scales import (
+    MultiScaleTokens,
+    mix_tasks,
+    per_task,
+    query_cells,
+    query_layers,
+)
 from mtpsl.tasks import Task, TaskSet
 
 
@@ -105,21 +111,16 @@ class TaskTokens(nn.Module):
         self.tasks, self.reduction = tasks, reduction
         self.block = reduction // stride  # side of a block of F_s that makes one position of F_i
         self.quantizers = Quantizers(tasks, depth_bins, normal_centers, normal_centers_from)
-        C, T, inter_task = channels, len(tasks), inter_task and global_tokens
+        C, T = channels, len(tasks)
 
         # global task tokens [Sec. 3.1]
         self.theta = nn.Parameter(torch.randn(T, C) / C**0.5) if global_tokens else None
         self.scales = self.query = self.key = self.value = self.Q = self.K = None
+        switches = {"global_tokens": global_tokens, "inter_task": inter_task}
         if stage_channels:  # [App. A.2]
-            self.scales = MultiScaleTokens(
-                tasks, C, stage_channels, global_tokens=global_tokens, inter_task=inter_task
-            )
+            self.scales = MultiScaleTokens(tasks, C, stage_channels, **switches)
         else:
-            self.query = nn.Linear(C, C) if global_tokens else None  # W_q, shared by tasks
-            self.key = nn.Linear(C, C) if global_tokens else None  # W_k
-            self.value = per_task(tasks, lambda t: nn.Linear(C, C))
-            self.Q = nn.Linear(C, C, bias=False) if inter_task else None  # of Eq. 1
-            self.K = nn.Linear(C, C, bias=False) if inter_task else None
+            query_layers(self, tasks, C, **switches)
         self.attention = per_task(tasks, lambda t: SelfAttention(C)) if intra_task else None
 
         # fine-grained task tokens [Sec. 3.2]
@@ -163,10 +164,8 @@ class TaskTokens(nn.Module):
         if self.scales and len(stages) != scales:
             raise ValueError(f"stages: expected {scales} maps, got {len(stages)}")
         h, w = features.shape[2] // self.block, features.shape[3] // self.block
-        if self.scales is None:
-            theta, own = self.query_shared(features)  # (B, T, C) or None, (B, T, n, C)
-            theta, own, A = self.learn_inter_task(theta, own)
-            affinities = (A,)
+        if self.scales is None:  # theta is (B, T, C) or None, own (B, T, n, C)
+            theta, own, *affinities = self.learn_inter_task(*self.query_shared(features))
         else:
             theta, own, affinities = self.scales(self.theta, stages, (h, w))
         theta, own = self.learn_intra_task(theta, own)
@@ -178,14 +177,14 @@ class TaskTokens(nn.Module):
             G[t.name] = to_size(self.fine[t.name](U), size)  # (B, C_p, H, W)
             if theta is not None:
                 tokens[t.name] = theta[:, i]
+            masked = G[t.name]
             if self.token_mlp is not None:
                 phi[t.name] = self.derive_fine_tokens(t, tokens.get(t.name), len(features))
                 scores[t.name] = score_mask(phi[t.name], U, size)
-                refined[t.name] = self.refine[t.name](G[t.name] * scores[t.name])  # Eq. (4)
-            else:
-                refined[t.name] = self.refine[t.name](G[t.name])
+                masked = G[t.name] * scores[t.name]  # Eq. (4)
+            refined[t.name] = self.refine[t.name](masked)
         return Trace(
-            affinities=affinities,
+            affinities=tuple(affinities),
             global_tokens=tokens,
             task_features=maps,
             feature_confidence={n: feature_confidence(tokens[n], maps[n]) for n in tokens},
@@ -197,10 +196,7 @@ class TaskTokens(nn.Module):
         )
 
     def query_shared(self, shared: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Each global token queries F_s for its task's feature [Sec. 3.1].
-
-        Args:
-            shared: (B, C, H, W), F_s.
+        """Each global token queries F_s (B, C, H, W) for its task's feature [Sec. 3.1].
 
         Returns:
             theta (B, T, C) or None, and F (B, T, n, C) with n = hw positions of the coarse grid.
@@ -276,11 +272,8 @@ def discover(trace: Trace, quantizers: Quantizers, thresholds: Mapping[str, floa
         confidence, ids = logits.float().softmax(1).max(1, keepdim=True)
         targets[name] = quantizers[name].values(ids)  # Y~
         valid[name] = confidence > thresholds.get(name, 0.0)  # M^p
-    features, confidence = (
-        {name: maps.detach() for name, maps in by_task.items()}
-        for by_task in (trace.task_features, trace.feature_confidence)
-    )
-    return Discovered(targets, valid, features, confidence)
+    soft = (trace.task_features, trace.feature_confidence)
+    return Discovered(targets, valid, *({n: m.detach() for n, m in by.items()} for by in soft))
 
 
 # --- layers that are no equation of their own ----------------------------------------------------
@@ -330,8 +323,7 @@ class FineProjection(nn.Module):
 class HeadProjection(nn.Module):
     """U_i of a backbone whose F_s is smaller than the image: the baseline's head of F_s + F'_i.
 
-    Args:
-        head: (B, C, h, w) -> the same; on ResNets atrous pooling with its two convolutions.
+    On ResNets the head is atrous pooling with its two convolutions.
     """
 
     def __init__(self, head: nn.Module) -> None:

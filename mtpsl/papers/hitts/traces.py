@@ -19,8 +19,8 @@ from mtpsl.data import find_class, open_dataset
 from mtpsl.data.labels import assign
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts.method import HiTTs
-from mtpsl.papers.hitts.rows import PASCAL, hitts
 from mtpsl.papers.hitts.scales import as_maps, query_gate, to_grid
+from mtpsl.papers.hitts.tables import PASCAL, hitts
 from mtpsl.report.arrays import (
     SCENES,
     Arrays,

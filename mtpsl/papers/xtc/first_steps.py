@@ -40,9 +40,6 @@ FULL_SIZE = (("xtc/table2", "one/Ours"),)  # at profile "full": a batch takes mi
 TRAINED = (("xtc/table2", "one/Semi-supervised Learning"),)  # looked at when training is over
 
 
-# ---------------------------------------------------------------- measurements
-
-
 def untrained(experiment: Experiment) -> tuple[Method, TrainLoader]:
     """What an experiment on a stand-in begins with, for methods that need no ``prepare``."""
     experiment = bind_data(experiment)
@@ -56,11 +53,11 @@ def gradient_lengths(method: Method, batches: Sequence[tuple[Batch, ...]]) -> di
 
     Args:
         method: Has a ``net`` with a ``backbone``; left as it is but for BatchNorm's statistics.
-        batches: Of a ``TrainLoader``; the lengths are their mean.
+        batches: Of a ``TrainLoader``.
 
     Returns:
-        The length of the gradient of ``"labels"``, the tasks' own terms together, then of each
-        other term, all with their weights.
+        Means over the batches: the length of the gradient of ``"labels"``, the tasks' own terms
+        together, then of each other term, all with their weights.
     """
     lengths = Counter[str]()
     for gradients in _gradients(method, batches):
@@ -70,15 +67,7 @@ def gradient_lengths(method: Method, batches: Sequence[tuple[Batch, ...]]) -> di
 
 
 def gradient_cosines(method: Method, batches: Sequence[tuple[Batch, ...]]) -> dict[str, float]:
-    """Whether each further term of the loss pulls where the labels pull.
-
-    Args:
-        method: See ``gradient_lengths``.
-        batches: See ``gradient_lengths``.
-
-    Returns:
-        The mean cosine between its gradient and that of the labels.
-    """
+    """The mean cosine between each further term's gradient and that of the labels."""
     cosines = Counter[str]()
     for gradients in _gradients(method, batches):
         labels = gradients.pop("labels")
@@ -90,21 +79,20 @@ def gradient_cosines(method: Method, batches: Sequence[tuple[Batch, ...]]) -> di
 def _gradients(method: Method, batches: Iterable[tuple[Batch, ...]]) -> Iterator[dict[str, Tensor]]:
     """For each batch, a term's name -> its gradient at the shared backbone, one float64 vector."""
     shared = list(method.net.backbone.parameters())
+
+    def gradient(term: Tensor) -> Tensor:
+        if not term.requires_grad:  # nothing in this batch that it compares
+            return torch.zeros(sum(p.numel() for p in shared), dtype=torch.float64)
+        parts = torch.autograd.grad(term, shared, retain_graph=True, materialize_grads=True)
+        return torch.cat([part.double().flatten() for part in parts])
+
     training = method.training
     method.train()
     for views in batches:
         terms = method.training_step(*views, progress=1.0)
-        own = [terms.pop(name) for name in method.tasks.names]
-        named = {"labels": torch.stack(own).sum(), **terms}
-        yield {name: _gradient(term, shared) for name, term in named.items()}
+        labels = torch.stack([terms.pop(name) for name in method.tasks.names]).sum()
+        yield {name: gradient(term) for name, term in {"labels": labels, **terms}.items()}
     method.train(training)
-
-
-def _gradient(term: Tensor, shared: Sequence[Tensor]) -> Tensor:
-    if not term.requires_grad:  # nothing in this batch that it compares
-        return torch.zeros(sum(p.numel() for p in shared), dtype=torch.float64)
-    gradients = torch.autograd.grad(term, shared, retain_graph=True, materialize_grads=True)
-    return torch.cat([gradient.double().flatten() for gradient in gradients])
 
 
 def adam_step_lengths(
@@ -119,9 +107,8 @@ def adam_step_lengths(
         total: Steps of the training that these are the beginning of.
 
     Returns:
-        A number a step: the length of the ``gradient``; the length that Adam remembers, of the
-        root of its bias-corrected second moments, as ``remembered``; and how far weights moved,
-        root mean square in units of ``lr``, as ``moved``.
+        A number a step: the length of the ``gradient``; that of the root of Adam's bias-corrected
+        second moments, as ``remembered``; how far weights ``moved``, root mean square in ``lr``.
     """
     shared = list(method.net.backbone.parameters())
     optimizer = torch.optim.Adam(method.param_groups(lr), lr=lr)
@@ -143,9 +130,6 @@ def adam_step_lengths(
     return lengths
 
 
-# ---------------------------------------------------------------- what is recorded
-
-
 def first_steps(
     rows: Iterable[tuple[str, str]] = ROWS,
     profile: str = "quick",
@@ -158,7 +142,7 @@ def first_steps(
     Args:
         rows: Name of a table and of its row, which has one experiment.
         profile: A key of ``PROFILES``.
-        batches: Of the first epoch, whose mean is taken.
+        batches: How many of the first epoch.
         store: Has the rows' finished runs: the weights they ended with are looked at, and their
             ``gradient_cosines`` are added as ``agreement``. None: untrained networks.
         images: Of the training split, where not all of them are wanted.
@@ -173,12 +157,8 @@ def first_steps(
         method, loader = untrained(experiment)
         if store:
             method = load_method(experiment, Session(store, "cpu"))
-        entry = {
-            "table": table,
-            "row": row,
-            "data": experiment.dataset,
-            "label_setting": experiment.label_setting,
-        }
+        entry = {"table": table, "row": row, "data": experiment.dataset}
+        entry["label_setting"] = experiment.label_setting
         for name, measure in measures.items():
             with seeded(torch.device("cpu"), experiment.seed, "first steps"):  # of Gumbel noise
                 measured = measure(method, list(islice(loader.epoch(0), batches)))
@@ -188,9 +168,8 @@ def first_steps(
 
 def main(argv: list[str] | None = None) -> int:
     """Prints a line a row and writes all of them."""
-    parser = argparse.ArgumentParser(
-        prog="python -m mtpsl.papers.xtc.first_steps", description=__doc__
-    )
+    program = "python -m mtpsl.papers.xtc.first_steps"
+    parser = argparse.ArgumentParser(prog=program, description=__doc__)
     parser.add_argument("--profile", default="quick")
     parser.add_argument("--batches", type=int, default=3)
     parser.add_argument("--full-size", action="store_true", help="the papers' size too; 16 GB")

@@ -19,8 +19,7 @@ from mtpsl.batch import Batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.segnet import init_weights
-from mtpsl.papers.xtc.links import Inputs, Link, embed_links, find_links
-from mtpsl.papers.xtc.loss import film_groups
+from mtpsl.papers.xtc.loss import Inputs, Link, embed_links, film_groups, find_links
 from mtpsl.papers.xtc.mapping import Statistics, build_mapping
 from mtpsl.papers.xtc.method import two_views
 from mtpsl.tasks import TaskSet
@@ -52,8 +51,7 @@ class JointSpaceMethod(Method):
         tasks: The tasks.
         backbone: Returns ``Features`` with a bottleneck.
         weight: Multiplies the loss in the joint space.
-        film_lr: See ``CrossTaskLoss``.
-        statistics: See ``CrossTaskLoss``.
+        film_lr: As in ``CrossTaskLoss``, like ``statistics``.
         per_image_mean: Divide by |T_n| and |U_n|.
     """
 
@@ -85,10 +83,10 @@ class JointSpaceMethod(Method):
         """Embeds the task pairs that at least two images of a batch have."""
         links = find_links(self.tasks, batch, per_image_mean=self.per_image_mean)
         links = [link for link in links if len(link.rows) > 1]
-        if not links:
+        if not links:  # draws no noise
             return []
         maps = embed_links(self.mapping, links, Inputs(predictions, batch), self.statistics)
-        return [(link, m_s, m_t) for link, (m_s, m_t) in zip(links, maps, strict=True)]
+        return [(link, *pair) for link, pair in zip(links, maps, strict=True)]
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         return film_groups(self, self.mapping, lr, self.film_lr)
@@ -184,12 +182,7 @@ class Discriminator(JointSpaceMethod):
 
 @final
 class Judge(nn.Module):
-    """Two embeddings -> a logit, positive where they seem to be of one image.
-
-    Args:
-        embedding: D, channels of an embedding.
-        channels: Of the hidden layers.
-    """
+    """Two embeddings of ``embedding`` channels -> a logit, positive if they seem of one image."""
 
     def __init__(self, embedding: int, channels: int) -> None:
         super().__init__()

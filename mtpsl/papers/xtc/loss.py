@@ -9,7 +9,9 @@ labeled and unlabeled tasks of image n. Defaults follow the released code; ``CHO
 that is not what the paper says, and which argument gives the paper's reading.
 """
 
+from collections import defaultdict
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
 import torch
@@ -19,9 +21,16 @@ from torch import Tensor, nn
 from mtpsl.batch import Batch
 from mtpsl.methods.base import Terms, ramp
 from mtpsl.models.backbone import to_size
-from mtpsl.papers.xtc.links import Inputs, Link, embed_links, find_links
-from mtpsl.papers.xtc.mapping import Form, MappingNet, Statistics, mapping_for_channels
-from mtpsl.tasks import TaskSet
+from mtpsl.papers.xtc.mapping import (
+    Form,
+    MappingNet,
+    Pass,
+    Statistics,
+    label_input,
+    mapping_for_channels,
+    prediction_input,
+)
+from mtpsl.tasks import Task, TaskSet
 
 FILM_STEP = 30  # epochs [XTC, released code]
 
@@ -51,6 +60,135 @@ CHOICES: dict[str, str] = {
     "holes of labels": "0 in every channel; of normals the code's are 0.5, like the number zero",
 }
 """What paper and released code leave open or see differently -> what is done here."""
+
+
+# ------------------------------------- which predictions and labels a pair ties
+
+
+@dataclass(frozen=True)
+class Link:
+    """An ordered pair of tasks and the images of a batch that it is applied to."""
+
+    source: Task  # without label; or any other task where all have labels
+    target: Task  # with a label
+    rows: tuple[int, ...]  # positions in the batch, at least one
+    shares: tuple[float, ...] | None = None  # by row, what a loss is multiplied by; None: 1
+
+    def weigh(self, losses: Tensor) -> Tensor:
+        """(n,) losses of its images, times their shares where it has any."""
+        return losses if self.shares is None else losses * torch.tensor(self.shares).to(losses)
+
+
+def find_links(tasks: TaskSet, batch: Batch, *, per_image_mean: bool = False) -> list[Link]:
+    """Finds the pairs (s in U_n, t in T_n) of every image, gathered by pair [XTC, Eq. 3].
+
+    An image with every label takes part in all ordered pairs. A target needs a usable pixel.
+    ``per_image_mean``: see ``with_shares``.
+    """
+    labeled = torch.stack([batch.labeled[n] for n in tasks.names])  # (K, B)
+    links = gather_links(tasks, ~labeled | labeled.all(dim=0), usable_labels(tasks, batch))
+    return with_shares(links) if per_image_mean else links
+
+
+def with_shares(links: Sequence[Link]) -> list[Link]:
+    """The same links, divided by |U_n|: 1 / K where every task has a label and is a source."""
+    sources = defaultdict(set)
+    for link in links:
+        for row in link.rows:
+            sources[row].add(link.source.name)
+    return [replace(x, shares=tuple(1 / len(sources[row]) for row in x.rows)) for x in links]
+
+
+def usable_labels(tasks: TaskSet, batch: Batch) -> Tensor:
+    """(K, B) bool: whether a task's label of an image has a single valid pixel."""
+    return torch.stack([batch.mask(n).flatten(1).any(dim=1) for n in tasks.names])
+
+
+def gather_links(tasks: TaskSet, sources: Tensor, targets: Tensor) -> list[Link]:
+    """Gathers for every ordered pair the images where one is a source and the other a target.
+
+    ``sources`` and ``targets`` are (K, B) bool, by task and image.
+    """
+    place, links = tasks.names.index, []
+    for s, t in tasks.pairs():
+        images = sources[place(s.name)] & targets[place(t.name)]
+        if rows := tuple(images.nonzero().flatten().tolist()):
+            links.append(Link(s, t, rows))
+    return links
+
+
+@final
+class Inputs:
+    """What the mapping network reads, made once for every task and choice of images.
+
+    Rows are taken before anything else happens: what other images have in their place of a
+    withheld label is never part of a computation. Gumbel noise depends on the images' numbers.
+    """
+
+    def __init__(self, predictions: dict[str, Tensor], batch: Batch) -> None:
+        self.predictions, self.batch = predictions, batch
+        self.index = batch.index.tolist()
+        self.seed = int(torch.randint(2**62, ()))
+        self._maps: dict[tuple[str, str, tuple[int, ...]], Tensor] = {}
+        self._noise: dict[tuple[str, int], Tensor] = {}
+
+    def prediction(self, task: Task, rows: tuple[int, ...]) -> Tensor:
+        """(n, C, H, W) of ``prediction_input``; the same object whenever it is asked for again."""
+        key = ("prediction", task.name, rows)
+        if key not in self._maps:
+            maps = self.predictions[task.name][list(rows)]
+            self._maps[key] = prediction_input(task, maps, self.noise(task, rows))
+        return self._maps[key]
+
+    def label(self, task: Task, rows: tuple[int, ...]) -> Tensor:
+        """(n, C, H, W) of ``label_input``; the same object whenever it is asked for again."""
+        key = ("label", task.name, rows)
+        if key not in self._maps:
+            target = self.batch.targets[task.name][list(rows)]
+            mask = self.batch.mask(task.name)[list(rows)]
+            self._maps[key] = label_input(task, target, mask)
+        return self._maps[key]
+
+    def noise(self, task: Task, rows: tuple[int, ...]) -> Tensor | None:
+        """Standard Gumbel noise for classes, a function of this step's seed, image and task."""
+        if task.kind != "classes":
+            return None
+        like = self.predictions[task.name]
+        for row in rows:
+            if (task.name, row) not in self._noise:
+                position = list(self.predictions).index(task.name)
+                seed = hash((self.seed, self.index[row], position)) & (2**63 - 1)
+                generator = torch.Generator(like.device).manual_seed(seed)
+                waiting = torch.empty(like.shape[1:], device=like.device)
+                waiting.exponential_(generator=generator).clamp_(min=1e-30)
+                self._noise[task.name, row] = -waiting.log()
+        return torch.stack([self._noise[task.name, row] for row in rows])
+
+
+def embed_links(
+    mapping: MappingNet,
+    links: Sequence[Link],
+    inputs: Inputs,
+    statistics: Statistics = "pass",
+    *,
+    swapped: bool = False,
+) -> list[tuple[Tensor, Tensor]]:
+    """Maps the images of every link: m(y^_s) and m(y_t), each (n, D, h, w) float32.
+
+    ``swapped`` conditions the label on A[t, s] in place of A[s, t].
+    """
+    passes = []
+    for link in links:
+        s, t = link.source, link.target
+        pair = (s.name, t.name)
+        passes.append(Pass(s.name, pair, inputs.prediction(s, link.rows)))
+        label = inputs.label(t, link.rows)
+        passes.append(Pass(t.name, pair[::-1] if swapped else pair, label))
+    maps = [m.float() for m in mapping(passes, statistics)] if passes else []
+    return list(zip(maps[::2], maps[1::2], strict=True))
+
+
+# ------------------------------------------------------------------- the loss
 
 
 @final
@@ -159,13 +297,7 @@ class CrossTaskLoss(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         """Sums L_ct and R over pairs and images, without weights, divided by the batch size.
 
-        Args:
-            predictions: See ``forward``.
-            features: See ``forward``.
-            batch: See ``forward``.
-
-        Returns:
-            Two scalars; exactly 0 for a batch without pairs.
+        Arguments are those of ``forward``; both are exactly 0 for a batch without pairs.
         """
         features = features.detach().float()
         links = find_links(self.tasks, batch, per_image_mean=self.per_image_mean)
@@ -196,11 +328,7 @@ class CrossTaskLoss(nn.Module):
         return cosine_distance(a, b)
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """Groups the mapping network's parameters; gamma and beta have a rate of their own.
-
-        Args:
-            lr: The learning rate of the network beside it.
-        """
+        """Groups the parameters beside a network of rate ``lr``; gamma and beta have their own."""
         return film_groups(self, self.mapping, lr, self.film_lr, self.film_step)
 
     def _require_fit(self, predictions: dict[str, Tensor], features: Tensor, batch: Batch) -> None:
@@ -241,7 +369,7 @@ def film_groups(
     multiple: float,
     step_size: int | None = FILM_STEP,
 ) -> list[dict[str, Any]]:
-    """Groups a module's parameters: gamma and beta with their own rate, and everything else.
+    """Groups a module's parameters: everything else at ``lr``, gamma and beta at a multiple.
 
     Args:
         module: Whose parameters are listed.
@@ -252,8 +380,7 @@ def film_groups(
     """
     film = mapping.film_parameters()
     apart = {id(p) for p in film}
-    rest = [p for p in module.parameters() if id(p) not in apart]
-    groups = [{"params": rest, "lr": lr}]
+    groups = [{"params": [p for p in module.parameters() if id(p) not in apart], "lr": lr}]
     if film:
         own = {} if step_size is None else {"step_size": step_size}
         groups.append({"params": film, "lr": multiple * lr, **own})

@@ -110,9 +110,7 @@ def by_its_peak(maps: Tensor) -> Tensor:
 class PairNorm(nn.BatchNorm2d):
     """BatchNorm, then the scale and shift of a task pair, in one step.
 
-    Args:
-        channels: Of the map.
-        pairs: Rows of ``gamma`` (1 at the start) and ``beta`` (0); without pairs neither exists.
+    ``gamma`` (1 at the start) and ``beta`` (0) have a row a pair; without pairs neither exists.
     """
 
     def __init__(self, channels: int, pairs: int = 0) -> None:
@@ -192,12 +190,8 @@ class PlainStage(nn.Module):
 class ResidualStage(nn.Module):
     """Two basic residual blocks of ResNet-18 with FiLM behind every BatchNorm.
 
-    Args:
-        channels_in: Of the map that enters.
-        channels: Of the blocks.
-        stride: Of the first convolution.
-        dilation: Of the others; the first one's is ``dilation`` / 2, as in the backbone.
-        pairs: See ``PairNorm``.
+    ``stride`` is that of the first convolution, ``dilation`` that of the others; the first one's
+    is half of it, as in the backbone.
     """
 
     def __init__(
@@ -208,10 +202,8 @@ class ResidualStage(nn.Module):
         def conv(before: int, stride: int, rate: int) -> nn.Conv2d:
             return nn.Conv2d(before, channels, 3, stride, rate, rate, bias=False)
 
-        first = max(1, dilation // 2)
-        self.convs = nn.ModuleList(
-            [conv(channels_in, stride, first), *(conv(channels, 1, dilation) for _ in range(3))]
-        )
+        first = conv(channels_in, stride, max(1, dilation // 2))
+        self.convs = nn.ModuleList([first, *(conv(channels, 1, dilation) for _ in range(3))])
         self.norms = nn.ModuleList(PairNorm(channels, pairs) for _ in self.convs)
         self.shortcut = self.shortcut_norm = None
         if stride != 1 or channels_in != channels:
@@ -233,9 +225,7 @@ class ResidualStage(nn.Module):
 class InputLayer(nn.Module):
     """The layer that only maps of one task pass: a convolution, BatchNorm and ReLU, no FiLM.
 
-    Args:
-        conv: From the task's channels to the first stage's.
-        pool: Follow with ResNet's first max-pooling.
+    ``pool`` adds ResNet's first max-pooling.
     """
 
     def __init__(self, conv: nn.Conv2d, pool: bool) -> None:
@@ -326,7 +316,7 @@ def mapping_for_channels(
         channels: D, the channels of the features.
         form: ``"segnet"`` or ``"resnet18"``.
         reduction: Image size / size of the features: 4, 8, 16 or 32.
-        condition: See ``build_mapping``.
+        condition: As in ``build_mapping``.
 
     Raises:
         ValueError: If there is no such form, or none of that reduction.
@@ -343,13 +333,10 @@ def mapping_for_channels(
 def _plain_mapping(
     tasks: TaskSet, widths: Sequence[int], convs: Sequence[int], condition: bool
 ) -> MappingNet:
-    first = [nn.Conv2d(t.channels, widths[0], 3, padding=1) for t in tasks]
+    inputs = [InputLayer(nn.Conv2d(t.channels, widths[0], 3, padding=1), False) for t in tasks]
     pairs = len(list(tasks.pairs())) if condition else 0
-    stages = [
-        PlainStage(before, width, count, pairs)
-        for before, width, count in zip([widths[0], *widths], widths, convs, strict=False)
-    ]
-    net = MappingNet(tasks, [InputLayer(conv, pool=False) for conv in first], stages)
+    sizes = zip([widths[0], *widths], widths, convs, strict=False)
+    net = MappingNet(tasks, inputs, [PlainStage(*size, pairs) for size in sizes])
     init_weights(net)
     return net
 

@@ -106,15 +106,11 @@ def two_views(
 
 @final
 class TrainingPasses(nn.Module):
-    """What one image costs while XTC trains on it, for ``models.cost.cost`` [HiTTs, Table 8].
+    """What an image with the label of ``target`` costs in training [HiTTs, Table 8].
 
     The network once and the mapping network twice a pair, as a loop over pairs would run it: two
     pairs and four passes for an image with one of three labels. A training step here needs less,
     because the label's first layers are shared by its pairs.
-
-    Args:
-        method: Left untouched.
-        target: The task whose label the image has.
     """
 
     def __init__(self, method: XTC, target: str) -> None:

@@ -24,7 +24,7 @@ from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.methods.baselines import comparable
 from mtpsl.models import MultiTaskNet
 from mtpsl.models.segnet import WIDTHS, SegNet, init_weights
-from mtpsl.papers.xtc.links import (
+from mtpsl.papers.xtc.loss import (
     Inputs,
     Link,
     find_links,
@@ -55,13 +55,7 @@ CHOICES: dict[str, str] = {
 
 @final
 class TaskMap(nn.Module):
-    """m^{s->t}: a whole SegNet that reads one task and predicts another.
-
-    Args:
-        source: The task that it reads.
-        target: The task that it predicts.
-        width_factor: Of the SegNet.
-    """
+    """m^{s->t}: a whole SegNet that reads the source and predicts the target."""
 
     def __init__(self, source: Task, target: Task, width_factor: float) -> None:
         super().__init__()
@@ -84,12 +78,8 @@ class PairMaps(nn.ModuleDict):
     def __init__(self, tasks: TaskSet, width_factor: float) -> None:
         super().__init__({key(s, t): TaskMap(s, t, width_factor) for s, t in tasks.pairs()})
 
-    def learning(self, source: Task, target: Task) -> Callable[[Tensor], Tensor]:
-        """The map of a pair, which gradients train."""
-        return self[key(source, target)]
-
     def constant(self, source: Task, target: Task) -> Callable[[Tensor], Tensor]:
-        """The same map as a function through which gradients pass and which they do not train."""
+        """The map of a pair as a function that gradients pass through and do not train."""
         network = self[key(source, target)]
 
         def apply(maps: Tensor) -> Tensor:
@@ -106,9 +96,8 @@ def key(source: Task, target: Task) -> str:
 
 def width_for(backbone: nn.Module, width_factor: float | None) -> float:
     """A SegNet's width factor; by default one as wide as the backbone, and never wider than 1."""
-    if width_factor is not None:
-        return width_factor
-    return min(1.0, backbone.bottleneck_channels / WIDTHS[-1])
+    own = min(1.0, backbone.bottleneck_channels / WIDTHS[-1])
+    return own if width_factor is None else width_factor
 
 
 class PairMapMethod(Method):
@@ -205,11 +194,10 @@ class XTask(PairMapMethod):
         links = with_shares(links) if self.per_image_mean else links
         terms = {"perceptual": batch.images.new_zeros(()), "maps": batch.images.new_zeros(())}
         if progress >= self.pretraining:
-            loss = perceptual_loss(self.maps, links, inputs, batch)
-            terms["perceptual"] = self.weight * loss
+            terms["perceptual"] = self.weight * perceptual_loss(self.maps, links, inputs, batch)
         for link in links:
             read = inputs.label(link.source, link.rows)
-            mapped = self.maps.learning(link.source, link.target)(read)
+            mapped = self.maps[key(link.source, link.target)](read)
             terms["maps"] = terms["maps"] + label_loss(link, mapped, batch)
         return terms
 
@@ -222,17 +210,12 @@ def direct_loss(
 ) -> Tensor:
     """Sums L_ct(m^{s->t}(y^_s), y_t) over pairs and images, divided by the batch size.
 
-    Args:
-        maps: The networks.
-        links: Pairs and their images.
-        inputs: What the maps read.
-        batch: The labels.
-        detach: Let the maps learn, not the prediction.
+    With ``detach`` the maps learn, not the prediction.
     """
     total = batch.images.new_zeros(())
     for link in links:
         read = inputs.prediction(link.source, link.rows)
-        mapped = maps.learning(link.source, link.target)(read.detach() if detach else read)
+        mapped = maps[key(link.source, link.target)](read.detach() if detach else read)
         total = total + label_loss(link, mapped, batch)
     return total
 
