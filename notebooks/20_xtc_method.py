@@ -374,6 +374,9 @@ for link, (old, _), (new, _) in zip(links, before, after, strict=True):
 # What that saves, at full width. Direct-Map and Perceptual-Map need a whole SegNet for each ordered pair:
 
 # %%
+import sys
+
+sys.path.insert(0, "..")  # benchmarks are not part of the package: they lie in tests/
 from tests.benchmarks.xtc import TASKS
 
 count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
