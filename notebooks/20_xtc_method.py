@@ -379,6 +379,7 @@ import sys
 sys.path.insert(0, "..")  # benchmarks are not part of the package: they lie in tests/
 from tests.benchmarks.xtc import TASKS
 
+# %%
 count = lambda module: sum(p.numel() for p in module.parameters())  # noqa: E731
 lines = {}
 for k, some in TASKS.items():
