@@ -67,9 +67,12 @@ class Optimization:
         precision: "bf16" runs forward passes under autocast.
         channels_last: Stores weights, hence all maps, with channels innermost: faster on GPUs.
         accumulate: Batches whose mean gradient makes one optimizer step.
+        clip: Longest gradient that a step takes, as the L2 norm over all parameters; longer ones
+            are scaled down. 0 for none.
 
     Raises:
-        ValueError: If the schedule or one of its arguments is unknown, suggesting the nearest.
+        ValueError: If ``clip`` is negative, or the schedule or one of its arguments is unknown;
+            then it suggests the nearest.
     """
 
     weight_decay: float = 0.0
@@ -78,14 +81,20 @@ class Optimization:
     precision: Precision = "fp32"
     channels_last: bool = False
     accumulate: int = 1
+    clip: float = 0.0
 
     def __post_init__(self) -> None:
+        if not self.clip >= 0:
+            raise ValueError(f"clip: expected a norm, or 0 for no clipping, got {self.clip}")
         rate = look_up("schedule", self.schedule, SCHEDULES)
         require_known("schedule_args", rate, self.schedule_args)
 
     def settings(self) -> dict[str, Any]:
         """Plain JSON, by which a checkpoint knows its run."""
-        return vars(self) | {"schedule_args": dict(self.schedule_args)}
+        settings = vars(self) | {"schedule_args": dict(self.schedule_args)}
+        if not self.clip:  # which the states of older runs do not name
+            del settings["clip"]
+        return settings
 
 
 @final
@@ -110,7 +119,7 @@ class ScheduledAdam(torch.optim.Adam):
         steps: int,
     ) -> None:
         super().__init__(groups, lr=lr, weight_decay=optimization.weight_decay, fused=True)
-        self.epochs, self.steps = epochs, steps
+        self.epochs, self.steps, self.clip = epochs, steps, optimization.clip
         own = OWN_ARGS.get(optimization.schedule, set())
         self.rates = []  # of each group: what it begins with, and the schedule
         for group in self.param_groups:
@@ -122,6 +131,9 @@ class ScheduledAdam(torch.optim.Adam):
         """Steps as after batch ``step`` (from 0), at that batch's rates, and clears gradients."""
         for group, (first, rate) in zip(self.param_groups, self.rates, strict=True):
             group["lr"] = first * rate(epoch, self.epochs, step, self.steps)
+        if self.clip:
+            trained = [p for group in self.param_groups for p in group["params"]]
+            nn.utils.clip_grad_norm_(trained, self.clip)
         self.step()
         self.zero_grad()
 

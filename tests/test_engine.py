@@ -17,6 +17,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 from mtpsl import engine, files, training
 from mtpsl.batch import Batch
@@ -184,6 +185,29 @@ def test_accumulated_steps_are_the_mean_of_their_batches() -> None:
     first, second, third = (means[i] for i in order)
     assert method.steps == 2
     assert seen == pytest.approx([first / 2, (first + second) / 2, third])  # the rest counts fully
+
+
+def test_a_gradient_is_clipped_to_a_length() -> None:
+    lengths = []
+
+    def measure(optimizer: torch.optim.Optimizer, *_) -> None:
+        gradients = [p.grad.flatten() for g in optimizer.param_groups for p in g["params"]]
+        lengths.append(float(torch.cat(gradients).norm()))
+
+    hook = register_optimizer_step_pre_hook(measure)
+    try:
+        run(make_method(), epochs=1)
+        short = min(lengths) / 2
+        lengths.clear()
+        run(make_method(), epochs=1, clip=short)
+    finally:
+        hook.remove()
+    assert lengths and lengths == pytest.approx([short] * len(lengths))
+    run(far := make_method(), epochs=1, clip=1e6)
+    run(plain := make_method(), epochs=1)
+    assert same(far, plain)
+    with pytest.raises(ValueError, match="clip: expected a norm, or 0 for no clipping, got -1"):
+        run(make_method(), clip=-1)
 
 
 @pytest.mark.parametrize("steps", [3, 4])
@@ -471,6 +495,7 @@ def all_settings(method: Method, loader: TinyLoader) -> dict:
         "schedule_args": {"warmup": 0.1},
         "average_last": 0.6,
         "accumulate": 2,
+        "clip": 0.5,
         "eval_every": 2,
         "curve": curve(method, loader),
         "select": "best_on_test",

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 
 import pytest
 
@@ -34,6 +35,7 @@ def test_defaults_never_change():
         "data_args": {},
         "score_size": None,
         "select_reference": {},
+        "clip": 0.0,
     }
     assert {name: defaults.pop(name) for name in added} == added
     text = json.dumps(defaults, sort_keys=True)
@@ -113,6 +115,9 @@ def test_row_by_name():
         ("accumulate", 0),
         ("seed", "a"),
         ("average_last", 3.0),
+        ("clip", -1.0),
+        ("clip", True),
+        ("clip", math.nan),
         ("augment", "false"),
         ("tasks", ["depth", "depth"]),
         ("tasks", []),

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,6 +62,7 @@ class Experiment:
     epochs: int = 400
     batch_size: int = 8
     accumulate: int = 1
+    clip: float = 0.0  # longest gradient of a step, as an L2 norm; 0: none, as in [XTC] and [HiTTs]
     lr: float = 1e-4
     weight_decay: float = 0.0
     schedule: Schedule = "step"
@@ -180,6 +182,9 @@ def _require(name: str, value: Any) -> None:
         fits, expected = type(value) is int and value >= least, f"a whole number, at least {least}"
     elif name == "tasks":
         fits, expected = value and len(set(value)) == len(value), "names of tasks, each once"
+    elif name == "clip":
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        fits, expected = number and 0 <= value < math.inf, "a norm, or 0 for none"
     elif name == "average_last":
         fits, expected = isinstance(value, int | float) and 0 <= value <= 1, "a share from 0 to 1"
     elif type(_DEFAULTS[name]) in _KINDS:
