@@ -1,4 +1,4 @@
-"""The contract of a method, over every entry of ``METHODS``; a new entry is covered at once."""
+"""The contract of a method, over all of ``papers.methods()``; a new one is covered at once."""
 
 import copy
 import itertools

@@ -181,7 +181,7 @@ def row_entry(
         peaks = [training_memory(at_size(e), device) for e in row.experiments]
         measured["cost/memory"] = sum(peak.bytes for peak in peaks)
         conditions = peaks[0].conditions
-    made = [r.environment for r in records] or [environment(device)]
+    environments = [r.environment for r in records] or [environment(device)]
     seconds = sum(sum(r.seconds.values()) for r in records) or time.monotonic() - began
     noise = {"name": "noise of the size above", "version": "", "stand_in": True}
     return Entry(
@@ -191,10 +191,10 @@ def row_entry(
         experiments=tuple(e.to_dict() for e in row_run.experiments),
         metrics=measured,
         seconds=round(seconds, 1),
-        commit=", ".join(dict.fromkeys(e["commit"] for e in made)),
-        versions=made[0]["versions"],
-        hardware=", ".join(dict.fromkeys(e["hardware"] for e in made)),
-        date=max(e["date"] for e in made),
+        commit=", ".join(dict.fromkeys(e["commit"] for e in environments)),
+        versions=environments[0]["versions"],
+        hardware=", ".join(dict.fromkeys(e["hardware"] for e in environments)),
+        date=max(e["date"] for e in environments),
         data=records[0].data if records else noise,
         memory=conditions,
     )

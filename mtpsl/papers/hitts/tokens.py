@@ -4,7 +4,7 @@ Jingdong Zhang, Hanrong Ye, Xin Li, Wenping Wang, Dan Xu. Multi-Task Label Disco
 Hierarchical Task Tokens for Partially Annotated Dense Predictions.
 
 ``TaskTokens`` needs no network, loop or experiment of this package: it reads what an encoder
-makes of images and says everything up to the predictions. ``loss.MixtureLoss`` trains it,
+makes of images and says everything up to the predictions. ``method.MixtureLoss`` trains it,
 ``discover`` labels images with it. Symbols of the paper, used as names here: ``theta`` global task
 token, ``phi`` fine-grained task tokens, ``F_s`` shared feature, ``F_i`` task feature, ``G_i``
 fine-grained task feature, ``o`` orthogonal embedding, ``A`` inter-task affinity, a prime for
