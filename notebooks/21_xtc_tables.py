@@ -330,7 +330,7 @@ for column, best in columns.items():
     )
 
 # %% [markdown]
-# In general the best epoch differs by task. One network can only be in one of them, so a rule that picks the best *column by column* would report a network that never existed. The released code picks one epoch for all columns, by their mean gain over fixed single-task results, and so does `best_on_test` with `select_reference` (the released numbers are `xtc_printed.SELECTION`); without it each point gains over the best before it, which needs no such results and may choose a neighboring epoch. Every table here says below it by which rule its weights were selected:
+# In general the best epoch differs by task. One network can only be in one of them, so a rule that picks the best *column by column* would report a network that never existed. The released code picks one epoch for all columns, by their mean gain over fixed single-task results, and so does `best_on_test` with `select_reference` (the released numbers are `mtpsl.papers.xtc.printed.SELECTION`); without it each point gains over the best before it, which needs no such results and may choose a neighboring epoch. Every table here says below it by which rule its weights were selected:
 
 # %%
 rules = {e["select"] for now in (now2, now5, now6) for x in now.entries for e in x.experiments}
