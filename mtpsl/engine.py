@@ -38,8 +38,8 @@ class NonFiniteLoss(RuntimeError):
 class Fit:
     """What a training run leaves beside the weights."""
 
-    history: list[dict[str, Any]]  # one entry per epoch: epoch (from 1), lr, terms, seconds, and
-    # where there are any: weights, metrics
+    history: list[dict[str, Any]]  # one entry per epoch: epoch (from 1), lr, terms, seconds, steps
+    # (``ScheduledAdam.describe_epoch``, of the backbone), and where there are any: weights, metrics
     epoch: int  # after which the method's weights were taken
 
 
@@ -83,7 +83,8 @@ def fit(
     shared = method.shared_parameters() if weighting.needs_shared else []
     steps = loader.steps * epochs
     groups = [*method.param_groups(lr), *weighting.param_groups(lr)]
-    optimizer = ScheduledAdam(groups, lr, optimization, epochs, steps)
+    watched = method.backbone_parameters() or list(method.parameters())
+    optimizer = ScheduledAdam(groups, lr, optimization, epochs, steps, watched)
     best = Best(method.tasks, selection.select_reference)
     state = TrainingState(method, weighting, optimizer, best)
     settings = {"steps": steps, "epochs": epochs, "lr": lr, "seed": seed}
@@ -101,6 +102,7 @@ def fit(
         with seeded(device, seed, "epoch", epoch):
             terms = train_epoch(state, loader, epoch, optimization, selection, shared, bar)
         entry = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], "terms": terms}
+        entry["steps"] = optimizer.describe_epoch()
         if weights := weighting.after_epoch(terms):
             entry["weights"] = weights
         require_finite_weights(method, epoch)

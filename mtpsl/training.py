@@ -1,7 +1,7 @@
 """What a training run is asked for, and the state that it leaves in checkpoints."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -108,6 +108,7 @@ class ScheduledAdam(torch.optim.Adam):
         optimization: Says schedule and weight decay.
         epochs: Passes over the images.
         steps: Batches in all of them.
+        watched: Parameters whose steps ``describe_epoch`` describes.
     """
 
     def __init__(
@@ -117,9 +118,11 @@ class ScheduledAdam(torch.optim.Adam):
         optimization: Optimization,
         epochs: int,
         steps: int,
+        watched: Sequence[nn.Parameter] = (),
     ) -> None:
         super().__init__(groups, lr=lr, weight_decay=optimization.weight_decay, fused=True)
         self.epochs, self.steps, self.clip = epochs, steps, optimization.clip
+        self.watched, self.gradients, self.moved = watched, list[Tensor](), math.nan
         own = OWN_ARGS.get(optimization.schedule, set())
         self.rates = []  # of each group: what it begins with, and the schedule
         for group in self.param_groups:
@@ -131,11 +134,38 @@ class ScheduledAdam(torch.optim.Adam):
         """Steps as after batch ``step`` (from 0), at that batch's rates, and clears gradients."""
         for group, (first, rate) in zip(self.param_groups, self.rates, strict=True):
             group["lr"] = first * rate(epoch, self.epochs, step, self.steps)
+        used = [p for p in self.watched if p.grad is not None]
+        self.gradients.append(nn.utils.get_total_norm([p.grad for p in used]))
         if self.clip:
             trained = [p for group in self.param_groups for p in group["params"]]
             nn.utils.clip_grad_norm_(trained, self.clip)
+        last = (step + 1) % (self.steps // self.epochs) == 0  # of its epoch
+        before = [p.detach().clone() for p in used] if last else []
         self.step()
+        if before:
+            square = sum((p.detach() - b).square().sum() for p, b in zip(used, before, strict=True))
+            rate = self.param_groups[0]["lr"]
+            self.moved = float(square / sum(p.numel() for p in used)) ** 0.5 / (rate or 1.0)
         self.zero_grad()
+
+    def describe_epoch(self) -> dict[str, float]:
+        """How the watched parameters fared since it was last asked.
+
+        Returns:
+            ``gradient``, the mean over steps of the gradient's L2 norm, before it is clipped;
+            ``remembered``, that of the root of Adam's bias-corrected second moments; ``moved``,
+            how far a weight went in the epoch's last step, root mean square, in learning rates.
+        """
+        states = [self.state[p] for p in self.watched if p in self.state]
+        beta = self.param_groups[0]["betas"][1]
+        second = sum(s["exp_avg_sq"].sum() / (1 - beta ** s["step"].double()) for s in states)
+        lengths, self.gradients = self.gradients, []
+        described = {
+            "gradient": float(sum(lengths)) / len(lengths),
+            "remembered": float(second) ** 0.5,
+            "moved": self.moved,
+        }
+        return {name: float(f"{value:.6g}") for name, value in described.items()}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,11 +13,11 @@ from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.methods import Method
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts import figures as hitts
-from mtpsl.papers.xtc import diagrams
+from mtpsl.papers.xtc import diagrams, storm
 from mtpsl.papers.xtc import figures as xtc
 from mtpsl.report import arrays
 from mtpsl.report.arrays import FigureInputs
-from mtpsl.runs.profiles import PROFILES
+from mtpsl.runs.profiles import PROFILES, smoke
 from mtpsl.tasks import TaskSet, depth, inverse_depth, normals, saliency, semseg
 
 CLASSES = ("floor", "wall", "chair", "sky")  # the last has no color of its own
@@ -84,7 +84,8 @@ def history(offset: float) -> list[dict]:
     metrics = {"semseg/miou": 0.2 + offset, "depth/abs_err": 0.5, "normals/mean_err": 30.0}
     points = {"train": metrics, "test": {k: v + 0.1 for k, v in metrics.items()}}
     terms = {"cross_task": 0.4, "regularizer": 0.6}
-    entries = [{"epoch": epoch, "terms": terms} for epoch in (1, 2, 3, 4)]
+    steps = {"gradient": 5.0, "remembered": 50.0, "moved": 0.1}
+    entries = [{"epoch": epoch, "terms": terms, "steps": steps} for epoch in (1, 2, 3, 4)]
     return [e | {"metrics": points} if e["epoch"] % 2 == 0 else e for e in entries]
 
 
@@ -114,12 +115,20 @@ def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict
         "xtc/fig3": {"ours": ours},
         "xtc/fig4": {"sl": baseline, "ssl": tokens, "ours": ours},
         "xtc/consistency": {"with": ours, "without": method("xtc", regularize=False)},
+        "xtc/storm": {role: baseline if "labels" in role else ours for role in storm.ROLES},
     }
     second = method("hitts", pseudo_labels=True, pseudo_features=True)
     methods |= {f"hitts/fig{i}": {"teacher": tokens, "ours": second} for i in range(1, 5)}
     histories = {"without": history(0.0), "with": history(0.05)}
+    histories |= dict.fromkeys(storm.ROLES, history(0.1))
+    experiments = papers.figures()["xtc/storm"].experiments(smoke)
     given = {
-        name: FigureInputs(methods=roles, histories=histories, test=Noise())
+        name: FigureInputs(
+            methods=roles,
+            histories={role: histories[role] for role in roles if role in histories},
+            experiments=experiments,
+            test=Noise(),
+        )
         for name, roles in methods.items()
     }
     street_roles = {"baseline": "supervised", "mtan": "mtan", "xtc": "xtc", "ours": "hitts"}

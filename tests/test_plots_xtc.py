@@ -16,7 +16,7 @@ from mtpsl.report.arrays import describe
 from mtpsl.report.style import Sheet, styled
 from mtpsl.tasks import TaskSet
 
-NAMES = ("xtc/fig1", "xtc/fig2", "xtc/fig3", "xtc/fig4", "xtc/consistency")
+NAMES = ("xtc/fig1", "xtc/fig2", "xtc/fig3", "xtc/fig4", "xtc/consistency", "xtc/storm")
 
 
 @pytest.fixture(scope="module")

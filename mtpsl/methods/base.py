@@ -58,16 +58,20 @@ class Method(nn.Module, ABC):
         """
         return [{"params": list(self.parameters()), "lr": lr}]
 
+    def backbone_parameters(self) -> list[nn.Parameter]:
+        """The trained parameters of ``self.backbone`` or ``self.net.backbone``, if there is one."""
+        backbone = getattr(getattr(self, "net", self), "backbone", None)
+        return [p for p in backbone.parameters() if p.requires_grad] if backbone else []
+
     def shared_parameters(self) -> list[nn.Parameter]:
         """What the tasks' gradients are compared on (``mtpsl.weighting``), in forward order.
 
-        By default the trained parameters of ``self.backbone`` or ``self.net.backbone``.
+        By default ``backbone_parameters``.
 
         Raises:
             ValueError: If there is no backbone, or a frozen one.
         """
-        backbone = getattr(getattr(self, "net", self), "backbone", None)
-        shared = [p for p in backbone.parameters() if p.requires_grad] if backbone else []
+        shared = self.backbone_parameters()
         if not shared:
             raise ValueError(
                 f"shared_parameters: expected {type(self).__name__} to train a backbone, got none; "

@@ -20,6 +20,7 @@ from mtpsl.data.labels import PartialLabels
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.methods import Method
 from mtpsl.metrics import COLUMNS
+from mtpsl.runs.experiment import Experiment
 from mtpsl.tasks import Task, TaskSet
 
 Arrays = dict[str, NDArray[Any]]
@@ -35,6 +36,7 @@ class FigureInputs:
 
     methods: Mapping[str, Method] = field(default_factory=dict)  # role -> in evaluation mode
     histories: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)
+    experiments: Mapping[str, Experiment] = field(default_factory=dict)  # role -> what was trained
     test: Dataset | None = None  # None for figures that need no run
     train: PartialLabels | None = None  # clean; only for figures of what teachers find there,
     thresholds: Mapping[str, float | str] = field(default_factory=dict)  # at their students' taus

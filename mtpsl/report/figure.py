@@ -120,6 +120,7 @@ def make_figure(
         parts[part] = FigureInputs(
             methods={short: load_method(trained[role], session) for short, role in roles.items()},
             histories={short: records[role].history for short, role in roles.items()},
+            experiments={short: trained[role] for short, role in roles.items()},
             test=open_split(first, "test", session),
             device=device,
             **teachers,

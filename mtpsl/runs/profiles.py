@@ -95,6 +95,8 @@ def get_profile(name: str) -> Profile:
 
 def _scaled(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
     thresholds = dict.fromkeys(experiment.thresholds, PSEUDO_SHARE)
+    if experiment.clip:  # a row that is about clipping, or a protocol that has it
+        changes = {**changes, "clip": experiment.clip}
     scaled = experiment.replace(**changes, thresholds=thresholds)
     if experiment.backbone == "segnet":
         scaled = scaled.replace(backbone_args={**scaled.backbone_args, "stages": STAGES})

@@ -14,7 +14,7 @@ import torch
 from matplotlib.figure import Figure as Drawing
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from mtpsl.papers.xtc import diagrams
+from mtpsl.papers.xtc import diagrams, storm
 from mtpsl.papers.xtc.diagrams import PAIR, as_in_training, pair_distances
 from mtpsl.papers.xtc.mapping import Pass, label_input, prediction_input
 from mtpsl.report.arrays import (
@@ -309,5 +309,27 @@ FIGURES: tuple[Figure, ...] = (
         arrays=consistency,
         draw=draw_consistency,
         runs={"with": ("xtc/table6", "one/Ours"), "without": ("xtc/table6", "one/Ours (w/o reg)")},
+    ),
+    Figure(
+        name="storm",
+        paper="xtc",
+        title="The storm that XTC begins with, and what remains of it",
+        source="[beyond XTC: its first steps]",
+        caption="Over the steps of a training the length of the gradient at the backbone, the "
+        "length that Adam remembers, and how far weights go in a step, with the number of steps "
+        "that the released code takes as a dotted line; below, what pulls how hard before anything "
+        "is learned, how a gradient grows on its way back through the mapping network, and what "
+        "trained mapping networks still tell apart.",
+        alt="Three line charts over training steps on logarithmic axes with a curve for each of "
+        "five trainings, and three bar charts of gradient lengths and variances.",
+        arrays=storm.storm,
+        draw=storm.draw_storm,
+        runs={
+            "labels": ("companion/consistency", "Supervised Learning"),
+            "labels_unclipped": ("companion/consistency", "SL, unclipped"),
+            "xtc": ("companion/consistency", "Ours"),
+            "ramped_unclipped": ("companion/consistency", "Ours, ramped up, unclipped"),
+            "xtc_unclipped": ("companion/consistency", "Ours, unclipped"),
+        },
     ),
 )
