@@ -1,0 +1,152 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # XTC's storm: what the first steps of a training leave behind
+#
+# **You will be able to** say why a loss of one can pull a hundred times as hard as a loss of ten, how long Adam remembers it, and what to do about it in a training of your own. **Takes** about 20 minutes to read. **Read before:** [`20_xtc_method`](20_xtc_method.ipynb), where the consistency is built up equation by equation; [`21_xtc_tables`](21_xtc_tables.ipynb) has the tables. **Paper:** [Li, Liu and Bilen, CVPR 2022](https://arxiv.org/abs/2111.14893), Section 3.2.
+#
+# XTC adds one term to the losses of the labels: the prediction of an unlabeled task and the label of another one, mapped into a joint space, should agree. In short trainings that term did harm at first, and the reason was not the idea but the first few steps. This page takes them apart. Everything on it can be measured in your own code with the same four functions of `mtpsl.papers.xtc.storm`.
+
+# %% tags=["parameters"]
+profile: str = "smoke"
+data_root: str = ""
+device: str = "auto"
+seed: int = 0
+use_cache: bool = True
+
+# %%
+from mtpsl.notebook import setup, show_figures, show_results
+
+session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
+
+# %% [markdown]
+# ## 1. The whole story in one picture
+#
+# Above, five trainings of one network on the same data: labels alone and XTC, each with its gradient clipped to length 1 and without, and XTC whose consistency sets in slowly. Every training of this package logs these three numbers at each epoch, for the backbone that all tasks share. Below, on the left, a network that has learned nothing; on the right, what the trained mapping networks still tell apart.
+
+# %% tags=["nbval-ignore-output"]
+figures = session.figure("xtc/storm")
+show_figures(figures, first=True)
+
+# %% [markdown]
+# Read it from left to right: the gradient is long at first and short soon after; Adam remembers the length long after it is gone; so steps stay short. The dotted line is where a training of the released code ends.
+
+# %% [markdown]
+# ## 2. How hard each term pulls before anything is learned
+#
+# > **Predict.** Label losses add up to about eight at the start, the consistency to about three. Which one has the longer gradient at the backbone?
+
+# %% tags=["nbval-ignore-output"]
+arrays = next(iter(figures.values())).arrays
+lengths = dict(zip(arrays["terms"], arrays["term_lengths"], strict=True))
+for name, length in lengths.items():
+    print(f"{name:<12} {length:7.1f}  {length / lengths['labels']:5.1f} times the labels'")
+
+# %% [markdown]
+# Weights are moved by the length of a gradient, not by the size of a loss. Pair by pair (the source's prediction is mapped, the target's label is there):
+
+# %% tags=["nbval-ignore-output"]
+for pair, (consistency, regularizer) in zip(arrays["pairs"], arrays["pair_lengths"], strict=True):
+    print(f"{pair:<18} L_ct {consistency:7.1f}   R {regularizer:7.1f}")
+
+# %%
+assert lengths["cross_task"] > lengths["labels"]
+print("the consistency pulls harder than all labels together")
+
+# %% [markdown]
+# ## 3. Where the length comes from
+#
+# The gradient of the consistency starts at the embedding, where it is short: a cosine over a few positions. It then goes back through the mapping network, stage by stage, and through what turns a prediction into the mapping's input.
+#
+# > **Predict.** Is it the division by the largest depth, the Gumbel noise, or the depth of the mapping network that makes it long?
+
+# %% tags=["nbval-ignore-output"]
+places = dict(zip(arrays["places"], arrays["place_lengths"], strict=True))
+before = None
+for name, length in places.items():
+    print(f"{name:<16} {length:.4f}" + (f"  x {length / before:.2f}" if before else ""))
+    before = length
+
+# %%
+assert places["mapping's input"] > places["before stage 2"] > places["embedding"]
+print("it grows at every stage on its way back")
+
+# %% [markdown]
+# It is the depth. A convolution with BatchNorm and random weights lengthens gradients a little ([Yang et al., ICLR 2019](https://arxiv.org/abs/1902.08129)), every stage has two or three of them, and the factors multiply. A mapping network of five stages, as at full size, has a factor of 65 to 82 between its embedding and its input; here there are three stages, so the storm is milder. What turns a prediction into the input works the other way: dividing by the largest depth, halving normals and the straight-through estimator all shorten the gradient.
+
+# %% [markdown]
+# ## 4. What Adam remembers
+#
+# Adam divides each step by the root of a running mean of squared gradients:
+#
+# $$v_k = \beta_2 v_{k-1} + (1 - \beta_2)\, g_k^2, \qquad \Delta_k = -\eta\, \frac{\hat m_k}{\sqrt{\hat v_k} + \epsilon}, \qquad \beta_2 = 0.999.$$
+#
+# > **Predict.** A gradient of length 700 at step 1, of length 7 ever after. After how many steps is what Adam remembers down to twice the present length?
+
+# %%
+import math
+
+first, later, beta = 700.0, 7.0, 0.999
+step, square = 1, (1 - beta) * first**2
+while math.sqrt(square / (1 - beta**step)) > 2 * later:
+    step, square = step + 1, beta * square + (1 - beta) * later**2
+print(f"after {step} steps")
+
+# %% [markdown]
+# One long gradient is enough for thousands of short steps. By the same arithmetic a training of the released code, of some 79,000 steps, spends a tenth of its time in the shadow of the storm, and a short one all of it. The recorded trainings, at their first and at their last epoch:
+
+# %% tags=["nbval-ignore-output"]
+for role in map(str, arrays["roles"]):
+    for name in ("gradient", "remembered", "moved"):
+        values = arrays[f"{role}/{name}"]
+        print(f"{role:<17} {name:<11} {values[0]:9.3f} -> {values[-1]:8.3f}")
+
+# %% [markdown]
+# ## 5. What becomes of the mapping
+#
+# A long gradient acts on the mapping network as well, and the shortest way to make two embeddings agree is to make all of them the same. *The same over what?* Over the positions of one image, or over images?
+
+# %% tags=["nbval-ignore-output"]
+for role in map(str, arrays["roles"]):
+    if f"{role}/spread" in arrays:
+        images, positions = arrays[f"{role}/spread"]
+        same, other = arrays[f"{role}/distances"]
+        print(
+            f"{role:<17} variance over images {images:.4f}, over positions {positions:.4f}; "
+            f"distance to the same image's label {same:.4f}, to another's {other:.4f}"
+        )
+
+# %% [markdown]
+# Where a prediction is as near to another image's label as to its own, the mapping carries no information about the image, and the consistency asks for nothing any more.
+
+# %% [markdown]
+# ## 6. What it costs, and what clipping changes
+#
+# The table takes XTC apart: the second view, the consistency, the ramp and the clipping, one at a time. All scaled profiles clip every row to length 1. *That was adopted after this finding*; it holds for every method and for labels alone, and the unclipped rows stay here so that you can see what it changes.
+
+# %% tags=["nbval-ignore-output"]
+from mtpsl.papers.companion.tables import CONSISTENCY
+
+parts, now_parts = session.results(CONSISTENCY)
+show_results(CONSISTENCY, parts, now_parts)
+
+# %%
+session.write(CONSISTENCY, parts, now_parts)
+
+# %% [markdown]
+# ## Take away
+#
+# 1. Look at gradients, not at losses, when you add a term; `storm.gradient_lengths` takes a method and a few batches.
+# 2. Adam's memory is a thousand steps long. Clip, or let a new term set in slowly, before you judge a method by a short training.
+# 3. A consistency that has become zero is not a consistency that is satisfied: compare distances between images, not only within them.
