@@ -351,7 +351,7 @@ def test_soft_pseudo_labels_are_predictions_that_count_as_much_as_they_are_sure(
     torch.testing.assert_close(sure["depth"], probability)
     classes = trace.refined["semseg"].softmax(1).amax(1, keepdim=True)
     torch.testing.assert_close(sure["semseg"], classes)  # no temperature
-    tau = float(probability.median())
+    tau = probability.median().item()
     found = method.discover(batch.images, {"depth": tau})
     assert set(found.weights) == {"depth", "normals"}
     torch.testing.assert_close(found.targets["depth"], trace.predictions["depth"])

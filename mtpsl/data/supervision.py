@@ -2,8 +2,9 @@
 
 One folder holds, for every task, the pseudo labels of the images that withhold its label and,
 where the teacher has them, features (float16, on its coarse grid) and their confidence for all
-images; and weights of pixels, where labels have some. A teacher that labels by bins or centers uses few distinct values: they become one byte a
-pixel and a codebook, without loss. Other teachers' labels are rounded to float16.
+images; and weights of pixels, where its labels have some. A teacher that labels by bins or centers
+uses few distinct values: they become one byte a pixel and a codebook, without loss. Other teachers'
+labels are rounded to float16.
 
 ``manifest.json`` comes last and holds a checksum of every other file, so an interrupted discovery
 is never mistaken for a finished one. The bytes do not depend on any batch size: the

@@ -15,20 +15,21 @@ CHOICES: dict[str, str] = {
     "sqrt(2/(C+1))",
     "Eq. 1": "divided by sqrt(C); Q and K are linear with bias",
     "Eq. 2": "then a 3x3 convolution a task, with BatchNorm and ReLU, on the grid of F_s",
-    "self-attention": "one head, no norm, no position code, on cells of 1/8 of the image; upsampled "
-    "and added to F_i, then a 3x3 convolution with BatchNorm and ReLU; theta'_i has no residual",
+    "self-attention": "one head, no norm, no position code, on cells of 1/8 of the image; "
+    "upsampled and added to F_i, then a 3x3 convolution with BatchNorm and ReLU; theta'_i has no "
+    "residual",
     "H x W": "the grid of F_s; G'_i is upsampled bilinearly where that is smaller than the image",
     "ASPP": "the baseline's head, with 256 outputs, stands between inter- and intra-task learning",
     "Eq. 3": "o is the identity; W^o is linear with bias",
-    "MLP_i": "along the class axis: three linear layers, 128 wide, with LayerNorm and GELU; without "
-    "orthogonal embeddings it reads copies of theta'_i",
+    "MLP_i": "along the class axis: three linear layers, 128 wide, with LayerNorm and GELU; "
+    "without orthogonal embeddings it reads copies of theta'_i",
     "Eq. 4": "phi_i x F'_i with C channels, because phi_i x G_i is not defined; F'_i after one "
     "factor and offset a channel",
     "M^f": "of theta'_i and F'_i after intra-task learning, as printed: no 1/sqrt(C)",
     "pseudo label": "argmax bin; its center is the target of L_reg, re-binned after augmentation. "
     "pseudo='soft' with temperature=5: Eq. 10's value, L1 weighted by confidence, no L_cls",
-    "teacher": "labels clean images once, offline (Sec. 4.1). teacher='online': the very views that "
-    "the student sees",
+    "teacher": "labels clean images once, offline (Sec. 4.1). teacher='online': the very views "
+    "that the student sees",
     "M^f in L_f": "the frozen teacher's, saved with its features and warped like them",
     "L_mse": "mean over channels and cells of 1/8 of the image, over which F'_i is averaged (every "
     "pixel of 64 channels would be 42 MB an image); cells beyond a turned image are 0",
@@ -45,8 +46,8 @@ CHOICES: dict[str, str] = {
     "uniform normals": "a golden-angle spiral over the whole sphere. normal_centers_from="
     "'half_sphere': over the half that faces the camera",
     "Eq. 14 to 18": "tokens of scale j have its C_j channels; all W are linear with bias",
-    "one grid in Eq. 17": "1/8, the last stage's: the finer first stage is averaged over its cells. "
-    "fusion_stride=4: the finest, coarser ones bilinear",
+    "one grid in Eq. 17": "1/8, the last stage's: the finer first stage is averaged over its "
+    "cells. fusion_stride=4: the finest, coarser ones bilinear",
     "sum of Eq. 18": "over the four scales of Eq. 14 and 17; it is printed to 5",
 }
 """What the paper leaves open -> what this folder does; arguments that change it are named."""

@@ -75,9 +75,8 @@ class MixtureLoss(nn.Module):
         self.released = look_up("mixture", mixture, {"printed": False, "released": True})
         self.soft = look_up("pseudo", pseudo, {"argmax": False, "soft": True})
         if look_up("normals_loss", normals_loss, {"task": False, "l1": True}):
-            summed = lambda *maps: 3 * l1(*maps)
             self.tasks = TaskSet(
-                tuple(replace(t, loss=summed) if t.kind == "direction" else t for t in tasks)
+                tuple(replace(t, loss=summed_l1) if t.kind == "direction" else t for t in tasks)
             )
 
     def forward(self, logits: dict[str, Tensor], batch: Batch) -> Terms:
@@ -143,6 +142,11 @@ class MixtureLoss(nn.Module):
         error = (prediction - target).abs().mean(1, keepdim=True)
         losses = (error * found.weights[task.name][rows] * valid).mean((1, 2, 3))
         return task.weight * losses / (len(rows) * len(self.tasks))
+
+
+def summed_l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """The L1 distance of vectors (B, 3, H, W), a sum over channels: (B,)."""
+    return prediction.shape[1] * l1(prediction, target, mask)
 
 
 def feature_terms(tasks: TaskSet, features: dict[str, Tensor], batch: Batch) -> Terms:
@@ -349,9 +353,7 @@ class HiTTs(Method, TaskTokens):
     @torch.no_grad()
     def label_confidence(self, images: Tensor) -> dict[str, Tensor]:
         """Max(Softmax(G')), which M^p compares with tau [Sec. 3.3]."""
-        return label_confidence(
-            self.trace(images, decode=False), self.quantizers, **self.discovers
-        )
+        return label_confidence(self.trace(images, decode=False), self.quantizers, **self.discovers)
 
     def prepare(self, batches: Iterable[Batch]) -> None:
         self.quantizers.fit(batches)

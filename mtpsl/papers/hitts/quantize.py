@@ -193,10 +193,10 @@ class YesNo(Quantizer):
 class LogBins(Centers):
     """Bins of equal width in log depth over the labeled range, or a given one [HiTTs, App. A.1].
 
-    The labeled range runs from the smallest of a sample of labeled values divided by the largest zoom,
-    because zooming in divides depth, to the largest; an inverse depth is multiplied, so its range
-    is extended at the other end. Values beyond it fall into the outermost bins. A center is its
-    bin's geometric mean.
+    The labeled range runs from the smallest of a sample of labeled values divided by the largest
+    zoom, because zooming in divides depth, to the largest; an inverse depth is multiplied, so its
+    range is extended at the other end. Values beyond it fall into the outermost bins. A center is
+    its bin's geometric mean.
 
     Args:
         bins: How many.

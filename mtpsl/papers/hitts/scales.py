@@ -1,10 +1,11 @@
-"""Query and inter-task learning on one map or several [HiTTs, Sec. 3.1, App. A.2, Eq. 1, 2, 14-18].
+"""Query and inter-task learning on one map or several [HiTTs, App. A.2, Eq. 1, 2, 14 to 18].
 
 With several, every scale asks its own map with its own tokens and mixes its tasks by its own
 affinities; then features and tokens of all scales become one feature and one token a task.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import final
 
 import torch
@@ -148,9 +149,13 @@ class MultiScaleTokens(nn.Module):
         self.fuse = per_task(tasks, lambda t: nn.Conv2d(sum(stage_channels), channels, 1))
         self.split = self.merge = None  # W_i^{s->m(j)} and W_i^{m->s(j)}
         if global_tokens:
-            linear = lambda enters, leaves: per_task(tasks, lambda t: nn.Linear(enters, leaves))
-            self.split = nn.ModuleList(linear(channels, c) for c in stage_channels)
-            self.merge = nn.ModuleList(linear(c, merged) for c in stage_channels)
+            linear = partial(per_task, tasks)
+            self.split = nn.ModuleList(
+                linear(lambda t, c=c: nn.Linear(channels, c)) for c in stage_channels
+            )
+            self.merge = nn.ModuleList(
+                linear(lambda t, c=c: nn.Linear(c, merged)) for c in stage_channels
+            )
         for part in (self.fuse, self.split, self.merge):
             if part is not None:
                 init_weights(part)
@@ -183,7 +188,9 @@ class MultiScaleTokens(nn.Module):
             for W in self.split
         ]
 
-    def fuse_features(self, maps: Sequence[Sequence[Tensor]], grid: tuple[int, int]) -> list[Tensor]:
+    def fuse_features(
+        self, maps: Sequence[Sequence[Tensor]], grid: tuple[int, int]
+    ) -> list[Tensor]:
         """F'_i = Conv_i([F'_i^(0); ...; F'_i^(3)]) [Eq. 17], on one grid.
 
         Of every scale a (B, C_j, H_j, W_j) for each task -> (B, C, H', W') for each task.

@@ -197,7 +197,7 @@ class TaskTokens(nn.Module):
     def learn_inter_task(
         self, features: Tensor, size: tuple[int, int], stages: Sequence[Tensor] = ()
     ) -> tuple[Tensor | None, list[Tensor], tuple[Tensor, ...]]:
-        """Query and affine combinations across tasks, then the heads [Sec. 3.1, Eq. 1, 2, 14-18].
+        """Query and affine combinations across tasks, then the heads [HiTTs, Eq. 1, 2].
 
         Arguments are those of ``forward``.
 
@@ -311,8 +311,8 @@ def label_confidence(
 
 def mlp(bins: int, width: int = MLP_WIDTH) -> nn.Sequential:
     """MLP_i, along the class axis: (..., C_p) -> (..., C_p)."""
-    hidden = lambda enters: (nn.Linear(enters, width), nn.LayerNorm(width), nn.GELU())
-    return nn.Sequential(*hidden(bins), *hidden(width), nn.Linear(width, bins))
+    hidden = [(nn.Linear(n, width), nn.LayerNorm(width), nn.GELU()) for n in (bins, width)]
+    return nn.Sequential(*hidden[0], *hidden[1], nn.Linear(width, bins))
 
 
 @final

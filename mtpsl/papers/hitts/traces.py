@@ -263,12 +263,12 @@ def walk(inputs: FigureInputs) -> Arrays:
 
     ``shared``, ``queried/<task>`` and ``mixed/<task>`` as pictures; ``gate/<task>`` and
     ``mixed_gate/<task>`` (H, W) in [0, 1]; ``values/theta``, ``/theta_mixed``, ``/affinity`` (T,
-    T); ``block``, the side of a block of F_s that makes one cell; ``score/<task>`` (H, W) of the token whose scores vary most;
-    ``confidence/<task>`` (H, W), the largest probability of G'. ``loss/L_s``, ``/L_p`` and ``/L_f``
-    are the method's own terms in evaluation mode. Of the task ``example``: ``projected`` as a
-    picture, ``values/token``, ``/basis``, ``/embedded`` and ``/phi``; of the
-    ``channel`` whose scores vary most ``fine``, ``score``, ``masked`` and ``refined`` (H, W);
-    ``confidence`` (H, W) of the teacher and ``accept`` (H, W), M^p.
+    T); ``block``, the side of a block of F_s that makes one cell; ``score/<task>`` (H, W) of the
+    token whose scores vary most; ``confidence/<task>`` (H, W), the largest probability of G'.
+    ``loss/L_s``, ``/L_p`` and ``/L_f`` are the method's own terms in evaluation mode. Of the task
+    ``example``: ``projected`` as a picture, ``values/token``, ``/basis``, ``/embedded`` and
+    ``/phi``; of the ``channel`` whose scores vary most ``fine``, ``score``, ``masked`` and
+    ``refined`` (H, W); ``confidence`` (H, W) of the teacher and ``accept`` (H, W), M^p.
     """
     batch, labeled, _, order = _candidates(inputs, "one_label")
     scene = _scene(inputs, batch, labeled, order[0])
