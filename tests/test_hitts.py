@@ -270,6 +270,17 @@ def test_features_beyond_a_turned_image_teach_nothing():
     torch.testing.assert_close(terms["depth_feature"], weight.mean() / 3)
 
 
+def test_only_the_images_whose_logits_are_read_are_decoded():
+    method, batch = build().eval(), one_label_batch()
+    whole, part = (method.trace(batch.images, only=only) for only in (None, batch.labeled))
+    for t in TASKS:
+        rows = batch.labeled[t.name]
+        assert len(part.scores[t.name]) == len(part.fine_tokens[t.name]) == rows.sum() == 1
+        torch.testing.assert_close(part.refined[t.name][rows], whole.refined[t.name][rows])
+        assert not part.refined[t.name][~rows].any()
+        torch.testing.assert_close(part.maps[t.name], whole.maps[t.name])
+
+
 def test_pseudo_labels_follow_threshold_and_bins():
     method = build().eval()
     images = one_label_batch().images
@@ -355,7 +366,7 @@ def test_soft_pseudo_labels_are_predictions_that_count_as_much_as_they_are_sure(
     found = method.discover(batch.images, {"depth": tau})
     assert set(found.weights) == {"depth", "normals"}
     torch.testing.assert_close(found.targets["depth"], trace.predictions["depth"])
-    target = {n: m + 1.0 * (n != "semseg") for n, m in found.targets.items()}  # one further off
+    target = {n: m if n == "semseg" else m + 1 for n, m in found.targets.items()}  # 1 further off
     moved = replace(batch, discovered=replace(found, targets=target))
     terms = method.training_step(moved, progress=0.0)
     rows = ~batch.labeled["depth"]

@@ -86,7 +86,8 @@ def test_every_step_is_one_of_the_trace_or_leads_to_it(
         torch.testing.assert_close(found[f"embedded/{n}"], embedded)
         phi = method.token_mlp[n]((found[f"embedded/{n}"] + found[f"token/{n}"][:, None]).mT).mT
         torch.testing.assert_close(found[f"phi/{n}"], phi)
-        torch.testing.assert_close(method.fine[n](found[f"projected/{n}"]), found[f"fine/{n}"])
+        G = method.fine[n](found[f"projected/{n}"].movedim(1, -1)).movedim(-1, 1)
+        torch.testing.assert_close(G, found[f"fine/{n}"])
         torch.testing.assert_close(method.refine[n](found[f"masked/{n}"]), trace.refined[n])
         torch.testing.assert_close(found[f"prediction/{n}"], trace.predictions[n])
 

@@ -345,7 +345,7 @@ def test_the_head_stands_between_inter_and_intra_task_learning(case: str) -> Non
             own = method.conv[t.name](own)
             torch.testing.assert_close(trace.maps[t.name], own)
             torch.testing.assert_close(trace.global_tokens[t.name], token)
-            G = method.fine[t.name](own)
+            G = method.fine[t.name](own.movedim(1, -1)).movedim(-1, 1)
             logits = method.refine[t.name](G * trace.scores[t.name])  # Eq. 4
             torch.testing.assert_close(trace.refined[t.name], to_size(logits, (32, 32)))
 

@@ -32,6 +32,7 @@ from mtpsl.papers.hitts.quantize import (
     Quantizers,
     class_last,
 )
+from mtpsl.papers.hitts.scales import pick
 from mtpsl.papers.hitts.tokens import Pseudo, TaskTokens, Trace, discover, label_confidence
 from mtpsl.registry import look_up
 from mtpsl.tasks import Task, TaskSet
@@ -121,7 +122,7 @@ class MixtureLoss(nn.Module):
         losses = mixture_loss(
             task,
             self.quantizers[task.name],
-            logits[rows].float(),
+            pick(logits, rows).float(),
             labels.targets[task.name][rows],
             labels.valid[task.name][rows],
             self.regression_weight,
@@ -137,7 +138,7 @@ class MixtureLoss(nn.Module):
                 "discover with pseudo='soft', too"
             )
         valid = found.valid[task.name][rows]
-        prediction = self.quantizers[task.name].decode(logits[rows].float())
+        prediction = self.quantizers[task.name].decode(pick(logits, rows).float())
         target = found.targets[task.name][rows].masked_fill(~valid, 0.0)
         error = (prediction - target).abs().mean(1, keepdim=True)
         losses = (error * found.weights[task.name][rows] * valid).mean((1, 2, 3))
@@ -321,19 +322,28 @@ class HiTTs(Method, TaskTokens):
         """L_s and L_p; no submodule, which would store the quantizers a second time."""
         return MixtureLoss(self.tasks, self.quantizers, **self.mixes)
 
-    def trace(self, images: Tensor, *, decode: bool = True) -> Trace:
+    def trace(
+        self,
+        images: Tensor,
+        *,
+        decode: bool = True,
+        only: Mapping[str, Tensor] | None = None,
+    ) -> Trace:
         """(B, 3, H, W) images -> every quantity of the paper's Figures 2 to 4.
 
-        ``predictions`` is empty without ``decode``: the losses read the logits.
+        ``predictions`` is empty without ``decode``: the losses read the logits. ``only`` is that
+        of ``TaskTokens``.
         """
         seen = self.backbone(images)
-        return self(seen.decoder, images.shape[2:], seen.stages, decode=decode)
+        return self(seen.decoder, images.shape[2:], seen.stages, decode=decode, only=only)
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
         if self.teacher and batch.discovered is None:
             batch = self.teacher.label(batch)
-        trace, mixture_loss = self.trace(batch.images, decode=False), self.mixture_loss
+        only = None if self.pseudo_labels else batch.labeled  # whose logits a loss reads
+        trace = self.trace(batch.images, decode=False, only=only)
+        mixture_loss = self.mixture_loss
         terms = mixture_loss(trace.refined, batch)  # Eq. (5)
         if self.pseudo_labels:
             terms |= mixture_loss.pseudo(trace.refined, batch)  # Eq. (7)

@@ -262,8 +262,7 @@ class UnitVectors(Centers):
 
     def encode(self, target: Tensor) -> Tensor:
         usable = target.nan_to_num(0.0)
-        similarity = torch.einsum("bdhw,kd->bkhw", usable, self.centers)
-        return similarity.argmax(1, keepdim=True)
+        return (usable.movedim(1, -1) @ self.centers.T).argmax(-1).unsqueeze(1)
 
     def expectation(self, probabilities: Tensor) -> Tensor:
         return to_unit_length((probabilities @ self.centers).movedim(-1, 1))

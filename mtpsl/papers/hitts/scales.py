@@ -56,6 +56,11 @@ def ask(vectors: Tensor, maps: Tensor) -> Tensor:
     return (maps.flatten(2).mT @ vectors.mT).mT.unflatten(2, maps.shape[2:])
 
 
+def pick(maps: Tensor, rows: Tensor) -> Tensor:
+    """The images of (B, C, H, W) where rows (B,) is set; channels last, as is their gradient."""
+    return maps.movedim(1, -1)[rows].movedim(-1, 1)
+
+
 @final
 class Scale(nn.Module):
     """Query and inter-task learning on one map, then a convolution a task [HiTTs, Sec. 3.1].
@@ -92,6 +97,7 @@ class Scale(nn.Module):
         """
         A = self.affinity(theta)
         theta, gates = self.mix(A, theta, self.query(theta, shared))
+        gates = gates.contiguous()  # map by map, for the products
         convs = self.convs.values()
         maps = [conv(shared * gates[:, i, None]) for i, conv in enumerate(convs)]
         return theta, maps, A

@@ -22,7 +22,15 @@ from torch import Tensor, nn
 from mtpsl.batch import Discovered
 from mtpsl.models.segnet import conv_stage
 from mtpsl.papers.hitts.quantize import Centers, Quantizers
-from mtpsl.papers.hitts.scales import Answers, MultiScaleTokens, Scale, ask, init_weights, per_task
+from mtpsl.papers.hitts.scales import (
+    Answers,
+    MultiScaleTokens,
+    Scale,
+    ask,
+    init_weights,
+    per_task,
+    pick,
+)
 from mtpsl.tasks import Task, TaskSet
 
 MLP_WIDTH = 128  # of MLP_i
@@ -130,7 +138,7 @@ class TaskTokens(nn.Module):
         self.conv = per_task(tasks, lambda t: conv_stage(C, C, 1))
 
         # fine-grained task tokens [Sec. 3.2]
-        self.fine = per_task(tasks, lambda t: nn.Conv2d(C, self.bins(t), 1))
+        self.fine = per_task(tasks, lambda t: nn.Linear(C, self.bins(t)))  # Conv1x1, of pixels
         self.embed = self.token_mlp = self.answers = None
         if fine_tokens:
             if orthogonal_embeddings:
@@ -153,6 +161,7 @@ class TaskTokens(nn.Module):
         stages: Sequence[Tensor] = (),
         *,
         decode: bool = True,
+        only: Mapping[str, Tensor] | None = None,
     ) -> Trace:
         """Every quantity of the paper's Figures 2 to 4 for a batch of images.
 
@@ -162,6 +171,8 @@ class TaskTokens(nn.Module):
             stages: (B, C_j, H_j, W_j) each, F_s^(j), where tokens have several scales.
             decode: Whether to make ``predictions``, which are empty otherwise: losses and
                 ``discover`` read the logits.
+            only: task -> (B,) bool: images whose logits are read. Fine-grained quantities are made
+                for them alone, and other images' logits are 0; None: for all.
 
         Raises:
             ValueError: If there are not as many stages as scales.
@@ -175,12 +186,19 @@ class TaskTokens(nn.Module):
                 tokens[t.name] = token
             maps[t.name] = own  # F'_i
             cells[t.name] = F.avg_pool2d(own, self.block) if self.block > 1 else own
-            masked = G[t.name] = self.fine[t.name](own)
+            if only is not None:
+                own = pick(own, only[t.name])
+                token = None if token is None else token[only[t.name]]
+            masked = G[t.name] = self.fine[t.name](own.movedim(1, -1)).movedim(-1, 1)
             if self.token_mlp is not None:
                 phi[t.name] = self.derive_fine_tokens(t, token, len(own))
                 scores[t.name] = F.softplus(self.answers[t.name](phi[t.name], own))
                 masked = G[t.name] * scores[t.name]  # Eq. (4)
-            refined[t.name] = to_size(self.refine[t.name](masked), size)
+            logits = refined[t.name] = to_size(self.refine[t.name](masked), size)
+            if only is not None:
+                all_images = logits.new_zeros(len(features), *size, logits.shape[1])
+                all_images[only[t.name]] = logits.movedim(1, -1)
+                refined[t.name] = all_images.movedim(-1, 1)
         return Trace(
             affinities=tuple(A.expand(len(features), -1, -1) for A in affinities),
             global_tokens=tokens,
