@@ -203,8 +203,8 @@ MIXTURE = Table(
         )
     ),
     notes=(
-        "NYUD-v2 with one label an image, as in [HiTTs, Table 5], whose rows MTL baseline and HiTTs "
-        "are the first two. The paper prints 0.1 L_reg + L_cls twice (Eq. 13 and the text below "
+        "NYUD-v2 with one label an image, as in [HiTTs, Table 5], of which the first two rows are "
+        "MTL baseline and HiTTs. The paper prints 0.1 L_reg + L_cls twice (Eq. 13 and the text below "
         "it); the code its authors released later has it the other way around.",
     ),
 )
