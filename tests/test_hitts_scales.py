@@ -63,7 +63,7 @@ SWITCHES = (
 )
 
 
-def build(case: str, **switches: bool) -> HiTTs:
+def build(case: str, **switches: Any) -> HiTTs:
     """Without dropout, which is random on purpose."""
     tasks, backbone, args = CASES[case]
     method = build_method("hitts", tasks, backbone, 0.125, args | switches)
@@ -421,10 +421,15 @@ def test_parameters_by_hand() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "setting"),
-    [("people21", "one_label"), ("people21", "random_labels"), ("streets7", "one_label")],
+    ("name", "setting", "pseudo"),
+    [
+        ("people21", "one_label", "argmax"),
+        ("people21", "random_labels", "argmax"),
+        ("streets7", "one_label", "argmax"),
+        ("streets7", "one_label", "soft"),
+    ],
 )
-def test_the_whole_way_to_the_second_stage(name: str, setting: str, tmp_path) -> None:
+def test_the_whole_way_to_the_second_stage(name: str, setting: str, pseudo: str, tmp_path) -> None:
     """Labels withheld, bins found, labels discovered, kept, warped, and learned from."""
     case = {"people21": "people21, scales", "streets7": "streets7"}[name]
     images = open_dataset(name, "train", height=32, width=32, images=10, cache_dir=tmp_path)
@@ -432,7 +437,7 @@ def test_the_whole_way_to_the_second_stage(name: str, setting: str, tmp_path) ->
     assignment = assign(setting, 10, images.tasks.names, carries=carries)
     partial = PartialLabels(images, assignment)
     torch.manual_seed(0)
-    teacher, student = build(case), build(f"{case}, second stage")
+    teacher, student = (build(c, pseudo=pseudo) for c in (case, f"{case}, second stage"))
     clean = partial.load(range(10))
     for method in (teacher, student):
         method.prepare([clean])
@@ -452,6 +457,12 @@ def test_the_whole_way_to_the_second_stage(name: str, setting: str, tmp_path) ->
             assert not found.valid[t.name][batch.labeled[t.name]].any()
             values = found.targets[t.name].movedim(1, -1)[found.valid[t.name][:, 0]]
             assert len(values), f"no pseudo label of {t.name}"
+            soft = pseudo == "soft" and t.kind in ("positive", "direction")
+            assert (t.name in found.weights) == soft
+            if soft:
+                sure = found.weights[t.name][found.valid[t.name]]
+                assert 0 < sure.min() and sure.max() <= 1
+                assert not torch.isin(values, teacher.quantizers[t.name].centers).any()
             if t.kind == "binary":
                 assert torch.isin(values, torch.tensor([0.0, 1.0])).all()
         assert_terms_are_finite_scalars(student, batch)

@@ -203,9 +203,9 @@ MIXTURE = Table(
         )
     ),
     notes=(
-        "NYUD-v2 with one label an image, as in [HiTTs, Table 5], of which the first two rows are "
-        "MTL baseline and HiTTs. The paper prints 0.1 L_reg + L_cls twice (Eq. 13 and the text below "
-        "it); the code its authors released later has it the other way around.",
+        "NYUD-v2 with one label an image, as in [HiTTs, Table 5]: its MTL baseline and its HiTTs "
+        "are the first two rows. The paper prints 0.1 L_reg + L_cls twice (Eq. 13 and the text "
+        "below it); the code its authors released later has it the other way around.",
     ),
 )
 
