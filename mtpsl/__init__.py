@@ -50,7 +50,7 @@ if TYPE_CHECKING:  # editors and type checkers import these at once, ``__getattr
 
 __version__ = "0.1.0"
 
-NUMERICS = 1
+NUMERICS = 2
 """Version of everything in this package that decides a number; part of every run's key.
 
 Raise it with any change that alters a trained weight or a metric. ``tests/test_tables.py``

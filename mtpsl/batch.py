@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any, Self
 
 import torch
@@ -63,6 +63,8 @@ class Discovered(_Movable):
     valid: dict[str, Tensor]  # task -> (B, 1, H, W) bool: M^p, pixels whose confidence passed
     features: dict[str, Tensor]  # task -> (B, C, h, w) float: F~, on the teacher's coarse grid
     confidence: dict[str, Tensor]  # task -> (B, 1, h, w) float in [0, 1]: M^f
+    # task -> (B, 1, H, W) float: how much a valid pixel counts; empty where all count alike
+    weights: dict[str, Tensor] = field(default_factory=dict)
 
     def withhold(self, batch: "Batch") -> "Discovered":
         """Drops the pseudo labels of a task on the images that have its label.

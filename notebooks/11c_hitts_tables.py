@@ -210,11 +210,11 @@ print("decided now:", decided if len(session.seeds) == 1 else "see the ledger")
 # Eq. 14 defines tokens for j = 0, 1, 2, 3, Eq. 17 concatenates the features (0) to (3), and a ResNet has four stages. A sum to 5 would need two scales that nothing produces.
 # </details>
 #
-# **2.** Single-scale tokens ask a map at 1/8 with 512 channels; on SegNet they ask one at full resolution with 64. If the grid of F_i is 1/8 of the image in both, what is the difference for a pseudo *feature* on disk at 512x512?
+# **2.** Behind its heads a ResNet's F'_i has 256 channels at 1/8 of the image; SegNet's has 64 at full resolution, of which a pseudo *feature* is the mean over each cell of a grid of 1/8. What is the difference on disk at 512x512?
 #
 # <details><summary>Solution</summary>
 #
-# The grid is 64x64 either way; the channels are eight times as many. 5 tasks x 512 x 64 x 64 halves of floats are 21 MB per image, a hundred gigabytes for 4998 images. A coarser grid (`reduction=16` or `32`, the same for teacher and student) divides that by 4 or 16.
+# The grid is 64x64 either way; the channels are four times as many. 5 tasks x 256 x 64 x 64 halves of floats are 10 MB per image, fifty gigabytes for 4998 images. A coarser grid (`reduction=16` or `32`, the same for teacher and student) divides that by 4 or 16.
 # </details>
 #
 # **3.** With the printed thresholds, the same for both settings: which task of PASCAL-Context can have the largest share of wrong pseudo labels although its threshold is the highest?

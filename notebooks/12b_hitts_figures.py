@@ -57,9 +57,9 @@ show_figures(fig2, first=True)
 #
 # ## Figure 3: global tokens
 #
-# **The paper:** tokens query the shared feature; affinities between tokens mix tasks (Eq. 1, 2); self-attention refines each task; the refined token tells which positions of its feature to believe, M^f.
+# **The paper:** tokens query the shared feature (here by a gate, one number a pixel and task, and so the gates are all that tasks exchange); affinities between tokens mix tasks (Eq. 1, 2); self-attention refines each task; the refined token tells which positions of its feature to believe, M^f.
 #
-# > **Predict.** A is 3x3, made by a softmax of products of 64 numbers without a division by √C. After training, will its rows be nearly uniform or nearly one-hot?
+# > **Predict.** A is 3x3, made by a softmax of products of 64 numbers that start at N(0, 1), divided by √C. After training, will its rows be nearly uniform or nearly one-hot?
 
 # %%
 fig3 = session.figure("hitts/fig3")

@@ -41,8 +41,8 @@ EXPECTED = {
         4: {"CrossTaskLoss.consistency"},
     },
     "hitts": {
-        1: {"TaskTokens.learn_inter_task", "mix_tasks"},
-        2: {"TaskTokens.learn_inter_task", "mix_tasks"},
+        1: {"TaskTokens.learn_inter_task", "Scale.affinity"},
+        2: {"TaskTokens.learn_inter_task", "Scale.mix"},
         3: {"TaskTokens.derive_fine_tokens"},
         4: {"TaskTokens.forward", "score_mask"},
         5: {"HiTTs.training_step", "MixtureLoss.forward"},
@@ -55,7 +55,7 @@ EXPECTED = {
         12: {"mixture_loss"},
         13: {"mixture_loss", "MixtureLoss.mixture"},
         14: {"MultiScaleTokens.split_tokens"},
-        15: {"Scale.forward"},
+        15: {"MultiScaleTokens.forward"},
         16: {"MultiScaleTokens.split_tokens"},
         17: {"MultiScaleTokens.fuse_features"},
         18: {"MultiScaleTokens.merge_tokens"},
@@ -201,7 +201,7 @@ def test_every_symbol_of_a_scale_has_the_shape_it_is_said_to_have() -> None:
     tokens = scales.split_tokens(net.theta)
     for j, c in enumerate((8, 16, 32, 64)):
         rows, columns = (8, 16) if j == 0 else (4, 8)
-        sizes = {"B": 2, "T": 3, "C": 64, "C_j": c, "H_j": rows, "W_j": columns}
+        sizes = {"B": 2, "T": 3, "C": 64, "C′": 32, "C_j": c, "H_j": rows, "W_j": columns}
         values = {"Features.stages": stages[j], "MultiScaleTokens.split_tokens": tokens[j]}
         values |= {f"MultiScaleTokens.{n}": getattr(scales, n)[j] for n in ("split", "merge")}
         for code, value in values.items():
@@ -263,5 +263,5 @@ def test_the_notebook_checks_each_equation_in_a_cell(paper: str, name: str) -> N
     walked = [EXPECTED[paper][n] for n in range(1, WALKED[paper] + 1)]
     computed_by = {f.split(".")[-1] for names in walked for f in names}
     # Reached through trace, training_step and decode.
-    inside = {"forward", "mix_tasks", "mixture", "pseudo", "feature_terms", "expectation"}
+    inside = {"forward", "learn_inter_task", "mixture", "pseudo", "feature_terms", "expectation"}
     assert computed_by - inside <= called

@@ -189,13 +189,21 @@ def test_several_scales_of_a_plain_encoder() -> None:
 def test_a_head_of_ones_own() -> None:
     tokens = TaskTokens(TASKS, 8, stride=4, build_head=lambda out: nn.Conv2d(8, out, 1))
     trace = tokens(torch.rand(2, 8, 16, 16), (SIDE, SIDE), decode=False)
-    assert isinstance(tokens.project["depth"].head, nn.Conv2d) and not trace.predictions
+    assert isinstance(tokens.head["depth"], nn.Conv2d) and not trace.predictions
+    assert trace.maps["depth"].shape == (2, 8, 16, 16)
     assert trace.task_features["depth"].shape == (2, 8, 8, 8)
 
 
+def test_a_head_may_be_narrower_than_the_map() -> None:
+    build = lambda out: nn.Conv2d(8, out, 1)  # noqa: E731
+    tokens = TaskTokens(TASKS, 8, stride=16, build_head=build, head_channels=4)
+    trace = tokens(torch.rand(2, 8, 4, 4), (SIDE, SIDE), decode=False)
+    assert trace.task_features["depth"].shape == (2, 4, 4, 4)  # no coarser than the map
+    assert trace.global_tokens["depth"].shape == (2, 4)
+    assert trace.refined["depth"].shape == (2, 30, SIDE, SIDE)
+
+
 def test_arguments_that_make_no_sense() -> None:
-    with pytest.raises(ValueError, match="reduction: expected a multiple of the backbone's 32"):
-        TaskTokens(TASKS, 512, stride=32)
     with pytest.raises(ValueError, match="global_tokens: expected True without orthogonal_embed"):
         TaskTokens(TASKS, 8, global_tokens=False, orthogonal_embeddings=False)
 

@@ -35,8 +35,8 @@ from mtpsl.data.supervision import SupervisionStore, discover_to_folder
 from mtpsl.models import build_backbone
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts.method import HiTTs
-from mtpsl.papers.hitts.scales import MultiScaleTokens, Scale, to_grid, token_map
-from mtpsl.papers.hitts.tokens import feature_confidence, score_mask, to_size
+from mtpsl.papers.hitts.scales import MultiScaleTokens, Scale, to_grid
+from mtpsl.papers.hitts.tokens import feature_confidence, to_size
 
 PEOPLE, STREETS = people21.TASKS, streets7.TASKS
 PASCAL = {"normal_centers": 40, "normal_centers_from": "uniform"}
@@ -63,7 +63,7 @@ SWITCHES = (
 )
 
 
-def build(case: str, **switches: bool) -> HiTTs:
+def build(case: str, **switches: Any) -> HiTTs:
     """Without dropout, which is random on purpose."""
     tasks, backbone, args = CASES[case]
     method = build_method("hitts", tasks, backbone, 0.125, args | switches)
@@ -176,7 +176,7 @@ def test_scales_can_have_one_task() -> None:
 
 # --- Eq. 14 to 18 by hand ---------------------------------------------------------------------
 
-T, C, WIDTHS = 3, 5, (2, 3, 4, 6)
+T, C, MERGED, WIDTHS = 3, 5, 7, (2, 3, 4, 6)
 GRID = (2, 3)
 SIZES = ((4, 6), (2, 3), (2, 3), (2, 3))
 
@@ -184,7 +184,7 @@ SIZES = ((4, 6), (2, 3), (2, 3), (2, 3))
 @pytest.fixture
 def tokens() -> Iterator[MultiScaleTokens]:
     torch.manual_seed(0)
-    yield MultiScaleTokens(PEOPLE.subset(PEOPLE.names[:T]), C, WIDTHS).double()
+    yield MultiScaleTokens(PEOPLE.subset(PEOPLE.names[:T]), C, WIDTHS, MERGED).double().eval()
 
 
 @pytest.fixture
@@ -206,9 +206,9 @@ def test_eq14_and_eq16_split_tokens(tokens: MultiScaleTokens, theta: Tensor) -> 
     assert [s.shape for s in split] == [(T, c) for c in WIDTHS]
     for j in range(4):
         for i, task in enumerate(tokens.tasks):
-            W = tokens.split[j][task.name].weight  # (C_j, C)
-            by_hand = [sum(W[r, k] * theta[i, k] for k in range(C)) for r in range(WIDTHS[j])]
-            torch.testing.assert_close(split[j][i], torch.stack(by_hand))
+            W = tokens.split[j][task.name]  # (C_j, C)
+            by_hand = [sum(w[k] * theta[i, k] for k in range(C)) for w in W.weight]
+            torch.testing.assert_close(split[j][i], torch.stack(by_hand) + W.bias)
 
 
 def test_eq15_features_of_a_scale_are_queried_and_mixed(
@@ -217,45 +217,47 @@ def test_eq15_features_of_a_scale_are_queried_and_mixed(
     for j, own in enumerate(tokens.split_tokens(theta)):
         scale, stage, c = tokens.scales[j], stages[j], WIDTHS[j]
         new_theta, features, A = scale(own, stage)
-        assert features.shape == (2, T, SIZES[j][0] * SIZES[j][1], c)
-        logits = (own @ scale.Q.weight.T) @ (own @ scale.K.weight.T).T
+        logits = scale.Q(own) @ scale.K(own).T / c**0.5
         mixing = logits.exp() / logits.exp().sum(1, keepdim=True)  # Eq. 1
-        torch.testing.assert_close(A, mixing.expand(2, T, T))
-        torch.testing.assert_close(new_theta, (mixing @ own).expand(2, T, c))  # Eq. 2
-        y, x = 1, 2
-        cell = stage[1, :, y, x]
-        asked = []  # F^(j) = [F_1^(j); ...; F_T^(j)] at that cell
+        torch.testing.assert_close(A, mixing)
+        torch.testing.assert_close(new_theta, mixing @ own)  # Eq. 2
+        answers = scale.answers
+        scaled = stage * answers.factor[:, None, None] + answers.offset[:, None, None]
+        asked = [  # F^(j) = [F_1^(j); ...; F_T^(j)]
+            (own[i, None, :, None, None] * scaled).sum(1, keepdim=True).sigmoid() * stage
+            for i in range(T)
+        ]
         for i, task in enumerate(tokens.tasks):
-            answer = scale.query(own[i]) @ scale.key(cell) / c**0.5
-            asked.append(answer.sigmoid() * scale.value[task.name](cell))
-        for i in range(T):
-            by_hand = sum(mixing[i, k] * asked[k] for k in range(T))
-            torch.testing.assert_close(features[1, i, y * SIZES[j][1] + x], by_hand)
+            mixed = sum(mixing[i, k] * asked[k] for k in range(T))
+            torch.testing.assert_close(features[i], scale.convs[task.name](mixed))
 
 
 def test_eq17_fuse_features(tokens: MultiScaleTokens) -> None:
     g = torch.Generator().manual_seed(3)
     maps = [
-        torch.randn(2, T, c, *size, dtype=torch.float64, generator=g)
+        [torch.randn(2, c, *size, dtype=torch.float64, generator=g) for _ in range(T)]
         for c, size in zip(WIDTHS, SIZES, strict=True)
     ]
-    fused = tokens.fuse_features(maps, GRID)
-    assert fused.shape == (2, T, 6, C)
-    for i, task in enumerate(tokens.tasks):
+    for i, (task, fused) in enumerate(
+        zip(tokens.tasks, tokens.fuse_features(maps, GRID), strict=True)
+    ):
+        assert fused.shape == (2, C, *GRID)
         conv, (y, x) = tokens.fuse[task.name], (1, 2)
-        finest = maps[0][1, i, :, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((1, 2))
-        joined = torch.cat([finest, *(m[1, i, :, y, x] for m in maps[1:])])  # all channels
+        finest = maps[0][i][1, :, 2 * y : 2 * y + 2, 2 * x : 2 * x + 2].mean((1, 2))
+        joined = torch.cat([finest, *(m[i][1, :, y, x] for m in maps[1:])])  # all channels
         by_hand = conv.weight[:, :, 0, 0] @ joined + conv.bias
-        torch.testing.assert_close(fused[1, i, y * 3 + x], by_hand)
+        torch.testing.assert_close(fused[1, :, y, x], by_hand)
 
 
 def test_eq18_merge_tokens(tokens: MultiScaleTokens) -> None:
     g = torch.Generator().manual_seed(4)
-    own = [torch.randn(2, T, c, dtype=torch.float64, generator=g) for c in WIDTHS]
+    own = [torch.randn(T, c, dtype=torch.float64, generator=g) for c in WIDTHS]
     merged = tokens.merge_tokens(own)
+    assert merged.shape == (T, MERGED)
     for i, task in enumerate(tokens.tasks):
-        by_hand = sum(tokens.merge[j][task.name].weight @ own[j][1, i] for j in range(4))
-        torch.testing.assert_close(merged[1, i], by_hand)
+        W = [tokens.merge[j][task.name] for j in range(4)]
+        by_hand = sum(w.weight @ o[i] + w.bias for w, o in zip(W, own, strict=True))
+        torch.testing.assert_close(merged[i], by_hand)
 
 
 def test_forward_is_the_equations_in_a_row(
@@ -263,11 +265,8 @@ def test_forward_is_the_equations_in_a_row(
 ) -> None:
     new_theta, features, affinities = tokens(theta, stages, GRID)
     found = [tokens.scales[j](own, stages[j]) for j, own in enumerate(tokens.split_tokens(theta))]
-    maps = [
-        f.transpose(2, 3).reshape(2, T, c, *size)
-        for (_, f, _), c, size in zip(found, WIDTHS, SIZES, strict=True)
-    ]
-    torch.testing.assert_close(features, tokens.fuse_features(maps, GRID))
+    fused = tokens.fuse_features([maps for _, maps, _ in found], GRID)
+    torch.testing.assert_close(features, fused)
     torch.testing.assert_close(new_theta, tokens.merge_tokens([t for t, _, _ in found]))
     assert all(torch.equal(a, A) for a, (_, _, A) in zip(affinities, found, strict=True))
 
@@ -277,33 +276,21 @@ def test_every_part_has_a_gradient(
 ) -> None:
     theta.requires_grad_()
     new_theta, features, _ = tokens(theta, stages, GRID)
-    (features.square().sum() + new_theta.square().sum()).backward()
+    (sum(f.square().sum() for f in features) + new_theta.square().sum()).backward()
     for name, p in [*tokens.named_parameters(), ("theta", theta)]:
         assert p.grad is not None and p.grad.any(), name
 
 
-def test_a_map_of_the_grid_is_left_alone_and_a_finer_one_averaged() -> None:
-    maps = torch.arange(24.0).view(1, 1, 1, 4, 6)
+def test_a_finer_map_is_averaged_and_a_coarser_one_bilinear() -> None:
+    maps = torch.arange(24.0).view(1, 1, 4, 6)
     assert to_grid(maps, (4, 6)) is maps
-    expected = F.avg_pool2d(maps[0], 2)[None]
-    torch.testing.assert_close(to_grid(maps, GRID), expected)
+    torch.testing.assert_close(to_grid(maps, GRID), F.avg_pool2d(maps, 2))
+    torch.testing.assert_close(to_grid(maps, (8, 12)), to_size(maps, (8, 12)))
 
 
 def test_a_map_of_the_right_size_is_left_alone() -> None:
     maps = torch.rand(1, 2, 3, 4)
     assert to_size(maps, (3, 4)) is maps
-
-
-def test_tokens_keep_their_length_at_first() -> None:
-    torch.manual_seed(0)
-    widths = (64, 128, 256, 512)
-    unit = {c: F.normalize(torch.randn(200, c), dim=1) for c in widths}
-    for c in widths:
-        length = token_map(512, c)(unit[512]).norm(dim=1).mean()
-        torch.testing.assert_close(length, torch.tensor(1.0), atol=0.05, rtol=0)
-    merged = sum(token_map(c, 512, len(widths))(unit[c]) for c in widths)
-    length = merged.norm(dim=1).mean()
-    torch.testing.assert_close(length, torch.tensor(1.0), atol=0.05, rtol=0)
 
 
 # --- what is traced ---------------------------------------------------------------------------
@@ -320,12 +307,14 @@ def test_trace_of_scales(side: int) -> None:
         torch.testing.assert_close(A.sum(-1), torch.ones(2, 5))
     torch.testing.assert_close(trace.affinity, sum(trace.affinities) / 4)
     for t, bins in zip(PEOPLE, (21, 7, 40, 2, 2), strict=True):
-        assert trace.global_tokens[t.name].shape == (2, 64)
-        assert trace.task_features[t.name].shape == (2, 64, cells, cells)
+        assert trace.global_tokens[t.name].shape == (2, 32)
+        assert trace.task_features[t.name] is trace.maps[t.name]
+        assert trace.maps[t.name].shape == (2, 32, cells, cells)
         assert trace.feature_confidence[t.name].shape == (2, 1, cells, cells)
-        assert trace.fine_tokens[t.name].shape == (2, bins, 64)
-        for maps in (trace.fine_features, trace.scores, trace.refined):
-            assert maps[t.name].shape == (2, bins, side, side)
+        assert trace.fine_tokens[t.name].shape == (2, bins, 32)
+        for maps in (trace.fine_features, trace.scores):
+            assert maps[t.name].shape == (2, bins, cells, cells)
+        assert trace.refined[t.name].shape == (2, bins, side, side)
         assert (trace.scores[t.name] > 0).all()
         assert trace.predictions[t.name].shape == (2, t.channels, side, side)
 
@@ -335,25 +324,38 @@ def test_one_scale_has_one_affinity() -> None:
     trace = method.trace(torch.rand(2, 3, 32, 32))
     (A,) = trace.affinities
     assert trace.affinity is A and method.scales is None
-    assert trace.task_features["edges"].shape == (2, 64, 4, 4)
+    assert trace.task_features["edges"].shape == (2, 32, 4, 4)
 
 
 @pytest.mark.parametrize("case", ["people21, scales", "people21, one scale"])
-def test_what_is_upsampled_late_is_the_same_as_early(case: str) -> None:
-    """G and the scores of Eq. 4 at the image's size are those of U_i at the image's size."""
-    method = copy.deepcopy(prepared(case)).double().eval()
-    images = torch.rand(2, 3, 32, 32, dtype=torch.float64)
+def test_the_head_stands_between_inter_and_intra_task_learning(case: str) -> None:
+    method = copy.deepcopy(prepared(case)).eval()
+    images = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
-        trace = method.trace(images, decode=False)
-        shared = method.backbone(images).decoder
-        for t in PEOPLE:
-            U = method.project[t.name].head(shared + trace.task_features[t.name])
-            U = F.interpolate(U, (32, 32), mode="bilinear", align_corners=False)
-            torch.testing.assert_close(trace.fine_features[t.name], method.fine[t.name](U))
-            scores = score_mask(trace.fine_tokens[t.name], U)
-            torch.testing.assert_close(trace.scores[t.name], scores)
-            refined = method.refine[t.name](method.fine[t.name](U) * scores)  # Eq. 4
-            torch.testing.assert_close(trace.refined[t.name], refined)
+        trace, seen = method.trace(images, decode=False), method.backbone(images)
+        if method.scales is None:
+            theta, maps, _ = method.single(method.theta, seen.decoder)
+            theta = [method.narrow[t.name](theta[i]) for i, t in enumerate(PEOPLE)]
+        else:
+            theta, maps, _ = method.scales(method.theta, seen.stages, (4, 4))
+        for i, t in enumerate(PEOPLE):
+            own = method.head[t.name](maps[i])
+            assert (maps[i].shape[1], own.shape[1]) == (64, 32)
+            token, own = method.attention[t.name](theta[i].expand(2, -1), own)
+            own = method.conv[t.name](own)
+            torch.testing.assert_close(trace.maps[t.name], own)
+            torch.testing.assert_close(trace.global_tokens[t.name], token)
+            G = method.fine[t.name](own.movedim(1, -1)).movedim(-1, 1)
+            logits = method.refine[t.name](G * trace.scores[t.name])  # Eq. 4
+            torch.testing.assert_close(trace.refined[t.name], to_size(logits, (32, 32)))
+
+
+def test_scales_can_be_fused_on_the_finest_grid() -> None:
+    torch.manual_seed(0)
+    method = build_method("hitts", PEOPLE, "resnet18", 0.125, PASCAL | {"fusion_stride": 4})
+    trace = method.trace(torch.rand(2, 3, 50, 32))
+    assert trace.maps["semseg"].shape == (2, 32, 13, 8)
+    assert trace.task_features["semseg"].shape == (2, 32, 6, 4)  # the grid of attention is 1/8
 
 
 def test_a_coarser_grid_of_features() -> None:
@@ -362,7 +364,8 @@ def test_a_coarser_grid_of_features() -> None:
         args = PASCAL | {"reduction": 16, "multi_scale": scales}
         method = build_method("hitts", PEOPLE, "resnet18", 0.125, args)
         trace = method.trace(torch.rand(2, 3, 48, 48))
-        assert trace.task_features["semseg"].shape == (2, 64, 3, 3)
+        assert trace.maps["semseg"].shape == (2, 32, 6, 6)
+        assert trace.task_features["semseg"].shape == (2, 32, 3, 3)
         assert trace.refined["semseg"].shape == (2, 21, 48, 48)
 
 
@@ -386,14 +389,12 @@ def test_scales_are_the_default_where_there_are_some() -> None:
     assert build_method("hitts", STREETS, "segnet", 0.125).scales is None
     backbone = build_backbone("resnet18", 0.125)
     method = HiTTs(PEOPLE, backbone)
-    assert [s.key.in_features for s in method.scales.scales] == list(backbone.stage_channels)
+    assert [s.K.in_features for s in method.scales.scales] == list(backbone.stage_channels)
 
 
 def test_arguments_that_a_backbone_refuses() -> None:
     with pytest.raises(ValueError, match="multi_scale: expected False on a backbone with one"):
         build_method("hitts", STREETS, "segnet", 0.125, {"multi_scale": True})
-    with pytest.raises(ValueError, match="reduction: expected a multiple of the backbone's 8, got"):
-        build_method("hitts", PEOPLE, "resnet18", 0.125, {"reduction": 4})
 
 
 def test_parameters_by_hand() -> None:
@@ -403,26 +404,32 @@ def test_parameters_by_hand() -> None:
             build_method("hitts", PEOPLE, "resnet18", 1.0, PASCAL | {"multi_scale": scales})
             for scales in (False, True)
         )
-        scale = Scale(PEOPLE, 64, global_tokens=True, inter_task=True)
+        scale = Scale(PEOPLE, 64)
     count = lambda net: sum(p.numel() for p in net.parameters())  # noqa: E731
-    linear = lambda c: c * c + c  # noqa: E731
-    at = lambda c: 7 * linear(c) + 2 * c * c  # noqa: E731  # query, key, 5 values, Q, K
+    linear = lambda c, d: c * d + d  # noqa: E731
+    conv = lambda c: 9 * c * c + 3 * c  # noqa: E731  # bias and BatchNorm
+    at = lambda c: 2 * c + 2 * linear(c, c) + 5 * conv(c)  # noqa: E731  # gate, Q, K, 5 tasks
     assert count(scale) == at(64)
     stages = (64, 128, 256, 512)
-    maps = 2 * 5 * 512 * sum(stages)  # Eq. 14 and 18
-    fuse = 5 * (512 * sum(stages) + 512)  # Eq. 17
+    maps = 5 * sum(linear(512, c) + linear(c, 256) for c in stages)  # Eq. 14 and 18
+    fuse = 5 * linear(sum(stages), 512)  # Eq. 17
     assert count(many.scales) == sum(map(at, stages)) + maps + fuse
-    assert count(many) - count(one) == count(many.scales) - at(512)
+    assert count(many) - count(one) == count(many.scales) - at(512) - 5 * linear(512, 256)
 
 
 # --- from the data to the student -------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("name", "setting"),
-    [("people21", "one_label"), ("people21", "random_labels"), ("streets7", "one_label")],
+    ("name", "setting", "pseudo"),
+    [
+        ("people21", "one_label", "argmax"),
+        ("people21", "random_labels", "argmax"),
+        ("streets7", "one_label", "argmax"),
+        ("streets7", "one_label", "soft"),
+    ],
 )
-def test_the_whole_way_to_the_second_stage(name: str, setting: str, tmp_path) -> None:
+def test_the_whole_way_to_the_second_stage(name: str, setting: str, pseudo: str, tmp_path) -> None:
     """Labels withheld, bins found, labels discovered, kept, warped, and learned from."""
     case = {"people21": "people21, scales", "streets7": "streets7"}[name]
     images = open_dataset(name, "train", height=32, width=32, images=10, cache_dir=tmp_path)
@@ -430,7 +437,7 @@ def test_the_whole_way_to_the_second_stage(name: str, setting: str, tmp_path) ->
     assignment = assign(setting, 10, images.tasks.names, carries=carries)
     partial = PartialLabels(images, assignment)
     torch.manual_seed(0)
-    teacher, student = build(case), build(f"{case}, second stage")
+    teacher, student = (build(c, pseudo=pseudo) for c in (case, f"{case}, second stage"))
     clean = partial.load(range(10))
     for method in (teacher, student):
         method.prepare([clean])
@@ -445,10 +452,17 @@ def test_the_whole_way_to_the_second_stage(name: str, setting: str, tmp_path) ->
     for (batch,) in loader.epoch(0):
         found = batch.discovered
         for t in images.tasks:
-            assert found.features[t.name].shape == (5, student.backbone.channels, 4, 4)
+            channels = {"resnet18": 32, "segnet": 8}[CASES[case][1]]
+            assert found.features[t.name].shape == (5, channels, 4, 4)
             assert not found.valid[t.name][batch.labeled[t.name]].any()
             values = found.targets[t.name].movedim(1, -1)[found.valid[t.name][:, 0]]
             assert len(values), f"no pseudo label of {t.name}"
+            soft = pseudo == "soft" and t.kind in ("positive", "direction")
+            assert (t.name in found.weights) == soft
+            if soft:
+                sure = found.weights[t.name][found.valid[t.name]]
+                assert 0 < sure.min() and sure.max() <= 1
+                assert not torch.isin(values, teacher.quantizers[t.name].centers).any()
             if t.kind == "binary":
                 assert torch.isin(values, torch.tensor([0.0, 1.0])).all()
         assert_terms_are_finite_scalars(student, batch)

@@ -50,7 +50,7 @@ def test_letters_can_be_read_on_a_slide(every: dict[str, Arrays], name: str) -> 
     ("name", "keys"),
     [
         ("fig2", ("shape/shared", "shape/feature/depth", "shape/refined/semseg", "shape/image")),
-        ("fig3", ("shape/cells", "shape/joint/normals", "shape/theta", "shape/queried/semseg")),
+        ("fig3", ("shape/shared", "shape/joint/normals", "shape/theta", "shape/queried/semseg")),
         ("fig4", ("shape/basis/semseg", "shape/phi/semseg", "shape/projected/semseg")),
         ("fig12", ("multi/shape/stage/2", "multi/shape/theta/1", "single/shape/feature")),
     ],

@@ -44,6 +44,29 @@ def test_a_hundred_bins_of_a_disparity():
     assert error < (0.735 / 0.003) ** (1 / 200) - 1 + 1e-3  # half a bin
 
 
+def test_a_given_range_needs_no_labels():
+    bins = build_quantizer(depth(), depth_bins=3, depth_range=(1.0, 8.0))
+    assert not bins.needs_labels
+    bins.fit(torch.tensor([[2.0], [3.0]]))  # changes nothing
+    torch.testing.assert_close(bins.log_edges.exp(), torch.tensor([2.0, 4.0]))
+    torch.testing.assert_close(bins.centers[:, 0], torch.tensor([2.0**0.5, 2.0**1.5, 2.0**2.5]))
+
+
+def test_centers_of_the_half_that_faces_the_camera():
+    """The mean angle to the nearest of 40 is 9 degrees, against 12 of 40 on the whole sphere."""
+    g = torch.Generator().manual_seed(0)
+    directions = F.normalize(torch.randn(20_000, 3, generator=g), dim=1)
+    directions[:, 2] = -directions[:, 2].abs()  # z points away from the camera
+    for kind, expected in (("half_sphere", 9.0), ("uniform", 12.3)):
+        quantizer = build_quantizer(normals(), normal_centers=40, normal_centers_from=kind)
+        centers = quantizer.centers
+        assert not quantizer.needs_labels
+        torch.testing.assert_close(centers.norm(dim=1), torch.ones(40))
+        nearest = (directions @ centers.T).amax(1).clamp(max=1).acos().rad2deg()
+        assert abs(nearest.mean() - expected) < 0.2
+        assert (centers[:, 2] < 0).all() == (kind == "half_sphere")
+
+
 def test_log_bins_survive_missing_targets():
     bins = LogBins(3)
     bins.fit(torch.tensor([[1.0], [8.0]]))
@@ -160,8 +183,9 @@ def test_ignored_pixels_of_human_parts_do_not_count():
         ({"normal_centers": 0}, "normal_centers: expected at least 2, got 0"),
         (
             {"normal_centers_from": "random"},
-            r"normal_centers_from: expected one of \['kmeans', 'uniform'\], got 'random'",
+            r"normal_centers_from: expected one of \['kmeans', 'uniform', 'half_sphere'\], got 'r",
         ),
+        ({"depth_range": (0, 10)}, r"depth_range: expected 0 < low < high, got \(0, 10\)"),
     ],
 )
 def test_arguments_that_make_no_sense(args, says):

@@ -281,6 +281,16 @@ def test_the_teacher_comes_first_and_its_discoveries_are_shared(store, trained, 
     assert len(trained) == 5  # one teacher, four students
 
 
+def test_an_online_teacher_stores_nothing_and_leaves_no_weights(store, trained) -> None:
+    soft = PLAIN.replace(method_args={"pseudo": "soft"})
+    args = STUDENT.method_args | {"pseudo": "soft", "teacher": "online"}
+    student = soft.replace(method_args=args, teacher=soft, thresholds={"depth": "50%"})
+    record, teacher = go(student, store), store.load(bind_data(soft).key)
+    assert not (store.folder(teacher.key) / "supervision").exists()
+    assert record.params == teacher.params
+    assert record.history[0]["terms"]["depth_pseudo"] > 0
+
+
 def test_what_a_teacher_found_is_not_taken_for_another_s(store) -> None:
     go(STUDENT, store)
     teacher, other = store.load(bind_data(PLAIN).key), go(PLAIN.with_seed(1), store)

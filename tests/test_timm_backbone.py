@@ -237,7 +237,8 @@ def test_tokens_ask_every_stage(name: str, reduction: int, multi_scale: bool) ->
     trace = method.trace(images())
     assert len(trace.affinities) == (4 if multi_scale else 1)
     coarse = (64 // reduction, 96 // reduction)
-    assert trace.task_features["depth"].shape == (2, method.backbone.channels, *coarse)
+    behind = getattr(method.backbone, "head_channels", method.backbone.channels)
+    assert trace.task_features["depth"].shape == (2, behind, *coarse)
     assert trace.predictions["semseg"].shape == (2, 13, 64, 96)
 
 

@@ -2,8 +2,9 @@
 
 One folder holds, for every task, the pseudo labels of the images that withhold its label and,
 where the teacher has them, features (float16, on its coarse grid) and their confidence for all
-images. A teacher that labels by bins or centers uses few distinct values: they become one byte a
-pixel and a codebook, without loss. Other teachers' labels are rounded to float16.
+images; and weights of pixels, where its labels have some. A teacher that labels by bins or centers
+uses few distinct values: they become one byte a pixel and a codebook, without loss. Other teachers'
+labels are rounded to float16.
 
 ``manifest.json`` comes last and holds a checksum of every other file, so an interrupted discovery
 is never mistaken for a finished one. The bytes do not depend on any batch size: the
@@ -142,7 +143,7 @@ def discover_to_folder(
             for row, image in enumerate(index):
                 if not batch.labeled[name][row]:
                     writer.add(image, discovered.targets[name][row], discovered.valid[name][row])
-        for kind in ("features", "confidence") if features else ():
+        for kind in ("features", "confidence", "weights") if features else ("weights",):
             for name, maps in getattr(discovered, kind).items():
                 file = f"{name}.{kind}"
                 if file not in cells:
@@ -231,15 +232,15 @@ class SupervisionStore:
             targets[task.name], valid[task.name] = self._labels(
                 task, index, labeled[task.name], device
             )
-        features, confidence = (
+        soft = (
             {
                 name: _read_rows(self._arrays[f"{name}.{kind}"], index).to(device).float()
                 for name in self.tasks.names
                 if f"{name}.{kind}" in self._arrays
             }
-            for kind in ("features", "confidence")
+            for kind in ("features", "confidence", "weights")
         )
-        return Discovered(targets, valid, features, confidence)
+        return Discovered(targets, valid, *soft)
 
     def _labels(
         self, task: Task, index: Tensor, labeled: Tensor, device: torch.device | str

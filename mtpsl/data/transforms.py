@@ -159,6 +159,7 @@ def warp_batch(batch: Batch, geometry: Geometry, tasks: TaskSet) -> Batch:
             *pseudo,
             features=_warp_cells(discovered.features, sight),
             confidence=_warp_cells(discovered.confidence, sight),
+            weights={name: sight.nearest(maps) for name, maps in discovered.weights.items()},
         )
     seen = geometry
     if batch.geometry is not None:

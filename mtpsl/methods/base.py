@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 from torch import Tensor, nn
@@ -24,6 +25,8 @@ class Method(nn.Module, ABC):
     views: ClassVar[int] = 1  # augmented views of each image the method asks for
     turns: ClassVar[int] = 1  # optimizer steps per batch; more where networks learn alternately
     turn: int = 0  # which of them is taken; set by the engine
+    online: bool = False  # whether its teacher labels the views it learns from, as they come
+    teacher: "OnlineTeacher | None" = None  # the one that does; set by whoever trains the method
     tasks: TaskSet
 
     @abstractmethod
@@ -107,6 +110,24 @@ class Teacher(Protocol):
 
         What ``discover`` compares with its thresholds.
         """
+
+
+@dataclass(frozen=True)
+class OnlineTeacher:
+    """A frozen teacher that labels the very views its student learns from; no part of the student.
+
+    Args:
+        method: In evaluation mode, on the student's device.
+        thresholds: task -> confidence that a pseudo label must exceed.
+    """
+
+    method: Teacher
+    thresholds: Mapping[str, float]
+
+    def label(self, batch: Batch) -> Batch:
+        """The batch with what the teacher finds in its images, without what has a label."""
+        found = self.method.discover(batch.images, self.thresholds)
+        return replace(batch, discovered=found.withhold(batch))
 
 
 def ramp(progress: float, share: float) -> float:

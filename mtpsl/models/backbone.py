@@ -51,8 +51,7 @@ class Encoder(nn.Module):
         module: Maps images (B, 3, H, W) in [0, 1] to (B, channels, H / stride, W / stride). Where
             it expects normalized images, put the normalization in front (``nn.Sequential``).
         channels: Channels of that map.
-        stride: Image size / map size. ``XTC`` takes 4, 8, 16 or 32; ``HiTTs`` needs a
-            ``reduction`` that is a multiple of it.
+        stride: Image size / map size. ``XTC`` takes 4, 8, 16 or 32.
         head_channels: Between the two convolutions of a head.
     """
 

@@ -79,6 +79,7 @@ class ResNet(nn.Module):
             for stage in zip(enters, widths, counts, STRIDES, DILATIONS, strict=True)
         )
         self.channels = self.bottleneck_channels = self.stage_channels[-1]
+        self.head_channels = scale_channels(HEAD_WIDTH, width_factor)
         # Constants, and no part of torchvision's weights.
         self.register_buffer("mean", torch.tensor(MEAN).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(STD).view(3, 1, 1), persistent=False)
@@ -103,7 +104,7 @@ class ResNet(nn.Module):
 
     def build_head(self, out: int) -> nn.Module:
         """A fresh head: ``Features.decoder`` -> (B, out, H / 8, W / 8), before ``activate``."""
-        return AsppHead(self.channels, out, scale_channels(HEAD_WIDTH, self.width_factor))
+        return AsppHead(self.channels, out, self.head_channels)
 
 
 @final

@@ -202,6 +202,7 @@ class ViT(TimmBackbone):
         blocks = len(net.blocks)
         self.depths = [blocks * (i + 1) // DEPTHS - 1 for i in range(DEPTHS)]
         self.channels = self.bottleneck_channels = width
+        self.head_channels = scale_channels(VIT_HEAD_WIDTH, self.width_factor)
         self.stage_channels = (width,) * DEPTHS
         return net
 
@@ -228,8 +229,7 @@ class ViT(TimmBackbone):
 
     def build_head(self, out: int) -> nn.Module:
         """A fresh head: ``Features.decoder`` -> (B, out, H / 16, W / 16), before ``activate``."""
-        hidden = scale_channels(VIT_HEAD_WIDTH, self.width_factor)
-        return pointwise_head(self.channels, out, hidden)
+        return pointwise_head(self.channels, out, self.head_channels)
 
 
 def published_weights(name: str) -> dict[str, str]:

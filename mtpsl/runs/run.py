@@ -22,9 +22,10 @@ import mtpsl
 from mtpsl import files
 from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.labels import PartialLabels
-from mtpsl.data.supervision import SupervisionStore, discover_to_folder
+from mtpsl.data.supervision import SupervisionStore, discover_to_folder, resolve_thresholds
 from mtpsl.engine import Fit, evaluate, fit, seeded
 from mtpsl.methods import Method
+from mtpsl.methods.base import OnlineTeacher
 from mtpsl.models.pretrained import describe_pretrained
 from mtpsl.runs import data
 from mtpsl.runs.data import EVAL_BATCH, bind_data, label
@@ -81,11 +82,15 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         )
     test = data.test_batches(experiment, session)
 
-    discovering = time.perf_counter()
-    supervision = discover(experiment, partial, session) if experiment.teacher else None
+    discovering, method, supervision = time.perf_counter(), build(experiment), None
+    if experiment.teacher and method.online:
+        teacher, taus = load_method(experiment.teacher, session), experiment.thresholds
+        taus = resolve_thresholds(teacher, partial, taus, EVAL_BATCH, device)
+        method.teacher = OnlineTeacher(teacher, taus)
+    elif experiment.teacher:
+        supervision = discover(experiment, partial, session)
     discovering = time.perf_counter() - discovering
 
-    method = build(experiment)
     memory = peak_memory(device, start=True)
     done = _fit(experiment, method, partial, supervision, test, session)
     memory = peak_memory(device) - memory

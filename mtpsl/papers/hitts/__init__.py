@@ -38,7 +38,7 @@ PAPER = Paper(
         ("Θ<sup>(j)</sup>", "MultiScaleTokens.split_tokens", "T C_j", "Eq. 14, 16"),
         ("ℱ′<sup>(j)</sup>, Θ′<sup>(j)</sup>", "Scale.forward", "", "Eq. 15, 16"),
         ("Conv<sub>i</sub><sup>1×1</sup>", "MultiScaleTokens.fuse", "", "Eq. 17"),
-        ("W<sub>i</sub><sup>m→s(j)</sup>", "MultiScaleTokens.merge", "C C_j", "Eq. 18"),
+        ("W<sub>i</sub><sup>m→s(j)</sup>", "MultiScaleTokens.merge", "C′ C_j", "Eq. 18"),
     ),
     equation_files=(
         "papers/hitts/method.py",

@@ -102,7 +102,7 @@ def draw_fig2(arrays: Arrays) -> Figure:
         a, b, c = left[3 * i - 3 : 3 * i]
         note, total = ("note note note", "total total") if i == len(tasks) else (". . .", ". .")
         grid.row(f"{a} | theta{i} meet token{i} . | phi{i} . . | title{i} .")
-        here = f"ask{i} meet feature{i} . | U{i} score{i} refined{i} | predicted{i} label{i}"
+        here = f"ask{i} meet feature{i} . | G{i} score{i} refined{i} | predicted{i} label{i}"
         grid.row(f"{b} | {here}")
         grid.row(f"{c} | . meet teacher{i} mask{i} | {note} | {total}")
         theta, token = arrays["values/theta"][i - 1], arrays[f"values/token/{task}"]
@@ -110,13 +110,12 @@ def draw_fig2(arrays: Arrays) -> Figure:
         diagram[f"token{i}"] = tokens(token, GLOBAL, wide=1, above=rf"$\theta'_{i}$")
         phi, caption = arrays[f"values/phi/{task}"], shape(f"phi/{task}", rf"$\varphi_{i}$")
         diagram[f"phi{i}"] = tokens(phi, FINE, height=0.32, above=caption)
-        learned = count(f"project/{task}", f"fine/{task}")
-        diagram[f"U{i}"] = box(rf"$U_{i},\ G_{i}$", learned, color=TASK)
+        diagram[f"G{i}"] = box(f"$G_{i}$", count(f"fine/{task}"), color=TASK)
         feature = shape(f"feature/{task}", f"$F'_{i}$")
         _features(diagram, arrays, i, task, feature=feature, teacher=rf"teacher $\tilde{{F}}_{i}$")
         for name, key, color, caption in (
             ("mask", "mask", GLOBAL, rf"mask $M^f_{i}$"),
-            ("score", "score", FINE, rf"$\mathrm{{Softplus}}(\varphi_{i} \times U_{i})$"),
+            ("score", "score", FINE, rf"$\mathrm{{Softplus}}(\varphi_{i} \times F'_{i})$"),
             ("refined", "confidence", TASK, shape(f"refined/{task}", f"$G'_{i}$")),
         ):
             diagram[f"{name}{i}"] = scores(arrays[f"{key}/{task}"], color, below=caption)
@@ -125,7 +124,7 @@ def draw_fig2(arrays: Arrays) -> Figure:
         _supervise(diagram, arrays, i, task, known, predicted)
         diagram.join(f"theta{i} -> meet -> token{i} -> phi{i}", GLOBAL)
         diagram.join(f"shared -|-> ask{i} -> meet", SHARED)
-        diagram.join(f"meet -> feature{i} -> U{i} -> score{i}; refined{i} -> predicted{i}", TASK)
+        diagram.join(f"meet -> feature{i} -> G{i} -> score{i}; refined{i} -> predicted{i}", TASK)
         diagram.join(f"score{i} -> refined{i}", TASK, label=rf"$\odot\, G_{i}$")
         diagram.join(f"phi{i} -|> score{i}", FINE)
     image, shared = arrays["images"][0], shape("shared", "$F_s$")
@@ -151,11 +150,11 @@ def draw_fig3(arrays: Arrays) -> Figure:
     diagram, tasks = Diagram(picture=0.76), _tasks(arrays)
     middle = "(b) Inter-task learning", "(c) Intra-task learning"
     grid = diagram.grid("(a) Query", *middle, "(d) Feature supervision discovery")
-    left = [name for name in ("shared", "cells") for _ in tasks]
+    mixing = [f"mix/{task}" for _, task, *_ in tasks]
     for i, task, _, known in tasks:
-        a, b = left[2 * i - 2 : 2 * i]
-        grid.row(f"{a} theta{i} . | meet mix{i} | attend{i} token{i} | . .")
-        grid.row(f"{b} gate{i} F{i} | meet mixed{i} | attend{i} feature{i} | teacher{i} mask{i}")
+        grid.row(f"shared theta{i} . | meet mix{i} | attend{i} token{i} | . .")
+        here = f"meet mixed{i} | attend{i} feature{i} | teacher{i} mask{i}"
+        grid.row(f"shared gate{i} F{i} | {here}")
         for name, values, sign in (
             ("theta", arrays["values/theta"][i - 1], r"\theta"),
             ("mix", arrays["values/theta_mixed"][i - 1], r"\theta'"),
@@ -168,7 +167,8 @@ def draw_fig3(arrays: Arrays) -> Figure:
         diagram[f"mixed{i}"] = picture(arrays[f"mixed/{task}"], TASK, below=f"$F'_{i}$")
         _features(diagram, arrays, i, task, feature=f"$F'_{i}$", teacher=rf"$\tilde{{F}}_{i}$")
         learns = f"parameters/attention/{task}" in arrays
-        inside = ["attention", count(f"attention/{task}")] if learns else ["none"]
+        cells = f"{arrays['block']} × {arrays['block']} cells"
+        inside = ["attention", count(f"attention/{task}"), cells] if learns else ["none"]
         diagram[f"attend{i}"] = box(*inside, shape(f"joint/{task}"), color=TASK, stretch=True)
         mask = arrays[f"mask/{task}"].astype(float)
         span = rf"$M^f_{i}$  {mask.min():.2f} to {mask.max():.2f}"
@@ -176,17 +176,15 @@ def draw_fig3(arrays: Arrays) -> Figure:
         diagram[f"mask{i}"] = empty if known else scores(mask, GLOBAL, below=span)
         tokenwise = f"theta{i} -> meet -> mix{i} -> attend{i} -> token{i}; theta{i} -> gate{i}"
         diagram.join(tokenwise, GLOBAL)
-        diagram.join(f"cells -|-> gate{i}", SHARED)
+        diagram.join(f"shared -|-> gate{i}", SHARED)
         diagram.join(f"gate{i} -> F{i}", TASK, label=r"$\odot$")
         diagram.join(f"F{i} -> meet -> mixed{i} -> attend{i} -> feature{i}", TASK)
         diagram.join(f"teacher{i} - mask{i}", GLOBAL, label=r"$\odot$")
     grid.band(f"teacher1 mask{len(tasks)}", GLOBAL, "frozen first stage")
-    caption, block = shape("shared", "$F_s$"), int(arrays["block"])
-    diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, above=caption)
-    means = f"{block} × {block} means"
-    diagram["cells"] = box("flatten", means, color=SHARED, below=shape("cells"))
-    diagram["meet"] = box(r"$A\,\times$", shape("affinity"), color=GLOBAL, stretch=True)
-    diagram.join("shared -> cells", SHARED)
+    caption = shape("shared", "$F_s$")
+    diagram["shared"] = picture(arrays["shared"], SHARED, wide=1.15, below=caption)
+    inside = [r"$A\,\times$", shape("affinity"), "", "3 × 3", count(*mixing)]
+    diagram["meet"] = box(*inside, color=GLOBAL, stretch=True)
     _affinity(diagram, arrays)
     grid = diagram.grid("(f) In equations", beside=True)
     for k, (equation, source) in enumerate(EQUATIONS):
@@ -225,15 +223,9 @@ def draw_fig4(arrays: Arrays) -> Figure:
     grid = diagram.grid("(a) Token and feature projection", *right)
     grid.row(".       .       .         token .    .    | says says   says says    | sure   accept")
     grid.row("basis   linear  embedded  plus  mlp  phi  | .    soft   score .      | argmax pseudo")
-    refining = "project projected .     conv fine | dot  masked last refined | .      predicted"
-    grid.row(f"feature {refining}")
-    grid.row(f"shared  {refining}")
-    for name, key, color, sign in (
-        ("feature", f"feature/{task}", TASK, f"$F'_{i}$"),
-        ("shared", "shared", SHARED, "$F_s$"),
-        ("projected", f"projected/{task}", TASK, f"$U_{i}$"),
-    ):
-        diagram[name] = picture(arrays[name], color, below=[sign, shape(key)])
+    grid.row(". .  projected .     conv fine | dot  masked last refined | .      predicted")
+    caption = [f"$F'_{i}$", shape(f"projected/{task}")]
+    diagram["projected"] = picture(arrays["projected"], TASK, below=caption)
     for name, color, sign in (
         ("fine", TASK, f"$G_{i}$"),
         ("masked", TASK, ""),
@@ -245,7 +237,6 @@ def draw_fig4(arrays: Arrays) -> Figure:
     for name, title, part, color in (
         ("linear", [f"$W^o_{i}$"], "embed", FINE),
         ("mlp", [f"MLP$_{i}$"], "token_mlp", FINE),
-        ("project", ["project"], "project", TASK),
         ("conv", ["Conv", "1 × 1"], "fine", TASK),
         ("last", ["Conv", "3 × 3"], "refine", TASK),
     ):
@@ -257,9 +248,9 @@ def draw_fig4(arrays: Arrays) -> Figure:
     diagram["token"] = tokens(arrays["values/token"], GLOBAL, wide=0.7, above=copies)
     basis = scalar_to_rgb(1 - arrays["values/basis"], "gray", 0, 1)
     diagram["basis"] = picture(basis, wide=0.8, below=["$o$", shape(f"basis/{task}")])
-    diagram["soft"] = box("Softplus", rf"$\varphi_{i} \times U_{i}$", color=FINE)
+    diagram["soft"] = box("Softplus", rf"$\varphi_{i} \times F'_{i}$", color=FINE)
     diagram["plus"], diagram["dot"] = remark(r"$\oplus$", size=12), remark(r"$\odot$", size=12)
-    mask = rf"\mathrm{{Softplus}}(\varphi_{i} \times U_{i})"
+    mask = rf"\mathrm{{Softplus}}(\varphi_{i} \times F'_{i})"
     channel = f"maps: the channel of token {int(arrays['channel']) + 1}"
     diagram["says"] = remark(rf"$G'_{i} = \mathrm{{Conv}}(G_{i} \odot {mask})$", below=channel)
     diagram["sure"] = scores(arrays["confidence"], TASK, below="Max Softmax")
@@ -274,9 +265,7 @@ def draw_fig4(arrays: Arrays) -> Figure:
     grid.band("sure pseudo", FINE, "frozen first stage")
     diagram.join("basis -> linear -> embedded -> plus -> mlp -> phi -> soft -> score", FINE)
     diagram.join("token -> plus", GLOBAL)
-    diagram.join("feature -|-> project", TASK)
-    diagram.join("shared -|-> project", SHARED)
-    diagram.join("project -> projected -> conv -> fine -> dot -> masked -> last -> refined", TASK)
+    diagram.join("projected -> conv -> fine -> dot -> masked -> last -> refined", TASK)
     diagram.join("refined -> predicted; projected |--|> soft", TASK)
     diagram.join("score |--|> dot; accept -> pseudo", FINE)
     diagram.join("sure -> accept", FINE, label=rf"$> \tau_{i}$ = {arrays[f'tau/{task}']:.2f}")
@@ -317,7 +306,8 @@ def draw_fig12(arrays: Arrays) -> Figure:
     diagram["query"] = box("query", "inter-task", color=GLOBAL, stretch=True)
     A = shape_of(single, "affinity", "$A$")
     diagram["A"] = _matrix(single["shape/affinity"], below=A)
-    diagram["attend"] = diagram["attend'"] = box("attend", "intra-task", color=TASK, stretch=True)
+    attend = box("head", "attend", "intra-task", color=TASK, stretch=True)
+    diagram["attend"] = diagram["attend'"] = attend
     for name, sign in (("token", r"$\theta'_i$"), ("feature", "$F'_i$")):
         for end in ("", "'", "''"):
             diagram[name + end] = remark(shape_of(single, name, sign), size=SMALL)

@@ -276,7 +276,7 @@ FIGURES: tuple[Figure, ...] = (
         title="Fine-grained task token learning of one task",
         caption="A global token and orthogonal embeddings become fine-grained tokens (a), whose "
         "score mask refines the logits (b), and confident pixels of the frozen first stage become "
-        "pseudo labels (c); as in the code, tokens meet U, which has their channels, instead "
+        "pseudo labels (c); as in the code, tokens meet F', which has their channels, instead "
         "of G.",
         alt="Diagram of one task with tokens as matrices above and feature maps below, joined by "
         "a score mask, and at the right a confidence map, its binary mask and a pseudo label.",

@@ -5,65 +5,37 @@ Hierarchical Task Tokens for Partially Annotated Dense Predictions.
 
 The network is ``tokens.TaskTokens``. The losses read logits or features and a ``Batch``, and fit
 any training loop; all are sums over images divided by the batch size and by the number of tasks.
-What the paper leaves open is decided once, in ``CHOICES``.
+What the paper leaves open is decided once, in ``choices.CHOICES``.
 
 Two stages: train with L_s, freeze, discover on the clean training images, then train again from
 scratch with L_s + L_p + L_f. The second stage is the same class with ``pseudo_labels`` and
 ``pseudo_features``; its experiment names the first as its teacher.
 """
 
-from collections.abc import Iterable, Mapping
-from typing import Any, final
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
 
 from mtpsl.batch import Batch, Discovered
-from mtpsl.losses import per_image_mean
+from mtpsl.losses import l1, per_image_mean
 from mtpsl.methods.base import Method, Terms, require_discoveries
 from mtpsl.models import Backbone
 from mtpsl.papers.hitts.quantize import (
     DEPTH_BINS,
     NORMAL_CENTERS,
+    Centers,
     CentersFrom,
     Quantizer,
     Quantizers,
     class_last,
 )
-from mtpsl.papers.hitts.tokens import TaskTokens, Trace, discover
+from mtpsl.papers.hitts.scales import pick
+from mtpsl.papers.hitts.tokens import Pseudo, TaskTokens, Trace, discover, label_confidence
+from mtpsl.registry import look_up
 from mtpsl.tasks import Task, TaskSet
-
-CHOICES: dict[str, str] = {
-    "F_s": "the decoder's output, 64 channels at full resolution (Table 8 excludes the bottleneck)",
-    "F_s on ResNet-18": "the last stage's output, 512 channels at 1/8; its heads read the same",
-    "grid of F_i": "1/8 of the image by average pooling; attention over every pixel is impossible",
-    "query of F_s": "a gate sigmoid(W_q theta . W_k F_s / sqrt(C)) on a linear value of F_s",
-    "token init": "normal with standard deviation 1/sqrt(C), so that logits of Eq. 1 start small",
-    "Eq. 1": "as printed: no 1/sqrt(C)",
-    "self-attention": "pre-norm, residual, 16 channels a head, no position code, no feed-forward",
-    "H x W": "F'_i, upsampled, is added to a 3x3 convolution of F_s; a second 3x3 gives U_i",
-    "ASPP": "the baseline's head, with C outputs, makes U_i of F_s + F'_i at 1/8; what Eq. 4 takes "
-    "linearly of U_i is upsampled, which is the same as upsampling U_i",
-    "Eq. 3": "o is the identity, W^o absorbs other bases; it starts orthogonal with unit entries",
-    "MLP_i": "two linear layers of width C with a GELU; of theta'_i, as in Eq. 3",
-    "Eq. 4": "phi_i x U_i with C channels, because phi_i x G_i is not defined",
-    "M^f": "of theta'_i and F'_i after intra-task learning, divided by sqrt(C)",
-    "pseudo label": "argmax bin; its center is the target of L_reg, re-binned after augmentation",
-    "M^f in L_f": "the frozen teacher's, saved with its features and warped like them",
-    "L_mse": "mean over channels and positions of the 1/8 grid; those beyond a turned image are 0",
-    "M^p in L_p": "a mean over the accepted pixels of an image, as over the valid ones in L_s",
-    "L_reg of normals": "1 - cosine; on PASCAL-Context the L1 of its protocol",
-    "batch": "per-image losses, summed over labeled images, divided by the batch size",
-    "loss weights": "1 for every task and term on NYUD-v2 and Cityscapes; on PASCAL-Context the "
-    "protocol's multiply the losses they were chosen for, so not L_cls of normals, nor L_f",
-    "saliency, edges": "two classes; L_cls is the task's balanced loss of their logits' difference",
-    "uniform normals": "a golden-angle spiral over the whole sphere",
-    "Eq. 14 to 18": "tokens of scale j have its C_j channels; all W start by keeping lengths",
-    "one grid in Eq. 17": "that of F_i, 1/8: the finer first stage is averaged over its cells",
-    "sum of Eq. 18": "over the four scales of Eq. 14 and 17; it is printed to 5",
-}
-"""What the paper leaves open -> what this folder does."""
-
 
 # ------------------------------------------------------------------- losses
 
@@ -78,14 +50,35 @@ class MixtureLoss(nn.Module):
         tasks: The tasks; ``Task.weight`` multiplies the protocol's own loss of a task.
         quantizers: Their bins and centers, fitted (``TaskTokens.quantizers``).
         regression_weight: lambda_i of Eq. 13 for regression tasks.
+        mixture: ``"printed"`` as in Eq. 13; ``"released"`` puts lambda on L_cls instead, and the
+            task's weight on both.
+        pseudo: ``"soft"`` where the teacher's labels are (``discover``).
+        normals_loss: ``"task"`` for the task's own L_reg of directions; ``"l1"`` for the sum of
+            absolute differences of their components.
+
+    Raises:
+        ValueError: If one of them is unknown.
     """
 
     def __init__(
-        self, tasks: TaskSet, quantizers: Quantizers, regression_weight: float = 0.1
+        self,
+        tasks: TaskSet,
+        quantizers: Quantizers,
+        regression_weight: float = 0.1,
+        *,
+        mixture: Literal["printed", "released"] = "printed",
+        pseudo: Pseudo = "argmax",
+        normals_loss: Literal["task", "l1"] = "task",
     ) -> None:
         super().__init__()
         self.tasks, self.quantizers = tasks, quantizers
         self.regression_weight = regression_weight
+        self.released = look_up("mixture", mixture, {"printed": False, "released": True})
+        self.soft = look_up("pseudo", pseudo, {"argmax": False, "soft": True})
+        if look_up("normals_loss", normals_loss, {"task": False, "l1": True}):
+            self.tasks = TaskSet(
+                tuple(replace(t, loss=summed_l1) if t.kind == "direction" else t for t in tasks)
+            )
 
     def forward(self, logits: dict[str, Tensor], batch: Batch) -> Terms:
         """L_s, where an image has the task's label [HiTTs, Eq. 5].
@@ -98,37 +91,63 @@ class MixtureLoss(nn.Module):
             task -> scalar; exactly 0 for a task that no image is labeled for.
         """
         return {
-            t.name: self.mixture(t, logits[t.name], batch, batch.labeled[t.name])  # alpha_i
+            t.name: self.mixture(t, logits[t.name], batch, batch.labeled[t.name]).sum()  # alpha_i
             for t in self.tasks
         }
 
     def pseudo(self, logits: dict[str, Tensor], batch: Batch) -> Terms:
         """L_p, where an image lacks the task's label and a teacher found one [HiTTs, Eq. 7].
 
-        Arguments are those of ``forward``; the result is ``"<task>_pseudo"`` -> scalar.
+        Arguments are those of ``forward``; the result is ``"<task>_pseudo"`` -> scalar. An image's
+        loss is a mean over all of its pixels: those that M^p rejects are 0.
 
         Raises:
-            ValueError: If the batch carries no discoveries.
+            ValueError: If the batch carries no discoveries, or no soft ones where they should be.
         """
-        discovered = require_discoveries(batch)
-        return {
-            f"{t.name}_pseudo": self.mixture(t, logits[t.name], discovered, ~batch.labeled[t.name])
-            for t in self.tasks
-        }
+        found, terms = require_discoveries(batch), {}
+        for t in self.tasks:
+            rows = ~batch.labeled[t.name]
+            if self.soft and isinstance(self.quantizers[t.name], Centers):
+                loss = self.soft_loss(t, logits[t.name], found, rows)
+            else:
+                accepted = found.valid[t.name][rows].float().mean((1, 2, 3))  # M^p
+                loss = accepted * self.mixture(t, logits[t.name], found, rows)
+            terms[f"{t.name}_pseudo"] = loss.sum()  # Eq. (7)
+        return terms
 
     def mixture(
         self, task: Task, logits: Tensor, labels: Batch | Discovered, rows: Tensor
     ) -> Tensor:
-        """1/T of L_i [Eq. 13] on the images where ``rows`` (B,) is set, as a mean over all B."""
+        """1/(BT) of L_i [Eq. 13] for each of the images where ``rows`` (B,) is set."""
         losses = mixture_loss(
             task,
             self.quantizers[task.name],
-            logits[rows].float(),
+            pick(logits, rows).float(),
             labels.targets[task.name][rows],
             labels.valid[task.name][rows],
             self.regression_weight,
+            released=self.released,
         )
-        return losses.sum() / (len(rows) * len(self.tasks))
+        return losses / (len(rows) * len(self.tasks))
+
+    def soft_loss(self, task: Task, logits: Tensor, found: Discovered, rows: Tensor) -> Tensor:
+        """1/(BT) of a regression's L1 to a soft label, a pixel counting as much as it is sure."""
+        if task.name not in found.weights:
+            raise ValueError(
+                f"{task.name}: expected soft pseudo labels with weights, got none; let the teacher "
+                "discover with pseudo='soft', too"
+            )
+        valid = found.valid[task.name][rows]
+        prediction = self.quantizers[task.name].decode(pick(logits, rows).float())
+        target = found.targets[task.name][rows].masked_fill(~valid, 0.0)
+        error = (prediction - target).abs().mean(1, keepdim=True)
+        losses = (error * found.weights[task.name][rows] * valid).mean((1, 2, 3))
+        return task.weight * losses / (len(rows) * len(self.tasks))
+
+
+def summed_l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """The L1 distance of vectors (B, 3, H, W), a sum over channels: (B,)."""
+    return prediction.shape[1] * l1(prediction, target, mask)
 
 
 def feature_terms(tasks: TaskSet, features: dict[str, Tensor], batch: Batch) -> Terms:
@@ -165,6 +184,8 @@ def mixture_loss(
     target: Tensor,
     mask: Tensor,
     regression_weight: float,
+    *,
+    released: bool = False,
 ) -> Tensor:
     """lambda L_reg(Y^, Y) + L_cls(G', Y^oh), one number per image [HiTTs, Eq. 11 to 13].
 
@@ -185,6 +206,7 @@ def mixture_loss(
         target: (B, D, H, W) float values, or (B, 1, H, W) int64 class ids.
         mask: (B, 1, H, W) bool, True where the pixel counts.
         regression_weight: lambda, 0.1 in the paper.
+        released: L_reg + lambda L_cls instead, both times ``task.weight``.
 
     Returns:
         (B,); exactly 0 for an image without usable pixels.
@@ -198,8 +220,10 @@ def mixture_loss(
     if task.kind == "classes":
         return task.weight * loss
     prediction = quantizer.expectation(log_probs.exp())
-    share = regression_weight * task.weight
-    return loss + share * task.loss(prediction, target, mask)  # Eq. (11), (13)
+    regression = task.weight * task.loss(prediction, target, mask)  # Eq. (11)
+    if released:
+        return regression + regression_weight * task.weight * loss
+    return regression_weight * regression + loss  # Eq. (13)
 
 
 # ------------------------------------------------------------------- method
@@ -212,15 +236,21 @@ class HiTTs(Method, TaskTokens):
     Args:
         tasks: The tasks, in the order of the affinity matrix.
         backbone: Returns ``Features`` whose decoder output is F_s; has ``channels``. One whose
-            ``stride`` is above 1 also makes the heads, by ``build_head``.
+            ``stride`` is above 1 also makes the heads, by ``build_head``, ``head_channels`` wide.
         pseudo_labels: Add L_p [Eq. 7]; needs a teacher.
         pseudo_features: Add L_f [Eq. 6]; needs a teacher.
-        regression_weight: lambda_i of Eq. 13 for regression tasks.
+        teacher: ``"offline"`` labels clean images before training; ``"online"`` the views.
+        pseudo: What this network discovers as a teacher, and expects as a student; see
+            ``discover``.
+        temperature: As in ``discover``.
+        regression_weight: As in ``MixtureLoss``, like ``mixture`` and ``normals_loss``.
         multi_scale: Eq. 14 to 18 on the stages of the backbone; None: if it has stages.
-        depth_bins: As in ``TaskTokens``, like all that follow.
+        depth_bins: As in ``build_quantizer``, like ``depth_range``, ``normal_centers`` and
+            ``normal_centers_from``.
+        fusion_stride: As in ``TaskTokens``, like all that follow.
 
     Raises:
-        ValueError: If the switches contradict each other or the backbone.
+        ValueError: If the switches contradict each other or the backbone, or one is unknown.
     """
 
     def __init__(
@@ -230,11 +260,18 @@ class HiTTs(Method, TaskTokens):
         *,
         pseudo_labels: bool = False,
         pseudo_features: bool = False,
+        teacher: Literal["offline", "online"] = "offline",
+        pseudo: Pseudo = "argmax",
+        temperature: float = 5.0,
         regression_weight: float = 0.1,
+        mixture: Literal["printed", "released"] = "printed",
+        normals_loss: Literal["task", "l1"] = "task",
         multi_scale: bool | None = None,
         depth_bins: int = DEPTH_BINS,
+        depth_range: Sequence[float] | None = None,
         normal_centers: int = NORMAL_CENTERS,
         normal_centers_from: CentersFrom = "kmeans",
+        fusion_stride: int | None = None,
         reduction: int = 8,
         orthogonal_embeddings: bool = True,
         inter_task: bool = True,
@@ -258,9 +295,12 @@ class HiTTs(Method, TaskTokens):
             backbone.channels,
             stride=stride,
             stage_channels=() if multi_scale is False else stage_channels,
+            fusion_stride=fusion_stride,
             build_head=backbone.build_head if stride > 1 else None,
+            head_channels=getattr(backbone, "head_channels", None),
             reduction=reduction,
             depth_bins=depth_bins,
+            depth_range=depth_range,
             normal_centers=normal_centers,
             normal_centers_from=normal_centers_from,
             orthogonal_embeddings=orthogonal_embeddings,
@@ -269,28 +309,44 @@ class HiTTs(Method, TaskTokens):
             global_tokens=global_tokens,
             fine_tokens=fine_tokens,
         )
-        self.backbone, self.regression_weight = backbone, regression_weight
+        self.backbone = backbone
         self.pseudo_labels, self.pseudo_features = pseudo_labels, pseudo_features
+        self.online = look_up("teacher", teacher, {"offline": False, "online": True})
+        self.discovers = {"pseudo": pseudo, "temperature": temperature}
+        self.mixes = {"regression_weight": regression_weight, "mixture": mixture}
+        self.mixes |= {"pseudo": pseudo, "normals_loss": normals_loss}
+        _ = self.mixture_loss  # refuses what is unknown
 
     @property
     def mixture_loss(self) -> MixtureLoss:
         """L_s and L_p; no submodule, which would store the quantizers a second time."""
-        return MixtureLoss(self.tasks, self.quantizers, self.regression_weight)
+        return MixtureLoss(self.tasks, self.quantizers, **self.mixes)
 
-    def trace(self, images: Tensor, *, decode: bool = True) -> Trace:
+    def trace(
+        self,
+        images: Tensor,
+        *,
+        decode: bool = True,
+        only: Mapping[str, Tensor] | None = None,
+    ) -> Trace:
         """(B, 3, H, W) images -> every quantity of the paper's Figures 2 to 4.
 
-        ``predictions`` is empty without ``decode``: the losses read the logits.
+        ``predictions`` is empty without ``decode``: the losses read the logits. ``only`` is that
+        of ``TaskTokens``.
         """
         seen = self.backbone(images)
-        return self(seen.decoder, images.shape[2:], seen.stages, decode=decode)
+        return self(seen.decoder, images.shape[2:], seen.stages, decode=decode, only=only)
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
-        trace = self.trace(batch.images, decode=False)
-        terms = self.mixture_loss(trace.refined, batch)  # Eq. (5)
+        if self.teacher and batch.discovered is None:
+            batch = self.teacher.label(batch)
+        only = None if self.pseudo_labels else batch.labeled  # whose logits a loss reads
+        trace = self.trace(batch.images, decode=False, only=only)
+        mixture_loss = self.mixture_loss
+        terms = mixture_loss(trace.refined, batch)  # Eq. (5)
         if self.pseudo_labels:
-            terms |= self.mixture_loss.pseudo(trace.refined, batch)  # Eq. (7)
+            terms |= mixture_loss.pseudo(trace.refined, batch)  # Eq. (7)
         if self.pseudo_features:
             terms |= feature_terms(self.tasks, trace.task_features, batch)  # Eq. (6)
         return terms  # their sum is Eq. (8)
@@ -301,19 +357,13 @@ class HiTTs(Method, TaskTokens):
     @torch.no_grad()
     def discover(self, images: Tensor, thresholds: Mapping[str, float]) -> Discovered:
         """Argmax bins of G' where Max(Softmax(G')) > tau, F' and M^f [Sec. 3.3]."""
-        return discover(self.trace(images, decode=False), self.quantizers, thresholds)
+        trace = self.trace(images, decode=False)
+        return discover(trace, self.quantizers, thresholds, **self.discovers)
 
     @torch.no_grad()
     def label_confidence(self, images: Tensor) -> dict[str, Tensor]:
         """Max(Softmax(G')), which M^p compares with tau [Sec. 3.3]."""
-        refined = self.trace(images, decode=False).refined
-        return {n: logits.float().softmax(1).amax(1, keepdim=True) for n, logits in refined.items()}
+        return label_confidence(self.trace(images, decode=False), self.quantizers, **self.discovers)
 
     def prepare(self, batches: Iterable[Batch]) -> None:
         self.quantizers.fit(batches)
-
-    def param_groups(self, lr: float) -> list[dict[str, Any]]:
-        """One group: tokens, backbone, then the rest, as optimizers of stored runs have them."""
-        first = ("theta", "backbone.")
-        named = sorted(self.named_parameters(), key=lambda item: not item[0].startswith(first))
-        return [{"params": [parameter for _, parameter in named], "lr": lr}]

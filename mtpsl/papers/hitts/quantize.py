@@ -7,7 +7,7 @@ in buffers.
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Literal, final, get_args
 
 import torch
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from mtpsl.batch import Batch
 from mtpsl.tasks import Task, TaskSet, to_unit_length
 
-CentersFrom = Literal["kmeans", "uniform"]
+CentersFrom = Literal["kmeans", "uniform", "half_sphere"]
 
 DEPTH_BINS = 30  # NYUD-v2; 100 on Cityscapes [HiTTs, App. A.1]
 NORMAL_CENTERS = 20  # NYUD-v2; 40 on PASCAL-Context [HiTTs, App. A.1]
@@ -29,7 +29,9 @@ GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 
 def build_quantizer(
     task: Task,
+    *,
     depth_bins: int = DEPTH_BINS,
+    depth_range: Sequence[float] | None = None,
     normal_centers: int = NORMAL_CENTERS,
     normal_centers_from: CentersFrom = "kmeans",
 ) -> "Quantizer":
@@ -37,13 +39,16 @@ def build_quantizer(
 
     Args:
         task: Decides its kind.
-        depth_bins: Of a positive quantity.
-        normal_centers: Of a direction.
-        normal_centers_from: ``"kmeans"`` of the labeled normals, as on NYUD-v2, or ``"uniform"``,
-            spread over all directions, as on PASCAL-Context.
+        depth_bins: Logarithmic bins of a positive quantity; the paper has 100 on Cityscapes.
+        depth_range: Smallest and largest value of the bins; None: of the labeled values.
+        normal_centers: Unit vectors of a direction; the paper has 40 on PASCAL-Context.
+        normal_centers_from: ``"kmeans"`` of the labeled normals, as on NYUD-v2; ``"uniform"``,
+            spread over all directions, as on PASCAL-Context; or ``"half_sphere"``, spread over the
+            directions that face the camera.
 
     Raises:
-        ValueError: If ``normal_centers_from`` is neither, or a number of bins is below 2.
+        ValueError: If ``normal_centers_from`` is none of them, a number of bins is below 2, or the
+            range is none of positive numbers.
     """
     for name, bins in (("depth_bins", depth_bins), ("normal_centers", normal_centers)):
         if bins < 2:
@@ -53,23 +58,25 @@ def build_quantizer(
             f"normal_centers_from: expected one of {list(get_args(CentersFrom))}, "
             f"got {normal_centers_from!r}"
         )
+    if depth_range is not None and not 0 < depth_range[0] < depth_range[1]:
+        raise ValueError(f"depth_range: expected 0 < low < high, got {tuple(depth_range)}")
     match task.kind:
         case "classes":
             return ClassIds(task.channels)
         case "binary":
             return YesNo()
         case "positive":
-            return LogBins(depth_bins, task.zoom_power)
+            return LogBins(depth_bins, task.zoom_power, limits=depth_range)
         case "direction":
-            return UnitVectors(normal_centers, uniform=normal_centers_from == "uniform")
+            return UnitVectors(normal_centers, normal_centers_from)
 
 
 @final
 class Quantizers(nn.ModuleDict):
     """The quantizer of every task, by name; ``how`` as in ``build_quantizer``."""
 
-    def __init__(self, tasks: TaskSet, *how: Any) -> None:
-        super().__init__({t.name: build_quantizer(t, *how) for t in tasks})
+    def __init__(self, tasks: TaskSet, **how: Any) -> None:
+        super().__init__({t.name: build_quantizer(t, **how) for t in tasks})
 
     @torch.no_grad()
     def fit(self, batches: Iterable[Batch]) -> None:
@@ -184,31 +191,38 @@ class YesNo(Quantizer):
 
 @final
 class LogBins(Centers):
-    """Bins of equal width in log depth over the labeled range [HiTTs, App. A.1].
+    """Bins of equal width in log depth over the labeled range, or a given one [HiTTs, App. A.1].
 
-    The range runs from the smallest of a sample of labeled values divided by the largest zoom,
-    because zooming in divides depth, to the largest; an inverse depth is multiplied, so its range
-    is extended at the other end. Values beyond it fall into the outermost bins. A center is its
-    bin's geometric mean.
+    The labeled range runs from the smallest of a sample of labeled values divided by the largest
+    zoom, because zooming in divides depth, to the largest; an inverse depth is multiplied, so its
+    range is extended at the other end. Values beyond it fall into the outermost bins. A center is
+    its bin's geometric mean.
 
     Args:
         bins: How many.
         zoom_power: As ``Task.zoom_power``: negative where a zoom divides values, positive where it
             multiplies them.
+        limits: The range, as it is; None: ``fit`` finds it.
     """
 
-    needs_labels = True
-
-    def __init__(self, bins: int, zoom_power: int = -1) -> None:
+    def __init__(
+        self, bins: int, zoom_power: int = -1, *, limits: Sequence[float] | None = None
+    ) -> None:
         super().__init__(bins, dims=1)
-        self.zoom_power = zoom_power
+        self.zoom_power, self.needs_labels = zoom_power, limits is None
         self.register_buffer("log_edges", torch.zeros(bins - 1))  # inner edges
+        if limits is not None:
+            self._divide(*limits)
 
     def fit(self, values: Tensor) -> None:
-        low, high = values.min().double(), values.max().double()
+        if not self.needs_labels:
+            return
+        low, high = values.min().item(), values.max().item()
         zoom = LARGEST_ZOOM ** abs(self.zoom_power)
-        low, high = (low / zoom, high) if self.zoom_power < 0 else (low, high * zoom)
-        edges = torch.linspace(low.log().item(), high.log().item(), self.bins + 1)
+        self._divide(*((low / zoom, high) if self.zoom_power < 0 else (low, high * zoom)))
+
+    def _divide(self, low: float, high: float) -> None:
+        edges = torch.linspace(math.log(low), math.log(high), self.bins + 1)
         self.log_edges.copy_(edges[1:-1])
         self.centers.copy_(((edges[1:] + edges[:-1]) / 2).exp()[:, None])
 
@@ -225,14 +239,14 @@ class UnitVectors(Centers):
 
     Args:
         bins: How many.
-        uniform: Spread evenly over all directions; otherwise from K-means over the labeled normals.
+        centers_from: As ``normal_centers_from`` of ``build_quantizer``.
     """
 
-    def __init__(self, bins: int, *, uniform: bool = False) -> None:
+    def __init__(self, bins: int, centers_from: CentersFrom = "kmeans") -> None:
         super().__init__(bins, dims=3)
-        self.needs_labels = not uniform
-        if uniform:
-            self.centers.copy_(spread_directions(bins))
+        self.needs_labels = centers_from == "kmeans"
+        if not self.needs_labels:
+            self.centers.copy_(spread_directions(bins, half=centers_from == "half_sphere"))
 
     def fit(self, values: Tensor) -> None:
         if not self.needs_labels:
@@ -248,20 +262,20 @@ class UnitVectors(Centers):
 
     def encode(self, target: Tensor) -> Tensor:
         usable = target.nan_to_num(0.0)
-        similarity = torch.einsum("bdhw,kd->bkhw", usable, self.centers)
-        return similarity.argmax(1, keepdim=True)
+        return (usable.movedim(1, -1) @ self.centers.T).argmax(-1).unsqueeze(1)
 
     def expectation(self, probabilities: Tensor) -> Tensor:
         return to_unit_length((probabilities @ self.centers).movedim(-1, 1))
 
 
-def spread_directions(count: int) -> Tensor:
+def spread_directions(count: int, *, half: bool = False) -> Tensor:
     """(count, 3) unit vectors, evenly over the sphere: a spiral of bands of equal area.
 
-    From one to the next, the angle around the axis grows by the golden angle.
+    From one to the next, the angle around the axis grows by the golden angle. ``half`` leaves out
+    the half whose z, which points away from the camera, is positive.
     """
     k = torch.arange(count, dtype=torch.float64)
-    z, around = 1 - (2 * k + 1) / count, GOLDEN_ANGLE * k
+    z, around = (0 if half else 1) - (1 if half else 2) * (k + 0.5) / count, GOLDEN_ANGLE * k
     radius = (1 - z.square()).sqrt()
     return torch.stack([radius * around.cos(), radius * around.sin(), z], dim=1).float()
 

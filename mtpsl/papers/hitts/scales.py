@@ -1,29 +1,19 @@
-"""Global task tokens on several scales of a backbone [HiTTs, App. A.2, Eq. 14 to 18].
+"""Query and inter-task learning on one map or several [HiTTs, App. A.2, Eq. 1, 2, 14 to 18].
 
-Every scale asks its own map with its own tokens and mixes its tasks by its own affinities; then
-features and tokens of all scales become one feature and one token a task. What is asked and mixed
-at one scale is the same as without scales, so ``tokens`` shares these functions.
+With several, every scale asks its own map with its own tokens and mixes its tasks by its own
+affinities; then features and tokens of all scales become one feature and one token a task.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtpsl.models.segnet import conv_stage
 from mtpsl.tasks import Task, TaskSet
-
-
-def query_layers(
-    layers: nn.Module, tasks: TaskSet, C: int, *, global_tokens: bool, inter_task: bool
-) -> None:
-    """Gives a module what ``query_cells`` and ``mix_tasks`` ask for, C channels wide."""
-    layers.query = nn.Linear(C, C) if global_tokens else None  # W_q, shared by tasks
-    layers.key = nn.Linear(C, C) if global_tokens else None  # W_k
-    layers.value = per_task(tasks, lambda t: nn.Linear(C, C))
-    layers.Q = nn.Linear(C, C, bias=False) if global_tokens and inter_task else None  # of Eq. 1
-    layers.K = nn.Linear(C, C, bias=False) if global_tokens and inter_task else None
 
 
 def per_task(tasks: TaskSet, build: Callable[[Task], nn.Module]) -> nn.ModuleDict:
@@ -31,82 +21,119 @@ def per_task(tasks: TaskSet, build: Callable[[Task], nn.Module]) -> nn.ModuleDic
     return nn.ModuleDict({t.name: build(t) for t in tasks})
 
 
-def query_gate(q: Tensor, k: Tensor) -> Tensor:
-    """How much each cell answers each task: q (T, C), k (B, n, C) -> (B, T, n) in [0, 1]."""
-    return (q @ k.transpose(1, 2) / q.shape[1] ** 0.5).sigmoid()
+def init_weights(module: nn.Module) -> None:
+    """Xavier-normal convolutions and linear layers with zero bias; norms are the identity."""
+    for layer in module.modules():
+        if isinstance(layer, nn.Conv2d | nn.Linear):
+            nn.init.xavier_normal_(layer.weight)
+            if layer.bias is not None:
+                nn.init.zeros_(layer.bias)
 
 
-def query_cells(
-    layers: nn.Module, theta: Tensor | None, cells: Tensor
-) -> tuple[Tensor | None, Tensor]:
-    """Each task's token queries every cell of a map [HiTTs, Sec. 3.1].
+@final
+class Answers(nn.Module):
+    """What every pixel answers vectors that ask it: v . (f * x + o), f and o one number a channel.
 
-    Args:
-        layers: See ``query_layers``.
-        theta: (T, C), or None without tokens: features are linear maps alone.
-        cells: (B, n, C).
-
-    Returns:
-        theta (B, T, C) or None, and F (B, T, n, C).
+    f starts with the standard deviation sqrt(2 / (C + 1)), so that the answer to a vector of
+    normal entries starts near unit scale.
     """
-    features = torch.stack([value(cells) for value in layers.value.values()], dim=1)
-    if theta is None:
-        return None, features
-    gate = query_gate(layers.query(theta), layers.key(cells))  # (B, T, n)
-    return theta.expand(len(cells), -1, -1), features * gate.unsqueeze(-1)
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.factor = nn.Parameter(torch.randn(channels) * (2 / (channels + 1)) ** 0.5)
+        self.offset = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, vectors: Tensor, maps: Tensor) -> Tensor:
+        """(n, C) or (B, n, C), and (B, C, H, W) -> (B, n, H, W)."""
+        return ask(vectors * self.factor, maps) + (vectors @ self.offset)[..., None, None]
 
 
-def mix_tasks(
-    layers: nn.Module, theta: Tensor | None, features: Tensor
-) -> tuple[Tensor | None, Tensor, Tensor]:
-    """Affine combinations across tasks [HiTTs, Eq. 1, 2], or nothing without Q and K.
+def ask(vectors: Tensor, maps: Tensor) -> Tensor:
+    """The dot product of every vector with every pixel, as one matrix product.
 
-    Args:
-        layers: See ``query_layers``; without ``Q`` and ``K``, A is the identity.
-        theta: (B, T, C) or None.
-        features: (B, T, n, C).
-
-    Returns:
-        theta' and F' like theta and F, and A (B, T, T).
+    (n, C) or (B, n, C), and (B, C, H, W) -> (B, n, H, W), channels last in memory.
     """
-    if layers.Q is None:
-        B, T = features.shape[:2]
-        return theta, features, torch.eye(T, device=features.device).expand(B, T, T)
-    A = (layers.Q(theta) @ layers.K(theta).transpose(1, 2)).softmax(-1)  # Eq. (1)
-    features = torch.einsum("bst,btnc->bsnc", A, features)  # Eq. (2)
-    return A @ theta, features, A
+    return (maps.flatten(2).mT @ vectors.mT).mT.unflatten(2, maps.shape[2:])
+
+
+def pick(maps: Tensor, rows: Tensor) -> Tensor:
+    """The images of (B, C, H, W) where rows (B,) is set; channels last, as is their gradient."""
+    return maps.movedim(1, -1)[rows].movedim(-1, 1)
 
 
 @final
 class Scale(nn.Module):
-    """Query and inter-task learning on one map of the backbone [HiTTs, Sec. 3.1, App. A.2].
+    """Query and inter-task learning on one map, then a convolution a task [HiTTs, Sec. 3.1].
 
-    ``channels`` is C_j, of the map and of the tokens at this scale; for the switches see
-    ``MultiScaleTokens``.
+    Task features are F_i = gate_i x F_s with one number a pixel as gate, so A F of Eq. 2 is
+    (A x gates) F_s: what tasks exchange is T maps of one channel, and so it is computed.
+
+    Args:
+        tasks: The tasks, in the order of the affinity matrix.
+        channels: Of the map and of the tokens.
+        global_tokens: Otherwise nothing is asked, and every gate is 1.
+        inter_task: Eq. 1 and 2; otherwise A is the identity.
     """
 
-    def __init__(self, tasks: TaskSet, channels: int, **switches: bool) -> None:
+    def __init__(
+        self, tasks: TaskSet, channels: int, *, global_tokens: bool = True, inter_task: bool = True
+    ) -> None:
         super().__init__()
-        query_layers(self, tasks, channels, **switches)
+        self.tasks = tasks
+        mixes = global_tokens and inter_task
+        self.answers = Answers(channels) if global_tokens else None
+        self.Q = nn.Linear(channels, channels) if mixes else None  # of Eq. 1
+        self.K = nn.Linear(channels, channels) if mixes else None
+        self.convs = per_task(tasks, lambda t: conv_stage(channels, channels, 1))
+        init_weights(self)
 
-    def forward(self, theta: Tensor | None, stage: Tensor) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Tokens (T, C_j) and the map F_s^(j) (B, C_j, H_j, W_j) of one scale.
+    def forward(
+        self, theta: Tensor | None, shared: Tensor
+    ) -> tuple[Tensor | None, list[Tensor], Tensor]:
+        """Tokens (T, C), or None without them, and the map F_s (B, C, H, W).
 
         Returns:
-            Theta'^(j) (B, T, C_j) or None, F'^(j) (B, T, H_j W_j, C_j) and A^(j) (B, T, T).
+            Theta' (T, C) or None, F'_i (B, C, H, W) of every task, and A (T, T).
         """
-        cells = stage.flatten(2).transpose(1, 2)  # (B, n, C_j)
-        return mix_tasks(self, *query_cells(self, theta, cells))  # Eq. (15)
+        A = self.affinity(theta)
+        theta, gates = self.mix(A, theta, self.query(theta, shared))
+        gates = gates.contiguous()  # map by map, for the products
+        convs = self.convs.values()
+        maps = [conv(shared * gates[:, i, None]) for i, conv in enumerate(convs)]
+        return theta, maps, A
+
+    def query(self, theta: Tensor | None, shared: Tensor) -> Tensor:
+        """How much each pixel of F_s answers each token: (B, T, H, W) in [0, 1]; F_i is its share.
+
+        All ones without tokens.
+        """
+        if theta is None:
+            return shared.new_ones(len(shared), len(self.tasks), *shared.shape[2:])
+        return self.answers(theta, shared).sigmoid()
+
+    def affinity(self, theta: Tensor | None) -> Tensor:
+        """A (T, T), whose rows sum to 1 [HiTTs, Eq. 1]; the identity without Q and K."""
+        if self.Q is None:
+            return torch.eye(len(self.tasks), device=next(self.parameters()).device)
+        products = self.Q(theta) @ self.K(theta).T
+        return (products / theta.shape[1] ** 0.5).softmax(-1)  # Eq. (1), scaled
+
+    def mix(self, A: Tensor, theta: Tensor | None, gates: Tensor) -> tuple[Tensor | None, Tensor]:
+        """Affine combinations across tasks [HiTTs, Eq. 2]: of tokens (T, C) and of gates."""
+        if self.Q is None:
+            return theta, gates
+        return A @ theta, ask(A, gates)
 
 
 @final
 class MultiScaleTokens(nn.Module):
-    """From one token a task to four and back, with inter-task learning between [HiTTs, App. A.2].
+    """From one token a task to several and back, with inter-task learning between [App. A.2].
 
     Args:
         tasks: The tasks, in the order of the affinity matrices.
         channels: C, of the tokens and of the fused features.
         stage_channels: C_j of the backbone's maps, from fine to coarse.
+        merged: Channels of the tokens that leave.
         global_tokens: Otherwise there are no tokens, and features are fused alone.
         inter_task: Eq. 1 and 2 on every scale.
     """
@@ -116,6 +143,7 @@ class MultiScaleTokens(nn.Module):
         tasks: TaskSet,
         channels: int,
         stage_channels: Sequence[int],
+        merged: int,
         *,
         global_tokens: bool = True,
         inter_task: bool = True,
@@ -127,33 +155,35 @@ class MultiScaleTokens(nn.Module):
         self.fuse = per_task(tasks, lambda t: nn.Conv2d(sum(stage_channels), channels, 1))
         self.split = self.merge = None  # W_i^{s->m(j)} and W_i^{m->s(j)}
         if global_tokens:
-            parts = len(stage_channels)
+            linear = partial(per_task, tasks)
             self.split = nn.ModuleList(
-                per_task(tasks, lambda t, c=c: token_map(channels, c)) for c in stage_channels
+                linear(lambda t, c=c: nn.Linear(channels, c)) for c in stage_channels
             )
             self.merge = nn.ModuleList(
-                per_task(tasks, lambda t, c=c: token_map(c, channels, parts))
-                for c in stage_channels
+                linear(lambda t, c=c: nn.Linear(c, merged)) for c in stage_channels
             )
+        for part in (self.fuse, self.split, self.merge):
+            if part is not None:
+                init_weights(part)
 
     def forward(
         self, theta: Tensor | None, stages: Sequence[Tensor], grid: tuple[int, int]
-    ) -> tuple[Tensor | None, Tensor, tuple[Tensor, ...]]:
+    ) -> tuple[Tensor | None, list[Tensor], tuple[Tensor, ...]]:
         """Everything before intra-task learning.
 
         Args:
             theta: (T, C), or None without global tokens.
             stages: F_s^(j), (B, C_j, H_j, W_j) each.
-            grid: (h, w) of the fused features.
+            grid: (H', W') of the fused features.
 
         Returns:
-            Theta' (B, T, C) or None, F' (B, T, hw, C), and A^(j) (B, T, T) of every scale.
+            Theta' (T, merged) or None, F'_i (B, C, H', W') of every task, and A^(j) (T, T) of
+            every scale.
         """
         tokens = self.split_tokens(theta)
         found = [scale(*own) for scale, *own in zip(self.scales, tokens, stages, strict=True)]
-        tokens, features, affinities = zip(*found, strict=True)
-        maps = [as_maps(f, s.shape[2:]) for f, s in zip(features, stages, strict=True)]
-        return self.merge_tokens(tokens), self.fuse_features(maps, grid), affinities
+        tokens, features, affinities = zip(*found, strict=True)  # Eq. (15)
+        return self.merge_tokens(tokens), self.fuse_features(features, grid), affinities
 
     def split_tokens(self, theta: Tensor | None) -> list[Tensor | None]:
         """theta_i^(j) = W_i^{s->m(j)} x theta_i [Eq. 14]: (T, C) -> a (T, C_j) for each scale."""
@@ -164,43 +194,33 @@ class MultiScaleTokens(nn.Module):
             for W in self.split
         ]
 
-    def fuse_features(self, maps: Sequence[Tensor], grid: tuple[int, int]) -> Tensor:
+    def fuse_features(
+        self, maps: Sequence[Sequence[Tensor]], grid: tuple[int, int]
+    ) -> list[Tensor]:
         """F'_i = Conv_i([F'_i^(0); ...; F'_i^(3)]) [Eq. 17], on one grid.
 
-        (B, T, C_j, H_j, W_j) each -> (B, T, hw, C); a finer map is averaged over the cells.
+        Of every scale a (B, C_j, H_j, W_j) for each task -> (B, C, H', W') for each task.
         """
-        joined = torch.cat([to_grid(m, grid) for m in maps], dim=2)  # (B, T, C_0 + ... , h, w)
-        fused = [self.fuse[t.name](joined[:, i]) for i, t in enumerate(self.tasks)]
-        return torch.stack(fused, dim=1).flatten(3).transpose(2, 3)
+        return [
+            conv(torch.cat([to_grid(m, grid) for m in own], dim=1))
+            for conv, own in zip(self.fuse.values(), zip(*maps, strict=True), strict=True)
+        ]
 
     def merge_tokens(self, tokens: Sequence[Tensor | None]) -> Tensor | None:
-        """theta'_i = Sum_j W_i^{m->s(j)} x theta'_i^(j) [Eq. 18]: (B, T, C_j) each -> (B, T, C)."""
+        """theta'_i = Sum_j W_i^{m->s(j)} x theta'_i^(j) [Eq. 18]: (T, C_j) each -> (T, merged)."""
         if self.merge is None:
             return None
         merged = [
-            torch.stack([W[t.name](own[:, i]) for W, own in zip(self.merge, tokens, strict=True)])
+            torch.stack([W[t.name](own[i]) for W, own in zip(self.merge, tokens, strict=True)])
             for i, t in enumerate(self.tasks)
         ]
-        return torch.stack([parts.sum(0) for parts in merged], dim=1)
-
-
-def token_map(enters: int, leaves: int, parts: int = 1) -> nn.Linear:
-    """A linear map of tokens that starts by keeping their length, as one of ``parts`` summands.
-
-    Tokens start with length 1 and are asked at every scale what they are asked without scales.
-    """
-    linear = nn.Linear(enters, leaves, bias=False)
-    nn.init.normal_(linear.weight, std=(leaves * parts) ** -0.5)
-    return linear
-
-
-def as_maps(features: Tensor, size: tuple[int, int]) -> Tensor:
-    """(B, T, HW, C) -> (B, T, C, H, W)."""
-    return features.transpose(2, 3).unflatten(3, size)
+        return torch.stack([parts.sum(0) for parts in merged])
 
 
 def to_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(B, T, C, H, W) -> (B, T, C, h, w), the mean over each cell; unchanged where it fits."""
-    if tuple(maps.shape[3:]) == tuple(grid):
+    """(B, C, H, W) -> (B, C, h, w): a finer map is averaged, a coarser one bilinear."""
+    if tuple(maps.shape[2:]) == tuple(grid):
         return maps
-    return F.interpolate(maps.flatten(0, 1), grid, mode="area").unflatten(0, maps.shape[:2])
+    if maps.shape[2] > grid[0]:
+        return F.interpolate(maps, grid, mode="area")
+    return F.interpolate(maps, grid, mode="bilinear", align_corners=False)

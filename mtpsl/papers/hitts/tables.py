@@ -95,10 +95,10 @@ def hitts(
     setting: LabelSetting,
     base: Experiment = NYUD,
     label_args: Mapping[str, Any] | None = None,
-    **switches: bool,
+    **args: Any,
 ) -> Experiment:
-    """HiTTs trained with L_s alone; ``switches`` change components."""
-    args = DATA_ARGS.get(base.dataset, {}) | switches
+    """HiTTs trained with L_s alone; ``args`` of the method change components."""
+    args = DATA_ARGS.get(base.dataset, {}) | args
     return mtl(setting, base, **(label_args or {})).replace(method="hitts", method_args=args)
 
 

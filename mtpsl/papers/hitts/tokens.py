@@ -8,41 +8,50 @@ makes of images and says everything up to the predictions. ``method.MixtureLoss`
 ``discover`` labels images with it. Symbols of the paper, used as names here: ``theta`` global task
 token, ``phi`` fine-grained task tokens, ``F_s`` shared feature, ``F_i`` task feature, ``G_i``
 fine-grained task feature, ``o`` orthogonal embedding, ``A`` inter-task affinity, a prime for
-"after interaction". A backbone with several scales has its global tokens in ``scales``.
+"after interaction". Query and inter-task learning, on one scale or several, are in ``scales``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import final
+from typing import Literal, final
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mtpsl.batch import Discovered
-from mtpsl.models.backbone import SelfAttention
-from mtpsl.papers.hitts.quantize import DEPTH_BINS, NORMAL_CENTERS, CentersFrom, Quantizers
+from mtpsl.models.segnet import conv_stage
+from mtpsl.papers.hitts.quantize import Centers, Quantizers
 from mtpsl.papers.hitts.scales import (
+    Answers,
     MultiScaleTokens,
-    mix_tasks,
+    Scale,
+    ask,
+    init_weights,
     per_task,
-    query_cells,
-    query_layers,
+    pick,
 )
 from mtpsl.tasks import Task, TaskSet
+
+MLP_WIDTH = 128  # of MLP_i
+Pseudo = Literal["argmax", "soft"]
 
 
 @dataclass(frozen=True)
 class Trace:
-    """Everything between the image and the prediction; dicts are keyed by task name."""
+    """Everything between the image and the prediction; dicts are keyed by task name.
+
+    H' x W' is the grid of F_s, which is the image's on SegNet; h x w is the coarse grid.
+    """
 
     affinities: tuple[Tensor, ...]  # (B, T, T) each: A of every scale, rows sum to 1
     global_tokens: dict[str, Tensor]  # (B, C): theta'; empty without global tokens
-    task_features: dict[str, Tensor]  # (B, C, h, w): F', on the coarse grid
+    maps: dict[str, Tensor]  # (B, C, H', W'): F', which Eq. 4 reads
+    task_features: dict[str, Tensor]  # (B, C, h, w): F', a mean over each cell of the coarse grid
     feature_confidence: dict[str, Tensor]  # (B, 1, h, w) in [0, 1]: M^f; empty without tokens
     fine_tokens: dict[str, Tensor]  # (B, C_p, C): phi; empty without fine-grained tokens
-    fine_features: dict[str, Tensor]  # (B, C_p, H, W): G
-    scores: dict[str, Tensor]  # (B, C_p, H, W) > 0: Softplus(phi x U); empty without
+    fine_features: dict[str, Tensor]  # (B, C_p, H', W'): G
+    scores: dict[str, Tensor]  # (B, C_p, H', W') > 0: Softplus(phi x F'); empty without
     refined: dict[str, Tensor]  # (B, C_p, H, W): G', the class logits
     predictions: dict[str, Tensor]  # (B, D, H, W): Y^
 
@@ -55,29 +64,31 @@ class Trace:
 class TaskTokens(nn.Module):
     """Global and fine-grained task tokens, from a feature map to predictions [HiTTs, Eq. 1 to 4].
 
-    ``quantizers`` need ``fit`` before training, if a task is a regression. Which defaults are the
-    paper's and which fill its gaps is in ``method.CHOICES``.
+    Which defaults are the paper's and which fill its gaps is in ``choices.CHOICES``.
 
     Args:
         tasks: The tasks, in the order of the affinity matrix.
-        channels: C, of the feature map F_s and of every token.
+        channels: Of the feature map F_s and of the tokens that query it.
         stride: Image size / size of the feature map.
         stage_channels: C_j of the maps of several scales, from fine to coarse, for the tokens of
             App. A.2; empty: tokens query F_s alone.
-        build_head: Number of channels -> a fresh module (B, C, h, w) -> (B, that number, h, w),
-            which makes U_i of F_s + F'_i; None: two 3x3 convolutions, between which F'_i enters.
-        reduction: Side of an image pixel block that makes one position of F_i.
-        depth_bins: Logarithmic bins of a positive quantity; the paper has 100 on Cityscapes.
-        normal_centers: Unit vectors of a direction; the paper has 40 on PASCAL-Context.
-        normal_centers_from: ``"kmeans"``, or ``"uniform"`` as in the paper on PASCAL-Context.
-        orthogonal_embeddings: Eq. 3; otherwise phi_i is an MLP of theta'_i alone.
+        fusion_stride: Image size / size of the grid on which several scales are fused, and which
+            then takes the place of F_s; None: ``stride``.
+        build_head: Number of channels -> a fresh module (B, channels, h, w) -> (B, that number, h,
+            w), which stands between inter- and intra-task learning; None: nothing stands there.
+        head_channels: C, of F'_i, theta'_i and phi, which the head makes; None: ``channels``.
+        reduction: Side of an image's pixel block that makes one cell of the coarse grid, on which
+            attention works and on which features are discovered; a coarser map is its own grid.
+        orthogonal_embeddings: Eq. 3; otherwise the MLP reads copies of theta'_i alone.
         inter_task: Eq. 1 and 2; otherwise A is the identity.
         intra_task: Self-attention over [theta'_i; F'_i]; otherwise both pass through.
         global_tokens: Otherwise there is no theta: no query, no affinities, phi from o alone.
         fine_tokens: Eq. 4's score masks; otherwise G'_i = Conv(G_i).
+        **bins: Of ``quantize.build_quantizer``: how regression becomes classification. Quantizers
+            whose bins depend on data need ``quantizers.fit`` before training.
 
     Raises:
-        ValueError: If the switches contradict each other, or ``reduction`` the stride.
+        ValueError: If the switches contradict each other.
     """
 
     def __init__(
@@ -87,16 +98,16 @@ class TaskTokens(nn.Module):
         *,
         stride: int = 1,
         stage_channels: Sequence[int] = (),
+        fusion_stride: int | None = None,
         build_head: Callable[[int], nn.Module] | None = None,
+        head_channels: int | None = None,
         reduction: int = 8,
-        depth_bins: int = DEPTH_BINS,
-        normal_centers: int = NORMAL_CENTERS,
-        normal_centers_from: CentersFrom = "kmeans",
         orthogonal_embeddings: bool = True,
         inter_task: bool = True,
         intra_task: bool = True,
         global_tokens: bool = True,
         fine_tokens: bool = True,
+        **bins: object,
     ) -> None:
         super().__init__()
         if not global_tokens and not orthogonal_embeddings:
@@ -104,37 +115,40 @@ class TaskTokens(nn.Module):
                 "global_tokens: expected True without orthogonal_embeddings, got False; "
                 "phi would have no source"
             )
-        if reduction % stride:
-            raise ValueError(
-                f"reduction: expected a multiple of the backbone's {stride}, got {reduction}"
-            )
-        self.tasks, self.reduction = tasks, reduction
-        self.block = reduction // stride  # side of a block of F_s that makes one position of F_i
-        self.quantizers = Quantizers(tasks, depth_bins, normal_centers, normal_centers_from)
-        C, T = channels, len(tasks)
+        self.tasks, self.fusion_stride = tasks, fusion_stride
+        self.quantizers = Quantizers(tasks, **bins)
+        # side of a block of F_s that makes one cell of the coarse grid
+        self.block = max(1, reduction // (fusion_stride or stride))
+        C = (head_channels or channels) if build_head else channels
+        read = global_tokens and fine_tokens  # whether anything but M^f reads theta'_i
 
         # global task tokens [Sec. 3.1]
-        self.theta = nn.Parameter(torch.randn(T, C) / C**0.5) if global_tokens else None
-        self.scales = self.query = self.key = self.value = self.Q = self.K = None
+        self.theta = nn.Parameter(torch.randn(len(tasks), channels)) if global_tokens else None
+        self.single = self.scales = self.head = self.narrow = None
         switches = {"global_tokens": global_tokens, "inter_task": inter_task}
         if stage_channels:  # [App. A.2]
-            self.scales = MultiScaleTokens(tasks, C, stage_channels, **switches)
+            self.scales = MultiScaleTokens(tasks, channels, stage_channels, C, **switches)
         else:
-            query_layers(self, tasks, C, **switches)
-        self.attention = per_task(tasks, lambda t: SelfAttention(C)) if intra_task else None
+            self.single = Scale(tasks, channels, **switches)
+            if global_tokens and C != channels:
+                self.narrow = per_task(tasks, lambda t: nn.Linear(channels, C))
+        self.attention = None
+        if intra_task:
+            self.attention = per_task(tasks, lambda t: TokenAttention(C, self.block, token=read))
+        self.conv = per_task(tasks, lambda t: conv_stage(C, C, 1))
 
         # fine-grained task tokens [Sec. 3.2]
-        self.project = per_task(
-            tasks, lambda t: HeadProjection(build_head(C)) if build_head else FineProjection(C)
-        )
-        self.fine = per_task(tasks, lambda t: nn.Conv2d(C, self.bins(t), 1))
-        self.embed = self.token_mlp = None
-        if fine_tokens and orthogonal_embeddings:
-            self.embed = per_task(tasks, lambda t: orthogonal_embedding(self.bins(t), C))
-            self.token_mlp = per_task(tasks, lambda t: mlp(C, C))
-        elif fine_tokens:
-            self.token_mlp = per_task(tasks, lambda t: mlp(C, C * self.bins(t)))
+        self.fine = per_task(tasks, lambda t: nn.Linear(C, self.bins(t)))  # Conv1x1, of pixels
+        self.embed = self.token_mlp = self.answers = None
+        if fine_tokens:
+            if orthogonal_embeddings:
+                self.embed = per_task(tasks, lambda t: nn.Linear(self.bins(t), C))  # W^o
+            self.token_mlp = per_task(tasks, lambda t: mlp(self.bins(t)))
+            self.answers = per_task(tasks, lambda t: Answers(C))
         self.refine = per_task(tasks, lambda t: nn.Conv2d(self.bins(t), self.bins(t), 3, padding=1))
+        init_weights(self)
+        if build_head:  # whose weights start as they do elsewhere
+            self.head = per_task(tasks, lambda t: build_head(C))
 
     def bins(self, task: Task) -> int:
         """C_p of a task."""
@@ -147,47 +161,50 @@ class TaskTokens(nn.Module):
         stages: Sequence[Tensor] = (),
         *,
         decode: bool = True,
+        only: Mapping[str, Tensor] | None = None,
     ) -> Trace:
         """Every quantity of the paper's Figures 2 to 4 for a batch of images.
 
         Args:
-            features: (B, C, H / stride, W / stride) float, F_s.
+            features: (B, channels, H / stride, W / stride) float, F_s.
             size: (H, W) of the images, and of the predictions.
             stages: (B, C_j, H_j, W_j) each, F_s^(j), where tokens have several scales.
             decode: Whether to make ``predictions``, which are empty otherwise: losses and
                 ``discover`` read the logits.
+            only: task -> (B,) bool: images whose logits are read. Fine-grained quantities are made
+                for them alone, and other images' logits are 0; None: for all.
 
         Raises:
             ValueError: If there are not as many stages as scales.
         """
-        scales = len(self.scales.scales) if self.scales else 0
-        if self.scales and len(stages) != scales:
-            raise ValueError(f"stages: expected {scales} maps, got {len(stages)}")
-        h, w = features.shape[2] // self.block, features.shape[3] // self.block
-        if self.scales is None:  # theta is (B, T, C) or None, own (B, T, n, C)
-            theta, own, *affinities = self.learn_inter_task(*self.query_shared(features))
-        else:
-            theta, own, affinities = self.scales(self.theta, stages, (h, w))
-        theta, own = self.learn_intra_task(theta, own)
-
-        tokens, maps, phi, G, scores, refined = {}, {}, {}, {}, {}, {}
+        theta, mixed, affinities = self.learn_inter_task(features, size, stages)
+        tokens, maps, cells, phi, G, scores, refined = {}, {}, {}, {}, {}, {}, {}
         for i, t in enumerate(self.tasks):
-            maps[t.name] = own[:, i].transpose(1, 2).unflatten(2, (h, w))  # F'_i
-            U = self.project[t.name](features, maps[t.name])  # (B, C, H, W), or smaller
-            G[t.name] = to_size(self.fine[t.name](U), size)  # (B, C_p, H, W)
-            if theta is not None:
-                tokens[t.name] = theta[:, i]
-            masked = G[t.name]
+            token = None if theta is None else theta[i].expand(len(mixed[i]), -1)
+            token, own = self.learn_intra_task(t, token, mixed[i])
+            if token is not None:
+                tokens[t.name] = token
+            maps[t.name] = own  # F'_i
+            cells[t.name] = F.avg_pool2d(own, self.block) if self.block > 1 else own
+            if only is not None:
+                own = pick(own, only[t.name])
+                token = None if token is None else token[only[t.name]]
+            masked = G[t.name] = self.fine[t.name](own.movedim(1, -1)).movedim(-1, 1)
             if self.token_mlp is not None:
-                phi[t.name] = self.derive_fine_tokens(t, tokens.get(t.name), len(features))
-                scores[t.name] = score_mask(phi[t.name], U, size)
+                phi[t.name] = self.derive_fine_tokens(t, token, len(own))
+                scores[t.name] = F.softplus(self.answers[t.name](phi[t.name], own))
                 masked = G[t.name] * scores[t.name]  # Eq. (4)
-            refined[t.name] = self.refine[t.name](masked)
+            logits = refined[t.name] = to_size(self.refine[t.name](masked), size)
+            if only is not None:
+                all_images = logits.new_zeros(len(features), *size, logits.shape[1])
+                all_images[only[t.name]] = logits.movedim(1, -1)
+                refined[t.name] = all_images.movedim(-1, 1)
         return Trace(
-            affinities=tuple(affinities),
+            affinities=tuple(A.expand(len(features), -1, -1) for A in affinities),
             global_tokens=tokens,
-            task_features=maps,
-            feature_confidence={n: feature_confidence(tokens[n], maps[n]) for n in tokens},
+            maps=maps,
+            task_features=cells,
+            feature_confidence={n: feature_confidence(tokens[n], cells[n]) for n in tokens},
             fine_tokens=phi,
             fine_features=G,
             scores=scores,
@@ -195,103 +212,177 @@ class TaskTokens(nn.Module):
             predictions=self.quantizers.decode(refined) if decode else {},
         )
 
-    def query_shared(self, shared: Tensor) -> tuple[Tensor | None, Tensor]:
-        """Each global token queries F_s (B, C, H, W) for its task's feature [Sec. 3.1].
+    def learn_inter_task(
+        self, features: Tensor, size: tuple[int, int], stages: Sequence[Tensor] = ()
+    ) -> tuple[Tensor | None, list[Tensor], tuple[Tensor, ...]]:
+        """Query and affine combinations across tasks, then the heads [HiTTs, Eq. 1, 2].
+
+        Arguments are those of ``forward``.
 
         Returns:
-            theta (B, T, C) or None, and F (B, T, n, C) with n = hw positions of the coarse grid.
+            theta' (T, C) or None, F'_i (B, C, H', W') of every task, A (T, T) of every scale.
         """
-        cells = F.avg_pool2d(shared, self.block).flatten(2).transpose(1, 2)  # (B, n, C)
-        return query_cells(self, self.theta, cells)
-
-    def learn_inter_task(
-        self, theta: Tensor | None, features: Tensor
-    ) -> tuple[Tensor | None, Tensor, Tensor]:
-        """Affine combinations across tasks [Eq. 1, 2]: adds the affinity A (B, T, T)."""
-        return mix_tasks(self, theta, features)
+        if self.scales is None:
+            theta, maps, *affinities = self.single(self.theta, features)
+            if self.narrow is not None:
+                narrow = zip(self.narrow.values(), theta, strict=True)
+                theta = torch.stack([linear(token) for linear, token in narrow])
+        else:
+            if len(stages) != len(self.scales.scales):
+                raise ValueError(
+                    f"stages: expected {len(self.scales.scales)} maps, got {len(stages)}"
+                )
+            grid = tuple(features.shape[2:])
+            if self.fusion_stride:
+                grid = tuple(-(-side // self.fusion_stride) for side in size)
+            theta, maps, affinities = self.scales(self.theta, stages, grid)
+        if self.head is not None:
+            maps = [head(m) for head, m in zip(self.head.values(), maps, strict=True)]
+        return theta, maps, tuple(affinities)
 
     def learn_intra_task(
-        self, theta: Tensor | None, features: Tensor
+        self, task: Task, theta: Tensor | None, features: Tensor
     ) -> tuple[Tensor | None, Tensor]:
-        """Self-attention over [theta'_i; F'_i], n + 1 tokens, task by task [Sec. 3.1]."""
-        if self.attention is None:
-            return theta, features
-        joint = features if theta is None else torch.cat([theta.unsqueeze(2), features], dim=2)
-        joint = torch.stack(
-            [self.attention[t.name](joint[:, i]) for i, t in enumerate(self.tasks)], dim=1
-        )
-        return (None, joint) if theta is None else (joint[:, :, 0], joint[:, :, 1:])
+        """Self-attention over [theta'_i; F'_i] and a convolution [Sec. 3.1].
+
+        (B, C) or None, and (B, C, H', W') -> the same.
+        """
+        if self.attention is not None:
+            theta, features = self.attention[task.name](theta, features)
+        return theta, self.conv[task.name](features)
 
     def derive_fine_tokens(self, task: Task, theta: Tensor | None, batch: int) -> Tensor:
         """phi_i (B, C_p, C) from theta'_i (B, C) and the orthogonal embeddings [Eq. 3]."""
-        if self.embed is None:
-            return self.token_mlp[task.name](theta).unflatten(1, (self.bins(task), -1))
-        embedded = self.embed[task.name].weight.T  # W^o x o, o the identity: (C_p, C)
-        if theta is None:
-            return self.token_mlp[task.name](embedded).expand(batch, -1, -1)
-        return self.token_mlp[task.name](embedded + theta.unsqueeze(1))  # Eq. (3)
+        total = 0.0 if theta is None else theta[:, :, None].expand(-1, -1, self.bins(task))
+        if self.embed is not None:
+            W = self.embed[task.name]
+            total = W.weight + W.bias[:, None] + total  # W^o x o, o the identity: (C, C_p)
+        phi = self.token_mlp[task.name](total).mT  # Eq. (3)
+        return phi if phi.ndim == 3 else phi.expand(batch, -1, -1)
 
 
-def score_mask(phi: Tensor, U: Tensor, size: tuple[int, int] | None = None) -> Tensor:
-    """Softplus(phi_i x U_i), the positive score of every class at every pixel [Eq. 4].
+def score_mask(phi: Tensor, features: Tensor) -> Tensor:
+    """Softplus(phi_i x F'_i), the positive score of every class at every pixel [Eq. 4].
 
-    Args:
-        phi: (B, C_p, C).
-        U: (B, C, H, W), or smaller.
-        size: (H, W); None: that of U.
-
-    Returns:
-        (B, C_p, H, W), channels last in memory like the convolution's output it will mask.
+    (B, C_p, C) and (B, C, H, W) -> (B, C_p, H, W).
     """
-    pixels = U.movedim(1, -1).flatten(1, 2)  # (B, HW, C)
-    answers = (pixels @ phi.transpose(1, 2)).unflatten(1, U.shape[2:]).movedim(-1, 1)
-    return F.softplus(to_size(answers, size or U.shape[2:]))
+    return F.softplus(ask(phi, features))
 
 
 def feature_confidence(theta: Tensor, features: Tensor) -> Tensor:
     """M^f = Sigmoid(theta'^T F') [Sec. 3.3]: (B, C), (B, C, h, w) -> (B, 1, h, w)."""
-    C = features.shape[1]
-    return (torch.einsum("bc,bchw->bhw", theta, features) / C**0.5).sigmoid().unsqueeze(1)
+    return ask(theta[:, None], features).sigmoid()
 
 
 @torch.no_grad()
-def discover(trace: Trace, quantizers: Quantizers, thresholds: Mapping[str, float]) -> Discovered:
+def discover(
+    trace: Trace,
+    quantizers: Quantizers,
+    thresholds: Mapping[str, float],
+    *,
+    pseudo: Pseudo = "argmax",
+    temperature: float = 5.0,
+) -> Discovered:
     """Argmax bins of G' where Max(Softmax(G')) > tau, F' and M^f [HiTTs, Sec. 3.3].
 
     Args:
         trace: Of a frozen teacher in evaluation mode on clean images.
         quantizers: The teacher's.
         thresholds: task -> tau; a task that is not there accepts every pixel.
+        pseudo: ``"soft"`` labels a regression by the prediction of Eq. 10, and pixels count as much
+            as they are sure.
+        temperature: What logits of a regression are multiplied by before confidence is taken of
+            them, where labels are soft.
 
     Returns:
         What was found for all tasks, without gradients; ``Discovered.withhold`` drops what a
         student may not learn from.
     """
-    targets, valid = {}, {}
+    targets, valid, weights = {}, {}, {}
+    sure = label_confidence(trace, quantizers, pseudo, temperature)
     for name, logits in trace.refined.items():
-        confidence, ids = logits.float().softmax(1).max(1, keepdim=True)
-        targets[name] = quantizers[name].values(ids)  # Y~
-        valid[name] = confidence > thresholds.get(name, 0.0)  # M^p
+        quantizer = quantizers[name]
+        if pseudo == "soft" and isinstance(quantizer, Centers):
+            targets[name], weights[name] = quantizer.decode(logits.float()), sure[name]
+        else:
+            targets[name] = quantizer.values(logits.argmax(1, keepdim=True))  # Y~
+        valid[name] = sure[name] > thresholds.get(name, 0.0)  # M^p
     soft = (trace.task_features, trace.feature_confidence)
-    return Discovered(targets, valid, *({n: m.detach() for n, m in by.items()} for by in soft))
+    kept = ({n: m.detach() for n, m in by.items()} for by in soft)
+    return Discovered(targets, valid, *kept, weights)
+
+
+def label_confidence(
+    trace: Trace, quantizers: Quantizers, pseudo: Pseudo = "argmax", temperature: float = 5.0
+) -> dict[str, Tensor]:
+    """Max(Softmax(G')), which M^p compares with tau: (B, 1, H, W); arguments as in ``discover``."""
+    confidence = {}
+    for name, logits in trace.refined.items():
+        soft = pseudo == "soft" and isinstance(quantizers[name], Centers)
+        logits = logits.float() * (temperature if soft else 1.0)
+        confidence[name] = logits.softmax(1).amax(1, keepdim=True)
+    return confidence
 
 
 # --- layers that are no equation of their own ----------------------------------------------------
 
 
-def mlp(channels: int, out: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(channels, channels), nn.GELU(), nn.Linear(channels, out))
+def mlp(bins: int, width: int = MLP_WIDTH) -> nn.Sequential:
+    """MLP_i, along the class axis: (..., C_p) -> (..., C_p)."""
+    hidden = [(nn.Linear(n, width), nn.LayerNorm(width), nn.GELU()) for n in (bins, width)]
+    return nn.Sequential(*hidden[0], *hidden[1], nn.Linear(width, bins))
 
 
-def orthogonal_embedding(bins: int, channels: int) -> nn.Linear:
-    """W^o of Eq. 3, (C, C_p); its columns start orthogonal as far as C allows.
+@final
+class TokenAttention(nn.Module):
+    """Self-attention of a task's token and cells, one head; no norm, no position code.
 
-    Entries start at unit scale, as an MLP's inputs should: with unit columns its biases drown
-    them, and the tokens of a task start nearly parallel.
+    Queries, keys and values of a cell are weighted sums over a block of pixels, channel by channel:
+    three depthwise convolutions whose kernel is their stride, as one matrix product.
+
+    Args:
+        channels: C, of token and feature.
+        block: Side of a block of pixels.
+        token: Whether a linear layer makes theta'_i, which is of use where something reads it.
     """
-    linear = nn.Linear(bins, channels, bias=False)
-    nn.init.orthogonal_(linear.weight, gain=channels**0.5)
-    return linear
+
+    def __init__(self, channels: int, block: int, *, token: bool = True) -> None:
+        super().__init__()
+        C, pixels = channels, block * block
+        self.block = block
+        std = (2 / (pixels * (C + 1))) ** 0.5  # Xavier's, of a depthwise convolution
+        self.cells = nn.Parameter(torch.randn(3, C, pixels) * std)
+        self.qkv = nn.ModuleList(nn.Linear(C, C) for _ in range(3))
+        self.feature = nn.Linear(C, C)
+        self.token = nn.Linear(C, C) if token else None
+
+    def forward(self, theta: Tensor | None, features: Tensor) -> tuple[Tensor | None, Tensor]:
+        """theta (B, C) or None and F (B, C, H, W) -> the same; F with a residual, theta without."""
+        size = tuple(features.shape[2:])
+        h, w = (side // self.block for side in size)
+        blocks = features[:, :, : h * self.block, : w * self.block]
+        blocks = blocks.unflatten(3, (w, -1)).unflatten(2, (h, -1)).permute(1, 0, 2, 4, 3, 5)
+        cells = blocks.flatten(4).flatten(1, 3) @ self.cells.permute(1, 2, 0)  # (C, Bhw, 3)
+        cells = cells.unflatten(1, (-1, h * w)).permute(3, 1, 2, 0)  # (3, B, hw, C)
+        if theta is not None:
+            cells = torch.cat([theta[None, :, None].expand(3, -1, -1, -1), cells], dim=2)
+        q, k, v = (linear(own) for linear, own in zip(self.qkv, cells, strict=True))
+        attended = F.scaled_dot_product_attention(q, k, v)  # (B, 1 + hw, C)
+        if theta is not None:
+            theta, attended = attended[:, 0], attended[:, 1:]
+            theta = theta if self.token is None else self.token(theta)
+        coarse = self.feature(attended).unflatten(1, (h, w))  # (B, h, w, C)
+        return theta, features + enlarge(coarse, size).permute(0, 3, 1, 2)
+
+
+def enlarge(cells: Tensor, size: tuple[int, int]) -> Tensor:
+    """(B, h, w, C) -> (B, H, W, C) bilinearly; two products, whose gradients are fast on a CPU."""
+    rows, columns = (
+        F.interpolate(torch.eye(few, device=cells.device)[None], many, mode="linear")[0].T
+        for few, many in zip(cells.shape[1:3], size, strict=True)
+    )
+    taller = (rows.to(cells.dtype) @ cells.flatten(2)).unflatten(2, cells.shape[2:])
+    return columns.to(cells.dtype) @ taller
 
 
 def to_size(maps: Tensor, size: tuple[int, int]) -> Tensor:
@@ -299,36 +390,3 @@ def to_size(maps: Tensor, size: tuple[int, int]) -> Tensor:
     if tuple(maps.shape[2:]) == tuple(size):
         return maps
     return F.interpolate(maps, size, mode="bilinear", align_corners=False)
-
-
-@final
-class FineProjection(nn.Module):
-    """F'_i on the coarse grid and F_s at full resolution -> U_i, C channels at full resolution.
-
-    Table 8's FLOPs leave room for two 3x3 convolutions a task at full resolution and no more.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.lift = nn.Conv2d(channels, channels, 3, padding=1)
-        self.norm = nn.BatchNorm2d(channels)
-        self.project = nn.Conv2d(channels, channels, 3, padding=1)
-
-    def forward(self, shared: Tensor, features: Tensor) -> Tensor:
-        coarse = F.interpolate(features, shared.shape[2:], mode="bilinear", align_corners=False)
-        return self.project(F.relu(self.norm(self.lift(shared) + coarse), inplace=True))
-
-
-@final
-class HeadProjection(nn.Module):
-    """U_i of a backbone whose F_s is smaller than the image: the baseline's head of F_s + F'_i.
-
-    On ResNets the head is atrous pooling with its two convolutions.
-    """
-
-    def __init__(self, head: nn.Module) -> None:
-        super().__init__()
-        self.head = head
-
-    def forward(self, shared: Tensor, features: Tensor) -> Tensor:
-        return self.head(shared + to_size(features, shared.shape[2:]))

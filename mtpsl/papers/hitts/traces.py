@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -19,7 +18,7 @@ from mtpsl.data import find_class, open_dataset
 from mtpsl.data.labels import assign
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts.method import HiTTs
-from mtpsl.papers.hitts.scales import as_maps, query_gate, to_grid
+from mtpsl.papers.hitts.scales import to_grid
 from mtpsl.papers.hitts.tables import PASCAL, hitts
 from mtpsl.report.arrays import (
     SCENES,
@@ -40,6 +39,7 @@ EXAMPLES = 4  # images in Figure 1
 THUMBNAIL = 128  # pixels of the side of the picture in Figure 12
 SINGLE, MULTI = hitts("one_label", PASCAL, multi_scale=False), hitts("one_label", PASCAL)
 OUTER = 0.02  # share of a component's values that lie beyond its color at either end
+BY_TASK = ("attention", "conv", "fine", "embed", "token_mlp", "answers", "refine")
 SUPERVISION = {"pseudo": "L_p", "feature": "L_f"}  # ends of the names of terms; others are L_s
 
 
@@ -102,46 +102,48 @@ def follow(method: HiTTs, images: Tensor) -> dict[str, Tensor]:
         images: (B, 3, H, W).
 
     Returns:
-        ``image``; ``shared`` F_s; ``cells`` (B, n, C) of it; ``theta`` Theta; ``affinity`` A;
-        ``theta_mixed`` Theta'. For every task ``gate/<task>`` (B, 1, h, w), how much each cell
-        answers the token, ``queried/<task>`` F_i, ``mixed/<task>`` F'_i after inter-task learning,
-        ``token/<task>`` theta'_i and ``feature/<task>`` F'_i after intra-task learning,
-        ``joint/<task>`` both as one sequence, ``mask/<task>`` M^f, ``basis/<task>`` o,
-        ``embedded/<task>`` W^o o, ``phi/<task>``, ``projected/<task>`` U_i, ``fine/<task>`` G_i,
-        ``score/<task>`` Softplus(phi_i x U_i), ``masked/<task>`` its product with G_i,
-        ``refined/<task>`` G'_i, ``prediction/<task>``.
+        ``image``; ``shared`` F_s; ``theta`` Theta; ``affinity`` A; ``theta_mixed`` Theta'. For
+        every task ``gate/<task>`` (B, 1, H, W), how much each pixel answers the token,
+        ``queried/<task>`` F_i, ``mixed_gate/<task>`` A x gates, ``mixed/<task>`` F'_i after
+        inter-task learning, ``token/<task>`` theta'_i and ``projected/<task>`` F'_i after
+        intra-task learning, ``feature/<task>`` its means over the cells, ``joint/<task>`` (B, 1 +
+        n, C) token and cells as one sequence, ``mask/<task>`` M^f, ``basis/<task>`` o,
+        ``embedded/<task>`` W^o o, ``phi/<task>``, ``fine/<task>`` G_i, ``score/<task>``
+        Softplus(phi_i x F'_i), ``masked/<task>`` its product with G_i, ``refined/<task>`` G'_i,
+        ``prediction/<task>``.
 
     Raises:
         ValueError: If the method has several scales, or lacks a component.
     """
-    if method.scales is not None or method.Q is None or method.embed is None:
+    scale = method.single
+    if scale is None or scale.Q is None or method.embed is None:
         raise ValueError(
             "method: expected HiTTs with one scale and all its components, got another one; "
             "Figure 12 shows several scales"
         )
     trace, shared = method.trace(images), method.backbone(images).decoder
-    cells = F.avg_pool2d(shared, method.block).flatten(2).transpose(1, 2)
-    theta, queried = method.query_shared(shared)
-    mixed_theta, mixed, A = method.learn_inter_task(theta, queried)
-    gate = query_gate(method.query(method.theta), method.key(cells))
-    tensors = {"image": images, "shared": shared, "cells": cells, "theta": theta}
-    tensors |= {"affinity": A, "theta_mixed": mixed_theta}
+    gates = scale.query(method.theta, shared)
+    mixed_theta, mixed_gates = scale.mix(scale.affinity(method.theta), method.theta, gates)
+    _, mixed, _ = scale(method.theta, shared)
+    tensors = {"image": images, "shared": shared, "theta": method.theta[None]}
+    tensors |= {"affinity": trace.affinity, "theta_mixed": mixed_theta[None]}
     for i, t in enumerate(method.tasks):
         feature, token = trace.task_features[t.name], trace.global_tokens[t.name]
-        size, G, S = feature.shape[2:], trace.fine_features[t.name], trace.scores[t.name]
-        embed = method.embed[t.name]
+        G, S, embed = trace.fine_features[t.name], trace.scores[t.name], method.embed[t.name]
+        cells = feature.flatten(2).mT
         steps = {
-            "gate": gate[:, i, None].unflatten(2, size),
-            "queried": queried[:, i].transpose(1, 2).unflatten(2, size),
-            "mixed": mixed[:, i].transpose(1, 2).unflatten(2, size),
+            "gate": gates[:, i, None],
+            "queried": gates[:, i, None] * shared,
+            "mixed_gate": mixed_gates[:, i, None],
+            "mixed": mixed[i],
             "token": token,
             "feature": feature,
-            "joint": torch.cat([token.unsqueeze(1), feature.flatten(2).transpose(1, 2)], dim=1),
+            "joint": torch.cat([token[:, None], cells], dim=1),
             "mask": trace.feature_confidence[t.name],
             "basis": torch.eye(embed.in_features, device=images.device)[None],
-            "embedded": embed.weight.T[None],
+            "embedded": (embed.weight.T + embed.bias)[None],
             "phi": trace.fine_tokens[t.name],
-            "projected": method.project[t.name](shared, feature),
+            "projected": trace.maps[t.name],
             "fine": G,
             "score": S,
             "masked": G * S,
@@ -157,12 +159,11 @@ def learned(method: HiTTs) -> dict[str, int]:
     parts: dict[str, nn.Module | Sequence[Tensor]] = {
         "backbone": method.backbone,
         "theta": [method.theta],
-        "query": nn.ModuleList([method.query, method.key, method.value]),
-        "inter": nn.ModuleList([method.Q, method.K]),
+        "query": method.single.answers,
+        "inter": nn.ModuleList([method.single.Q, method.single.K]),
     }
-    by_task = ("attention", "project", "fine", "embed", "token_mlp", "refine")
-    for name in by_task:
-        modules = getattr(method, name)
+    by_task = {name: getattr(method, name) for name in BY_TASK} | {"mix": method.single.convs}
+    for name, modules in by_task.items():
         parts |= {f"{name}/{t.name}": modules[t.name] for t in method.tasks if modules is not None}
     return {name: count(part) for name, part in parts.items()}
 
@@ -260,14 +261,14 @@ def setting(inputs: FigureInputs) -> Arrays:
 def walk(inputs: FigureInputs) -> Arrays:
     """Figures 2 to 4: the whole method on one image, step by step, and its losses on it.
 
-    ``shared``, ``queried/<task>`` and ``mixed/<task>`` as pictures; ``gate/<task>`` (h, w) in
-    [0, 1]; ``values/theta``, ``/theta_mixed``, ``/affinity`` (T, T); ``block``, the side of a block
-    of F_s that makes one cell; ``score/<task>`` (H, W) of the token whose scores vary most;
-    ``confidence/<task>`` (H, W), the largest probability of G'. ``loss/L_s``, ``/L_p`` and ``/L_f``
-    are the method's own terms in evaluation mode. Of the task ``example``: ``feature`` and
-    ``projected`` as pictures, ``values/token``, ``/basis``, ``/embedded`` and ``/phi``; of the
-    ``channel`` whose scores vary most ``fine``, ``score``, ``masked`` and ``refined`` (H, W);
-    ``confidence`` (H, W) of the teacher and ``accept`` (H, W), M^p.
+    ``shared``, ``queried/<task>`` and ``mixed/<task>`` as pictures; ``gate/<task>`` and
+    ``mixed_gate/<task>`` (H, W) in [0, 1]; ``values/theta``, ``/theta_mixed``, ``/affinity`` (T,
+    T); ``block``, the side of a block of F_s that makes one cell; ``score/<task>`` (H, W) of the
+    token whose scores vary most; ``confidence/<task>`` (H, W), the largest probability of G'.
+    ``loss/L_s``, ``/L_p`` and ``/L_f`` are the method's own terms in evaluation mode. Of the task
+    ``example``: ``projected`` as a picture, ``values/token``, ``/basis``, ``/embedded`` and
+    ``/phi``; of the ``channel`` whose scores vary most ``fine``, ``score``, ``masked`` and
+    ``refined`` (H, W); ``confidence`` (H, W) of the teacher and ``accept`` (H, W), M^p.
     """
     batch, labeled, _, order = _candidates(inputs, "one_label")
     scene = _scene(inputs, batch, labeled, order[0])
@@ -277,7 +278,8 @@ def walk(inputs: FigureInputs) -> Arrays:
     for n in names:
         stages = (f"queried/{n}", f"mixed/{n}")
         arrays |= feature_pictures({stage: steps[stage] for stage in stages})
-        arrays[f"gate/{n}"] = compact(steps[f"gate/{n}"][0, 0])
+        for gate in (f"gate/{n}", f"mixed_gate/{n}"):
+            arrays[gate] = compact(steps[gate][0, 0])
         arrays[f"score/{n}"] = compact(steps[f"score/{n}"][0, _telling_token(scene, n)])
         arrays[f"confidence/{n}"] = compact(steps[f"refined/{n}"][0].softmax(0).amax(0))
     losses = dict.fromkeys(("L_s", *SUPERVISION.values()), 0.0)
@@ -288,8 +290,7 @@ def walk(inputs: FigureInputs) -> Arrays:
     task = names[scene.example]
     channel, teacher = _telling_token(scene, task), inputs.methods["teacher"]
     arrays |= {"block": np.array(scene.ours.block), "channel": np.array(channel)}
-    for name in ("feature", "projected"):
-        arrays |= feature_pictures({name: steps[f"{name}/{task}"]})
+    arrays |= feature_pictures({"projected": steps[f"projected/{task}"]})
     for name in ("token", "basis", "embedded", "phi"):
         arrays[f"values/{name}"] = rounded(steps[f"{name}/{task}"][0])
     for name in ("fine", "score", "masked", "refined"):
@@ -344,8 +345,8 @@ def trace_scales(method: HiTTs, images: Tensor) -> Arrays:
         ``/mask`` M^f, ``/theta``, ``/stage/<j>`` of the backbone, without the batch; with several
         scales ``/theta/<j>`` Theta^(j), ``/feature/<j>`` F'^(j), ``/affinity/<j>``,
         ``/cell/<j>`` F'^(j) on the common grid, ``/joined`` the input of Conv1x1. Features of a
-        scale are (T, C_j, H_j, W_j). ``parameters/tokens`` is all between the backbone and
-        intra-task learning, and of its parts ``/split/<j>`` W^{s->m(j)}, ``/scale/<j>``,
+        scale are (T, C_j, H_j, W_j). ``parameters/tokens`` is all between the backbone and the
+        heads, and of its parts ``/split/<j>`` W^{s->m(j)}, ``/scale/<j>``,
         ``/merge/<j>`` W^{m->s(j)}, ``/fuse``, of all tasks.
     """
     first, tokens = method.tasks.names[0], method.scales
@@ -354,8 +355,7 @@ def trace_scales(method: HiTTs, images: Tensor) -> Arrays:
     steps |= {"affinity": trace.affinity, "feature": trace.task_features[first]}
     steps |= {"token": trace.global_tokens[first], "mask": trace.feature_confidence[first]}
     steps |= {f"stage/{j}": stage for j, stage in enumerate(seen.stages)}
-    single = nn.ModuleList([method.query, method.key, method.value, method.Q, method.K])
-    parts = {"tokens": count(tokens or single) + method.theta.numel()}
+    parts = {"tokens": count(tokens or method.single) + method.theta.numel()}
     if tokens is not None:
         steps |= _scale_steps(method, seen.stages, steps["feature"].shape[2:])
         parts["fuse"] = count(tokens.fuse)
@@ -369,10 +369,10 @@ def _scale_steps(method: HiTTs, stages: Sequence[Tensor], grid: Sequence[int]) -
     """What every scale holds, and what leaves all of them, by name."""
     tokens, steps = method.scales, {}
     for j, (own, stage) in enumerate(zip(tokens.split_tokens(method.theta), stages, strict=True)):
-        mixed, features, A = tokens.scales[j](own, stage)
-        maps = as_maps(features, stage.shape[2:])
-        cell = to_grid(maps, tuple(grid))
-        now = {"theta": own[None], "theta_mixed": mixed, "feature": maps, "affinity": A}
-        steps |= {f"{name}/{j}": tensor for name, tensor in (now | {"cell": cell}).items()}
+        mixed, maps, A = tokens.scales[j](own, stage)
+        cells = torch.stack([to_grid(m, tuple(grid)) for m in maps], dim=1)
+        now = {"theta": own[None], "theta_mixed": mixed[None], "affinity": A[None]}
+        now |= {"feature": torch.stack(maps, dim=1), "cell": cells}
+        steps |= {f"{name}/{j}": tensor for name, tensor in now.items()}
     cells = [steps[f"cell/{j}"] for j in range(len(stages))]
     return steps | {"joined": torch.cat(cells, dim=2)}
