@@ -162,7 +162,8 @@ def _target(task: Task, kept: Tensor) -> Tensor:
     """(N, C, H, W): a target as its task wants it, from what is kept on disk."""
     target = (kept.unsqueeze(1) if kept.ndim == 3 else kept).to(task.target_dtype)
     if task.kind == "direction":  # lengths are off by what is kept; NaN stays NaN, and 0 / 0 is
-        target /= target.square().sum(dim=1, keepdim=True).sqrt()
+        x, y, z = target.unbind(dim=1)  # not ``sum``, whose rounding is the processor's
+        target /= (x * x + y * y + z * z).sqrt().unsqueeze(1)
     return target
 
 
