@@ -14,6 +14,7 @@ from acceptance import shared as acceptance
 from mtpsl.data import scenes
 from mtpsl.data.cache import cache_root, cached_arrays
 from mtpsl.data.readers import PUBLISHED
+from mtpsl.data.scenes.patterns import PATTERNS
 from mtpsl.data.scenes.raycast import built
 from mtpsl.data.scenes.render import surface
 from mtpsl.data.scenes.rooms13 import CLASSES, TASKS, Rooms13
@@ -138,6 +139,22 @@ def test_what_is_too_small_to_be_seen_is_not_built():
         few.append(kept[0].sum())
         many.append(kept[2].sum())
     assert sum(few) < 0.8 * sum(many)
+
+
+@pytest.mark.parametrize("name", PATTERNS)
+def test_a_pattern_colors_every_point_of_a_surface_on_its_own(name):
+    draw = torch.Generator().manual_seed(0)
+    u, v = (torch.rand(2, 4000, generator=draw) - 0.5) * 6
+    size, seeds = torch.full_like(u, 0.5), torch.full((4000,), 77)
+    color = [torch.full_like(u, c) for c in (0.4, 0.5, 0.6)], [torch.full_like(u, 0.1)] * 3
+    red, green, blue = PATTERNS[name](u, v, size, size, seeds, *color)[0]
+    for channel in (red, green, blue):
+        assert 0 <= channel.min() and channel.max() < 1.6
+    assert name == "glow" or red.std() > 0.01
+    few = slice(100, 107)
+    parts = [[c[few] for c in group] for group in color]
+    alone = PATTERNS[name](u[few], v[few], size[few], size[few], seeds[few], *parts)[0]
+    assert all(torch.equal(a, c[few]) for a, c in zip(alone, (red, green, blue), strict=True))
 
 
 @pytest.mark.gpu
