@@ -135,7 +135,7 @@ class Sky:
 
 @dataclass(frozen=True)
 class Light:
-    """What lights a scene: a lamp or the sun, what comes from everywhere, perhaps a window."""
+    """What lights a scene: a lamp or the sun, and what comes from everywhere."""
 
     position: np.ndarray  # (3,) m, of the lamp; of the sun far away
     power: float  # of the direct light, near the lamp
@@ -144,7 +144,6 @@ class Light:
     fade: float = 0.0  # per m^2: direct light is halved at 1 / sqrt(fade) m; 0 for the sun
     radius: float = 0.1  # m, of lamp or sun: makes the shadows' borders soft
     shaded: float = 1e6  # m from the camera; no shadows beyond
-    daylight: np.ndarray | None = None  # (3,) m, a point of a window that light comes from
     sky: Sky | None = None  # None: indoors, where corners are darker
     gain: float = 1.0  # exposure
 
