@@ -63,7 +63,8 @@ def _plan(draw: Draw) -> list[Put]:
 def compose(seed: np.random.SeedSequence) -> Scene:
     """The scene of a seed, whatever size it is rendered at."""
     draw = Draw(seed)
-    width, height, depth = draw.uniform(2.8, 4.4), draw.uniform(2.15, 2.6), draw.uniform(2.5, 4.1)
+    width, height = draw.uniform(2.6, 3.8), draw.uniform(2.1, 2.6)
+    depth = 2.4 + 3.2 * draw.uniform(0.0, 1.0) ** 2  # most rooms are small
     room = Room(draw, CLASSES, width=width, height=height, depth=depth)
     shell = room.piece("wall", on_ground(0.0, 0.0), shadow=False)
     shell.box((0, height / 2, 0), (width / 2, height / 2, depth / 2), Paint((1.0, 1.0, 1.0)))
@@ -108,8 +109,8 @@ def _faces(room: Room) -> list[tuple[str, Paint]]:
 def _camera(room: Room) -> Camera:
     """A person's view into the room, a little downwards."""
     draw = room.draw
-    yaw = draw.normal(0, 0.18) - 0.35 * room.camera_x / room.width
-    pitch, roll = draw.normal(0.21, 0.06), draw.normal(0, 0.012)
+    yaw = draw.normal(0, 0.1) - 0.35 * room.camera_x / room.width
+    pitch, roll = draw.normal(0.21, 0.045), draw.normal(0, 0.01)
     forward = np.array(
         [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
     )
@@ -124,10 +125,10 @@ def _light(room: Room) -> Light:
     warm = draw.uniform(0, 1)
     return Light(
         position=np.array([side, -room.height - 0.3, behind]),
-        power=1.9,
-        fade=0.06,
+        power=2.9,
+        fade=0.12,
         radius=0.12,
-        ambient=0.42,
+        ambient=0.34,
         tint=(1.0, 1.0 - 0.06 * warm, 1.0 - 0.15 * warm),
         gain=draw.uniform(0.95, 1.05),
     )

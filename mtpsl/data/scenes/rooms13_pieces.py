@@ -45,7 +45,7 @@ class Room(Stage):
         """A free place anywhere within view, mostly parallel to the walls."""
         draw = self.draw
         for _ in range(tries):
-            yaw = draw.choice((0.0, math.pi / 2, math.pi, -math.pi / 2)) + draw.normal(0, 0.2)
+            yaw = draw.choice((0.0, math.pi / 2, math.pi, -math.pi / 2)) + draw.normal(0, 0.08)
             reach_x, far = self.width / 2 - right, self.depth / 2 - front
             x, z = draw.uniform(-reach_x, reach_x), draw.uniform(self.camera_z + 1.1, far)
             frame = on_ground(x, z, yaw)
@@ -56,7 +56,7 @@ class Room(Stage):
     def hang(self, right: float, low: float, high: float, thick: float) -> Frame | None:
         """A free place on a wall between two heights."""
         for _ in range(10):
-            wall = self.draw.choice(("far", "left", "right"), (0.6, 0.2, 0.2))
+            wall = self.draw.choice(("far", "left", "right"), (0.7, 0.15, 0.15))
             frame, along = self._at_wall(wall, right, thick)
             span = (along - right - 0.04, along + right + 0.04, low, high)
             if not self._overlaps(wall, span):
@@ -203,7 +203,7 @@ def table(room: Room, chairs: float = 1.0, low: bool = False, wall: float = 0.3)
                 (draw.uniform(-0.4, 0.4) * w, -d - 0.24, 0.0),
             )
         )
-        place = frame.moved((right, 0, front), yaw=yaw + draw.normal(0, 0.2))
+        place = frame.moved((right, 0, front), yaw=yaw + draw.normal(0, 0.1))
         if room.inside(place) and room.free(place, 0.17, 0.17):
             furniture.chair(room.piece("chair", place))
 
@@ -248,7 +248,7 @@ def picture(room: Room) -> None:
 def window(room: Room) -> None:
     """A bright window, often with curtains (objects)."""
     draw = room.draw
-    w, h = draw.uniform(0.5, 1.1), draw.uniform(0.5, 0.75)
+    w, h = draw.uniform(0.45, 0.9), draw.uniform(0.45, 0.65)
     up, curtains = min(draw.uniform(1.4, 1.6), room.height - h - 0.08), draw.chance(0.45)
     frame = room.hang(w + (0.3 if curtains else 0.06), up - h, up + h, 0.03)
     if frame is None:
@@ -335,7 +335,7 @@ def lying(room: Room) -> None:
     at = (draw.uniform(-1, 1) * reach[0], 0.0, draw.uniform(-1, 1) * reach[1])
     kind = draw.choice(("lamp", "plant", "books", "vase", "box"), (2, 2, 1, 2, 2))
     scale = draw.uniform(0.5, 0.8) if kind == "plant" else 1.0
-    thing(room, frame.moved(at, yaw=draw.uniform(-0.6, 0.6), scale=scale), kind, 0.3)
+    thing(room, frame.moved(at, yaw=draw.uniform(-0.3, 0.3), scale=scale), kind, 0.3)
 
 
 def thing(room: Room, frame: Frame, kind: str, tall: float) -> None:
