@@ -178,7 +178,7 @@ def sofa(room: Room, half: float | None = None, name: str = "sofa") -> None:
     if frame is None:
         return
     furniture.sofa(room.piece(name, frame), w)
-    if draw.chance(0.5):
+    if draw.chance(0.35):
         cushion, at = room.piece("objects", frame, shadow=False), draw.uniform(-0.6, 0.6) * w
         cushion.ball((at, 0.68, -0.1), (0.23, 0.2, 0.1), fabric(room))
 
@@ -323,7 +323,7 @@ def standing(room: Room) -> None:
     """A plant, a lamp, a bin or a carton on the floor."""
     draw = room.draw
     if (frame := room.on_floor(0.22, 0.22, tries=6)) is not None:
-        kind = draw.choice(("plant", "lamp", "vase", "box"), (3, 2, 2, 2))
+        kind = draw.choice(("plant", "lamp", "vase", "box"), (2, 2, 1, 3))
         thing(room, frame.moved(scale=draw.uniform(1.1, 1.7)), kind, 0.9)
 
 
@@ -333,7 +333,7 @@ def lying(room: Room) -> None:
     frame, w, d = draw.choice(room.tops)
     reach = (max(w - 0.15, 0.0), max(d - 0.15, 0.0))
     at = (draw.uniform(-1, 1) * reach[0], 0.0, draw.uniform(-1, 1) * reach[1])
-    kind = draw.choice(("lamp", "plant", "books", "vase", "box"), (2, 2, 1, 2, 2))
+    kind = draw.choice(("lamp", "plant", "books", "vase", "box"), (2, 1.5, 1, 1, 3))
     scale = draw.uniform(0.5, 0.8) if kind == "plant" else 1.0
     thing(room, frame.moved(at, yaw=draw.uniform(-0.3, 0.3), scale=scale), kind, 0.3)
 
