@@ -17,8 +17,7 @@ from mtpsl.data.scenes import Arrays, Rendered, voided
 from mtpsl.data.scenes import rooms13_pieces as pieces
 from mtpsl.data.scenes.raycast import Camera
 from mtpsl.data.scenes.render import Surface, borders, chosen
-from mtpsl.data.scenes.rooms13_pieces import Room
-from mtpsl.data.scenes.stage import Draw, Light, Paint, Scene, aim, on_ground
+from mtpsl.data.scenes.stage import Draw, Light, Paint, Room, Scene, aim, on_ground
 
 CLASSES = tuple(
     "bed books ceiling chair floor furniture objects picture sofa table tv wall window".split()
