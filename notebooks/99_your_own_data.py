@@ -200,11 +200,11 @@ print("trained again:", again.environment["date"] != record.environment["date"])
 
 # %%
 from mtpsl.data.readers.own_files import write_picture
-from mtpsl.data.scenes.rooms13 import render_image
+from mtpsl.data.scenes.rooms13 import Rooms13
 
 shapes = {"a wide room": (90, 160), "a room": (96, 128), "ein hohes Zimmer": (150, 100)}
 for number, (name, (height, width)) in enumerate(shapes.items()):
-    image = render_image("test", 600 + number, height, width).image  # uint8
+    image = Rooms13.picture("test", 600 + number, height, width).image  # uint8
     write_picture(Path("photos", f"{name}.png"), image.movedim(0, -1).numpy())
 photos = Path(folder, "test/image") if mine else Path("photos")
 
