@@ -115,12 +115,14 @@ def _measured_line(table: Table, row: Row, source: str, results: Results) -> Lin
 
 def _guess_lines(table: Table, recorded: Results) -> list[Line]:
     """A line for each guess, or for each block where its labels make a difference."""
-    found: dict[tuple[str, str], tuple[Number, ...]] = {}
-    for guess, row in product(GUESSES, table.rows):
-        scores = recorded.floor(row, guess)
-        scaled = (column_of(c).scale * scores.get(c, math.nan) for c in table.columns)
-        if scores:
-            found.setdefault((guess, row.group), tuple(map(Number, scaled)))
+    scores: dict[tuple[str, str], dict[str, float]] = {}
+    for guess, row in product(GUESSES, table.rows):  # a single-task row knows its tasks alone
+        scores.setdefault((guess, row.group), {}).update(recorded.floor(row, guess))
+    found = {
+        place: tuple(Number(column_of(c).scale * known.get(c, math.nan)) for c in table.columns)
+        for place, known in scores.items()
+        if known
+    }
     lines = []
     for guess in GUESSES:
         of_group = {group: numbers for (g, group), numbers in found.items() if g == guess}
