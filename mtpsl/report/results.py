@@ -6,12 +6,15 @@ A results file holds one entry per row and seed; this is the whole format::
       {"row": "one-label/Ours", "seed": 0, "keys": ["3f..."], "experiments": [{...}],
        "metrics": {"semseg/miou": 0.31}, "seconds": 12.5, "commit": "ed28694",
        "versions": {"torch": "2.13.0"}, "hardware": "...", "date": "2026-11-20",
-       "data": {"name": "rooms13", "version": "1", "stand_in": true}}]}
+       "data": {"name": "rooms13", "version": "1", "stand_in": true}}],
+     "floors": {"5d...": {"closed eyes": {"semseg/miou": 0.03},
+                          "position lookup": {"semseg/miou": 0.08}}}}
 
 Metrics are fractions, meters and degrees (``metrics.COLUMNS``); ``cost/params`` and
 ``cost/flops`` are counts and ``cost/memory`` bytes; null stands for not measured. Where memory
 was measured, "memory" says on what: device, batch, height, width and width factor. Where a network
 began with pretrained weights, "data" has "pretrained" with their "weights" (a name) and "sha256".
+"floors" holds what guesses score (``floors``), by what they are made from (``floor_key``).
 """
 
 import hashlib
@@ -49,7 +52,7 @@ def column_of(key: str) -> metrics.Column:
 
 _GUESSED_FROM = (
     *("dataset", "data_version", "data_args", "height", "width", "train_images", "test_images"),
-    *("label_setting", "label_args", "label_seed", "score_size"),
+    *("label_setting", "label_args", "label_seed", "score_size", "numerics"),
 )
 
 
@@ -173,6 +176,8 @@ def write_results(folder: Path, results: Results) -> None:
         for entry in results.entries
     ]
     values = vars(results) | {"entries": entries}
+    if not results.floors:
+        del values["floors"]
     files.write_json(folder / results.paper / f"{results.table}.json", values)
 
 
@@ -240,7 +245,15 @@ def parse_results(values: Any, table: Table, *, source: str = "results") -> Resu
             )
         stale = _why_stale(entry, table, profile)
         entries[entry.row, entry.seed] = replace(entry, stale=stale)
-    return results_of(table, profile, entries.values())
+    floors = _expect(values.get("floors", {}), dict, "floors: an object", source)
+    known = {
+        key: {
+            guess: files.null_to_nan(_expect(scores, dict, f"{guess}: an object", source))
+            for guess, scores in _expect(found, dict, "floors: objects", source).items()
+        }
+        for key, found in floors.items()
+    }
+    return replace(results_of(table, profile, entries.values()), floors=known)
 
 
 _REDO = "delete it or take it from version control, then run `make records`"
@@ -285,7 +298,7 @@ def _expect(value: Any, kind: type | tuple[type, ...], expected: str, source: st
 
 def _why_stale(entry: Entry, table: Table, profile: str) -> str:
     """What the table would run differently today; empty for nothing."""
-    rows = {row.name: row for row in table.rows}
+    rows = {row.name: row for row in table.recorded_rows}
     if entry.row not in rows:
         return "the table has no such row any more"
     scale, ran = get_profile(profile), entry.experiments
