@@ -85,7 +85,7 @@ def table_lines(table: Table, recorded: Results | None, computed: Results | None
     """
     lines = []
     for row in table.recorded_rows:
-        who = {"group": row.group, "label": row.label, "name": row.name}
+        who = {"group": row.group, "label": table.in_words(row.label), "name": row.name}
         mine = [
             _measured_line(table, row, source, results)
             for source, results in ((RECORDED, recorded), (COMPUTED, computed))
@@ -109,7 +109,7 @@ def _measured_line(table: Table, row: Row, source: str, results: Results) -> Lin
         std = scale * statistics.stdev(values) if len(values) > 1 else math.nan
         below = bool(values) and results.below_floor(table, row, column)
         numbers.append(Number(mean, std, len(values), below))
-    who = {"group": row.group, "label": row.label, "name": row.name}
+    who = {"group": row.group, "label": table.in_words(row.label), "name": row.name}
     return Line(source=source, numbers=tuple(numbers), n=len(results.of(row.name)), **who)
 
 
@@ -178,7 +178,7 @@ def _ledger(table: Table, sources: Mapping[str, Results]) -> list[list[str]]:
             _label(claim.columns[0]) if len(claim.columns) == 1 else f"{len(claim.columns)} metrics"
         )
         words = (verdict_text(claim, verdict) for verdict in verdicts)
-        rows.append([claim.text, on, printed_text(claim, table), *words])
+        rows.append([table.in_words(claim.text), on, printed_text(claim, table), *words])
     if all(cells[2] == DASH for cells in rows[1:]):  # no paper prints it
         return [[*cells[:2], *cells[3:]] for cells in rows]
     return rows

@@ -23,7 +23,7 @@ from scipy.special import fdtrc, stdtr, stdtrit
 
 LEVEL = 0.05
 NOISY = 3.0  # times the spread of the other rows: such a row is left out of the pool
-CHANCE = 0.001  # how likely so noisy a row may be where all are alike
+CHANCE = 0.01  # how likely that spread may be where all rows are alike, or it is no sign
 ROUNDING = 1e-12  # of the largest value: less is no spread
 
 Cells = Mapping[str, Mapping[Hashable, float]]  # row -> block, such as a seed -> value
@@ -154,8 +154,8 @@ def _noisy_rows(cells: Cells) -> set[str]:
     """Rows whose spread around ``row + block`` is over ``NOISY`` times that of all others.
 
     The noisiest row is judged against the fit without it, then the next one. What is left after a
-    row's own mean and the blocks' means of the other rows is its spread. By chance alone a row is
-    found so noisy once in a thousand times.
+    row's own mean and the blocks' means of the other rows is its spread. In a small table so large
+    a ratio is nothing rare; it must be rarer than ``CHANCE`` by Fisher's test as well.
     """
     names, blocks = list(cells), list(dict.fromkeys(b for v in cells.values() for b in v))
     table = np.array([[cells[row].get(b, math.nan) for b in blocks] for row in names])

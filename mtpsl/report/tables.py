@@ -119,6 +119,15 @@ class Table:
         first = {f"{t.name}/{t.headline}" for name in names for t in find_class(name).tasks}
         return tuple(c for c in self.columns if c in first or c.rpartition("/")[0] in ("", "cost"))
 
+    def in_words(self, text: str) -> str:
+        """A label or a sentence with "Ours" by its name: "HiTTs, stages 1 and 2", "XTC"."""
+        for row in self.rows:
+            for e in row.experiments if row.label == "Ours" else ():
+                key = next((p.key for p in PAPERS.values() if e.method in p.methods), "")
+                name = f"{key}, stages 1 and 2" if e.teacher else key
+                return text.replace("Ours", name) if key else text
+        return text
+
     def row(self, name: str) -> Row:
         for row in self.rows:
             if row.name == name:
