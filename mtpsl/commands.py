@@ -232,11 +232,10 @@ def predict(args: argparse.Namespace) -> int:
 )
 def show(args: argparse.Namespace) -> int:
     """A table from the recorded results; trains nothing."""
-    from mtpsl.report import evidence, render
-    from mtpsl.report.results import read_recorded
+    from mtpsl.report import evidence, render, results
 
     table = choose_table(args.table)
-    recorded = read_recorded(checkout() / "figures", table)
+    recorded = results.read_recorded(checkout() / "figures", table)
     print(getattr(render, f"render_{args.format}")(table, recorded, None), end="")
     if args.forest:
         evidence.draw_forest(evidence.forest(table, recorded)).savefig(args.forest)

@@ -210,6 +210,12 @@ def test_a_table_is_run_recorded_and_shown(here, tiny, capsys, monkeypatch) -> N
     assert status == 0 and "damaged" in err
 
 
+def test_a_forest_is_drawn(here, capsys) -> None:
+    status, out, _ = call(capsys, "show", "hitts/table1", "--forest", str(here / "forest.png"))
+    assert status == 0 and "printed +13.12" in out
+    assert (here / "forest.png").read_bytes().startswith(b"\x89PNG")
+
+
 def test_list_names_everything(here, capsys) -> None:
     (here / "notebooks/00_tour.py").touch()
     status, out, _ = call(capsys, "list")

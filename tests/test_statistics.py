@@ -47,9 +47,10 @@ def test_an_effect_is_the_two_way_analysis_of_variance() -> None:
 
 
 def test_rows_may_lack_seeds() -> None:
-    values = noise()
+    values = noise(at=5)
     values[2, 1] = values[4, 0] = math.nan
     found = BlockDesign(column(values))
+    assert not found.noisy
     row, seed = np.nonzero(~np.isnan(values))
     design = np.hstack([np.eye(6)[row], np.eye(3)[seed][:, 1:]])
     fit = sm.OLS(values[row, seed], design).fit()
@@ -77,6 +78,12 @@ def test_two_rows_alone_are_paired() -> None:
     alone = paired(list(values[0] - values[1]))
     assert (alone.low, alone.high) == pytest.approx((found.low, found.high))
     assert alone.p == pytest.approx(found.p)
+
+
+def test_in_a_small_table_a_large_ratio_is_nothing_rare() -> None:
+    rng = np.random.default_rng(3)
+    found = [len(BlockDesign(column(rng.normal(size=(4, 3)))).noisy) for _ in range(500)]
+    assert 0 < np.mean(found) < 0.1
 
 
 def test_a_far_noisier_row_is_tested_by_its_own_pairs() -> None:
