@@ -29,6 +29,7 @@ from statistics import fmean
 from typing import Any, Literal
 
 from mtpsl import files, metrics
+from mtpsl.data import DATASETS
 from mtpsl.report.tables import MeasuredOn, Row, Table
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.profiles import get_profile
@@ -319,8 +320,12 @@ def _why_stale(entry: Entry, table: Table, profile: str) -> str:
 
 
 def _on_same_data(experiment: Experiment, ran: Mapping[str, Any]) -> Experiment:
+    """The experiment on the data of what ran; of a stand-in, on today's version of it."""
     teacher = experiment.teacher and _on_same_data(experiment.teacher, ran)
     data = {name: ran[name] for name in ("dataset", "data_version") if name in ran}
+    kind = DATASETS.get(data.get("dataset", ""))
+    if kind and kind.stand_in and data.get("data_version"):
+        data["data_version"] = kind.version
     if "file" in ran.get("label_args", {}):  # label splits lie beside the data
         data["label_args"] = ran["label_args"]
     return experiment.replace(teacher=teacher, **data)
