@@ -227,16 +227,18 @@ def predict(args: argparse.Namespace) -> int:
     "show",
     option("table", help=TABLE),
     option("--format", choices=("markdown", "html", "csv"), default="markdown"),
+    option("--forest", metavar="FILE.png", help="draw the gain of each of its sentences"),
     example="hitts/table1",
 )
 def show(args: argparse.Namespace) -> int:
     """A table from the recorded results; trains nothing."""
-    from mtpsl.report import render
-    from mtpsl.report.results import read_recorded
+    from mtpsl.report import evidence, render, results
 
     table = choose_table(args.table)
-    text = getattr(render, f"render_{args.format}")
-    print(text(table, read_recorded(checkout() / "figures", table), None), end="")
+    recorded = results.read_recorded(checkout() / "figures", table)
+    print(getattr(render, f"render_{args.format}")(table, recorded, None), end="")
+    if args.forest:
+        evidence.draw_forest(evidence.forest(table, recorded)).savefig(args.forest)
     return 0
 
 

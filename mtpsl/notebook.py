@@ -11,9 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from IPython.display import HTML, Image, display
 
 from mtpsl.report.arrays import Arrays
+from mtpsl.report.evidence import draw_forest, forest, forest_lines
 from mtpsl.report.figure import FinishedFigure, make_figure, png_bytes, redraw
 from mtpsl.report.maps import Grid, draw_grids, task_groups
 from mtpsl.report.records import run_table
@@ -76,6 +78,7 @@ class Session(runs.Session):
         if self.recorded != self.output and (self.recorded / f"{name}.npz").exists():
             figures[RECORDED] = redraw(name, self.recorded)
         how = {"profile": self.profile, "session": self, "seed": self.seed}
+        how["records"] = self.recorded
         return figures | {COMPUTED: make_figure(name, folder=self.output, **how)}
 
     def short_path(self, path: Path | str) -> str:
@@ -176,8 +179,13 @@ def draw_predictions(arrays: Arrays, columns: Sequence[tuple[str, str]]) -> Shee
 
 
 def show_results(table: Table, recorded: Results | None, computed: Results | None) -> None:
-    """Shows a table of a paper with all its sources, and what becomes of its claims."""
+    """Shows a table of a paper with all its sources, and a forest of its recorded sentences."""
     show_table(render_html(table, recorded, computed))
+    arrays = forest(table, recorded)
+    if np.isfinite(arrays["gains"]).any():
+        alt = f"Forest plot of {table.source}: {'; '.join(forest_lines(arrays))}."
+        caption = "The recorded gain of each sentence beside the printed one."
+        show(draw_forest(arrays), alt=alt, caption=caption)
 
 
 def show_table(table: Any, *, caption: str = "") -> None:

@@ -47,16 +47,16 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # | **recorded** | mean ± standard deviation over *n* seeds, committed with this repository | profile `quick`, the data named below the table |
 # | **computed now** | what this notebook has just run | this notebook's profile |
 #
-# A row that this package cannot run says *printed only* and why. Below a table stand its **claims**: comparisons of two rows that the paper states in words. A claim *holds* or *does not hold* where the difference, paired by seed, is beyond chance; otherwise it is *undecided*, and with one seed it always is. Here is that rule in the package's words, and how it treats the paper's own cells, which have no spread:
+# A row that this package cannot run says *printed only* and why. Below a table stands its **ledger**, with a line for each sentence of the paper that compares two rows. A sentence *holds* or is *contradicted* where the difference is beyond chance; otherwise it is *inconclusive*, and with one seed it is *not tested*. Here is that rule in the package's words. The paper's own cells have no spread, so they decide nothing; whether they agree with its sentences can be asked:
 
 # %%
 from mtpsl.papers.hitts.tables import TABLE1, TABLE5, TABLE8
-from mtpsl.report.results import RULE, decide_printed
+from mtpsl.report.ledger import RULE, against
 
 print(RULE)
 for table in (TABLE1, TABLE5, TABLE8):
-    said = [decide_printed(claim, table).status for claim in table.claims]
-    print(f"{table.source}: {said.count('holds')} of {len(said)} claims hold in print")
+    agree = sum(not against(claim, table) for claim in table.claims)
+    print(f"{table.source}: print agrees with {agree} of {len(table.claims)} sentences")
 
 # %% [markdown]
 # ## 2. Table 1: the comparison
@@ -202,14 +202,14 @@ print("parameters of the MTL baseline:", f"{costs['MTL baseline'].params:,}")
 # **At `smoke` nothing can be concluded at all.** A network has made four steps on 12 images, a single-task one two on four. How little that is shows against an answer that ignores the image:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.records import constant_guess
+from mtpsl.report.floors import score_guesses
 from mtpsl.report.render import headline_cells
-from mtpsl.runs.data import bind_data, open_split
+from mtpsl.runs.data import bind_data, open_split, test_batches
 from mtpsl.runs.profiles import get_profile
 
 scaled = bind_data(get_profile(session.profile)(ours), session.data_root)
-train, test = (open_split(scaled, split, session) for split in ("train", "test"))
-lines = {"closed eyes": constant_guess(train, test)}
+train = open_split(scaled, "train", session)
+lines = score_guesses(train, test_batches(scaled, session))
 lines |= {e.row: e.metrics for e in now1.entries if e.row.startswith("one-label/")}
 for name, metrics in lines.items():
     print(f"{name:<24}", headline_cells(metrics, train.tasks))
@@ -236,13 +236,12 @@ for name, scale in PROFILES.items():
     print(f"{name:<6}", dict(scale(ours).thresholds))
 
 # %% [markdown]
-# **With one seed nothing is decided.** The spread over seeds is what a difference has to beat. The next cell counts the verdicts; *no comparison of accuracies is called decided by a single seed*, and only costs, which do not vary, are.
+# **With one seed nothing is decided.** The spread over seeds is what a difference has to beat. The next cell counts the states of all sentences; *a single seed tests no comparison of accuracies*, and only costs, which do not vary, are decided.
 
 # %% tags=["nbval-ignore-output"]
 import pandas
 
 from mtpsl.report.render import count_verdicts
-from mtpsl.report.results import decide
 
 measured = ((TABLE1, table1, now1), (TABLE5, table5, now5), (TABLE8, table8, now8))
 counts = {
@@ -250,16 +249,7 @@ counts = {
     for table, recorded, computed in measured
     for source, counter in count_verdicts(table, recorded, computed).items()
 }
-show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
-
-# %%
-decided = {
-    claim.column
-    for table, _, computed in measured
-    for claim in table.claims
-    if decide(claim, table, computed).status in ("holds", "does not hold")
-}
-print("decided now:", sorted(decided) if len(session.seeds) == 1 else "see the ledger")
+show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Sentences by source.")
 
 # %% [markdown]
 # ## 6. The audit
@@ -306,11 +296,11 @@ print("problems:", list(report.problems), "| errata:", len(report.errata))
 # ```
 # </details>
 #
-# **2.** Suppose three seeds give differences of +1.0, +0.6 and +0.8 mIoU between two rows. Does the claim hold by the rule? And with +1.0, +0.4 and +0.7? (With three seeds, the mean must exceed 4.3 standard errors.)
+# **2.** Suppose three seeds give differences of +1.0, +0.6 and +0.8 mIoU between two rows. Does the claim hold by the pairs of these two rows alone? And with +1.0, +0.4 and +0.7? (With three pairs, the mean must exceed 4.3 standard errors.) What changes if ten rows of three seeds each measure the noise?
 #
 # <details><summary>Solution</summary>
 #
-# First: mean 0.8, standard deviation 0.2, standard error 0.2 / √3 = 0.12; 0.8 > 4.3 × 0.12 = 0.50, so it *holds*. Second: mean 0.7, standard deviation 0.3, standard error 0.17; 0.7 < 4.3 × 0.17 = 0.75, so it is *undecided*, although all three seeds agree about the sign. The usual two standard errors would have called both significant: they are made for many seeds, and three say little about a spread.
+# First: mean 0.8, standard deviation 0.2, standard error 0.2 / √3 = 0.12; 0.8 > 4.3 × 0.12 = 0.50, so it *holds*. Second: mean 0.7, standard deviation 0.3, standard error 0.17; 0.7 < 4.3 × 0.17 = 0.75, so it is *inconclusive*, although all three seeds agree about the sign. The usual two standard errors would have called both significant: they are made for many seeds, and three say little about a spread. Ten rows of three seeds leave (10 − 1)(3 − 1) = 18 degrees of freedom for the noise, and the mean must exceed 2.1 standard errors; with several sentences in a table, somewhat more.
 # </details>
 #
 # **3.** Why are differences paired by seed, instead of comparing the means of two rows with their two standard deviations?

@@ -274,21 +274,20 @@ for source, results in (("recorded", recorded), ("computed now", now)):
 # %% [markdown]
 # *The recorded curves answer the guess, with one seed, against expectation.* Plain HiTTs is ahead of the baseline at every share, and its gain grows with the labels rather than as they become few: 3.6, 3.1, 5.1 and 7.8 %. With half of the labels it reaches in segmentation what the baseline needs all of them for (13.1 mIoU of one seed, 13.1 ± 0.2 of three), though not in depth or normals. The second stage, which discovers labels, falls behind plain HiTTs at 1/8, 1/4 and 1/2 in segmentation, and at 1/8 and 1/4 in normals (44.4 against 40.5 degrees at 1/8), where its accepted labels are off by 33 degrees (Section 2, with one label per image). In depth alone the two are level. The likely reason is a teacher too weak to be listened to after so short a training; a longer one is what would show it.
 #
-# What of it is decided, and what is not? Undecided is the honest word for most differences between two rows that only a few seeds have seen.
+# What of it is decided, and what is not? With one seed nothing is tested; with several, the honest word for many a difference is inconclusive.
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.report.render import count_verdicts
 
 counts = count_verdicts(LABEL_SHARE, recorded, now)
-show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
+show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Sentences by source.")
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.results import decide
+from mtpsl.report.ledger import judge, verdict_text
 
-for claim in LABEL_SHARE.claims:
-    verdict = decide(claim, LABEL_SHARE, recorded)
-    if verdict.status in ("holds", "does not hold"):
-        print(f"{claim.text}: {verdict.status}")
+for claim, verdict in zip(LABEL_SHARE.claims, judge(LABEL_SHARE, recorded), strict=True):
+    if verdict.state in ("holds", "contradicted"):
+        print(f"{claim.text}: {verdict_text(claim, verdict)}")
 known = {entry.row for entry in recorded.entries} if recorded else ()
 print(f"recorded: {len(known)} of {len(LABEL_SHARE.rows)} rows")
 

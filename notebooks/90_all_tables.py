@@ -12,9 +12,9 @@
 # ---
 
 # %% [markdown]
-# # All tables, all claims, and where the numbers come from
+# # All tables, all sentences, and where the numbers come from
 #
-# Every table of the register on one page: paper | recorded | computed now, then one ledger over all claims, then the provenance of each number. It has no text about single tables; that is in each paper's own notebook. A table that is added to the register appears here by itself.
+# Every table of the register on one page: paper | recorded | computed now, before it the scoreboard over all sentences, after it the provenance of each number. It has no text about single tables; that is in each paper's own notebook. A table that is added to the register appears here by itself.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -24,9 +24,32 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show_results, show_table
+from mtpsl.notebook import setup, show_figures, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
+
+# %% [markdown]
+# ## The scoreboard
+#
+# A line for each sentence of the papers. The left square says whether the paper's own cells agree with it, the right one what the recorded runs say: a sentence *holds* or is *contradicted* where all its metrics together are beyond chance, is *inconclusive* where they are not, *not tested* with fewer than two seeds, and *below floor* where a row is no better than a guess that never looks at the image. Records that no longer answer today's tables are left out.
+
+# %% tags=["nbval-ignore-output"]
+from mtpsl.report.render import RECORDED
+
+
+def show_recorded(name):
+    """A figure of the recorded results, drawn from them now."""
+    *_, made = session.figure(name).values()
+    show_figures({RECORDED: made})
+
+
+show_recorded("companion/scoreboard")
+
+# %% [markdown]
+# How far there is to go on each stand-in: from two guesses (closed eyes; what the labelled training maps usually have at a position) to a network with every label.
+
+# %% tags=["nbval-ignore-output"]
+show_recorded("companion/rulers")
 
 # %% [markdown]
 # ## The register
@@ -38,7 +61,7 @@ from mtpsl import papers
 
 for table in papers.tables().values():
     runs = [row for row in table.rows if row.experiments]
-    print(f"{table.source}: {len(table.rows)} rows, {len(runs)} run, {len(table.claims)} claims")
+    print(f"{table.source}: {len(table.rows)} rows, {len(runs)} run, {len(table.claims)} sentences")
     for reason in dict.fromkeys(row.why_not_run for row in table.rows if not row.experiments):
         print("   printed only:", reason)
 
@@ -65,7 +88,7 @@ for table, recorded, computed in measured.values():
 # %% [markdown]
 # ## The ledger
 #
-# A claim is a comparison of two rows that the paper states in words. It *holds* or *does not hold* where the difference, paired by seed, is beyond chance by Student's t test, and is *undecided* otherwise; with one seed it always is. "Not run" means that one of the two rows is printed only, or that a number is missing.
+# How many sentences of each table are in which state. "Not tested" also means that one of the two rows is printed only, or that a number is missing; the folded ledger of the table says which.
 
 # %% tags=["nbval-ignore-output"]
 import pandas
@@ -75,18 +98,18 @@ counts = {
     for table, recorded, computed in measured.values()
     for source, counter in count_verdicts(table, recorded, computed).items()
 }
-show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Claims by source.")
+show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Sentences by source.")
 
 # %% [markdown]
-# What does *not* hold in the recorded results is the most interesting list of this page. If it is empty, nothing recorded contradicts the paper, which is weaker than confirming it: look at how many claims are undecided.
+# What the recorded results *contradict* is the most interesting list of this page. If it is empty, nothing recorded contradicts the paper, which is weaker than confirming it: look at how many sentences are inconclusive or not tested.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.results import decide
+from mtpsl.report.ledger import judge, verdict_text
 
 for table, recorded, _ in measured.values():
-    for claim in table.claims:
-        if decide(claim, table, recorded).status == "does not hold":
-            print(f"{table.source} {claim.text} ({claim.column})")
+    for claim, verdict in zip(table.claims, judge(table, recorded), strict=True):
+        if verdict.state == "contradicted":
+            print(f"{table.source} {claim.text}: {verdict_text(claim, verdict)}")
 print(
     "recorded results for:",
     [t.source for t, recorded, _ in measured.values() if recorded] or "none",
@@ -110,7 +133,7 @@ print("errata:", len(report.errata), "| problems:", list(report.problems))
 # A number is never alone. One line for each distinct origin: profile, data (generated or real), commit, version of torch, hardware, date, how many rows and seeds come from there, and why they are stale if they are.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.render import origins
+from mtpsl.report.provenance import origins
 
 lines = [line for each in measured.values() for line in origins(*each)]
 show_table(pandas.DataFrame(lines).set_index(["table", "source"]), caption="Origins of numbers.")

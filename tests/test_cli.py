@@ -170,7 +170,7 @@ def test_failed_records_are_status_1(here, tiny, capsys, monkeypatch) -> None:
     status, out, err = call(capsys, "records", "--profile", "smoke")
     assert status == 1
     assert "failed: the reason" in out
-    assert "3 runs failed" in err
+    assert "6 runs failed" in err  # a row and its ceiling, three seeds
 
 
 # --- what works ----------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_a_table_is_run_recorded_and_shown(here, tiny, capsys, monkeypatch) -> N
     status, out, err = call(capsys, "run", "tiny/table1", "--device", "cpu", "--profile", "smoke")
     assert status == 0
     assert "[1/1] table1 MTL seed 0" in err
-    assert "computed now" in out and "0.6000" in out
+    assert "computed now" in out and "0.600" in out
     status, out, err = call(capsys, "run", "tiny/table1", "--device", "cpu", "--profile", "smoke")
     assert status == 0 and err == ""  # nothing left to train
 
@@ -208,6 +208,12 @@ def test_a_table_is_run_recorded_and_shown(here, tiny, capsys, monkeypatch) -> N
     (here / "figures/tiny/table1.json").write_text("{}")
     status, out, err = call(capsys, "show", "tiny/table1")
     assert status == 0 and "damaged" in err
+
+
+def test_a_forest_is_drawn(here, capsys) -> None:
+    status, out, _ = call(capsys, "show", "hitts/table1", "--forest", str(here / "forest.png"))
+    assert status == 0 and "printed +13.12" in out
+    assert (here / "forest.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_list_names_everything(here, capsys) -> None:

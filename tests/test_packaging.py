@@ -97,7 +97,7 @@ def test_every_file_states_the_same_version() -> None:
 def test_everything_imported_is_a_dependency() -> None:
     modules = {"torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "tqdm"}
     modules |= {"safetensors", "scipy", "sklearn", "torchjd", "PIL", "h5py", "mtpsl"}
-    modules |= {"filelock", "joblib"}
+    modules |= {"filelock", "joblib", "statsmodels"}
     modules |= set(sys.stdlib_module_names)
     optional = {"IPython", "jupytext", "nbformat", "papermill"}  # test_layers says where
     for path in (ROOT / "mtpsl").rglob("*.py"):

@@ -24,7 +24,7 @@ from mtpsl.models import build_backbone
 from mtpsl.models.cost import cost
 from mtpsl.report import records as recording
 from mtpsl.report.records import RowRun, fill_records, row_entry, run_table, train_missing
-from mtpsl.report.tables import Row, Table
+from mtpsl.report.tables import CEILING, Row, Table
 from mtpsl.runs import data
 from mtpsl.runs import run as running
 from mtpsl.runs import run as side_by_side
@@ -495,7 +495,8 @@ def test_records_are_filled_seed_by_seed_and_go_on_where_they_stopped(
     stop_at[0] = "table1 Ours seed 1"
     with pytest.raises(KeyboardInterrupt):
         fill_records([TABLE], tmp_path, Session(full_store, "cpu"), **options)
-    assert order == [  # seed 0 is in the store
+    assert order == [  # seed 0 of the rows is in the store
+        "table1 MTL, full labels seed 0",
         "table1 STL (semseg) seed 1",
         "table1 STL (depth) seed 1",
         "table1 STL (normals) seed 1",
@@ -504,13 +505,15 @@ def test_records_are_filled_seed_by_seed_and_go_on_where_they_stopped(
         "table1 Ours seed 1",
     ]
     found = [(e["row"], e["seed"]) for e in read(tmp_path)["entries"]]
-    assert found == [("STL", 0), ("STL", 1), ("MTL", 0), ("MTL", 1), ("Ours", 0)]
+    rows = [("STL", 0), ("STL", 1), ("MTL", 0), ("MTL", 1), ("Ours", 0)]
+    assert found == [*rows, (CEILING, 0)]
 
     order.clear()
     stop_at[0] = ""
     assert fill_records([TABLE], tmp_path, Session(full_store, "cpu"), **options) == 0
-    assert order == ["table1 Ours seed 1"]
-    assert [(e["row"], e["seed"]) for e in read(tmp_path)["entries"]][-1] == ("Ours", 1)
+    assert order == ["table1 Ours seed 1", "table1 MTL, full labels seed 1"]
+    found = [(e["row"], e["seed"]) for e in read(tmp_path)["entries"]]
+    assert found == [*rows, ("Ours", 1), (CEILING, 0), (CEILING, 1)]
     assert "0 runs" not in capsys.readouterr().out
 
     order.clear()
@@ -524,9 +527,30 @@ def test_recorded_results_are_those_that_tables_read(full_store, tmp_path, here)
 
     fill_records([TABLE], tmp_path, Session(full_store, "cpu"), profile="full", seeds=[0])
     results = load_recorded(tmp_path / "tiny/table1.json", TABLE)
-    assert [e.row for e in results.current()] == ["STL", "MTL", "Ours"]
+    assert [e.row for e in results.current()] == ["STL", "MTL", "Ours", CEILING]
     computed = run_table(TABLE, Session(full_store, "cpu"), profile="full")
-    assert results.entries == computed.entries
+    assert results.entries[:-1] == computed.entries
+    assert results.entries[-1].experiments[0]["label_setting"] == "full"
+
+
+def test_floors_are_recorded_with_the_rows_and_made_up_for(full_store, tmp_path, here) -> None:
+    from mtpsl.report.results import GUESSES, load_recorded
+
+    options = {"profile": "full", "seeds": [0]}
+    fill_records([TABLE], tmp_path, Session(full_store, "cpu"), **options)
+    path = tmp_path / "tiny/table1.json"
+    results = load_recorded(path, TABLE)
+    for row, guess in itertools.product(TABLE.recorded_rows, GUESSES):
+        assert (set(results.floor(row, guess)) >= set(COLUMNS)) == bool(row.experiments), row.name
+    one, full = (results.floor(TABLE.row(name), GUESSES[1]) for name in ("MTL", CEILING))
+    assert one == results.floor(TABLE.row("Ours"), GUESSES[1]) != full
+
+    values = read(tmp_path)
+    made = values.pop("floors")
+    files.write_json(path, values)  # as it was recorded before there were floors
+    assert load_recorded(path, TABLE).floor(TABLE.row("MTL"), GUESSES[0]) == {}
+    fill_records([TABLE], tmp_path, Session(full_store, "cpu"), **options)
+    assert read(tmp_path) == values | {"floors": made}
 
 
 def test_runs_that_another_table_has_recorded_are_not_trained_again(
@@ -541,7 +565,8 @@ def test_runs_that_another_table_has_recorded_are_not_trained_again(
     elsewhere = RunStore(tmp_path / "another machine")
     fill_records([other], tmp_path, Session(elsewhere, "cpu"), **options, others=[TABLE])
     assert order == ["table2 Hidden seed 0"]  # the same run, measured on other images
-    taken, made = files.read_json(tmp_path / "tiny/table2.json")["entries"]
+    taken, made, ceiling = files.read_json(tmp_path / "tiny/table2.json")["entries"]
+    assert ceiling in read(tmp_path)["entries"]
     (known,) = [e for e in read(tmp_path)["entries"] if e["row"] == "MTL"]
     assert taken == known | {"row": "Supervised"}
     assert made["keys"] == taken["keys"] and made["metrics"] != taken["metrics"]

@@ -83,7 +83,7 @@ PAPER = {
                     printed=(0.5, float("nan"), float("nan")),
                 ),
             ),
-            claims=(Claim(text="Nine see more", better="Nine", worse="One", column=ERROR),),
+            claims=(Claim(text="Nine see more", better="Nine", worse="One", columns=(ERROR,)),),
         )
         TABLES = {"table1": TABLE1}
         COSTS = (Row(name="Five", label="Five", experiments=(FIVE,)),)

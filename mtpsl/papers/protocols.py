@@ -88,19 +88,27 @@ def beats(
     text: str = f"{BEATS} on {{title}}",
     titles: Mapping[str, str] = TITLES,
 ) -> Iterator[Claim]:
-    """Claims that one row beats others, once for each of them and each column.
+    """Claims that one row beats others, once for each of them, on all columns together.
 
     Args:
         better: A row's name.
         others: Names of the rows that it beats.
         columns: Columns of the table.
-        text: With ``{better}``, ``{worse}``, ``{title}``, the column's, and ``{column}``, its key.
+        text: With ``{better}``, ``{worse}`` and ``{title}``, the columns'.
         titles: What ``{title}`` says of each column.
     """
+    columns = tuple(columns)
+    title = _listed([titles.get(column, column) for column in columns])
     for worse in others:
-        for column in columns:
-            rows = {"better": better, "worse": worse, "column": column}
-            yield Claim(text=text.format(title=titles.get(column), **rows), **rows)
+        rows = {"better": better, "worse": worse}
+        yield Claim(text=text.format(title=title, **rows), columns=columns, **rows)
+
+
+def _listed(names: Sequence[str], most: int = 5) -> str:
+    """The names as a text lists them, or how many they are where that would be too long."""
+    if len(names) > most:
+        return f"{len(names)} metrics"
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def make_blocks(cells: Printed, runs: Callable[[LabelSetting], Runs]) -> tuple[Row, ...]:

@@ -7,6 +7,7 @@ figure of several data sets has one such set a part, as in ``"rooms/depth/ours"`
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -42,6 +43,7 @@ class FigureInputs:
     thresholds: Mapping[str, float | str] = field(default_factory=dict)  # at their students' taus
     parts: Mapping[str, "FigureInputs"] = field(default_factory=dict)  # where data sets are several
     device: torch.device | str = "cpu"
+    records: Path | None = None  # folder of the recorded results, for figures that show them
 
     def batches(self, indices: Sequence[int], size: int = 8) -> Iterator[Batch]:
         """The test images at ``indices``, in order, on the device."""

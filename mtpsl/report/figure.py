@@ -87,7 +87,13 @@ class FinishedFigure:
 
 
 def make_figure(
-    name: str, *, profile: str, session: Session, folder: Path | str, seed: int = 0
+    name: str,
+    *,
+    profile: str,
+    session: Session,
+    folder: Path | str,
+    seed: int = 0,
+    records: Path | None = None,
 ) -> FinishedFigure:
     """Makes one figure of the register and saves it below ``folder``.
 
@@ -97,6 +103,7 @@ def make_figure(
         session: Where finished runs are taken from and missing ones go, without a bar.
         folder: Of all figures; those of a paper go into a folder of its name.
         seed: Of the runs.
+        records: Folder of the recorded results, for figures that show them; None: ``folder``.
 
     Raises:
         ValueError: If there is no figure or profile of that name.
@@ -125,7 +132,8 @@ def make_figure(
             device=device,
             **teachers,
         )
-    inputs = parts[""] if "" in parts else FigureInputs(parts=parts, device=device)
+    known = records or Path(folder)
+    inputs = parts[""] if "" in parts else FigureInputs(parts=parts, device=device, records=known)
     arrays = figure.arrays(inputs)
     origin = figure.source
     if parts:

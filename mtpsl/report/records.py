@@ -11,27 +11,29 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, zip_longest
+from itertools import zip_longest
 from pathlib import Path
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from mtpsl import files
-from mtpsl.batch import Batch
-from mtpsl.data.dataset import Dataset, EvalLoader
-from mtpsl.data.labels import PartialLabels
 from mtpsl.engine import evaluate
-from mtpsl.report.results import Entry, Results, read_recorded, results_of, write_results
+from mtpsl.report.floors import floor_scores, measured_batches
+from mtpsl.report.results import (
+    Entry,
+    Results,
+    floor_key,
+    read_recorded,
+    results_of,
+    write_results,
+)
 from mtpsl.report.tables import MeasuredOn, Row, Table
-from mtpsl.runs.data import EVAL_BATCH, bind_data, label, open_split
+from mtpsl.runs.data import bind_data
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import at_size, full_size_cost, load_method, training_memory
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.run import missing_runs, run, train_all
 from mtpsl.runs.store import RunRecord, Session, environment
-from mtpsl.tasks import Task
 
 # ---------------------------------------------------------------------- plan
 
@@ -71,9 +73,17 @@ def row_experiments(
 
 
 def plan(
-    tables: Iterable[Table], session: Session, *, profile: str, seeds: Iterable[int]
+    tables: Iterable[Table],
+    session: Session,
+    *,
+    profile: str,
+    seeds: Iterable[int],
+    ceilings: bool = False,
 ) -> list[RowRun]:
-    """Every row that has experiments, seed by seed; a table that only counts costs, once."""
+    """Every row that has experiments, seed by seed; a table that only counts costs, once.
+
+    With ``ceilings``, those that stand beside a table's rows as well (``Table.ceiling``).
+    """
     tables = tuple(tables)
     return [
         RowRun(table, row, at, row_experiments(row, profile, at, session.data_root))
@@ -81,7 +91,7 @@ def plan(
         for table in tables
         if table.trains or not number  # costs have no spread over seeds
         for at in [seed if table.trains else 0]
-        for row in table.rows
+        for row in (table.recorded_rows if ceilings else table.rows)
         if row.experiments
     ]
 
@@ -221,58 +231,12 @@ def metrics_on(images: MeasuredOn, record: RunRecord, session: Session) -> dict[
         except files.Damaged as error:
             print(f"metrics are damaged and measured again: {error}", file=sys.stderr)
     experiment = Experiment.from_dict(record.experiment)
-    train = open_split(experiment, "train", session)
-    _, assignment = label(experiment, train, session)
-    if images == "unlabeled":
-        assignment = dataclasses.replace(assignment, labeled=~assignment.labeled)
-    shown = PartialLabels(train, assignment.select(experiment.tasks))
     device = torch.device(record.device if torch.cuda.is_available() else "cpu")
-    method = load_method(experiment, dataclasses.replace(session, device=device))
-    metrics = evaluate(method, EvalLoader(shown, EVAL_BATCH, device))
+    session = dataclasses.replace(session, device=device)
+    batches = measured_batches(images, experiment, session)
+    metrics = evaluate(load_method(experiment, session), batches)
     files.write_json(path, {"weights": record.weights_sha256, "metrics": metrics})
     return metrics
-
-
-# --------------------------------------------------------------------- floor
-
-BATCHES, IMAGES = 8, 8  # training batches that a constant guess looks at, and images in each
-
-
-def constant_guess(train: Dataset, test: Dataset) -> dict[str, float]:
-    """Scores a network that never looks at its image and gives the same answer everywhere.
-
-    The answer is the most frequent class, the median or the mean direction of labeled training
-    pixels: those of the first ``BATCHES`` batches.
-
-    Returns:
-        ``"task/metric"`` -> value on the test images, as ``engine.evaluate``.
-    """
-    batches = list(islice(EvalLoader(train, IMAGES), BATCHES))
-    answers = {t.name: typical_pixel(t, batches) for t in train.tasks}  # (D,)
-    metrics = {t.name: t.metric() for t in train.tasks}
-    for batch in EvalLoader(test, IMAGES):
-        for name, metric in metrics.items():
-            target = batch.targets[name]
-            size = (len(target), -1, *target.shape[2:])
-            guess = answers[name].view(1, -1, 1, 1).expand(size)
-            metric.update(guess, target, batch.mask(name))
-    return {f"{n}/{k}": v for n, metric in metrics.items() for k, v in metric.compute().items()}
-
-
-def typical_pixel(task: Task, batches: Sequence[Batch]) -> Tensor:
-    """The best constant prediction for the labeled pixels of some batches, (D,)."""
-    values = torch.cat(
-        [b.targets[task.name].movedim(1, -1)[b.mask(task.name)[:, 0]] for b in batches]
-    )  # (pixels, D)
-    match task.kind:
-        case "classes":
-            return torch.bincount(values[:, 0], minlength=task.channels).float()  # as logits
-        case "positive":
-            return values.median(0).values
-        case "direction":
-            return F.normalize(values.mean(0), dim=0)
-        case "binary":
-            return values.mean(0).logit(eps=1e-6)
 
 
 # -------------------------------------------------------------------- record
@@ -306,11 +270,14 @@ def fill_records(
     consulted = {t.key: t for t in (*tables, *others)}
     recorded = {key: recorded_entries(folder, t, profile) for key, t in consulted.items()}
     missing = []
-    for row_run in plan(tables, session, profile=profile, seeds=seeds):
+    for table in tables:
+        if recorded[table.key]:  # before there were floors, or of an interrupted call
+            _record(folder, profile, table, [], session)
+    for row_run in plan(tables, session, profile=profile, seeds=seeds, ceilings=True):
         if any(entry.identity == row_run.identity for entry in recorded[row_run.table.key]):
             continue
         if entry := entry_of_same_runs(row_run, consulted, recorded):
-            _record(folder, profile, row_run.table, entry, session)
+            _record(folder, profile, row_run.table, [entry], session)
         else:
             missing.append(row_run)
     todo = missing_runs((pair for row_run in missing for pair in row_run.labeled()), store)
@@ -322,7 +289,7 @@ def fill_records(
                 continue
             records = [store.load(e.key) for e in row_run.trained]
             entry = row_entry(row_run, records, session, memory=profile != "smoke")
-            _record(folder, profile, row_run.table, entry, session)
+            _record(folder, profile, row_run.table, [entry], session)
             missing.remove(row_run)
 
     record_what_is_complete()
@@ -355,7 +322,7 @@ def entry_of_same_runs(
     if row_run.table.has_costs:
         return None
     for key, table in tables.items():
-        rows = {row.name: row for row in table.rows}
+        rows = {row.name: row for row in table.recorded_rows}
         for entry in recorded[key]:
             row = rows.get(entry.row)
             if entry.keys != keys or row is None or table.has_costs:
@@ -365,12 +332,25 @@ def entry_of_same_runs(
     return None
 
 
-def _record(folder: Path, profile: str, table: Table, entry: Entry, session: Session) -> None:
-    """Adds or replaces an entry; entries of rows that the table no longer has go."""
-    order = {row.name: number for number, row in enumerate(table.rows)}
+def _record(
+    folder: Path, profile: str, table: Table, new: Sequence[Entry], session: Session
+) -> None:
+    """Adds or replaces entries, with their floors; those of rows that the table has no more go."""
+    rows = {row.name: (number, row) for number, row in enumerate(table.recorded_rows)}
     with session.store.lock("results"):
-        known = recorded_entries(folder, table, profile)
-        kept = {(e.row, e.seed): e for e in known if e.row in order}
-        kept[entry.row, entry.seed] = entry
-        entries = sorted(kept.values(), key=lambda e: (order[e.row], e.seed))
-        write_results(folder, results_of(table, profile, entries))
+        known = read_recorded(folder, table, profile, damaged="made again")
+        kept = {(e.row, e.seed): e for e in known.entries if e.row in rows} if known else {}
+        kept |= {(e.row, e.seed): e for e in new}
+        entries = sorted(kept.values(), key=lambda e: (rows[e.row][0], e.seed))
+        asked = {
+            floor_key(ran, measured_on): (ran, measured_on)
+            for entry in entries
+            if table.trains and not entry.stale
+            for measured_on in [rows[entry.row][1].measured_on]
+            for ran in entry.experiments
+        }
+        floors = {key: known.floors[key] for key in asked if known and key in known.floors}
+        floors |= {k: floor_scores(*asked[k], session) for k in asked if k not in floors}
+        results = dataclasses.replace(results_of(table, profile, entries), floors=floors)
+        if results != known:
+            write_results(folder, results)

@@ -1,4 +1,4 @@
-"""Measured numbers of a table, recorded or just computed, and what they say about its claims.
+"""Measured numbers of a table, recorded or just computed.
 
 A results file holds one entry per row and seed; this is the whole format::
 
@@ -6,28 +6,36 @@ A results file holds one entry per row and seed; this is the whole format::
       {"row": "one-label/Ours", "seed": 0, "keys": ["3f..."], "experiments": [{...}],
        "metrics": {"semseg/miou": 0.31}, "seconds": 12.5, "commit": "ed28694",
        "versions": {"torch": "2.13.0"}, "hardware": "...", "date": "2026-11-20",
-       "data": {"name": "rooms13", "version": "1", "stand_in": true}}]}
+       "data": {"name": "rooms13", "version": "1", "stand_in": true}}],
+     "floors": {"5d...": {"closed eyes": {"semseg/miou": 0.03},
+                          "position lookup": {"semseg/miou": 0.08}}}}
 
 Metrics are fractions, meters and degrees (``metrics.COLUMNS``); ``cost/params`` and
 ``cost/flops`` are counts and ``cost/memory`` bytes; null stands for not measured. Where memory
 was measured, "memory" says on what: device, batch, height, width and width factor. Where a network
 began with pretrained weights, "data" has "pretrained" with their "weights" (a name) and "sha256".
+"floors" holds what guesses score (``floors``), by what they are made from (``floor_key``).
 """
 
+import hashlib
+import json
 import math
-import statistics
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from itertools import zip_longest
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from mtpsl import files, metrics
-from mtpsl.report.tables import Claim, Table
+from mtpsl.data import DATASETS
+from mtpsl.report.tables import MeasuredOn, Row, Table
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.profiles import get_profile
 
 DELTA = "delta_mtl"
+GUESSES = ("closed eyes", "position lookup")  # what scores without looking at the image: ``floors``
 AVERAGE: Literal["metrics"] = "metrics"  # reproduces every printed delta of [HiTTs]; see ``audit``
 
 COST_COLUMNS: dict[str, metrics.Column] = {
@@ -41,6 +49,22 @@ def column_of(key: str) -> metrics.Column:
     """How a column of a table reads: ``"depth/rmse"``, ``"cost/params"`` or ``"delta_mtl"``."""
     group, _, metric = key.rpartition("/")
     return COST_COLUMNS[metric] if group == "cost" else metrics.COLUMNS[metric]
+
+
+_GUESSED_FROM = (
+    *("dataset", "data_version", "data_args", "height", "width", "train_images", "test_images"),
+    *("label_setting", "label_args", "label_seed", "score_size", "numerics"),
+)
+
+
+def floor_key(ran: Mapping[str, Any], measured_on: MeasuredOn) -> str:
+    """Names the scores of ``GUESSES`` for an experiment, as ``Experiment.to_dict``: 12 hex digits.
+
+    They depend on its data, its labels and the images that it is measured on alone.
+    """
+    decides = [ran.get(name) for name in _GUESSED_FROM]
+    text = json.dumps([*decides, measured_on], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +99,8 @@ class Results:
     table: str
     profile: str
     entries: tuple[Entry, ...]
+    floors: Mapping[str, Mapping[str, Mapping[str, float]]] = field(default_factory=dict)
+    # ``floor_key`` -> a key of ``GUESSES`` -> "task/metric" -> value
 
     def current(self) -> tuple[Entry, ...]:
         """The entries that answer today's table."""
@@ -104,81 +130,41 @@ class Results:
             }
         return {seed: value for seed, value in by_seed.items() if not math.isnan(value)}
 
+    def floor(self, row: Row, guess: str) -> dict[str, float]:
+        """What one of ``GUESSES`` scores on the images of a row, with its labels; empty: unknown.
+
+        A row of several experiments has from each the metrics that it has from it.
+        """
+        scores: dict[str, float] = {}
+        for entry in self.of(row.name)[:1]:
+            for ran, task in zip_longest(entry.experiments, row.task_of_each):
+                found = self.floors.get(floor_key(ran, row.measured_on), {}).get(guess, {})
+                tasks = (task,) if task else ran["tasks"]
+                scores |= {n: v for n, v in found.items() if n.partition("/")[0] in tasks}
+        return scores
+
+    def below_floor(self, table: Table, row: Row, column: str) -> bool:
+        """Whether a row's mean is no better than the better guess; of a delta, on every metric."""
+        if not self.floors:
+            return False
+        if column == DELTA:
+            metric = [c for c in table.columns if c != DELTA]
+            return all(self.below_floor(table, row, c) for c in metric)
+        values = self.values(table, row.name, column).values()
+        guesses = [self.floor(row, guess).get(column, math.nan) for guess in GUESSES]
+        guesses = [value for value in guesses if not math.isnan(value)]
+        if not values or not guesses:
+            return False
+        if column_of(column).higher_is_better:
+            return fmean(values) <= max(guesses)
+        return fmean(values) >= min(guesses)
+
 
 def _delta(table: Table, entry: Entry, single: Entry) -> float:
     """Over all the table's metrics, or NaN: a delta of fewer would not be the same number."""
     columns = [column for column in table.columns if column != DELTA]
     result, reference = ({c: e.metrics.get(c, math.nan) for c in columns} for e in (entry, single))
     return metrics.delta_mtl(result, reference, average=AVERAGE)
-
-
-# ------------------------------------------------------------------- claims
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What measured (or printed) numbers say about a claim.
-
-    ``difference`` is positive where the claim points, in the column's printed unit; for a claim
-    with ``max_ratio`` it is the ratio.
-    """
-
-    status: Literal["holds", "does not hold", "undecided", "not run"]
-    n: int = 0  # seeds that both rows have
-    difference: float = math.nan
-    error: float = math.nan  # standard error of the paired differences; NaN below two seeds
-
-
-# Student's t, two-sided at 95 %, for 1, 2, ... seeds; more than listed use the last.
-LIMITS = (math.inf, 12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
-
-RULE = (
-    "holds / does not hold: the difference between the two rows, paired by seed, is not zero by "
-    "Student's t test at 95 % (beyond 4.3 standard errors with 3 seeds); otherwise undecided, and "
-    "always undecided with one seed. A cost claim compares the ratio of the means with its limit; "
-    "without a limit, the lower mean decides."
-)
-
-
-def decide(claim: Claim, table: Table, results: Results | None) -> Verdict:
-    """A claim against measured numbers, by ``RULE``."""
-    if results is None:
-        return Verdict(status="not run")
-    better = results.values(table, claim.better, claim.column)
-    worse = results.values(table, claim.worse, claim.column)
-    pairs = [(better[seed], worse[seed]) for seed in sorted(better.keys() & worse.keys())]
-    # Costs are counted or a peak: seeds are no source of spread.
-    spread = not claim.column.startswith("cost/")
-    return _verdict(claim, pairs, column_of(claim.column).scale, spread)
-
-
-def decide_printed(claim: Claim, table: Table) -> Verdict:
-    """A claim against the paper's own cells, which carry no spread."""
-    place = table.columns.index(claim.column)
-    pair = tuple(table.row(name).printed[place] for name in (claim.better, claim.worse))
-    return _verdict(claim, [] if any(map(math.isnan, pair)) else [pair], 1, spread=False)
-
-
-def _verdict(
-    claim: Claim, pairs: Sequence[tuple[float, float]], scale: float, spread: bool
-) -> Verdict:
-    """What pairs of (better, worse) say; their scatter counts where there is a spread."""
-    if not pairs:
-        return Verdict(status="not run")
-    n = len(pairs)
-    if claim.max_ratio is not None:
-        better, worse = map(sum, zip(*pairs, strict=True))
-        status = "holds" if better / worse <= claim.max_ratio else "does not hold"
-        return Verdict(status=status, n=n, difference=better / worse)
-    sign = scale if column_of(claim.column).higher_is_better else -scale
-    differences = [sign * (better - worse) for better, worse in pairs]
-    mean, error = statistics.fmean(differences), math.nan
-    status = "holds" if mean > 0 else "does not hold"
-    if spread and n > 1:
-        error = statistics.stdev(differences) / math.sqrt(n)
-    if spread and not abs(mean) > LIMITS[min(n, len(LIMITS)) - 1] * error:
-        status = "undecided"
-    return Verdict(status=status, n=n, difference=mean, error=error)
 
 
 # -------------------------------------------------------------------- files
@@ -191,6 +177,8 @@ def write_results(folder: Path, results: Results) -> None:
         for entry in results.entries
     ]
     values = vars(results) | {"entries": entries}
+    if not results.floors:
+        del values["floors"]
     files.write_json(folder / results.paper / f"{results.table}.json", values)
 
 
@@ -258,7 +246,15 @@ def parse_results(values: Any, table: Table, *, source: str = "results") -> Resu
             )
         stale = _why_stale(entry, table, profile)
         entries[entry.row, entry.seed] = replace(entry, stale=stale)
-    return results_of(table, profile, entries.values())
+    floors = _expect(values.get("floors", {}), dict, "floors: an object", source)
+    known = {
+        key: {
+            guess: files.null_to_nan(_expect(scores, dict, f"{guess}: an object", source))
+            for guess, scores in _expect(found, dict, "floors: objects", source).items()
+        }
+        for key, found in floors.items()
+    }
+    return replace(results_of(table, profile, entries.values()), floors=known)
 
 
 _REDO = "delete it or take it from version control, then run `make records`"
@@ -303,7 +299,7 @@ def _expect(value: Any, kind: type | tuple[type, ...], expected: str, source: st
 
 def _why_stale(entry: Entry, table: Table, profile: str) -> str:
     """What the table would run differently today; empty for nothing."""
-    rows = {row.name: row for row in table.rows}
+    rows = {row.name: row for row in table.recorded_rows}
     if entry.row not in rows:
         return "the table has no such row any more"
     scale, ran = get_profile(profile), entry.experiments
@@ -324,8 +320,12 @@ def _why_stale(entry: Entry, table: Table, profile: str) -> str:
 
 
 def _on_same_data(experiment: Experiment, ran: Mapping[str, Any]) -> Experiment:
+    """The experiment on the data of what ran; of a stand-in, on today's version of it."""
     teacher = experiment.teacher and _on_same_data(experiment.teacher, ran)
     data = {name: ran[name] for name in ("dataset", "data_version") if name in ran}
+    kind = DATASETS.get(data.get("dataset", ""))
+    if kind and kind.stand_in and data.get("data_version"):
+        data["data_version"] = kind.version
     if "file" in ran.get("label_args", {}):  # label splits lie beside the data
         data["label_args"] = ran["label_args"]
     return experiment.replace(teacher=teacher, **data)

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from typing import Any, Literal
 
+from mtpsl.data import find_class
+from mtpsl.data.readers import PUBLISHED
 from mtpsl.papers import PAPERS, tables
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import full_size_cost
@@ -16,20 +18,22 @@ from mtpsl.runs.network import full_size_cost
 # The test split; or the training images, each task on those that show its label, or hide it.
 MeasuredOn = Literal["test", "labeled", "unlabeled"]
 
+CEILING = "MTL, full labels"  # a row that a table gets where it has none like it
+
 
 @dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a table says in words, as a comparison that records can decide.
+    """A sentence of the paper, as a comparison that records can decide (``report.ledger``).
 
-    ``better`` beats ``worse`` on ``column`` (a column of the table, ``delta_mtl`` included).
-    With ``max_ratio`` the claim is about a cost instead: ``better`` needs at most that many times
-    what ``worse`` needs.
+    ``better`` beats ``worse`` on ``columns`` (of the table, ``delta_mtl`` included), all of them
+    together. With ``max_ratio`` the sentence is about costs instead: ``better`` needs at most that
+    many times what ``worse`` needs.
     """
 
     text: str
     better: str  # a row's name
     worse: str
-    column: str = "delta_mtl"
+    columns: tuple[str, ...] = ("delta_mtl",)
     max_ratio: float | None = None
 
 
@@ -76,10 +80,60 @@ class Table:
         """Whether a column needs trained networks; costs are those of untrained ones."""
         return not all(column.startswith("cost/") for column in self.columns)
 
+    @property
+    def ceiling(self) -> Row | None:
+        """Supervised multi-task learning with every label: a row of the table, or one beside it.
+
+        None where the table has no supervised row that is measured on the test split.
+        """
+        plain, ran = Experiment(), [(row, e) for row in self.rows for e in row.experiments]
+        most = max((len(e.tasks) for _, e in ran), default=0)
+        for row, e in ran if self.trains else ():
+            supervised = (e.method, e.weighting) == (plain.method, plain.weighting)
+            if supervised and not e.teacher and len(e.tasks) == most and row.measured_on == "test":
+                full = e.replace(label_setting="full", label_args={})
+                same = [row for row in self.rows if row.experiments == (full,)]
+                beside = Row(name=CEILING, label=CEILING, experiments=(full,))
+                return same[0] if same else beside
+        return None
+
+    @property
+    def recorded_rows(self) -> tuple[Row, ...]:
+        """The rows, and the ceiling where it stands beside them."""
+        ceiling = self.ceiling
+        return self.rows if ceiling is None or ceiling in self.rows else (*self.rows, ceiling)
+
+    @property
+    def data(self) -> str:
+        """On which data the rows are measured, in words, unless a folder takes their place."""
+        name = next((e.dataset for row in self.rows for e in row.experiments), "")
+        kind = find_class(name) if name else None
+        if kind is None or not kind.stands_for:
+            return name
+        return f"{name}, stand-in for {PUBLISHED[kind.stands_for].name}"
+
+    @property
+    def headlines(self) -> tuple[str, ...]:
+        """The columns that sum a row up: each task's first metric, gains and costs."""
+        names = {e.dataset for row in self.rows for e in row.experiments}
+        first = {f"{t.name}/{t.headline}" for name in names for t in find_class(name).tasks}
+        return tuple(c for c in self.columns if c in first or c.rpartition("/")[0] in ("", "cost"))
+
+    def in_words(self, text: str) -> str:
+        """A label or a sentence with "Ours" by its name: "HiTTs, stages 1 and 2", "XTC"."""
+        for row in self.rows:
+            for e in row.experiments if row.label == "Ours" else ():
+                key = next((p.key for p in PAPERS.values() if e.method in p.methods), "")
+                name = f"{key}, stages 1 and 2" if e.teacher else key
+                return text.replace("Ours", name) if key else text
+        return text
+
     def row(self, name: str) -> Row:
         for row in self.rows:
             if row.name == name:
                 return row
+        if name == CEILING and self.ceiling:
+            return self.ceiling
         raise KeyError(f"row of {self.key}: got {name!r}")
 
 

@@ -18,6 +18,7 @@ from mtpsl.report.arrays import (
     picture,
     true_maps,
 )
+from mtpsl.report.evidence import draw_rulers, draw_scoreboard, read_all, ruler, scoreboard
 from mtpsl.report.figure import Figure
 from mtpsl.report.maps import Grid, draw_grids, map_to_rgb, titles_of
 from mtpsl.report.plots import DASHES, chart_row, legend_below
@@ -36,7 +37,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
 }
 
 
+STAND_INS = ("rooms13", "streets7", "people21")
+
 # -------------------------------------------------------------------- arrays
+
+
+def rulers(inputs: FigureInputs) -> Arrays:
+    """``parts`` (P,), the stand-ins, and of each ``<stand-in>/`` what ``evidence.ruler`` gives."""
+    known = read_all(inputs.records).values()
+    arrays = {f"{d}/{key}": a for d in STAND_INS for key, a in ruler(d, known).items()}
+    return {"parts": np.array(STAND_INS)} | arrays
 
 
 def overview(inputs: FigureInputs) -> Arrays:
@@ -198,5 +208,31 @@ FIGURES: tuple[Figure, ...] = (
         alt="For each label setting a strip with a row for each task and a column for each image.",
         arrays=label_settings,
         draw=draw_label_settings,
+    ),
+    Figure(
+        name="scoreboard",
+        paper="companion",
+        title="Every sentence of the papers, printed and recorded",
+        source="recorded results",
+        caption="For every sentence of the papers a square for the printed cells and one for the "
+        "records: whether it holds, is contradicted, is inconclusive, was not tested, or is about "
+        "a row no better than a guess.",
+        alt="A list of all sentences in three columns, grouped by table, with two colored squares "
+        "before each.",
+        arrays=lambda inputs: scoreboard(read_all(inputs.records)),
+        draw=draw_scoreboard,
+    ),
+    Figure(
+        name="rulers",
+        paper="companion",
+        title="How far there is to go on each stand-in",
+        source="recorded results, one label per image",
+        caption="Each metric of each stand-in as an axis, better to the right: closed eyes, "
+        "position lookup, supervised MTL with one label and with all, and a dot for each seed of "
+        "every method with one label per image.",
+        alt="For each stand-in a panel for each metric, with a line of dots for each method, and "
+        "vertical lines for guesses, one label and full labels.",
+        arrays=rulers,
+        draw=draw_rulers,
     ),
 )

@@ -13,7 +13,7 @@ they contradict are errata.
 from collections.abc import Iterable, Iterator, Mapping
 
 from mtpsl.report.audit import Cells, Check, Erratum, PaperAudit, Printed, quoted, read_errata
-from mtpsl.report.results import decide_printed
+from mtpsl.report.ledger import against
 from mtpsl.report.tables import Claim, Table
 
 CITYSCAPES = ("semseg/miou", "depth/abs_err")
@@ -206,40 +206,40 @@ _CONTRADICTED: tuple[tuple[str, str, str, tuple[tuple[str, str], ...]], ...] = (
 )
 
 
-def _failing(table: Table, beginning: str = "") -> list[Claim]:
-    """Claims of a table that its printed cells do not bear out, ties included."""
+def _failing(table: Table, beginning: str = "") -> list[tuple[Claim, str]]:
+    """Claims and the columns on which a table's printed cells do not bear them out."""
     claims = [claim for claim in table.claims if claim.text.startswith(beginning)]
-    return [claim for claim in claims if decide_printed(claim, table).status != "holds"]
+    return [(claim, column) for claim in claims for column in against(claim, table)]
 
 
 def _new_contradictions(tables: Iterable[Table]) -> Iterator[str]:
     """Claims that fail in print and that no erratum explains."""
     for table in tables:
         known = [(begins, places) for n, _, begins, places in _CONTRADICTED if n == table.name]
-        for claim in _failing(table):
-            place = (claim.better, claim.column)
+        for claim, column in _failing(table):
+            place = (claim.better, column)
             if not any(claim.text.startswith(b) and place in places for b, places in known):
-                yield f"{table.source} {claim.text}"
+                yield f"{table.source} {claim.text}: {column}"
 
 
 def _contradicted(tables: Mapping[str, Table]) -> Iterator[Erratum]:
     """Sentences of the text against the cells of its tables."""
     for name, sentence, beginning, places in _CONTRADICTED:
         table = tables[name]
-        failing = [c for c in _failing(table, beginning) if (c.better, c.column) in places]
+        failing = [(c, at) for c, at in _failing(table, beginning) if (c.better, at) in places]
         yield Erratum(
             table.source.strip("[]").removeprefix("XTC, "),
             f"the text: {sentence}; not so in every cell",
-            "; ".join(_cells(table, claim) for claim in failing),
-            remains={(c.better, c.column) for c in failing} == set(places),
+            "; ".join(_cells(table, claim, column) for claim, column in failing),
+            remains={(claim.better, column) for claim, column in failing} == set(places),
         )
 
 
-def _cells(table: Table, claim: Claim) -> str:
-    """The printed cells of a claim's two rows, in words."""
-    place, rows = table.columns.index(claim.column), (claim.better, claim.worse)
+def _cells(table: Table, claim: Claim, column: str) -> str:
+    """The printed cells of a claim's two rows in a column, in words."""
+    place, rows = table.columns.index(column), (claim.better, claim.worse)
     cells = ", ".join(f"{name} {table.row(name).printed[place]:g}" for name in rows)
-    return f"{claim.column}: {cells}"
+    return f"{column}: {cells}"
 
 
 def _fewer_labels() -> Erratum:
