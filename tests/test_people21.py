@@ -14,7 +14,7 @@ from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.scenes import people21_layout as layout
 from mtpsl.data.scenes import people21_scene as stage
 from mtpsl.data.scenes.people21 import CLASSES, TASKS, People21, render_image, scene, surface
-from mtpsl.data.scenes.people21_living import person
+from mtpsl.data.scenes.people21_things import person
 from mtpsl.losses import IGNORE_INDEX
 
 SIZE = {"height": 32, "width": 32}

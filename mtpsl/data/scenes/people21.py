@@ -107,6 +107,11 @@ def _pickets(u, v, su, sv, seed, base, accent):
     return scaled(base, 0.45 + 0.55 * (wave(u / su) > 0.3)), None
 
 
+def _windows(u, v, su, sv, seed, base, accent):
+    post = wave(u / su) > 0.86
+    return mix(base, accent, 0.8 * post), None
+
+
 def _show(u, v, su, sv, seed, base, accent):
     share = noise(u / su * 2, v / sv * 2, seed)
     tone = 0.5 + 0.8 * noise(u / su * 4, v / sv * 4, seed + 3)
@@ -125,6 +130,7 @@ PATTERNS: dict[str, Pattern] = {
     "ripple": _ripple,
     "facade": _facade,
     "pickets": _pickets,
+    "windows": _windows,
     "show": _show,
 }
 
@@ -260,7 +266,7 @@ def _painted(scene: Scene, rays: Rays, hits: Hits, rows: Tensor) -> tuple[list[T
     return [b + (c - b) * kept for b, c in zip(base, color, strict=True)], glow
 
 
-VERSION = 1
+VERSION = 2
 """Changes with anything that decides a pixel or a label; frozen once results are recorded."""
 
 SPLITS = {"train": 4998, "test": 5105}  # as in PASCAL-Context

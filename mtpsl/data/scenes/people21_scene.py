@@ -317,7 +317,7 @@ def distilled(mask: Tensor, seed: int) -> Tensor:
     column = torch.arange(width, device=mask.device) / width
     u, v = (row * 0 + column) * 9, (row + column * 0) * 9
     key = torch.full((height, width), seed, device=mask.device)
-    level = 0.5 + (noise(u, v, key) - 0.5) * 0.55
+    level = 0.5 + (noise(u, v, key) - 0.5) * 0.25
     return soft > level
 
 
