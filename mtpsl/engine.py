@@ -23,7 +23,6 @@ from tqdm import tqdm
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import TrainLoader
 from mtpsl.methods.base import Method, Terms
-from mtpsl.precision import fast_products
 from mtpsl.tasks import Task, TaskSet
 from mtpsl.training import Best, Optimization, ScheduledAdam, Selection, TrainingState
 from mtpsl.weighting import Uniform, Weighting
@@ -147,9 +146,8 @@ def train_epoch(
         size = min(accumulate, loader.steps - first)
         for turn in range(method.turns):  # one, unless networks learn alternately
             method.turn = turn
-            with fast_products(device, optimization.precision):
-                with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                    terms = method.training_step(*views, progress=step / optimizer.steps)
+            with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                terms = method.training_step(*views, progress=step / optimizer.steps)
                 losses.add(i, terms, views[0].index)
                 (weighting(terms, shared) / size).backward()
             if i == first + size - 1:

@@ -13,10 +13,10 @@ from torch import Tensor, nn
 
 from mtpsl import files
 from mtpsl.metrics import COLUMNS
-from mtpsl.precision import Precision
 from mtpsl.registry import look_up, require_known
 from mtpsl.tasks import TaskSet
 
+Precision = Literal["fp32", "bf16"]
 Curve = Callable[[], dict[str, dict[str, float]]]  # measures a point: split -> metrics
 
 

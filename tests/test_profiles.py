@@ -14,12 +14,13 @@ from mtpsl.runs.profiles import (
     QUICK_SHAPES,
     SMOKE,
     SMOKE_SHAPES,
+    STAGES,
     get_profile,
 )
 
 COMPARED = (
     "dataset", "data_version", "tasks", "label_setting", "label_args", "label_seed", "backbone",
-    "backbone_args", "method", "method_args", "weighting", "weighting_args", "augmentation", "flip",
+    "method", "method_args", "weighting", "weighting_args", "augmentation", "flip",
     "select", "seed", "numerics",
 )  # fmt: skip
 TABLES = (*hitts_tables.TABLES.values(), *xtc.TABLES.values())
@@ -36,6 +37,9 @@ def test_what_a_table_compares_is_left_alone(name, table):
             scaled = get_profile(name)(experiment)
             for field in COMPARED:
                 assert getattr(scaled, field) == getattr(experiment, field)
+            added = scaled.backbone_args.items() - experiment.backbone_args.items()
+            stages = scaled.backbone == "segnet" and name != "full"
+            assert added == ({("stages", STAGES)} if stages else set())
             assert (scaled.teacher is None) == (experiment.teacher is None)
             assert scaled.thresholds.keys() == experiment.thresholds.keys()
 

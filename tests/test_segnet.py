@@ -266,8 +266,24 @@ def test_every_backbone_makes_a_network(name: str) -> None:
 
 
 def test_segnet_takes_no_further_arguments() -> None:
-    with pytest.raises(ValueError, match=r"backbone_args: expected some of \[\], got 'weights'"):
+    with pytest.raises(ValueError, match=r"expected some of \['stages'\], got 'weights'"):
         build_backbone("segnet", 0.125, weights="IMAGENET1K_V1")
+
+
+@pytest.mark.parametrize(("stages", "channels"), [(1, 16), (3, 64), (5, 128)])
+def test_fewer_stages_keep_a_larger_bottleneck(stages: int, channels: int) -> None:
+    net = build_backbone("segnet", 0.25, stages=stages)
+    features = net(images(2, 64, 96))
+    side = 2**stages
+    assert features.decoder.shape == (2, 16, 64, 96)
+    assert features.bottleneck.shape == (2, channels, 64 // side, 96 // side)
+    assert (net.reduction, net.bottleneck_channels) == (side, channels)
+
+
+@pytest.mark.parametrize("stages", [0, 6, 2.0])
+def test_stages_that_segnet_does_not_have_are_refused(stages: int) -> None:
+    with pytest.raises(ValueError, match="stages: expected 1 to 5"):
+        build_backbone("segnet", 0.25, stages=stages)
 
 
 def test_unknown_backbone_suggests_the_nearest() -> None:

@@ -35,9 +35,11 @@ class SegNet(nn.Module):
     Args:
         width_factor: Multiplies all channel counts (rounded to multiples of 8, at least 8).
             1 is the published network: 24,943,296 parameters.
+        stages: How many of the five poolings there are, from the first. At a sixteenth of the
+            published images' area, three leave a bottleneck of about the published size.
 
     Raises:
-        ValueError: If ``width_factor`` is not positive.
+        ValueError: If ``width_factor`` is not positive, or ``stages`` is not from 1 to 5.
 
     Note:
         ``max_unpool2d`` refuses ``torch.use_deterministic_algorithms(True)`` because indices may
@@ -45,23 +47,27 @@ class SegNet(nn.Module):
         deterministic on any device; use that mode with ``warn_only=True``.
     """
 
-    reduction = 32  # image size / bottleneck size
     stride = 1  # image size / size of ``Features.decoder``
     stage_channels = ()  # one scale: what its heads read is the decoder's
 
-    def __init__(self, width_factor: float = 1.0) -> None:
+    def __init__(self, width_factor: float = 1.0, *, stages: int = len(WIDTHS)) -> None:
         super().__init__()
         require_positive(width_factor)
-        widths = [scale_channels(width, width_factor) for width in WIDTHS]
+        if type(stages) is not int or not 1 <= stages <= len(WIDTHS):
+            raise ValueError(f"stages: expected 1 to {len(WIDTHS)}, got {stages!r}")
+        widths = [scale_channels(width, width_factor) for width in WIDTHS[:stages]]
+        self.reduction = 2**stages  # image size / bottleneck size
         self.channels, self.bottleneck_channels = widths[0], widths[-1]
         before = [3, *widths[:-1]]  # channels that enter an encoder stage
         after = [widths[0], *widths[:-1]]  # channels that leave the decoder stage of that depth
-        self.encoder = nn.ModuleList(map(conv_stage, before, widths, CONVS))
-        self.decoder = nn.ModuleList(map(conv_stage, widths[::-1], after[::-1], CONVS[::-1]))
+        self.encoder = nn.ModuleList(map(conv_stage, before, widths, CONVS[:stages]))
+        self.decoder = nn.ModuleList(
+            map(conv_stage, widths[::-1], after[::-1], CONVS[:stages][::-1])
+        )
         init_weights(self)
 
     def forward(self, images: Tensor) -> Features:
-        """(B, 3, H, W) in [0, 1] -> features; H and W must be multiples of 32.
+        """(B, 3, H, W) in [0, 1] -> features; H and W in multiples of ``reduction``.
 
         Raises:
             ValueError: If they are not.
@@ -71,7 +77,7 @@ class SegNet(nn.Module):
         for stage in self.encoder:
             x, index = F.max_pool2d(stage(x), kernel_size=2, return_indices=True)
             indices.append(index)
-        bottleneck = x  # (B, 512, H / 32, W / 32) at width 1
+        bottleneck = x  # (B, 512, H / 32, W / 32) at its published size
         for stage in self.decoder:
             x = stage(F.max_unpool2d(x, indices.pop(), kernel_size=2))
         return Features(decoder=x, bottleneck=bottleneck)

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 from mtpsl import NUMERICS, files
 from mtpsl.data.dataset import Augmentation
-from mtpsl.precision import Precision
+from mtpsl.training import Precision
 
 LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio", "share"]
 

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 
 from mtpsl.methods import Terms
-from mtpsl.precision import Precision, fast_products
 from mtpsl.runs.store import environment
+from mtpsl.training import Precision
 
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -34,11 +34,10 @@ def timed_step(
     """
     device = optimizer.param_groups[0]["params"][0].device
     start = CLOCKS[clock]()
-    with fast_products(device, precision):
-        with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
-            terms = compute()
-        optimizer.zero_grad(set_to_none=True)
-        torch.stack(list(terms.values())).sum().backward()
+    with torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16"):
+        terms = compute()
+    optimizer.zero_grad(set_to_none=True)
+    torch.stack(list(terms.values())).sum().backward()
     optimizer.step()
     if device.type == "cuda":
         torch.cuda.synchronize()

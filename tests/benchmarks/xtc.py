@@ -24,9 +24,9 @@ from mtpsl.models.cost import cost
 from mtpsl.papers.xtc.loss import Inputs, cosine_distance
 from mtpsl.papers.xtc.mapping import PairNorm, Pass
 from mtpsl.papers.xtc.method import XTC, TrainingPasses, two_views
-from mtpsl.precision import Precision
 from mtpsl.runs.network import noise_batch
 from mtpsl.tasks import TaskSet, depth, edges, human_parts, normals, saliency, semseg
+from mtpsl.training import Precision
 from tests.benchmarks.common import CLOCKS, take_turns, timed_step, write_report
 
 TASKS = {  # how many -> which, as on Cityscapes, NYUD-v2 and PASCAL-Context
@@ -36,7 +36,7 @@ TASKS = {  # how many -> which, as on Cityscapes, NYUD-v2 and PASCAL-Context
 }
 SETTINGS: dict[str, Precision] = {  # how the engine may run it, maps with channels innermost
     "channels_last": "fp32",
-    "channels_last_bf16": "bf16",  # as at profile "quick"
+    "channels_last_bf16": "bf16",
 }
 
 

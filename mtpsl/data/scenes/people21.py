@@ -15,7 +15,7 @@ from torch import Tensor
 
 from mtpsl import losses, tasks
 from mtpsl.data.cache import Layout
-from mtpsl.data.scenes import (
+from mtpsl.data.scenes.first import (
     Arrays,
     Pattern,
     Rendered,

@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from mtpsl.data.scenes import noise
+from mtpsl.data.scenes.first import noise
 from mtpsl.data.scenes.raycast import BOX, CYLINDER, SPHERE, Camera, Shapes
 from mtpsl.data.scenes.rooms13_scene import Color, Draw, Paint
 

@@ -161,18 +161,18 @@ def apply(linear: list[list[float]], vector: Vector | Point, offset: list[float]
     return tuple(rows if offset is None else [r + o for r, o in zip(rows, offset, strict=True)])
 
 
-def cast(shapes: Shapes, rays: Rays) -> tuple[Tensor, Tensor]:
+def cast(shapes: Shapes, rays: Rays, kept: np.ndarray | None = None) -> tuple[Tensor, Tensor]:
     """Depth (rows, columns) in m and index of the nearest shape of every ray.
 
     Shape 0 is the room: seen from inside, it ends every ray, so every ray hits something.
-    The others are tried only inside the rectangle they project to.
+    The others are tried only inside the rectangle they project to, and if they are ``kept``.
     """
     position = tuple(float(p) for p in np.float32(rays.camera.position))
     depth = torch.full(rays.shape, FAR, device=rays.direction[0].device)
     index = torch.zeros(rays.shape, dtype=torch.int64, device=depth.device)
     linear, offset = shapes.linear.tolist(), shapes.offset.tolist()
     for p, window in enumerate(_rectangles(shapes, rays)):
-        if window is None:
+        if window is None or (kept is not None and not kept[p]):
             continue
         origin = tuple(float(np.float32(v)) for v in apply(linear[p], position, offset[p]))
         local = apply(linear[p], tuple(d[window] for d in rays.direction))
@@ -185,20 +185,10 @@ def cast(shapes: Shapes, rays: Rays) -> tuple[Tensor, Tensor]:
 
 def _rectangles(shapes: Shapes, rays: Rays) -> list[tuple[slice, slice] | None]:
     """The grid window every shape can show up in; None for one that cannot be seen."""
+    low, high, crosses, hidden = _projected(shapes, rays.camera, rays.height, rays.width)
     rows, columns = rays.shape
-    seen = (shapes.corners() - rays.camera.position) @ rays.camera.rotation  # camera frame
-    z = seen[..., 2].clip(NEAR)
-    scale, s = rays.camera.focal * rays.width, rays.per_pixel
-    u = (seen[..., 0] / z * scale + rays.width / 2 - 0.5) * s + 1
-    v = (seen[..., 1] / z * scale + rays.height / 2 - 0.5) * s + 1
-    crosses = (seen[..., 2] < NEAR).any(axis=1)
-    hidden = (seen[..., 2] < NEAR).all(axis=1)
-    for axis, size in ((0, rays.width), (1, rays.height)):
-        border = seen[..., 2] * (size / 2 + 1) / scale  # of the view, where z > 0
-        hidden |= (seen[..., axis] > border).all(axis=1) | (-seen[..., axis] > border).all(axis=1)
-    low = np.floor(np.stack([v.min(axis=1), u.min(axis=1)], axis=1)).clip(0)
-    high = np.ceil(np.stack([v.max(axis=1), u.max(axis=1)], axis=1)) + 1
-    high = high.clip(max=[rows, columns])
+    low = np.floor((low - 0.5) * rays.per_pixel + 1).clip(0)
+    high = (np.ceil((high - 0.5) * rays.per_pixel + 1) + 1).clip(max=[rows, columns])
     windows = []
     for p in range(len(shapes)):
         if hidden[p] or (not crosses[p] and (low[p] >= high[p]).any()):
@@ -209,6 +199,49 @@ def _rectangles(shapes: Shapes, rays: Rays) -> list[tuple[slice, slice] | None]:
             (v0, u0), (v1, u1) = low[p].astype(int), high[p].astype(int)
             windows.append((slice(v0, v1), slice(u0, u1)))
     return windows
+
+
+def _projected(shapes: Shapes, camera: Camera, height: int, width: int) -> tuple[np.ndarray, ...]:
+    """Where shapes project to: low and high (P, 2) rows and columns in pixels, of a bounding box;
+    (P,) whether it reaches behind the camera, and whether it is outside the view."""
+    seen = (shapes.corners() - camera.position) @ camera.rotation  # camera frame
+    scale = camera.focal * width
+    z = seen[..., 2].clip(NEAR)
+    u = seen[..., 0] / z * scale + width / 2
+    v = seen[..., 1] / z * scale + height / 2
+    behind = seen[..., 2] < NEAR
+    hidden = behind.all(axis=1)
+    for axis, size in ((0, width), (1, height)):
+        border = seen[..., 2] * (size / 2 + 1) / scale  # of the view, where z > 0
+        hidden |= (seen[..., axis] > border).all(axis=1) | (-seen[..., axis] > border).all(axis=1)
+    grid = np.stack([v, u], axis=2)
+    return grid.min(axis=1), grid.max(axis=1), behind.any(axis=1), hidden
+
+
+LEAST_SHAPE, LEAST_INSTANCE = 2.0, 4.0  # pixels, of the longer side
+
+
+def built(
+    shapes: Shapes, instance: np.ndarray, camera: Camera, height: int, width: int
+) -> np.ndarray:
+    """(P,) bool: level of detail, the shapes that a picture of this size is made of.
+
+    A shape whose projection has a longer side below ``LEAST_SHAPE`` pixels is not built, nor is an
+    instance whose whole projection is below ``LEAST_INSTANCE``: neither seen nor shading anything.
+    Shape 0, around the scene, and what reaches behind the camera always are.
+
+    Args:
+        shapes: P of them.
+        instance: (P,) int64: which of them belong together.
+        camera, height, width: Of the picture, in pixels.
+    """
+    low, high, crosses, _ = _projected(shapes, camera, height, width)
+    low, high = np.where(crosses[:, None], -np.inf, low), np.where(crosses[:, None], np.inf, high)
+    whole = np.zeros((instance.max() + 1, 2)) + np.inf, np.zeros((instance.max() + 1, 2)) - np.inf
+    np.minimum.at(whole[0], instance, low)
+    np.maximum.at(whole[1], instance, high)
+    size = (whole[1][instance] - whole[0][instance]).max(axis=1)
+    return ((high - low).max(axis=1) >= LEAST_SHAPE) & (size >= LEAST_INSTANCE)
 
 
 @dataclass(frozen=True)
@@ -223,9 +256,9 @@ class Hits:
     normal: Vector  # world frame, unit length, towards the camera
 
 
-def trace(shapes: Shapes, rays: Rays) -> Hits:
-    """Casts all rays and describes the points they hit."""
-    depth, index = cast(shapes, rays)
+def trace(shapes: Shapes, rays: Rays, kept: np.ndarray | None = None) -> Hits:
+    """Casts all rays and describes the points they hit; ``kept``: (P,) bool, None for all."""
+    depth, index = cast(shapes, rays, kept)
     device, position = depth.device, np.float32(rays.camera.position).tolist()
     world = tuple(d * depth + o for d, o in zip(rays.direction, position, strict=True))
     table = np.concatenate([shapes.linear.reshape(-1, 9), shapes.offset], axis=1)

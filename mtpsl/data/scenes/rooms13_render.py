@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mtpsl.data.scenes import (
+from mtpsl.data.scenes.first import (
     Surface,
     among,
     geometry,

@@ -15,8 +15,8 @@ from torch import Tensor
 
 from mtpsl import losses, tasks
 from mtpsl.data.cache import Layout
-from mtpsl.data.scenes import Arrays, Rendered, Surface, among, geometry, paint, seeded
-from mtpsl.data.scenes import noise as smooth_noise
+from mtpsl.data.scenes.first import Arrays, Rendered, Surface, among, geometry, paint, seeded
+from mtpsl.data.scenes.first import noise as smooth_noise
 from mtpsl.data.scenes.raycast import Hits, Rays, make_rays, occluded, trace
 from mtpsl.data.scenes.streets7_layout import build
 from mtpsl.data.scenes.streets7_scene import CLASSES, ID, PATTERNS, VOID, Scene

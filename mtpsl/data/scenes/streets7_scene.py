@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from mtpsl.data.scenes import hashed, mix, noise, scaled, wave
+from mtpsl.data.scenes.first import hashed, mix, noise, scaled, wave
 from mtpsl.data.scenes.raycast import BOX, CYLINDER, SPHERE, Camera, Shapes
 from mtpsl.data.scenes.rooms13_scene import Draw, Paint
 

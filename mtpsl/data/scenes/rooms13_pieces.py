@@ -1,0 +1,373 @@
+"""A room of rooms13 being furnished: where there is space, and what is put there.
+
+Every function puts one piece, with what belongs to it, into a ``Room``; it does nothing where no
+free place is found. Sizes in meters, in the piece's frame (right, up, front).
+"""
+
+import math
+from dataclasses import dataclass, field
+
+from mtpsl.data.scenes import furniture
+from mtpsl.data.scenes.furniture import METAL, fabric, wooden
+from mtpsl.data.scenes.stage import Frame, Paint, Stage, on_ground, turn
+
+Span = tuple[float, float, float, float]  # along the wall from, to; height from, to
+
+
+@dataclass
+class Room(Stage):
+    """A stage with walls; the camera looks ahead from near the rear one."""
+
+    width: float = 0.0
+    height: float = 0.0
+    depth: float = 0.0
+    camera_x: float = 0.0
+    camera_z: float = 0.0
+    hung: dict[str, list[Span]] = field(
+        default_factory=lambda: {"left": [], "right": [], "far": []}
+    )
+    tops: list[tuple[Frame, float, float]] = field(default_factory=list)  # and halves of its size
+    windows: list[Frame] = field(default_factory=list)
+
+    def against_wall(
+        self, right: float, front: float, height: float, tries: int = 14
+    ) -> Frame | None:
+        """A free place with its back to a wall, clear of what hangs there above ``height``."""
+        for _ in range(tries):
+            wall = self.draw.choice(("far", "left", "right"), (0.5, 0.25, 0.25))
+            frame, along = self._at_wall(wall, right, front + 0.01)
+            span = (along - right, along + right, 0.0, height - 0.25)
+            if not self._overlaps(wall, span) and self.free(frame, right, front):
+                self.hung[wall].append((*span[:3], height))
+                return frame
+        return None
+
+    def on_floor(self, right: float, front: float, tries: int = 14) -> Frame | None:
+        """A free place anywhere within view, mostly parallel to the walls."""
+        draw = self.draw
+        for _ in range(tries):
+            yaw = draw.choice((0.0, math.pi / 2, math.pi, -math.pi / 2)) + draw.normal(0, 0.2)
+            reach_x, far = self.width / 2 - right, self.depth / 2 - front
+            x, z = draw.uniform(-reach_x, reach_x), draw.uniform(self.camera_z + 1.1, far)
+            frame = on_ground(x, z, yaw)
+            if far > self.camera_z + 1.1 and self.free(frame, right, front):
+                return frame
+        return None
+
+    def hang(self, right: float, low: float, high: float, thick: float) -> Frame | None:
+        """A free place on a wall between two heights."""
+        for _ in range(10):
+            wall = self.draw.choice(("far", "left", "right"), (0.6, 0.2, 0.2))
+            frame, along = self._at_wall(wall, right, thick)
+            span = (along - right - 0.04, along + right + 0.04, low, high)
+            if not self._overlaps(wall, span):
+                self.hung[wall].append(span)
+                return frame
+        return None
+
+    def _at_wall(self, wall: str, right: float, off: float) -> tuple[Frame, float]:
+        draw = self.draw
+        if wall == "far":
+            along = draw.uniform(-1, 1) * max(self.width / 2 - right, 0.0)
+            return on_ground(along, self.depth / 2 - off, math.pi), along
+        low, high = self.camera_z + 0.9 + right, self.depth / 2 - right
+        along = draw.uniform(low, high) if high > low else (low + high) / 2
+        side = -1 if wall == "left" else 1
+        return on_ground(side * (self.width / 2 - off), along, -side * math.pi / 2), along
+
+    def _overlaps(self, wall: str, span: Span) -> bool:
+        a0, a1, u0, u1 = span
+        return any(
+            a0 < b1 and b0 < a1 and u0 < v1 and v0 < u1 for b0, b1, v0, v1 in self.hung[wall]
+        )
+
+    def inside(self, frame: Frame) -> bool:
+        """Whether a point of the floor is at least 0.2 m from all walls."""
+        x, _, z = frame.origin
+        return abs(x) < self.width / 2 - 0.2 and abs(z) < self.depth / 2 - 0.2
+
+    def panels(self, size: tuple[float, float], palettes=("wood", "wood", "earth")) -> Paint:
+        return self.paint(self.draw.choice(palettes), "panels", size)
+
+
+# ------------------------------------------------------------------- furniture
+
+
+def cabinet(room: Room, height: float | None = None) -> None:
+    """A dresser or a wardrobe."""
+    draw = room.draw
+    high = height or draw.choice((0.8, 0.95, 1.9), (0.35, 0.25, 0.4)) * draw.uniform(0.9, 1.1)
+    w, d = draw.uniform(0.45, 0.8), draw.uniform(0.22, 0.32)
+    if (frame := room.against_wall(w, d, high)) is None:
+        return
+    paint = room.panels((w, 0.3 if high < 1.2 else high))
+    room.piece("furniture", frame).box((0, high / 2, 0), (w, high / 2, d), paint)
+    room.tops.append((frame.moved((0, high, 0)), w, d))
+
+
+def kitchen(room: Room) -> None:
+    """A counter with a dark worktop and, mostly, cabinets above it."""
+    draw, d = room.draw, 0.3
+    w = draw.uniform(0.8, 1.4)
+    if (frame := room.against_wall(w, d, 0.92)) is None:
+        return
+    paint = room.panels((0.5, 0.6), ("wood", "pale"))
+    piece = room.piece("furniture", frame)
+    piece.box((0, 0.44, 0), (w, 0.44, d), paint)
+    piece.box((0, 0.9, 0.015), (w + 0.02, 0.025, d + 0.015), room.paint("dark"))
+    room.tops.append((frame.moved((0, 0.92, 0)), w, d))
+    if draw.chance(0.7):
+        room.piece("furniture", frame).box((0, 1.8, -0.13), (w, 0.36, 0.17), paint)
+
+
+def shelf(room: Room) -> None:
+    """Boards with rows of books, rarely of other things."""
+    draw = room.draw
+    w, d, rows = draw.uniform(0.45, 0.75), 0.17, draw.choice((3, 4, 5))
+    gap = 0.38
+    high = rows * gap + 0.03
+    if (frame := room.against_wall(w, d, high)) is None:
+        return
+    wood = wooden(room)
+    piece = room.piece("furniture", frame)
+    piece.box((0, high / 2, -d + 0.01), (w, high / 2, 0.01), wood)
+    for k in range(rows + 1):
+        piece.box((0, 0.015 + gap * k, 0), (w, 0.018, d), wood)
+    for side in (-1, 1):
+        piece.box((side * w, high / 2, 0), (0.02, high / 2, d), wood)
+    for k in range(rows):
+        wide = (w - 0.03) * draw.uniform(0.7, 1.0)
+        tall, right = draw.uniform(0.12, 0.16), draw.choice((-1, 1)) * (w - 0.03 - wide)
+        name, paint = "books", room.paint("any", "books", (0.06, 1.0))
+        if draw.chance(0.2):
+            name, paint = "objects", fabric(room)
+        block = room.piece(name, frame, shadow=False)
+        block.box((right, 0.035 + gap * k + tall, 0.02), (wide, tall, 0.12), paint)
+
+
+def bed(room: Room) -> None:
+    """A mattress with a quilt, a headboard and pillows (objects)."""
+    draw = room.draw
+    w, d, high = draw.choice((0.55, 0.8, 0.95)), 1.0, draw.uniform(0.45, 0.6)
+    if (frame := room.against_wall(w, d, 0.7, tries=40)) is None:
+        return
+    piece = room.piece("bed", frame)
+    quilt = room.paint(draw.choice(("pale", "pale", "any")), "tiles", (0.22, 0.22))
+    piece.box((0, high * 0.3, 0), (w - 0.02, high * 0.3, d - 0.02), wooden(room))
+    piece.box((0, high * 0.75, 0), (w, high * 0.22, d), fabric(room, "pale"))
+    piece.box((0, high * 0.7, 0.22), (w + 0.02, high * 0.3, 0.79), quilt)
+    piece.box((0, 0.5, -d), (w + 0.03, 0.48, 0.04), wooden(room))
+    pillow = fabric(room, draw.choice(("any", "pale")))
+    for right in (-0.5, 0.5) if w > 0.6 else (0.0,):
+        one = room.piece("objects", frame, shadow=False)
+        one.ball((right * w, high + 0.09, -d + 0.28), (w * 0.42, 0.13, 0.22), pillow)
+    for side in (-1, 1):
+        beside = frame.moved((side * (w + 0.3), 0, -d + 0.24))
+        if draw.chance(0.6) and room.inside(beside) and room.free(beside, 0.22, 0.2):
+            stand, up = room.piece("furniture", beside), draw.uniform(0.45, 0.6)
+            stand.box((0, up / 2, 0), (0.23, up / 2, 0.2), room.panels((0.46, 0.25)))
+            room.tops.append((beside.moved((0, up, 0)), 0.2, 0.18))
+
+
+def sofa(room: Room, half: float | None = None, name: str = "sofa") -> None:
+    """A sofa or an armchair (a chair) with a cushion (an object)."""
+    draw = room.draw
+    w = half or draw.uniform(0.75, 1.15)
+    wide = w + 0.19
+    at_wall = draw.chance(0.75)
+    frame = room.against_wall(wide, 0.45, 0.85) if at_wall else room.on_floor(wide, 0.45)
+    if frame is None:
+        return
+    furniture.sofa(room.piece(name, frame), w)
+    if draw.chance(0.5):
+        cushion, at = room.piece("objects", frame, shadow=False), draw.uniform(-0.6, 0.6) * w
+        cushion.ball((at, 0.68, -0.1), (0.23, 0.2, 0.1), fabric(room))
+
+
+def table(room: Room, chairs: float = 1.0, low: bool = False, wall: float = 0.3) -> None:
+    """A dining table, a desk or a coffee table, with chairs around it."""
+    draw = room.draw
+    w, d = draw.uniform(0.55, 0.95), draw.uniform(0.4, 0.55)
+    up = draw.uniform(0.4, 0.48) if low else draw.uniform(0.7, 0.78)
+    frame = room.against_wall(w, d, up) if draw.chance(wall) else room.on_floor(w, d)
+    if frame is None:
+        return
+    wood = wooden(room, ("wood",))
+    furniture.table(room.piece("table", frame), w, d, up, wood, round_=draw.chance(0.25))
+    room.tops.append((frame.moved((0, up, 0)), w * 0.8, d * 0.8))
+    for _ in range(draw.count(chairs)):
+        right, front, yaw = draw.choice(
+            (
+                (draw.uniform(-0.4, 0.4) * w, d + 0.24, math.pi),
+                (w + 0.24, 0.0, -math.pi / 2),
+                (-w - 0.24, 0.0, math.pi / 2),
+                (draw.uniform(-0.4, 0.4) * w, -d - 0.24, 0.0),
+            )
+        )
+        place = frame.moved((right, 0, front), yaw=yaw + draw.normal(0, 0.2))
+        if room.inside(place) and room.free(place, 0.17, 0.17):
+            furniture.chair(room.piece("chair", place))
+
+
+def chair(room: Room) -> None:
+    """A chair that stands by itself."""
+    if (frame := room.on_floor(0.24, 0.24)) is not None:
+        furniture.chair(room.piece("chair", frame))
+
+
+def armchair(room: Room) -> None:
+    sofa(room, 0.33, "chair")
+
+
+def television(room: Room) -> None:
+    """A large screen on a low stand or on the wall."""
+    draw = room.draw
+    w = draw.uniform(0.5, 0.8)
+    high = 0.58 * w
+    if draw.chance(0.3):
+        up = draw.uniform(1.2, 1.5)
+        frame = room.hang(w, up - high - 0.06, up + high, 0.04)
+    else:
+        low = draw.uniform(0.4, 0.6)
+        up = low + high + 0.06
+        frame = room.against_wall(w + 0.1, 0.22, up + high)
+        if frame is not None:
+            stand = room.piece("furniture", frame)
+            stand.box((0, low / 2, 0), (w + 0.1, low / 2, 0.22), room.panels((w, 0.3)))
+    if frame is not None:
+        furniture.television(room.piece("tv", frame), w, up)
+
+
+def picture(room: Room) -> None:
+    """A framed picture of strong colors."""
+    draw = room.draw
+    w, h, up = draw.uniform(0.3, 0.65), draw.uniform(0.25, 0.45), draw.uniform(1.45, 1.7)
+    if (frame := room.hang(w, up - h, up + h, 0.015)) is None:
+        return
+    piece = room.piece("picture", frame, shadow=False)
+    piece.box((0, up, 0), (w, h, 0.015), room.paint(draw.choice(("wood", "dark", "dark"))))
+    art = room.paint("any", "art", (0.7 * w, 0.7 * h))
+    piece.box((0, up, 0.01), (w - 0.035, h - 0.035, 0.014), art)
+
+
+def window(room: Room) -> None:
+    """A bright window, often with curtains (objects)."""
+    draw = room.draw
+    w, h = draw.uniform(0.5, 1.1), draw.uniform(0.5, 0.75)
+    up, curtains = min(draw.uniform(1.4, 1.6), room.height - h - 0.08), draw.chance(0.45)
+    frame = room.hang(w + (0.3 if curtains else 0.06), up - h, up + h, 0.03)
+    if frame is None:
+        return
+    piece, white = room.piece("window", frame, shadow=False), room.plain((0.85, 0.85, 0.83))
+    size = (draw.choice((w, 2 * w)), h)
+    view = Paint((0.7, 0.8, 0.9), "panes", white.color, size, white.seed)
+    piece.box((0, up, -0.01), (w, h, 0.012), view)
+    for side in (-1, 1):
+        piece.box((side * w, up, 0), (0.04, h + 0.04, 0.03), white)
+        piece.box((0, up + side * h, 0), (w, 0.04, 0.03), white)
+    room.windows.append(frame)
+    if curtains:
+        paint = room.paint("any", "folds", (draw.uniform(0.1, 0.16), 1.0))
+        low = draw.choice((0.05, up - h - 0.12))
+        half = (up + h + 0.12 - low) / 2
+        for side in (-1, 1):
+            cloth = room.piece("objects", frame)
+            cloth.box((side * (w + 0.1), low + half, 0.07), (0.24, half, 0.03), paint)
+
+
+# --------------------------------------------------------------------- objects
+
+
+def door(room: Room) -> None:
+    """A closed door in its frame."""
+    w, h = room.draw.uniform(0.38, 0.46), 1.01
+    if (frame := room.hang(w + 0.06, 0.0, 2 * h, 0.02)) is None:
+        return
+    paint = room.panels((w, 0.95), ("pale", "wood"))
+    piece = room.piece("objects", frame)
+    piece.box((0, h, 0), (w, h, 0.02), paint)
+    for side in (-1, 1):
+        piece.box((side * (w + 0.03), h + 0.02, 0), (0.04, h + 0.02, 0.04), paint)
+    piece.box((0, 2 * h + 0.02, 0), (w, 0.04, 0.04), paint)
+    piece.ball((w - 0.07, 0.98, 0.05), (0.04, 0.04, 0.04), METAL)
+    room.free(frame, w, 0.3)  # nothing stands in front of it
+
+
+def appliance(room: Room) -> None:
+    """A refrigerator, a stove or a washing machine: white or gray metal."""
+    high, w = room.draw.choice((0.88, 1.5, 1.8)), room.draw.uniform(0.3, 0.4)
+    if (frame := room.against_wall(w, 0.32, high)) is None:
+        return
+    gray = room.draw.uniform(0.5, 0.9)
+    paint = room.plain((gray, gray, gray * 1.02), "panels", (2 * w, high * 0.6))
+    piece = room.piece("objects", frame)
+    piece.box((0, high / 2, 0), (w, high / 2, 0.32), paint)
+    piece.box((w - 0.06, high * 0.7, 0.34), (0.02, high * 0.15, 0.02), METAL)
+
+
+def bathroom(room: Room) -> None:
+    """A tub with a curtain and a toilet, white; a mirror."""
+    white = room.plain((0.87, 0.87, 0.88))
+    if (frame := room.against_wall(0.8, 0.36, 0.6)) is not None:
+        piece = room.piece("objects", frame)
+        piece.box((0, 0.28, 0), (0.8, 0.28, 0.36), white)
+        piece.box((0, 0.562, 0), (0.7, 0.004, 0.27), room.plain((0.62, 0.63, 0.64)))
+        if room.draw.chance(0.6):
+            paint = room.paint("any", "folds", (0.12, 1.0))
+            at = (room.draw.choice((-0.45, 0.45)), 1.25, 0.33)
+            room.piece("objects", frame).box(at, (0.35, 0.72, 0.02), paint)
+    if (frame := room.against_wall(0.22, 0.3, 0.8)) is not None:
+        piece = room.piece("objects", frame)
+        piece.box((0, 0.55, -0.2), (0.2, 0.2, 0.1), white)
+        piece.tube((0, 0.22, 0.05), (0.19, 0.22, 0.24), white)
+    if (frame := room.hang(0.4, 1.15, 1.85, 0.015)) is not None:
+        glass = Paint((0.5, 0.55, 0.58), "screen", (0.8, 0.85, 0.85), (0.8, 0.7))
+        room.piece("objects", frame, shadow=False).box((0, 1.5, 0), (0.4, 0.35, 0.015), glass)
+
+
+def standing(room: Room) -> None:
+    """A plant, a lamp, a bag, a bin or cartons on the floor."""
+    draw = room.draw
+    if (frame := room.on_floor(0.22, 0.22, tries=6)) is None:
+        return
+    kind = draw.choice(("plant", "lamp", "bag", "bin", "carton"), (3, 2, 1.5, 1.5, 2))
+    if kind == "plant":
+        furniture.plant(room.piece("objects", frame.moved(scale=draw.uniform(1.1, 1.8))))
+    elif kind == "lamp":
+        furniture.lamp(room.piece("objects", frame), draw.uniform(1.2, 1.5), 0.18)
+    elif kind == "bag":
+        piece = room.piece("objects", frame)
+        piece.ball((0, 0.25, 0), (0.26, 0.28, 0.18), fabric(room))
+    elif kind == "bin":
+        piece = room.piece("objects", frame)
+        piece.tube((0, 0.24, 0), (0.17, 0.24, 0.17), room.paint("any"))
+    else:
+        piece, half = room.piece("objects", frame), draw.uniform(0.2, 0.28)
+        paint = room.plain((0.62, 0.48, 0.32), "stripes", (1.0, 0.4))
+        piece.box((0, half * 0.8, 0), (half, half * 0.8, half), paint)
+
+
+def lying(room: Room) -> None:
+    """One thing on a table or a cabinet: a lamp, a plant, books, a vase or a box."""
+    draw = room.draw
+    frame, w, d = draw.choice(room.tops)
+    reach = (max(w - 0.15, 0.0), max(d - 0.15, 0.0))
+    at = (draw.uniform(-1, 1) * reach[0], 0.0, draw.uniform(-1, 1) * reach[1])
+    frame = frame.moved(at, yaw=draw.uniform(-0.6, 0.6))
+    kind = draw.choice(("lamp", "plant", "books", "vase", "box"), (2, 2, 1, 2, 2))
+    piece = room.piece("books" if kind == "books" else "objects", frame)
+    if kind == "lamp":
+        furniture.lamp(piece, draw.uniform(0.25, 0.4))
+    elif kind == "plant":
+        furniture.plant(piece.within(frame.moved(scale=draw.uniform(0.5, 0.8))))
+    elif kind == "books":
+        for k in range(3):
+            half, axes = (0.15, 0.03, 0.11), turn(yaw=draw.normal(0, 0.2))
+            piece.box((0, 0.03 + 0.06 * k, 0), half, room.paint("any"), axes=axes)
+    elif kind == "vase":
+        tall, paint = draw.uniform(0.1, 0.16), room.paint("any")
+        piece.ball((0, tall, 0), (0.1, tall, 0.1), paint)
+        piece.tube((0, 2 * tall, 0), (0.045, 0.06, 0.045), paint)
+    else:
+        half = (draw.uniform(0.12, 0.2), draw.uniform(0.08, 0.16), draw.uniform(0.1, 0.15))
+        piece.box((0, half[1], 0), half, room.paint("any", "stripes", (0.2, 0.2)))
