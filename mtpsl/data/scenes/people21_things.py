@@ -12,9 +12,16 @@ import math
 import re
 from functools import cache
 
-from mtpsl.data.scenes.people21_scene import Frame, Piece, Stage, Triple, turn
-from mtpsl.data.scenes.rooms13_scene import Color, Draw, Paint
+from mtpsl.data.scenes.stage import Color, Draw, Frame, Paint, Stage, Triple, turn
 
+CLASSES = tuple(
+    "background aeroplane bicycle bird boat bottle bus car cat chair cow diningtable dog horse "
+    "motorbike person pottedplant sheep sofa train tvmonitor".split()
+)
+SCENERY = "sky grass road soil water floor wall ceiling tree building fence mountain track".split()
+OTHERS = "window door picture curtain cabinet rock box ball lamp".split()
+CONTEXTS = (*CLASSES[1:], *SCENERY, *OTHERS)
+"""What the edges separate: finer than the classes, which call all but the first 20 background."""
 HEAD, TORSO, UPPER_ARM, LOWER_ARM, UPPER_LEG, LOWER_LEG = range(1, 7)  # 0: not a person
 
 COLORS = {  # hue, saturation, value
@@ -48,12 +55,12 @@ THINGS = {
         bar -.27 .97 .3 .27 .97 .3 .026 tire; ball 0 .86 -.24 .09 .045 .15 tire;
         tube 0 .3 -.06 .11 .05 .11 steel 0 0 1.571""",
     "boat, sail": """
-        hull: white, plain; rail: red blue; sail: white orange red, folds .5; mast: wood;
+        hull: white; rail: red blue; sail: white orange red, folds .5; mast: wood;
         ball 0 .5 0 .8 .75 2.6 hull; ball 0 .75 0 .83 .2 2.65 rail; box 0 1.05 -.5 .5 .2 .8 hull;
         bar 0 .6 .3 0 6 .3 .06 mast; ball 0 3.3 -.5 .05 2.5 .85 sail .16;
         ball 0 2.8 1.2 .05 2.2 .6 sail .3""",
     "boat, motor": """
-        hull: white, plain; rail: red blue navy; cabin: cream white; window: glass;
+        hull: white; rail: red blue navy; cabin: cream white; window: glass;
         ball 0 .55 0 .95 .8 2.8 hull; ball 0 .85 0 .98 .22 2.85 rail;
         box 0 1.4 -.4 .65 .45 1 cabin; box 0 1.5 -.4 .67 .2 .9 window;
         box 0 1.5 -.4 .5 .2 1.03 window; box 0 1.9 -.5 .72 .05 1.2 rail""",
@@ -63,7 +70,7 @@ THINGS = {
         tube 0 .29 0 .015 .04 .015 glass; tube 0 .33 0 .019 .016 .019 cap;
         tube 0 .12 0 .0435 .055 .0435 label""",
     "bus": """
-        body: red yellow; trim: white cream; window: glass, windows 1.3; lamp: cream; dark: black;
+        body: red yellow; trim: white cream; window: glass, pickets 1.3; lamp: cream; dark: black;
         box 0 1.8 0 1.23 1.4 4.4 body; box 0 .8 0 1.25 .14 4.42 trim;
         box 0 2.15 -.2 1.25 .5 3.9 window; box 0 2.05 4.4 1.08 .6 .03 dark;
         box 0 2.15 -4.4 .95 .4 .03 dark; box 0 2.95 4.4 .8 .14 .05 lamp;
@@ -114,7 +121,7 @@ THINGS = {
         boxx 1.1 .32 0 .12 .3 .45 fabric; tubex 1.1 .62 0 .13 .46 .09 fabric 1.571;
         ball .6 .64 -.08 .22 .2 .08 cushion .3; boxxz .95 .03 .35 .04 .04 .04 foot""",
     "train": """
-        body: silver; trim: blue green; window: glass, windows 1.9; dark: black; lamp: cream;
+        body: silver; trim: blue green; window: glass, pickets 1.9; dark: black; lamp: cream;
         box 0 2.1 -7 1.4 1.3 7 body; ball 0 3.35 -7 1.38 .4 7.2 trim; box 0 1.3 -7 1.42 .3 7 trim;
         box 0 .6 -7 1.15 .35 6.8 dark; box 0 2.45 -7.2 1.42 .45 6.5 window;
         ball 0 1.9 -.2 1.39 1.45 1.6 trim; ball 0 2.6 .35 1.1 .6 .95 dark;
@@ -165,7 +172,7 @@ THINGS = {
         wall: cream tan clay/glass, facade 2.4; roof: clay brown;
         box 0 3.5 0 6 3.5 4 wall; box 0 7 0 6.3 2.8 2.8 roof .785""",
     "mountain": """
-        rock: hill, blotches 14;
+        rock: hill, patches 14;
         ballx 45 0 0 50 22 12 rock; ball 5 0 0 40 14 12 rock""",
     "box": """
         side: tan, stripes .3;
@@ -325,7 +332,7 @@ def _hung(start: Triple, length: float, swing: float, out: float) -> Triple:
     return (x + length * math.sin(out), y - flat * math.cos(swing), z + flat * math.sin(swing))
 
 
-ANIMALS = {  # half length and radius of the trunk, leg, neck, half a head, its radius, leg, tail (m)
+ANIMALS = {  # half length and radius of trunk, leg, neck, half a head, its radius, a leg's, tail: m
     "horse": (0.66, 0.28, 1.12, 0.62, 0.28, 0.125, 0.085, 0.6),
     "cow": (0.72, 0.37, 0.98, 0.36, 0.25, 0.15, 0.095, 0.6),
     "sheep": (0.42, 0.3, 0.6, 0.2, 0.16, 0.1, 0.05, 0.12),
