@@ -119,7 +119,7 @@ def build(seed: np.random.SeedSequence) -> Scene:
 def _beside(draw: Draw, name: str, subject: Kind, distance: float, focal: float) -> Place:
     """Where company stands: large in view, to a side, and not inside of the subject."""
     size = KINDS[name].size if name in KINDS else 0.25 * distance / focal
-    z = max(focal * size / draw.uniform(0.6, 0.85), 0.6 * size + 0.3)
+    z = max(focal * size / draw.uniform(0.55, 0.75), 0.6 * size + 0.3)
     apart = (0.2 if name == "person" else 0.5) * size + 0.5 * subject.size
     if z < distance:
         z = min(z, distance - apart)
