@@ -4,7 +4,7 @@ Lengths in meters, in a frame of its own (right, up, front). A line of a table i
 (``name: colors, pattern period``, a color being ``base`` or ``base/accent``) or a primitive: its
 kind, numbers, material and turn. A kind ends in the axes across which it is mirrored. ``box``,
 ``ball`` and ``tube`` have a middle and half sizes; ``bar`` and ``limb`` two ends and a radius;
-``ring`` a middle, a radius and a thickness; ``wheel`` a middle, a radius and half a width.
+``ring`` and ``disc``, which roll ahead, a middle, a radius and half a thickness.
 """
 
 import colorsys
@@ -46,14 +46,13 @@ THINGS = {
         boxx 4.6 -.4 -1.3 4.7 .16 1.25 body 0 -.42; boxx 1.9 .5 -9.4 1.9 .12 .75 fin 0 -.42;
         ballx 3.1 -1.1 .3 .65 .65 1.5 steel; box 0 2.2 -9.3 .14 1.9 1.1 fin .45""",
     "bicycle": """
-        paint: red lime sky; tire: black; steel: silver grey;
-        ring 0 .34 -.5 .31 .04 tire; ring 0 .34 .55 .31 .04 tire;
-        tube 0 .34 -.5 .3 .012 .3 steel 0 0 1.571; tube 0 .34 .55 .3 .012 .3 steel 0 0 1.571;
+        paint: red lime sky; tire: black; steel: silver grey; ring 0 .34 -.5 .31 .04 tire;
+        ring 0 .34 .55 .31 .04 tire; disc 0 .34 -.5 .3 .012 steel; disc 0 .34 .55 .3 .012 steel;
         bar 0 .34 -.5 0 .3 -.06 .034 paint; bar 0 .3 -.06 0 .64 .43 .034 paint;
         bar 0 .3 -.06 0 .82 -.22 .034 paint; bar 0 .34 -.5 0 .72 -.19 .03 paint;
         bar 0 .72 -.19 0 .8 .39 .034 paint; bar 0 .34 .55 0 .95 .34 .032 paint;
         bar -.27 .97 .3 .27 .97 .3 .026 tire; ball 0 .86 -.24 .09 .045 .15 tire;
-        tube 0 .3 -.06 .11 .05 .11 steel 0 0 1.571""",
+        disc 0 .3 -.06 .11 .05 steel""",
     "boat, sail": """
         hull: white; rail: red blue; sail: white orange red, folds .5; mast: wood;
         ball 0 .5 0 .8 .75 2.6 hull; ball 0 .75 0 .83 .2 2.65 rail; box 0 1.05 -.5 .5 .2 .8 hull;
@@ -74,8 +73,9 @@ THINGS = {
         box 0 1.8 0 1.23 1.4 4.4 body; box 0 .8 0 1.25 .14 4.42 trim;
         box 0 2.15 -.2 1.25 .5 3.9 window; box 0 2.05 4.4 1.08 .6 .03 dark;
         box 0 2.15 -4.4 .95 .4 .03 dark; box 0 2.95 4.4 .8 .14 .05 lamp;
-        ballx .92 .85 4.4 .18 .16 .06 lamp; wheelx 1.13 .48 -2.5 .48 .14 dark;
-        wheelx 1.13 .48 2.7 .48 .14 dark""",
+        ballx .92 .85 4.4 .18 .16 .06 lamp; discx 1.13 .48 -2.5 .48 .14 dark;
+        discx 1.13 .48 -2.5 .288 .15 lamp; discx 1.13 .48 2.7 .48 .14 dark;
+        discx 1.13 .48 2.7 .288 .15 lamp""",
     "car": """
         paint: blue sky teal wine; window: glass; dark: black; lamp: cream; rear: red;
         box 0 .6 0 .86 .3 1.95 paint; ball 0 .82 1.15 .82 .16 .9 paint;
@@ -83,31 +83,31 @@ THINGS = {
         boxx .73 1.1 -.3 .025 .3 .06 paint; box 0 1.1 .7 .7 .36 .06 window .7;
         box 0 1.1 -1.35 .7 .36 .06 window -.6; box 0 .36 0 .88 .07 2 dark;
         box 0 .6 1.96 .4 .09 .03 dark; ballx .62 .68 1.93 .16 .1 .08 lamp;
-        boxx .66 .72 -1.95 .14 .09 .04 rear; wheelx .78 .34 -1.25 .34 .12 dark;
-        wheelx .78 .34 1.25 .34 .12 dark""",
+        boxx .66 .72 -1.95 .14 .09 .04 rear; discx .78 .34 -1.25 .34 .12 dark;
+        discx .78 .34 -1.25 .204 .13 lamp; discx .78 .34 1.25 .34 .12 dark;
+        discx .78 .34 1.25 .204 .13 lamp""",
     "chair": """
-        seat: red orange, cloth .1; leg: wood, grain .4;
-        box 0 .46 0 .24 .04 .24 seat; box 0 .8 -.23 .22 .2 .035 seat .08;
-        boxx .2 .68 -.22 .03 .27 .03 leg .08; boxxz .2 .22 .2 .032 .22 .032 leg""",
+        seat: red orange, cloth .1; leg: wood, grain .4; box 0 .46 0 .24 .04 .24 seat;
+        box 0 .8 -.23 .22 .2 .035 seat .08; boxx .2 .68 -.22 .03 .27 .03 leg .08;
+        boxxz .2 .22 .2 .032 .22 .032 leg""",
     "diningtable": """
         top: wood, grain .4; cloth: white cream, tiles .15; plate: white; food: orange lime;
         box 0 .72 0 .85 .04 .5 top; box 0 .68 0 .55 .09 .51 cloth;
         boxxz .78 .34 .43 .05 .34 .05 top; tubex .38 .775 .1 .14 .014 .14 plate;
         ballx .38 .79 .1 .08 .04 .08 food""",
     "motorbike": """
-        paint: red orange; dark: black; steel: silver; lamp: cream;
-        ring 0 .33 -.68 .25 .08 dark; ring 0 .33 .7 .25 .08 dark;
-        tube 0 .33 -.68 .2 .03 .2 steel 0 0 1.571; tube 0 .33 .7 .2 .03 .2 steel 0 0 1.571;
+        paint: red orange; dark: black; steel: silver; lamp: cream; ring 0 .33 -.68 .25 .08 dark;
+        ring 0 .33 .7 .25 .08 dark; disc 0 .33 -.68 .2 .03 steel; disc 0 .33 .7 .2 .03 steel;
         ball 0 .84 .14 .17 .16 .36 paint; ball 0 .8 -.4 .16 .1 .42 dark;
         box 0 .45 0 .18 .2 .28 steel .2; ball 0 .66 -.72 .11 .09 .3 paint;
         ball 0 .64 .7 .1 .06 .28 paint; barx .08 .33 .7 .07 .98 .42 .04 steel;
         barx .05 1.02 .4 .36 1.04 .28 .03 dark; barx .17 .3 .1 .21 .38 -.9 .06 steel;
         ball 0 .94 .56 .13 .14 .1 lamp""",
     "pottedplant, bush": """
-        pot: clay; leaf: leaf lime, leaves .08; stem: bark;
-        tube 0 .14 0 .16 .14 .16 pot; tube 0 .27 0 .19 .035 .19 pot; bar 0 .28 0 0 .6 0 .03 stem;
-        ball 0 .75 0 .26 .3 .26 leaf; ballx .2 .6 .05 .16 .15 .16 leaf;
-        ball .03 .62 .2 .16 .16 .15 leaf; ball -.06 .95 -.04 .17 .17 .17 leaf""",
+        pot: clay; leaf: leaf lime, leaves .08; stem: bark; tube 0 .14 0 .16 .14 .16 pot;
+        tube 0 .27 0 .19 .035 .19 pot; bar 0 .28 0 0 .6 0 .03 stem; ball 0 .75 0 .26 .3 .26 leaf;
+        ballx .2 .6 .05 .16 .15 .16 leaf; ball .03 .62 .2 .16 .16 .15 leaf;
+        ball -.06 .95 -.04 .17 .17 .17 leaf""",
     "pottedplant, palm": """
         pot: clay; leaf: leaf green lime, leaves .08; flower: pink yellow;
         tube 0 .14 0 .16 .14 .16 pot; tube 0 .27 0 .19 .035 .19 pot;
@@ -125,13 +125,13 @@ THINGS = {
         box 0 2.1 -7 1.4 1.3 7 body; ball 0 3.35 -7 1.38 .4 7.2 trim; box 0 1.3 -7 1.42 .3 7 trim;
         box 0 .6 -7 1.15 .35 6.8 dark; box 0 2.45 -7.2 1.42 .45 6.5 window;
         ball 0 1.9 -.2 1.39 1.45 1.6 trim; ball 0 2.6 .35 1.1 .6 .95 dark;
-        ballx .85 1.35 1.05 .2 .2 .12 lamp; wheelx .8 .42 -1.9 .42 .1 dark;
-        wheelx .8 .42 -3.4 .42 .1 dark; wheelx .8 .42 -10.6 .42 .1 dark;
-        wheelx .8 .42 -12.1 .42 .1 dark""",
+        ballx .85 1.35 1.05 .2 .2 .12 lamp; discx .8 .42 -1.9 .42 .1 dark;
+        discx .8 .42 -3.4 .42 .1 dark; discx .8 .42 -10.6 .42 .1 dark;
+        discx .8 .42 -12.1 .42 .1 dark""",
     "tvmonitor": """
-        frame: black; shown: sky blue/bright, show .3;
-        box 0 .36 0 .45 .27 .035 frame; box 0 .365 .025 .41 .23 .015 shown;
-        bar 0 0 -.03 0 .3 -.03 .04 frame; box 0 .014 0 .22 .014 .13 frame""",
+        frame: black; shown: sky blue/bright, show .3; box 0 .36 0 .45 .27 .035 frame;
+        box 0 .365 .025 .41 .23 .015 shown; bar 0 0 -.03 0 .3 -.03 .04 frame;
+        box 0 .014 0 .22 .014 .13 frame""",
     "bird, stand": """
         body: navy blue, fur .04; wing: black/blue, fur .04; belly: cream orange; beak: yellow;
         ball 0 .2 0 .085 .09 .16 body .45; ball 0 .18 .035 .07 .075 .12 belly .45;
@@ -145,51 +145,38 @@ THINGS = {
         limb 0 .045 .22 0 .04 .3 .02 beak; ballx .2 .1 0 .2 .018 .1 body 0 0 .45;
         ballx .46 .21 -.04 .18 .014 .07 wing 0 -.25 .4""",
     "track": """
-        bed: soil, speckle .12; rail: grey;
-        box 0 .03 0 1.9 .03 60 bed; boxx .75 .08 0 .06 .07 60 rail""",
+        bed: soil, speckle .12; rail: grey; box 0 .03 0 1.9 .03 60 bed;
+        boxx .75 .08 0 .06 .07 60 rail""",
     "cabinet": """
-        wood: cream white, panels .45;
-        box 0 .41 0 .8 .41 .35 wood; box 0 .835 0 .84 .025 .38 wood""",
+        wood: cream white, panels .45; box 0 .41 0 .8 .41 .35 wood;
+        box 0 .835 0 .84 .025 .38 wood""",
     "window": """
-        frame: white; pane: sky/white, panes .7;
-        box 0 1.5 -.02 .76 .66 .03 frame; box 0 1.5 -.03 .7 .6 .03 pane""",
+        frame: white; pane: sky/white, panes .7; box 0 1.5 -.02 .76 .66 .03 frame;
+        box 0 1.5 -.03 .7 .6 .03 pane""",
     "picture": """
         frame: bark black; shown: orange/teal purple/yellow green/cream, art .4;
         box 0 1.6 -.02 .45 .36 .02 frame; box 0 1.6 -.03 .4 .31 .02 shown""",
-    "curtain": """
-        cloth: wine teal tan, folds .14;
-        box 0 1.3 -.06 .5 1.1 .04 cloth""",
-    "door": """
-        wood: brown wood, panels .8;
-        box 0 1 -.02 .45 1 .03 wood""",
+    "curtain": "cloth: wine teal tan, folds .14; box 0 1.3 -.06 .5 1.1 .04 cloth",
+    "door": "wood: brown wood, panels .8; box 0 1 -.02 .45 1 .03 wood",
     "tree": """
-        bark: bark, fur .2; leaf: leaf green grass, leaves .5;
-        bar 0 0 0 0 4 0 .22 bark; ball 0 5 0 2 2.2 2 leaf; ballx 1.1 4.2 .3 1.2 1.1 1.2 leaf""",
-    "fence": """
-        wood: wood cream, pickets .3;
-        box 0 .55 0 14 .55 .05 wood""",
+        bark: bark, fur .2; leaf: leaf green grass, leaves .5; bar 0 0 0 0 4 0 .22 bark;
+        ball 0 5 0 2 2.2 2 leaf; ballx 1.1 4.2 .3 1.2 1.1 1.2 leaf""",
+    "fence": "wood: wood cream, pickets .3; box 0 .55 0 14 .55 .05 wood",
     "building": """
-        wall: cream tan clay/glass, facade 2.4; roof: clay brown;
-        box 0 3.5 0 6 3.5 4 wall; box 0 7 0 6.3 2.8 2.8 roof .785""",
-    "mountain": """
-        rock: hill, patches 14;
-        ballx 45 0 0 50 22 12 rock; ball 5 0 0 40 14 12 rock""",
-    "box": """
-        side: tan, stripes .3;
-        box 0 .5 0 .5 .5 .4 side""",
-    "ball": """
-        side: yellow/red pink/white, stripes .4;
-        ball 0 .5 0 .5 .5 .5 side""",
+        wall: cream tan clay/glass, facade 2.4; roof: clay brown; box 0 3.5 0 6 3.5 4 wall;
+        box 0 7 0 6.3 2.8 2.8 roof .785""",
+    "mountain": "rock: hill, patches 14; ballx 45 0 0 50 22 12 rock; ball 5 0 0 40 14 12 rock",
+    "box": "side: tan, stripes .3; box 0 .5 0 .5 .5 .4 side",
+    "ball": "side: yellow/red pink/white, stripes .4; ball 0 .5 0 .5 .5 .5 side",
     "lamp": """
-        shade: cream, glow 1; foot: black;
-        tube 0 .03 0 .3 .03 .3 foot; bar 0 0 0 0 1.3 0 .04 foot; tube 0 1.5 0 .35 .25 .35 shade""",
+        shade: cream, glow 1; foot: black; tube 0 .03 0 .3 .03 .3 foot; bar 0 0 0 0 1.3 0 .04 foot;
+        tube 0 1.5 0 .35 .25 .35 shade""",
     "rock": """
-        stone: grey soil, blotches .4;
-        ball 0 .25 0 .65 .45 .5 stone; ball .5 .1 .1 .35 .3 .35 stone""",
+        stone: grey soil, blotches .4; ball 0 .25 0 .65 .45 .5 stone;
+        ball .5 .1 .1 .35 .3 .35 stone""",
 }
 
-
-SHAPE = re.compile("(box|ball|tube|bar|limb|ring|wheel)(x?z?)")
+SHAPE = re.compile("(box|ball|tube|bar|limb|ring|disc)(x?z?)")
 FLAT = turn(roll=math.pi / 2)  # a cylinder's axis to the side: a wheel
 
 
@@ -240,11 +227,8 @@ def thing(stage: Stage, frame: Frame, name: str, shadow: bool = True) -> None:
                     getattr(piece, kind)(a, *b, paints[material])
                 elif kind == "ring":
                     piece.ring(a, *b, paints[material])
-                elif kind == "wheel":
-                    radius, wide = b
-                    piece.tube(a, (radius, wide, radius), paints[material], axes=FLAT)
-                    hub = (0.6 * radius, wide + 0.012, 0.6 * radius)
-                    piece.tube(a, hub, painted(stage.draw, "silver"), axes=FLAT)
+                elif kind == "disc":
+                    piece.tube(a, (b[0], b[1], b[0]), paints[material], axes=FLAT)
                 else:
                     axes = turn(x * z * yaw, z * pitch, x * roll)
                     getattr(piece, kind)(a, b, paints[material], axes=axes)
@@ -262,6 +246,7 @@ ARMS = {  # swing of an upper arm, its outward angle, bend of the elbow
     "hang": (0.05, 0.25, 0.25), "bend": (0.35, 0.3, 1.5), "raise": (2.2, 0.35, 0.3),
     "aside": (0.0, 1.2, 0.2), "ride": (0.95, 0.2, 0.35),
 }  # fmt: skip
+SHIRTS = ("red yellow lime pink", "white/red white/blue, stripes .14")
 THIGH, SHIN, UPPER, FORE = 0.43, 0.43, 0.29, 0.26  # m
 
 
@@ -276,9 +261,7 @@ def person(stage: Stage, frame: Frame, pose: str) -> None:
     draw = stage.draw
     piece = stage.piece("person", frame.moved(scale=draw.uniform(0.92, 1.06)))
     skin, hair = painted(draw, "skin skin dusk"), painted(draw, "black bark tan, fur .05")
-    shirt = painted(
-        draw, draw.choice(("red yellow lime pink", "white/red white/blue, stripes .14"))
-    )
+    shirt = painted(draw, draw.choice(SHIRTS))
     trousers, shoes = painted(draw, "navy blue, cloth .1"), painted(draw, "black brown")
     shin = draw.choice((skin, trousers, shoes))
     swing, knee, out, hip = POSES[pose]
@@ -294,28 +277,22 @@ def person(stage: Stage, frame: Frame, pose: str) -> None:
         end = _hung(middle, SHIN, step - bend, side * 0.02)
         piece.limb(start, middle, 0.1, trousers, UPPER_LEG)
         piece.limb(middle, end, 0.07, shin, LOWER_LEG)
-        piece.ball(
-            (end[0], end[1] - 0.02, end[2] + 0.06), (0.055, 0.05, 0.13), shoes, part=LOWER_LEG
-        )
+        foot = (end[0], end[1] - 0.02, end[2] + 0.06)
+        piece.ball(foot, (0.055, 0.05, 0.13), shoes, part=LOWER_LEG)
     lean = draw.normal({"ride": -0.3, "sit": 0.05}.get(pose, -0.03), 0.08)
     top = piece.within(piece.frame.moved((0, hip, 0), yaw=draw.normal(0, 0.15), pitch=lean))
     top.ball((0, 0.3, 0), (0.19, 0.26, 0.125), shirt, part=TORSO)
     top.ball((0, 0.06, 0), (0.17, 0.17, 0.125), shirt, part=TORSO)
     top.limb((0, 0.42, 0), (0, 0.56, 0.02), 0.055, skin, TORSO)
     for side in (-1, 1):
-        kind = (
-            pose
-            if pose == "ride"
-            else draw.choice(("hang", "bend", "raise", "aside"), (4, 4, 1, 1))
-        )
+        kind = "ride" if pose == "ride" else draw.choice(tuple(ARMS)[:4], (4, 4, 1, 1))
         swing, out, elbow = (v + draw.normal(0, 0.12) for v in ARMS[kind])
         middle = _hung((side * 0.2, 0.45, 0.0), UPPER, swing, side * out)
         end = _hung(middle, FORE, swing + elbow, side * out * (0.2 if kind == "bend" else 0.8))
         top.limb((side * 0.2, 0.45, 0.0), middle, 0.066, shirt, UPPER_ARM)
         top.limb(middle, end, 0.052, skin, LOWER_ARM)
         top.ball(_hung(end, 0.06, swing + elbow, 0.0), (0.055, 0.065, 0.06), skin, part=LOWER_ARM)
-    face = top.frame.moved((0, 0.68, 0.03), yaw=draw.normal(0, 0.3), scale=1.2)
-    head = top.within(face)
+    head = top.within(top.frame.moved((0, 0.68, 0.03), yaw=draw.normal(0, 0.3), scale=1.2))
     head.ball((0, 0, 0), (0.085, 0.125, 0.1), skin, part=HEAD)
     head.ball((0, -0.015, 0.1), (0.017, 0.03, 0.022), skin, part=HEAD)
     for side in (-1, 1):
@@ -346,6 +323,8 @@ COATS = {  # coat, legs and muzzle, ears and mane
     "dog": ("tan cream, fur .04", "bark", "bark"),
     "cat": ("orange/brown grey/black, tabby .06", "white", "orange"),
 }
+
+EARS = {"cow": (1.9, 0.3), "sheep": (1.8, 0.2), "dog": (1.2, -0.6)}  # where they end
 
 
 def animal(stage: Stage, frame: Frame, name: str, pose: str) -> None:
@@ -379,11 +358,8 @@ def animal(stage: Stage, frame: Frame, name: str, pose: str) -> None:
                 front = 0.65 * length if pose == "sit" else z + 0.45 * leg
                 piece.limb((x, high, 0.8 * z), (x, thick, front), 1.3 * thick, coat)
             else:
-                haunch = (
-                    side * 0.85 * girth,
-                    0.75 * girth,
-                    (-0.2 if pose == "sit" else -0.6) * length,
-                )
+                back = (-0.2 if pose == "sit" else -0.6) * length
+                haunch = (side * 0.85 * girth, 0.75 * girth, back)
                 piece.ball(haunch, (0.5 * girth, 0.75 * girth, 0.45 * length), coat)
     rise = -0.6 if pose == "graze" else draw.normal(0.75, 0.12) - 0.3 * slope
     base = (0.0, 0.35 * girth, 0.85 * length)
@@ -399,15 +375,9 @@ def animal(stage: Stage, frame: Frame, name: str, pose: str) -> None:
     head.ball((0, -0.3 * wide, nose), (0.6 * wide, 0.5 * wide, 0.5 * skull), points)
     for side in (-1, 1):
         head.ball((side * 0.52 * wide, 0.25 * wide, 0.95 * skull), (0.17 * wide,) * 3, mane)
-        out, high = {"cow": (1.9, 0.3), "sheep": (1.8, 0.2), "dog": (1.2, -0.6)}.get(
-            name, (0.75, 1.7)
-        )
-        head.limb(
-            (side * 0.6 * wide, 0.6 * wide, 0),
-            (side * out * wide, high * wide, 0),
-            0.33 * wide,
-            mane,
-        )
+        out, high = (wide * v for v in EARS.get(name, (0.75, 1.7)))
+        ear = (side * 0.6 * wide, 0.6 * wide, 0), (side * out, high, 0)
+        head.limb(*ear, 0.33 * wide, mane)
     root, hang = (0.0, 0.5 * girth, -1.05 * length), draw.uniform(-1.3, -0.9 if leg > 0.5 else 0.8)
     end = (0.0, root[1] + tail * math.sin(hang), root[2] - tail * math.cos(hang))
     trunk.limb(root, end, thick, mane if name == "horse" else coat)
