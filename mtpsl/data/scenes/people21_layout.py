@@ -45,17 +45,17 @@ class Kind:
 
 
 KINDS = {
-    "aeroplane": Kind(11, 17, 2.2, 1.15, 0, "road grass", ("aeroplane",), 0.3, "car"),
+    "aeroplane": Kind(11, 18, 2.6, 0.9, 0, "road grass", ("aeroplane",), 0.3, "car"),
     "bicycle": Kind(9, 1.8, 0.55, 0.95, 0, "road soil", ("bicycle",), 0.6, "car"),
-    "bird": Kind(9, 0.42, 0.18, 0.65, 0, "grass water", ("stand", "stand", "fly"), 0.1, "boat"),
-    "boat": Kind(10, 5.2, 1.6, 0.75, 0, "water", ("boat, sail", "boat, motor"), 0.3, "bird"),
+    "bird": Kind(9, 0.42, 0.18, 0.65, 0, "grass water", ("stand", "stand", "fly"), 0.1, "bird"),
+    "boat": Kind(10, 5.2, 1.6, 0.75, 0, "water", ("boat, sail", "boat, motor"), 0.4, "boat"),
     "bottle": Kind(9, 0.32, 0.17, 0.9, 1, "grass", ("bottle",), 0.5, "pottedplant"),
     "bus": Kind(9, 9, 1.7, 0.95, 0, "road", ("bus",), 0.4, "car"),
     "car": Kind(8, 4.2, 0.75, 0.9, 0, "road soil", ("car",), 0.4, "bus bicycle"),
     "cat": Kind(9, 0.62, 0.2, 0.95, 0.9, "grass", ("stand", "lie", "sit"), 0.1, "chair sofa"),
     "chair": Kind(8, 1.0, 0.5, 0.75, 0.9, "grass", ("chair",), 0.4, "diningtable pottedplant"),
     "cow": Kind(10, 2.5, 0.85, 0.95, 0, "grass", ("stand", "graze"), 0.3, "cow"),
-    "diningtable": Kind(8, 1.8, 0.5, 0.95, 1, "grass", ("diningtable",), 0.6, "chair bottle"),
+    "diningtable": Kind(8, 1.8, 0.5, 0.95, 1, "grass", ("diningtable",), 0.6, "chair"),
     "dog": Kind(9, 0.95, 0.35, 0.95, 0.5, "grass soil", ("stand", "sit"), 0.4, "sofa chair"),
     "horse": Kind(12, 2.4, 1.0, 1.0, 0, "grass soil", ("stand", "stand", "graze"), 0.6, "horse"),
     "motorbike": Kind(11, 2.1, 0.6, 0.95, 0, "road soil", ("motorbike",), 0.6, "car"),
@@ -63,13 +63,14 @@ KINDS = {
     "pottedplant": Kind(9, 1.1, 0.55, 0.8, 0.8, "road", ("pottedplant, bush", "pottedplant, palm"),
                         0.3, "chair"),
     "sheep": Kind(9, 1.3, 0.55, 0.85, 0, "grass", ("stand", "graze"), 0.2, "sheep dog"),
-    "sofa": Kind(9, 2.3, 0.45, 0.9, 1, "grass", ("sofa",), 0.6, "tvmonitor pottedplant"),
+    "sofa": Kind(9, 2.3, 0.45, 0.9, 1, "grass", ("sofa",), 0.6, "chair pottedplant"),
     "train": Kind(9, 9, 2.0, 1.05, 0, "soil grass", ("train",), 0.4, "person"),
-    "tvmonitor": Kind(9, 0.9, 0.33, 0.8, 1, "grass", ("tvmonitor",), 0.3, "chair bottle"),
+    "tvmonitor": Kind(9, 0.9, 0.33, 0.8, 1, "grass", ("tvmonitor",), 0.3, "chair"),
 }  # fmt: skip
 SEATS = {  # where a person sits, in the piece's frame
     "horse": (0.0, 1.36, 0.05), "bicycle": (0.0, 0.84, -0.24), "motorbike": (0.0, 0.84, -0.3),
     "chair": (0.0, 0.45, 0.02), "sofa": (0.35, 0.45, 0.08),
+    "boat": (0.0, 1.1, -1.2),
 }  # fmt: skip
 HEIGHTS = {"cabinet": 0.86, "diningtable": 0.76}  # m, of what others stand on
 OPEN = 150.0  # m, half the size of the world outdoors
@@ -90,13 +91,14 @@ def build(seed: np.random.SeedSequence) -> Scene:
     kind = KINDS[name]
     indoors, ground = draw.chance(kind.indoors), draw.choice(kind.grounds.split())
     focal, fill = draw.uniform(1.0, 1.4), kind.fill * math.exp(draw.normal(0, 0.2))
-    people, seated = draw.chance(kind.people), name in SEATS and draw.chance(0.6)
+    people, water = draw.chance(kind.people), ground == "water" and not indoors
+    seated = name in SEATS and (water or draw.chance(0.6))
     above = 0.35 if people and seated else 0.0  # m, where the middle of the picture is, then
     distance = max(focal * (kind.size + above) / fill, 0.55 * kind.size + 0.15)
-    others = ["person"] if people and not seated else []
+    others = ["person"] if people and not (seated or water) else []
     if draw.chance(0.3):
         others.append(draw.choice(kind.company.split()))
-    if draw.chance(0.35):
+    if draw.chance(0.35) and not water:
         others.append(draw.choice(("box", "ball", "lamp" if indoors else "rock")))
     places = [(other, *_beside(draw, other, kind, distance, focal)) for other in others]
     reach = max([distance, *(z for _, _, z in places)]) + 0.6 * kind.size
@@ -104,7 +106,7 @@ def build(seed: np.random.SeedSequence) -> Scene:
     faces, light = _room(stage, reach, wide) if indoors else _outdoors(stage, reach, ground)
     middle, seat = _put(stage, name, 0.0, distance)
     if people and seated:
-        person(stage, seat, "sit" if name in ("chair", "sofa") else "ride")
+        person(stage, seat, "sit" if name in ("boat", "chair", "sofa") else "ride")
     for place in places:
         _put(stage, *place)
     middle += above + (0.3 * max(fill - 1, 0) if name == "person" else 0)  # a close-up: the head
@@ -151,7 +153,7 @@ def _put(stage: Stage, name: str, x: float, z: float) -> tuple[float, Frame]:
         base = draw.uniform(9, 20) if name == "aeroplane" else draw.uniform(0.8, 2.0)
         tilt = {"pitch": draw.normal(0.1, 0.1), "roll": draw.normal(0, 0.2)}
     elif name == "aeroplane":
-        base = 1.7
+        base = 2.1
     frame = on_ground(x, z, yaw, base).moved(**tilt)
     if name == "person":
         person(stage, frame, pose)

@@ -41,10 +41,11 @@ COLORS = {  # hue, saturation, value
 THINGS = {
     "aeroplane": """
         body: white silver; fin: blue red orange; dark: black; steel: grey;
-        tube 0 0 0 1.1 7.5 1.1 body 1.571; ball 0 0 7.4 1.1 1.1 2.4 body;
-        ball 0 .2 -7.4 1.1 .9 3.8 body; ball 0 .5 8.3 .8 .45 1 dark; boxx 1.02 .3 1 .1 .18 6 dark;
-        boxx 4.6 -.4 -1.3 4.7 .16 1.25 body 0 -.42; boxx 1.9 .5 -9.4 1.9 .12 .75 fin 0 -.42;
-        ballx 3.1 -1.1 .3 .65 .65 1.5 steel; box 0 2.2 -9.3 .14 1.9 1.1 fin .45""",
+        tube 0 0 0 1.6 5.5 1.6 body 1.571; ball 0 0 5.4 1.6 1.6 2.6 body;
+        ball 0 .3 -5.4 1.6 1.3 3.6 body; ball 0 .7 6.6 1.15 .7 1 dark;
+        boxx 1.5 .5 .4 .1 .25 4.6 dark; boxx 4.8 -.5 -.8 4.6 .25 1.9 body 0 -.42;
+        boxx 2.2 .7 -7.6 2.2 .18 1 fin 0 -.42;
+        ballx 3.8 -1.4 .8 .85 .85 1.9 steel; box 0 2.9 -7.4 .22 2.2 1.5 fin .45""",
     "bicycle": """
         paint: red lime sky; tire: black; steel: silver grey; ring 0 .34 -.5 .31 .04 tire;
         ring 0 .34 .55 .31 .04 tire; disc 0 .34 -.5 .3 .012 steel; disc 0 .34 .55 .3 .012 steel;
@@ -148,8 +149,8 @@ THINGS = {
         bed: soil, speckle .12; rail: grey; box 0 .03 0 1.9 .03 60 bed;
         boxx .75 .08 0 .06 .07 60 rail""",
     "cabinet": """
-        wood: cream white, panels .45; box 0 .41 0 .8 .41 .35 wood;
-        box 0 .835 0 .84 .025 .38 wood""",
+        wood: cream white, panels .45; box 0 .41 0 .6 .41 .35 wood;
+        box 0 .835 0 .64 .025 .38 wood""",
     "window": """
         frame: white; pane: sky/white, panes .7; box 0 1.5 -.02 .76 .66 .03 frame;
         box 0 1.5 -.03 .7 .6 .03 pane""",
@@ -318,7 +319,7 @@ ANIMALS = {  # half length and radius of trunk, leg, neck, half a head, its radi
 }
 COATS = {  # coat, legs and muzzle, ears and mane
     "horse": ("brown clay, fur .06", "black", "black"),
-    "cow": ("white/black white/bark, blotches .45", "pink", "black"),
+    "cow": ("white/black white/bark, blotches .45", "cream", "black"),
     "sheep": ("cream white, wool .09", "black", "black"),
     "dog": ("tan cream, fur .04", "bark", "bark"),
     "cat": ("orange/brown grey/black, tabby .06", "white", "orange"),
