@@ -121,12 +121,10 @@ def build(seed: np.random.SeedSequence) -> Scene:
 def _beside(draw: Draw, name: str, subject: Kind, distance: float, focal: float) -> Place:
     """Where company stands: large in view, to a side, and not inside of the subject."""
     size = KINDS[name].size if name in KINDS else 0.25 * distance / focal
-    z = max(focal * size / draw.uniform(0.55, 0.75), 0.6 * size + 0.3)
+    nearest, whole = focal * size / draw.uniform(0.75, 1.0), focal * size / 0.6
     apart = (0.2 if name == "person" else 0.5) * size + 0.5 * subject.size
-    if z < distance:
-        z = min(z, distance - apart)
-    if z < 0.6 * size + 0.3 or distance - apart < z < distance + apart:
-        z = distance + apart
+    ahead = distance - apart > nearest and distance > 3
+    z = min(whole, distance - apart) if ahead else max(whole, distance + apart)
     return draw.choice((-1, 1)) * draw.uniform(0.24, 0.36) * z / focal, z
 
 
