@@ -149,8 +149,8 @@ THINGS = {
         bed: soil, speckle .12; rail: grey; box 0 .03 0 1.9 .03 60 bed;
         boxx .75 .08 0 .06 .07 60 rail""",
     "cabinet": """
-        wood: cream white, panels .45; box 0 .41 0 .6 .41 .35 wood;
-        box 0 .835 0 .64 .025 .38 wood""",
+        wood: cream white, panels .45; top: cream white; box 0 .41 0 .6 .41 .35 wood;
+        box 0 .835 0 .64 .025 .38 top""",
     "window": """
         frame: white; pane: sky/white, panes .7; box 0 1.5 -.02 .76 .66 .03 frame;
         box 0 1.5 -.03 .7 .6 .03 pane""",
