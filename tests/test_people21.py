@@ -191,7 +191,7 @@ def test_slope_check_notices_wrong_normals():
     seen = surface(picture, 96, 96)
     flip = torch.tensor([1, -1, 1]).view(3, 1, 1)
     mirrored = type(seen)(**{**vars(seen), "normals": seen.normals * flip})
-    assert acceptance.slope_error(mirrored, picture.camera).quantile(0.99) > 10
+    assert acceptance.slope_error(mirrored, picture.camera, step=0.1).quantile(0.99) > 10
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ BACKGROUND = (0.62, 0.76)  # share of labeled pixels; 0.734 in VOC, whose subjec
 VOID = (0.02, 0.08)  # share of pixels without a class, 0.055 in VOC
 LEAST_PIXELS, LEAST_IMAGES = 0.3, 3.0  # percent, of every class
 PEOPLE = (0.42, 0.58)  # share of images with a person; 0.30 in VOC, where there are more images
-FOREGROUND = (0.6, 0.8)  # intersection over union of saliency and all classes but background
+FOREGROUND = (0.6, 0.85)  # intersection over union of saliency and all classes but background
 NORMALS = (0.3, 0.65)  # share of pixels with a normal: regions known from rooms only
 EDGES = (0.02, 0.08)  # share of pixels on an edge, at 128x128
 

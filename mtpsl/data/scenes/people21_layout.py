@@ -90,7 +90,7 @@ def build(seed: np.random.SeedSequence) -> Scene:
     name = draw.choice(tuple(KINDS), tuple(kind.weight for kind in KINDS.values()))
     kind = KINDS[name]
     indoors, ground = draw.chance(kind.indoors), draw.choice(kind.grounds.split())
-    focal, fill = draw.uniform(1.0, 1.4), kind.fill * math.exp(draw.normal(0, 0.2))
+    focal, fill = draw.uniform(1.0, 1.4), kind.fill * math.exp(draw.normal(0.1, 0.2))
     people, water = draw.chance(kind.people), ground == "water" and not indoors
     seated = name in SEATS and (water or draw.chance(0.6))
     above = 0.35 if people and seated else 0.0  # m, where the middle of the picture is, then
