@@ -74,7 +74,7 @@ SEATS = {  # where a person sits, in the piece's frame
 }  # fmt: skip
 HEIGHTS = {"cabinet": 0.86, "diningtable": 0.76}  # m, of what others stand on
 OPEN = 150.0  # m, half the size of the world outdoors
-FLOORS = ("wood bark, planks .5", "grey soil, turf .1", "soil silver, tiles .4")
+FLOORS = ("wood bark, planks .5", "grey, turf .1", "clay soil, tiles .4")
 GROUNDS = {
     "grass": "grass/tan, turf .15", "road": "road, speckle .15", "soil": "soil, turf .2",
     "water": "water/white, ripple .8",
@@ -167,12 +167,12 @@ def _put(stage: Stage, name: str, x: float, z: float) -> tuple[float, Frame]:
 def _room(stage: Stage, reach: float, wide: float) -> tuple[Faces, Light]:
     """A room with the camera near one end, and one thing at its far wall."""
     draw = stage.draw
-    yaw, high = draw.normal(0, 0.4), draw.uniform(2.5, 3.0)
+    yaw, high = draw.normal(0, 0.3), draw.uniform(2.5, 3.0)
     far = reach + draw.uniform(0.3, 1.2)
     z = (far + 1.6) / 2
     x = max(wide + 0.6, draw.uniform(1.8, 3.0)) + abs(math.sin(yaw)) * z
     frame = on_ground(0.0, far - z, yaw)
-    wall, ceiling = painted(draw, "cream white silver"), painted(draw, "white")
+    wall, ceiling = painted(draw, "cream white"), painted(draw, "white")
     stage.piece("wall", frame, shadow=False).box((0, high / 2, 0), (x, high / 2, z), wall)
     floor = painted(draw, draw.choice(FLOORS))
     name = draw.choice(("picture", "window", "curtain", "door", "cabinet", None))
