@@ -69,8 +69,7 @@ KINDS = {
 }  # fmt: skip
 SEATS = {  # where a person sits, in the piece's frame
     "horse": (0.0, 1.36, 0.05), "bicycle": (0.0, 0.84, -0.24), "motorbike": (0.0, 0.84, -0.3),
-    "chair": (0.0, 0.45, 0.02), "sofa": (0.35, 0.45, 0.08),
-    "boat": (0.0, 1.1, -1.2),
+    "chair": (0.0, 0.45, 0.02), "sofa": (0.35, 0.45, 0.08), "boat": (0.0, 1.1, -1.2),
 }  # fmt: skip
 HEIGHTS = {"cabinet": 0.86, "diningtable": 0.76}  # m, of what others stand on
 OPEN = 150.0  # m, half the size of the world outdoors

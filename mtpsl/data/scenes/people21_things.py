@@ -1,10 +1,11 @@
 """What people21 shows: tables of primitives, a person of six labeled parts, and animals.
 
-Lengths in meters, in a frame of its own (right, up, front). A line of a table is a material
-(``name: colors, pattern period``, a color being ``base`` or ``base/accent``) or a primitive: its
-kind, numbers, material and turn. A kind ends in the axes across which it is mirrored. ``box``,
-``ball`` and ``tube`` have a middle and half sizes; ``bar`` and ``limb`` two ends and a radius;
-``ring`` and ``disc``, which roll ahead, a middle, a radius and half a thickness.
+Lengths are in meters, in a piece's own frame (right, up, front). An entry of a table is a material
+(``name: colors, pattern period``, where a color is ``base`` or ``base/accent``) or a primitive: its
+kind, numbers, material, and by how much it is turned (pitch, yaw, roll in radians). A kind that
+ends in ``x``, ``z`` or ``xz`` is repeated in the mirror across these axes. ``box``, ``ball`` and
+``tube`` have a middle and half sizes, ``bar`` and ``limb`` two ends and a radius, and ``ring`` and
+``disc``, which are wheels, have a middle, a radius and half a thickness.
 """
 
 import colorsys
@@ -182,7 +183,7 @@ FLAT = turn(roll=math.pi / 2)  # a cylinder's axis to the side: a wheel
 
 
 def painted(draw: Draw, text: str) -> Paint:
-    """A paint of one of the colors of ``"red navy/white, cloth .1"``, each time a little other."""
+    """A paint as a table writes it, ``"red navy/white, cloth .1"``: one of the colors, varied."""
     colors, _, pattern = text.partition(", ")
     name, _, period = pattern.partition(" ")
     base, _, accent = draw.choice(colors.split()).partition("/")
@@ -208,7 +209,7 @@ def _parsed(name: str) -> tuple[dict[str, str], list[tuple[str, str, list[float]
             continue
         kind, mirrors = SHAPE.fullmatch(words[0]).groups()
         at = next(i for i, word in enumerate(words) if i and word.isalpha())
-        turned = [*map(float, words[at + 1 :]), 0.0, 0.0, 0.0][:3]
+        turned = (*map(float, words[at + 1 :]), 0.0, 0.0, 0.0)[:3]
         rows.append((kind, mirrors, [*map(float, words[1:at])], words[at], turned))
     return materials, rows
 
@@ -234,8 +235,6 @@ def thing(stage: Stage, frame: Frame, name: str, shadow: bool = True) -> None:
                     axes = turn(x * z * yaw, z * pitch, x * roll)
                     getattr(piece, kind)(a, b, paints[material], axes=axes)
 
-
-# ---------------------------------------------------------------------- the living
 
 POSES = {  # swing of the thighs, bend of the knees, outward angle, height of the hip on its base
     "stand": (0.03, 0.03, 0.07, 0.0),
