@@ -12,6 +12,7 @@ from mtpsl.data import scenes
 from mtpsl.data.labels import assign
 from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.scenes import people21, people21_things
+from mtpsl.data.scenes.patterns import PATTERNS
 from mtpsl.data.scenes.people21 import TASKS, WITHOUT_NORMALS, People21
 from mtpsl.data.scenes.people21_layout import KINDS, SEATS
 from mtpsl.data.scenes.people21_things import (
@@ -82,6 +83,14 @@ def test_tables_are_built_as_written(name):
         expected += (10 if kind == "ring" else 1) * 2 ** len(mirrors)
     assert len(stage.kinds) == expected
     assert {CONTEXTS[i] for i in stage.classes} == {name.split(",")[0]}
+    assert {paint.pattern for paint in stage.paints} <= {*PATTERNS, "plain"}
+
+
+def test_scenes_are_painted_with_known_patterns():
+    """A pattern that does not exist would be drawn plain."""
+    for index in range(60):
+        paints = People21.scene("train", index)[0].paints
+        assert {paint.pattern for paint in paints} <= {*PATTERNS, "plain", "sky"}
 
 
 def test_a_material_is_one_of_its_colors_with_its_pattern():
