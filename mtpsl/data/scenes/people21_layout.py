@@ -48,7 +48,7 @@ KINDS = {
     "aeroplane": Kind(11, 18, 2.6, 0.9, 0, "road grass", ("aeroplane",), 0.3, "car"),
     "bicycle": Kind(9, 1.8, 0.55, 0.95, 0, "road soil", ("bicycle",), 0.6, "car"),
     "bird": Kind(9, 0.42, 0.18, 0.65, 0, "grass water", ("stand", "stand", "fly"), 0.1, "bird"),
-    "boat": Kind(10, 5.2, 1.6, 0.75, 0, "water", ("boat, sail", "boat, motor"), 0.4, "boat"),
+    "boat": Kind(12, 5.2, 1.6, 0.75, 0, "water", ("boat, sail", "boat, motor"), 0.4, "boat"),
     "bottle": Kind(9, 0.32, 0.17, 0.9, 1, "grass", ("bottle",), 0.5, "pottedplant"),
     "bus": Kind(9, 9, 1.7, 0.95, 0, "road", ("bus",), 0.4, "car"),
     "car": Kind(8, 4.2, 0.75, 0.9, 0, "road soil", ("car",), 0.4, "bus bicycle"),
@@ -65,7 +65,7 @@ KINDS = {
     "sheep": Kind(9, 1.3, 0.55, 0.85, 0, "grass", ("stand", "graze"), 0.2, "sheep dog"),
     "sofa": Kind(9, 2.3, 0.45, 0.9, 1, "grass", ("sofa",), 0.6, "chair pottedplant"),
     "train": Kind(9, 9, 2.0, 1.05, 0, "soil grass", ("train",), 0.4, "person"),
-    "tvmonitor": Kind(9, 0.9, 0.33, 0.8, 1, "grass", ("tvmonitor",), 0.3, "chair"),
+    "tvmonitor": Kind(11, 0.9, 0.33, 0.8, 1, "grass", ("tvmonitor",), 0.3, "chair"),
 }  # fmt: skip
 SEATS = {  # where a person sits, in the piece's frame
     "horse": (0.0, 1.36, 0.05), "bicycle": (0.0, 0.84, -0.24), "motorbike": (0.0, 0.84, -0.3),
@@ -73,7 +73,7 @@ SEATS = {  # where a person sits, in the piece's frame
 }  # fmt: skip
 HEIGHTS = {"cabinet": 0.86, "diningtable": 0.76}  # m, of what others stand on
 OPEN = 150.0  # m, half the size of the world outdoors
-FLOORS = ("wood bark, planks .5", "grey, turf .1", "clay soil, tiles .4")
+FLOORS = ("wood, planks .5", "bark brown, planks .5", "clay, tiles .4")
 GROUNDS = {
     "grass": "grass/tan, turf .15", "road": "road, speckle .15", "soil": "soil, turf .2",
     "water": "water/white, ripple .8",

@@ -159,7 +159,7 @@ THINGS = {
         frame: bark black; shown: soil/navy grey/cream, art .4;
         box 0 1.6 -.02 .45 .36 .02 frame; box 0 1.6 -.03 .4 .31 .02 shown""",
     "curtain": "cloth: cream silver, folds .14; box 0 1.3 -.06 .5 1.1 .04 cloth",
-    "door": "wood: brown wood, panels .8; box 0 1 -.02 .45 1 .03 wood",
+    "door": "wood: cream silver, panels .8; box 0 1 -.02 .45 1 .03 wood",
     "tree": """
         bark: bark, fur .2; leaf: green, leaves .5; bar 0 0 0 0 4 0 .22 bark;
         ball 0 5 0 2 2.2 2 leaf; ballx 1.1 4.2 .3 1.2 1.1 1.2 leaf""",
