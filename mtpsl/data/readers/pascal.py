@@ -28,8 +28,7 @@ from mtpsl.data.dataset import Sample
 from mtpsl.data.formats import Value
 from mtpsl.data.readers import disk, reading
 from mtpsl.data.readers.reading import listing, missing, refusal, whole_ids
-from mtpsl.data.scenes import people21
-from mtpsl.data.scenes.people21_scene import changes, thin
+from mtpsl.data.scenes.people21 import TASKS, changes, thin
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.tasks import HUMAN_PARTS
 
@@ -97,7 +96,7 @@ class PascalContext(disk.FolderDataset):
     name = "pascal_context"
     counts_steps = True  # [HiTTs, Sec. 4.1]
     scores_at_file_size = True
-    tasks = people21.TASKS
+    tasks = TASKS
     default_size = (512, 512)
     rounds_images = True
     one_size = False

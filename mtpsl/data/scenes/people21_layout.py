@@ -1,27 +1,32 @@
-"""How a people21 scene is composed: a main subject, what goes with it, and where they are."""
+"""How a people21 scene is composed: one large subject, perhaps company, and a simple backdrop."""
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
-from mtpsl.data.scenes import people21_backdrop as backdrop
-from mtpsl.data.scenes import people21_objects as objects
-from mtpsl.data.scenes.people21_backdrop import outdoors, room
-from mtpsl.data.scenes.people21_living import BUILDS, animal, bird, person
-from mtpsl.data.scenes.people21_scene import (
-    CONTEXT_ID,
+from mtpsl.data.scenes.people21_things import (
+    ANIMALS,
     CONTEXTS,
-    ID,
-    SCENERY,
+    animal,
+    painted,
+    person,
+    thing,
+)
+from mtpsl.data.scenes.stage import (
+    Draw,
     Frame,
+    Light,
+    Paint,
     Scene,
+    Sky,
     Stage,
+    aim,
     on_ground,
 )
-from mtpsl.data.scenes.raycast import Camera
-from mtpsl.data.scenes.rooms13_scene import Draw
+
+Place = tuple[float, float]  # x, z
+Faces = list[tuple[str, Paint]]  # of the shell: left, right, down, up, back and front
 
 
 @dataclass(frozen=True)
@@ -33,367 +38,171 @@ class Kind:
     up: float  # m, where its middle is
     fill: float  # median share of the picture's width that its extent takes
     indoors: float  # how often
-    grounds: tuple[str, ...]  # outdoors
-    count: tuple[int, ...] = (1,)  # how many, drawn from these
+    grounds: str  # outdoors
+    poses: tuple[str, ...]  # of the living, or names of tables
+    people: float  # how often a person is with it
+    company: str  # of which one may be with it
 
 
-FIELD, STREET = ("grass", "grass", "soil"), ("road", "road", "soil", "grass")
-MEADOW, SHORE = ("grass",), ("grass", "soil", "water")
 KINDS = {
-    "aeroplane": Kind(15.0, 20.0, 2.2, 1.2, 0, ("road", "grass")),
-    "bicycle": Kind(9.4, 1.8, 0.55, 0.98, 0.1, STREET, (1, 1, 2)),
-    "bird": Kind(16.0, 0.36, 0.15, 0.45, 0.02, SHORE, (1, 1, 1, 2, 3)),
-    "boat": Kind(13.0, 5.2, 1.3, 0.56, 0, ("water",), (1, 1, 2, 3)),
-    "bottle": Kind(10.4, 0.32, 0.16, 0.68, 1.0, MEADOW, (1, 1, 2, 3, 4)),
-    "bus": Kind(14.5, 9.0, 1.8, 0.95, 0, ("road",), (1, 1, 2)),
-    "car": Kind(8.0, 4.2, 0.8, 0.72, 0, STREET, (1, 1, 2, 3)),
-    "cat": Kind(16.0, 0.62, 0.2, 1.05, 0.9, ("grass", "soil"), (1, 1, 1, 2)),
-    "chair": Kind(7.6, 1.0, 0.5, 0.62, 0.85, STREET, (1, 2, 2, 3)),
-    "cow": Kind(11.0, 2.5, 0.9, 0.95, 0, FIELD, (1, 1, 2, 3, 4)),
-    "diningtable": Kind(6.4, 1.8, 0.55, 1.4, 0.95, MEADOW),
-    "dog": Kind(16.0, 0.95, 0.35, 1.1, 0.45, STREET, (1, 1, 1, 2)),
-    "horse": Kind(15.0, 2.4, 1.0, 0.98, 0, FIELD, (1, 1, 1, 2)),
-    "motorbike": Kind(12.5, 2.1, 0.6, 1.0, 0.04, STREET, (1, 1, 2)),
-    "person": Kind(47.0, 1.75, 1.0, 1.4, 0.45, STREET, (1, 1, 1, 2, 3)),
-    "pottedplant": Kind(9.4, 0.95, 0.5, 0.66, 0.75, STREET, (1, 1, 2)),
-    "sheep": Kind(14.0, 1.3, 0.55, 0.6, 0, FIELD, (1, 2, 3, 4)),
-    "sofa": Kind(9.4, 2.1, 0.45, 0.86, 1.0, MEADOW, (1, 1, 1, 2)),
-    "train": Kind(13.5, 9.0, 2.1, 1.05, 0, ("soil", "grass")),
-    "tvmonitor": Kind(8.6, 0.8, 0.3, 0.5, 1.0, MEADOW, (1, 1, 2)),
-}
-COMPANY: dict[str, dict[str, float]] = {  # other classes nearby, and how often
-    "aeroplane": {"car": 0.08, "person": 0.08},
-    "bicycle": {"person": 0.5, "car": 0.2, "chair": 0.05},
-    "bird": {"boat": 0.12},
-    "boat": {"person": 0.3},
-    "bottle": {"diningtable": 0.1, "person": 0.3, "tvmonitor": 0.1, "pottedplant": 0.06},
-    "bus": {"car": 0.4, "person": 0.25, "bicycle": 0.06},
-    "car": {"person": 0.25, "bus": 0.06, "bicycle": 0.1, "motorbike": 0.1},
-    "cat": {"sofa": 0.12, "chair": 0.12, "tvmonitor": 0.08, "pottedplant": 0.1},
-    "chair": {
-        "diningtable": 0.3,
-        "person": 0.25,
-        "tvmonitor": 0.14,
-        "pottedplant": 0.2,
-        "sofa": 0.1,
-    },
-    "cow": {"person": 0.12, "sheep": 0.06, "horse": 0.05},
-    "diningtable": {"chair": 0.65, "bottle": 0.3, "person": 0.4, "pottedplant": 0.15},
-    "dog": {"person": 0.25, "sofa": 0.08, "chair": 0.08, "cat": 0.04, "sheep": 0.03},
-    "horse": {"person": 0.55, "car": 0.06, "cow": 0.06},
-    "motorbike": {"person": 0.45, "car": 0.22},
-    "pottedplant": {"chair": 0.25, "sofa": 0.1, "person": 0.08},
-    "sheep": {"person": 0.1, "dog": 0.05, "cow": 0.08},
-    "sofa": {
-        "person": 0.3,
-        "chair": 0.2,
-        "pottedplant": 0.22,
-        "cat": 0.06,
-        "dog": 0.1,
-        "tvmonitor": 0.1,
-    },
-    "train": {"person": 0.2, "car": 0.06},
-    "tvmonitor": {
-        "chair": 0.3,
-        "bottle": 0.1,
-        "pottedplant": 0.14,
-        "person": 0.15,
-        "diningtable": 0.08,
-    },
-}
-WITH_A_PERSON = {
-    "indoors": {
-        "chair": 0.22, "bottle": 0.16, "diningtable": 0.1, "sofa": 0.1, "dog": 0.06,
-        "pottedplant": 0.12, "tvmonitor": 0.1, "cat": 0.03,
-    },
-    "outdoors": {
-        "bicycle": 0.12, "motorbike": 0.1, "car": 0.2, "horse": 0.06, "dog": 0.07, "chair": 0.06,
-        "cow": 0.03, "pottedplant": 0.04,
-    },
+    "aeroplane": Kind(11, 18, 2.6, 0.9, 0, "road grass", ("aeroplane",), 0.3, "car"),
+    "bicycle": Kind(9, 1.8, 0.55, 0.95, 0, "road soil", ("bicycle",), 0.6, "car"),
+    "bird": Kind(9, 0.42, 0.18, 0.65, 0, "grass water", ("stand", "stand", "fly"), 0.1, "bird"),
+    "boat": Kind(12, 5.2, 1.6, 0.75, 0, "water", ("boat, sail", "boat, motor"), 0.4, "boat"),
+    "bottle": Kind(9, 0.32, 0.17, 0.9, 1, "grass", ("bottle",), 0.5, "pottedplant"),
+    "bus": Kind(9, 9, 1.7, 0.95, 0, "road", ("bus",), 0.4, "car"),
+    "car": Kind(8, 4.2, 0.75, 0.9, 0, "road soil", ("car",), 0.4, "bus bicycle"),
+    "cat": Kind(9, 0.62, 0.2, 0.95, 0.9, "grass", ("stand", "lie", "sit"), 0.1, "chair sofa"),
+    "chair": Kind(8, 1.0, 0.5, 0.75, 0.9, "grass", ("chair",), 0.4, "diningtable pottedplant"),
+    "cow": Kind(10, 2.5, 0.85, 0.95, 0, "grass", ("stand", "graze"), 0.3, "cow"),
+    "diningtable": Kind(8, 1.8, 0.5, 0.95, 1, "grass", ("diningtable",), 0.6, "chair"),
+    "dog": Kind(9, 0.95, 0.35, 0.95, 0.5, "grass soil", ("stand", "sit"), 0.4, "sofa chair"),
+    "horse": Kind(12, 2.4, 1.0, 1.0, 0, "grass soil", ("stand", "stand", "graze"), 0.6, "horse"),
+    "motorbike": Kind(11, 2.1, 0.6, 0.95, 0, "road soil", ("motorbike",), 0.6, "car"),
+    "person": Kind(22, 1.75, 1.0, 1.25, 0.5, "grass road soil", ("stand", "walk"), 0.4, "dog"),
+    "pottedplant": Kind(9, 1.1, 0.55, 0.8, 0.8, "road", ("pottedplant, bush", "pottedplant, palm"),
+                        0.3, "chair"),
+    "sheep": Kind(9, 1.3, 0.55, 0.85, 0, "grass", ("stand", "graze"), 0.2, "sheep dog"),
+    "sofa": Kind(9, 2.3, 0.45, 0.9, 1, "grass", ("sofa",), 0.6, "chair pottedplant"),
+    "train": Kind(9, 9, 2.0, 1.05, 0, "soil grass", ("train",), 0.4, "person"),
+    "tvmonitor": Kind(11, 0.9, 0.33, 0.8, 1, "grass", ("tvmonitor",), 0.3, "chair"),
 }  # fmt: skip
 SEATS = {  # where a person sits, in the piece's frame
-    "horse": (0.0, 1.36, 0.05),
-    "bicycle": (0.0, 0.84, -0.24),
-    "motorbike": (0.0, 0.82, -0.3),
-    "boat": (0.0, 1.0, -0.8),
-    "chair": (0.0, 0.43, 0.02),
-    "sofa": (0.35, 0.43, 0.08),
-}
-RIDDEN = ("horse", "bicycle", "motorbike")
-
-
-@dataclass
-class Plan:
-    """A scene being composed around a subject ahead of the camera."""
-
-    stage: Stage
-    distance: float  # m from the camera to the subject
-    focal: float
-    indoors: bool
-    ground: str
-    places: list[tuple[float, float, float]] = field(default_factory=list)  # x, z, radius
-    seats: list[tuple[Frame, str]] = field(default_factory=list)
-    top: Frame | None = None  # of a table or a counter, where things may stand
-    flying: bool = False
-
-    def beside(self, radius: float, spread: float = 1.0) -> tuple[float, float] | None:
-        """A free place to the side of the subject, mostly behind it, within view."""
-        draw = self.stage.draw
-        for _ in range(12):
-            z = self.distance * draw.uniform(0.85, 1.3) + draw.uniform(-0.2, 0.8) * radius
-            x = draw.uniform(-1, 1) * (0.42 * z / self.focal + 0.6 * radius) * spread
-            if z > 0.8 * radius + 0.3 and self._free(x, z, radius):
-                return x, z
-        return None
-
-    def _free(self, x: float, z: float, radius: float) -> bool:
-        clear = all(math.hypot(x - a, z - b) > 0.8 * (radius + r) for a, b, r in self.places)
-        # Nothing else stands between the camera and the subject.
-        blocks = z < self.distance and abs(x) < radius + 0.12 * self.distance / self.focal
-        if clear and not blocks:
-            self.places.append((x, z, radius))
-        return clear and not blocks
+    "horse": (0.0, 1.36, 0.05), "bicycle": (0.0, 0.84, -0.24), "motorbike": (0.0, 0.84, -0.3),
+    "chair": (0.0, 0.45, 0.02), "sofa": (0.35, 0.45, 0.08), "boat": (0.0, 1.1, -1.2),
+}  # fmt: skip
+HEIGHTS = {"cabinet": 0.86, "diningtable": 0.76}  # m, of what others stand on
+OPEN = 150.0  # m, half the size of the world outdoors
+FLOORS = ("wood, planks .5", "bark brown, planks .5", "clay, tiles .4")
+GROUNDS = {
+    "grass": "grass/tan, turf .15", "road": "road, speckle .15", "soil": "soil, turf .2",
+    "water": "water/white, ripple .8",
+}  # fmt: skip
+BEHIND = ("tree", "tree tree", "building", "fence", "mountain", "tree mountain", "")
+FACING = "chair sofa tvmonitor diningtable bottle pottedplant person".split()
 
 
 def build(seed: np.random.SeedSequence) -> Scene:
     """The scene of a seed, whatever size it is rendered at."""
     draw = Draw(seed)
-    stage = Stage(draw)
+    stage = Stage(draw, CONTEXTS)
     name = draw.choice(tuple(KINDS), tuple(kind.weight for kind in KINDS.values()))
     kind = KINDS[name]
-    focal = draw.uniform(0.9, 1.5)
-    fill = min(max(kind.fill * math.exp(draw.normal(0, 0.4)), 0.16), 2.2)
-    room_for = 0.65 if kind.size > 8 else 0.5  # what is long may point at the camera
-    distance = max(focal * kind.size / fill, room_for * kind.size + 0.15)
-    indoors = draw.chance(kind.indoors)
-    flying = (name == "bird" and draw.chance(0.35)) or (name == "aeroplane" and draw.chance(0.5))
-    plan = Plan(stage, distance, focal, indoors, draw.choice(kind.grounds), flying=flying)
-    reach = distance + 0.6 * kind.size
-    shell = room(stage, reach, kind.size) if indoors else outdoors(stage, reach, plan.ground)
-    middle = _subjects(plan, name, kind)
-    _company(plan, name)
-    _distractors(plan)
-    if name == "person" and fill > 1:  # a close-up shows the upper body
-        middle += min(0.35 * (fill - 1), 0.3)
-    target = np.array([0.0, -middle, distance])
-    if flying:
-        height = (
-            1.6 if name == "aeroplane" else max(middle - distance * draw.uniform(-0.2, 0.7), 0.3)
-        )
-    else:
-        height = middle + distance * math.tan(draw.normal(0.12, 0.12))
-        height = min(max(height, 0.15 if distance < 2 else 0.6), 2.2 if indoors else 4.0)
-    return _finish(plan, shell, backdrop.look(draw, focal, target, height))
+    indoors, ground = draw.chance(kind.indoors), draw.choice(kind.grounds.split())
+    focal, fill = draw.uniform(1.0, 1.4), kind.fill * math.exp(draw.normal(0.1, 0.2))
+    people, water = draw.chance(kind.people), ground == "water" and not indoors
+    seated = name in SEATS and (water or draw.chance(0.6))
+    above = 0.35 if people and seated else 0.0  # m, where the middle of the picture is, then
+    distance = max(focal * (kind.size + above) / fill, 0.55 * kind.size + 0.15)
+    others = ["person"] if people and not (seated or water) else []
+    if draw.chance(0.3):
+        others.append(draw.choice(kind.company.split()))
+    if draw.chance(0.35) and not water:
+        others.append(draw.choice(("box", "ball", "lamp" if indoors else "rock")))
+    places = [(other, *_beside(draw, other, kind, distance, focal)) for other in others]
+    reach = max([distance, *(z for _, _, z in places)]) + 0.6 * kind.size
+    wide = max([0.0, *(abs(x) for _, x, _ in places)]) + 0.5 * kind.size
+    faces, light = _room(stage, reach, wide) if indoors else _outdoors(stage, reach, ground)
+    middle, seat = _put(stage, name, 0.0, distance)
+    if people and seated:
+        person(stage, seat, "sit" if name in ("boat", "chair", "sofa") else "ride")
+    for place in places:
+        _put(stage, *place)
+    middle += above + (0.3 * max(fill - 1, 0) if name == "person" else 0)  # a close-up: the head
+    height = middle + distance * math.tan(draw.normal(0.13, 0.07))
+    height = min(max(height, 0.15 if distance < 2 else 0.5), 2.0)
+    look = np.array([draw.normal(0, 0.05), draw.normal(0, 0.04), 0.0]) * distance / focal
+    look += [0.0, height - middle, distance]
+    camera = aim(np.array([0.0, -height, 0.0]), look, draw.normal(0, 0.02), focal)
+    return stage.scene(faces, camera, light)
 
 
-def _subjects(plan: Plan, name: str, kind: Kind) -> float:
-    """Puts the subject, perhaps several of it; returns the height of its middle."""
-    draw = plan.stage.draw
-    count = draw.choice(kind.count)
-    base = 0.0
-    if name in ("bottle", "tvmonitor") or (
-        name == "pottedplant" and plan.indoors and draw.chance(0.3)
-    ):
-        base = _support(plan, name)
-    if plan.flying:
-        base = draw.uniform(8, 30) if name == "aeroplane" else draw.uniform(0.8, 3.0)
-    for k in range(count):
-        if k == 0:
-            x, z = 0.0, plan.distance
-            plan.places.append((x, z, kind.size / 2))
-        elif plan.top is not None:
-            x = draw.uniform(-0.4, 0.4) * min(kind.size * 3, 1.1) + (0.2 if k % 2 else -0.2)
-            z = plan.distance + draw.uniform(-0.1, 0.2)
-        else:
-            place = plan.beside(kind.size * 0.42)
-            if place is None:
-                continue
-            x, z = place
-        _put(plan, name, on_ground(x, z, _heading(draw, name), base))
-    return base + kind.up
+def _beside(draw: Draw, name: str, subject: Kind, distance: float, focal: float) -> Place:
+    """Where company stands: large in view, to a side, and not inside of the subject."""
+    size = KINDS[name].size if name in KINDS else 0.25 * distance / focal
+    nearest, whole = focal * size / draw.uniform(0.75, 1.0), focal * size / 0.6
+    apart = (0.2 if name == "person" else 0.5) * size + 0.5 * subject.size
+    ahead = distance - apart > nearest and distance > 3
+    z = min(whole, distance - apart) if ahead else max(whole, distance + apart)
+    return draw.choice((-1, 1)) * draw.uniform(0.24, 0.36) * z / focal, z
 
 
-def _support(plan: Plan, name: str) -> float:
-    """A table or a counter below the subject; returns its height."""
-    draw = plan.stage.draw
-    frame = on_ground(draw.uniform(-0.25, 0.25), plan.distance + draw.uniform(-0.05, 0.15), math.pi)
-    if draw.chance(0.3 if name == "bottle" else 0.12):
-        objects.diningtable(plan.stage, frame)
-        height = objects.TABLE_TOP
-    else:
-        backdrop.counter(plan.stage, frame, draw.uniform(0.7, 1.3))
-        height = backdrop.COUNTER_TOP
-    plan.top = frame.moved((0, height, 0))
-    return height
-
-
-def _heading(draw: Draw, name: str) -> float:
-    """The yaw of a frame; pi faces the camera."""
-    if name in ("chair", "sofa", "tvmonitor", "diningtable", "bottle", "pottedplant"):
-        return math.pi + draw.normal(0, 0.55 if name != "tvmonitor" else 0.35)
-    if name == "person":
-        return math.pi + draw.normal(0, 0.8) if draw.chance(0.8) else draw.uniform(-3, 3)
-    side = draw.choice((-1, 1))
-    if name == "train":
-        return math.pi + side * draw.uniform(0.12, 0.75)
-    if name in ("car", "bus"):
-        return math.pi * draw.choice((0, 1, 1)) + side * draw.uniform(0.15, 1.4)
-    if name in ("aeroplane", "boat"):
-        return side * draw.uniform(0.4, 2.7)
-    return side * (
-        math.pi / 2 + (draw.normal(0.1, 0.45) if draw.chance(0.75) else draw.uniform(0.3, 1.5))
-    )
-
-
-def _put(plan: Plan, name: str, frame: Frame) -> None:
-    """One instance of a class in a fitting pose."""
-    stage = plan.stage
+def _put(stage: Stage, name: str, x: float, z: float) -> tuple[float, Frame]:
+    """One piece in a fitting pose -> the height of its middle, and where one would sit on it."""
     draw = stage.draw
-    if name == "person":
-        _person(plan, frame)
-    elif name in BUILDS:
-        size = draw.uniform(0.85, 1.15)
-        poses = {"cat": ("stand", "lie", "sit", "sit"), "dog": ("stand", "stand", "lie", "sit")}
-        pose = draw.choice(poses.get(name, ("stand", "stand", "graze")))
-        scaled = frame.moved(scale=size)
-        animal(stage, scaled, name, pose)
-        if name == "horse" and pose == "stand":
-            plan.seats.append((Frame(scaled.at(SEATS[name]), frame.axes), name))
-    elif name == "bird":
-        if plan.flying:
-            pitch, roll = draw.normal(0.1, 0.2), draw.normal(0, 0.35)
-            bird(stage, frame.moved(pitch=pitch, roll=roll), "fly")
-        else:
-            bird(stage, frame, "swim" if plan.ground == "water" and not plan.indoors else "stand")
+    if name not in KINDS:
+        frame = on_ground(x, z, draw.normal(math.pi, 0.4)).moved(scale=min(0.3 * z, 0.7))
+        thing(stage, frame, name)
+        return 0.0, frame
+    kind, pose = KINDS[name], draw.choice(KINDS[name].poses)
+    if name in FACING:
+        yaw = math.pi + draw.normal(0, 0.35)
+    elif name in ("bus", "car", "train"):
+        yaw = math.pi + draw.choice((-1, 1)) * draw.uniform(0.3, 1.1)
+    else:
+        yaw = draw.choice((-1, 1)) * (math.pi / 2 + draw.normal(0.15, 0.4))
+    base, tilt = 0.0, {}
+    if name in ("bottle", "tvmonitor"):
+        support = draw.choice(("diningtable", "cabinet") if name == "bottle" else ("cabinet",))
+        thing(stage, on_ground(x + draw.uniform(-0.2, 0.2), z, math.pi), support)
+        base = HEIGHTS[support]
+    elif pose == "fly" or (name == "aeroplane" and draw.chance(0.6)):
+        base = draw.uniform(9, 20) if name == "aeroplane" else draw.uniform(0.8, 2.0)
+        tilt = {"pitch": draw.normal(0.1, 0.1), "roll": draw.normal(0, 0.2)}
     elif name == "aeroplane":
-        if plan.flying:
-            frame = frame.moved(pitch=draw.normal(0.12, 0.1), roll=draw.normal(0, 0.2))
-            objects.aeroplane(stage, frame)
-        else:
-            frame = frame.moved((0, 2.3, 0))
-            objects.aeroplane(stage, frame)
-            objects.wheels_down(stage, frame)
-    elif name == "train":
-        backdrop.tracks(stage, frame)
-        objects.train(stage, frame.moved((0, 0, -6.0)))
+        base = 2.1
+    frame = on_ground(x, z, yaw, base).moved(**tilt)
+    if name == "person":
+        person(stage, frame, pose)
+    elif name in ANIMALS:
+        animal(stage, frame, name, pose)
     else:
-        BUILDERS[name](stage, frame)
-        if name in SEATS:
-            plan.seats.append((frame.moved(SEATS[name]), name))
-        if name == "diningtable":
-            plan.top = frame.moved((0, objects.TABLE_TOP, 0))
-            for _ in range(draw.count(1.5)):
-                at = (draw.uniform(-0.5, 0.5), 0, draw.uniform(-0.3, 0.3))
-                backdrop.cup(stage, plan.top.moved(at))
+        if name == "train":
+            thing(stage, frame, "track", shadow=False)
+        thing(stage, frame, f"bird, {pose}" if name == "bird" else pose)
+    return base + kind.up, frame.moved(SEATS.get(name, (0.0, 0.0, 0.0)))
 
 
-BUILDERS: dict[str, Callable[[Stage, Frame], None]] = {
-    "bicycle": objects.bicycle,
-    "motorbike": objects.motorbike,
-    "car": objects.car,
-    "bus": objects.bus,
-    "boat": objects.boat,
-    "bottle": objects.bottle,
-    "chair": objects.chair,
-    "diningtable": objects.diningtable,
-    "sofa": objects.sofa,
-    "pottedplant": objects.pottedplant,
-    "tvmonitor": objects.tvmonitor,
-}
-
-
-def _person(plan: Plan, frame: Frame) -> None:
-    draw = plan.stage.draw
-    if draw.chance(0.2):  # on something that is background
-        seat = plan.stage.piece("box" if draw.chance(0.5) else "rock", frame)
-        paint = plan.stage.paint(draw.choice(("wood", "earth", "any")), "cloth")
-        seat.box((0, 0.21, -0.05), (0.3, 0.21, 0.22), paint)
-        person(plan.stage, frame.moved((0, 0.42, 0)), "sit")
-    else:
-        person(plan.stage, frame, draw.choice(("stand", "stand", "walk")))
-
-
-def _company(plan: Plan, name: str) -> None:
-    """Other classes that go with the subject."""
-    draw = plan.stage.draw
-    around = WITH_A_PERSON["indoors" if plan.indoors else "outdoors"]
-    for other, chance in (around if name == "person" else COMPANY[name]).items():
-        if not draw.chance(chance) or (other == "boat" and plan.ground != "water"):
-            continue
-        if other == "person" and plan.seats and draw.chance(0.65):
-            seat, where = draw.choice(plan.seats)
-            person(plan.stage, seat, "ride" if where in RIDDEN else "sit")
-            continue
-        if other == "bottle" and plan.top is not None:
-            for _ in range(draw.choice((1, 1, 2, 3))):
-                at = (draw.uniform(-0.5, 0.5), 0, draw.uniform(-0.3, 0.3))
-                objects.bottle(plan.stage, plan.top.moved(at))
-            continue
-        _beside(plan, other)
-
-
-def _beside(plan: Plan, name: str) -> None:
-    draw = plan.stage.draw
-    kind = KINDS[name]
-    for _ in range(draw.choice((1, 2, 2, 3)) if name == "chair" else draw.choice((1, 1, 2))):
-        place = plan.beside(0.42 * kind.size, 1.05)
-        if place is None:
-            return
-        frame = on_ground(*place, _heading(draw, name))
-        if name in ("bottle", "tvmonitor"):
-            backdrop.counter(plan.stage, frame, 0.5)
-            frame = frame.moved((0, backdrop.COUNTER_TOP, 0))
-        before = len(plan.seats)
-        _put(plan, name, frame)
-        if name in RIDDEN and len(plan.seats) > before and draw.chance(0.5):
-            person(plan.stage, plan.seats[-1][0], "ride")
-        if name not in ("person", "chair", "car", "bottle"):
-            return
-
-
-def _distractors(plan: Plan) -> None:
-    draw = plan.stage.draw
-    for _ in range(draw.count(3.3)):
-        size = draw.uniform(0.1, 0.36) * plan.distance / plan.focal
-        if plan.top is not None and draw.chance(0.6):
-            at = (draw.uniform(-0.6, 0.6), 0, draw.uniform(-0.25, 0.25))
-            backdrop.distractor(plan.stage, plan.top.moved(at), min(size, 0.3), True)
-            continue
-        place = plan.beside(size / 2)
-        if place is not None and plan.ground != "water":
-            frame = on_ground(*place, draw.uniform(-3, 3))
-            backdrop.distractor(plan.stage, frame, size, plan.indoors)
-
-
-def _finish(plan: Plan, shell: backdrop.Shell, camera: Camera) -> Scene:
-    stage = plan.stage
+def _room(stage: Stage, reach: float, wide: float) -> tuple[Faces, Light]:
+    """A room with the camera near one end, and one thing at its far wall."""
     draw = stage.draw
-    faces = []
-    for name in shell.contexts:  # the same context, the same instance
-        if name not in faces:
-            faces.append(name)
-    first = len(stage.context)
-    context = np.array([*stage.context, *(CONTEXT_ID[name] for name in faces)], dtype=np.int64)
-    instance = [*stage.instance, *(first + faces.index(name) for name in shell.contexts)]
-    classes = np.array([ID.get(CONTEXTS[c], 0) for c in context], dtype=np.int64)
-    thing = ~np.isin(context, [CONTEXT_ID[name] for name in SCENERY])
-    appeal = np.where(thing, 0.35 + 1.3 * draw.generator.random(len(context)), 0.0)
-    doubtful = (classes > 0) & (draw.generator.random(len(classes)) < 0.06)
-    return Scene(
-        shapes=stage.shapes(),
-        part=np.array([*stage.part, *([0] * 6)], dtype=np.int64),
-        instance=np.array(instance, dtype=np.int64),
-        paints=[*stage.paints, *shell.paints],
-        classes=classes,
-        context=context,
-        casters=list(stage.casters.values()),
-        camera=camera,
-        indoors=plan.indoors,
-        light=shell.light.position,
-        tint=shell.light.tint,
-        power=shell.light.power,
-        gain=draw.uniform(0.75, 1.15),
-        unlabeled=np.flatnonzero(doubtful),
-        appeal=appeal,
-        wobble=draw.integer(1 << 20),
+    yaw, high = draw.normal(0, 0.3), draw.uniform(2.5, 3.0)
+    far = reach + draw.uniform(0.3, 1.2)
+    z = (far + 1.6) / 2
+    x = max(wide + 0.6, draw.uniform(1.8, 3.0)) + abs(math.sin(yaw)) * z
+    frame = on_ground(0.0, far - z, yaw)
+    wall, ceiling = painted(draw, "cream white"), painted(draw, "white")
+    stage.piece("wall", frame, shadow=False).box((0, high / 2, 0), (x, high / 2, z), wall)
+    floor = painted(draw, draw.choice(FLOORS))
+    name = draw.choice(("picture", "window", "curtain", "door", "cabinet", None))
+    if name:
+        turned = math.pi if name == "cabinet" else 0.0
+        place = frame.moved((draw.uniform(-1.2, 1.2), 0, z - 0.02), yaw=turned)
+        thing(stage, place, name, shadow=False)
+    lamp = frame.at((draw.uniform(-0.4, 0.4) * x, high - 0.2, -0.3 * z))
+    power, gain = draw.uniform(0.3, 0.45), draw.uniform(0.85, 1.05)
+    light = Light(lamp, 6.8 * power, 0.75 * (1 - power), (1.0, 0.95, 0.88), fade=0.22, gain=gain)
+    names = ("wall", "wall", "floor", "ceiling", "wall", "wall")
+    return list(zip(names, (wall, wall, floor, ceiling, wall, wall), strict=True)), light
+
+
+def _outdoors(stage: Stage, reach: float, ground: str) -> tuple[Faces, Light]:
+    """Open ground, with scenery behind ``reach`` m."""
+    draw = stage.draw
+    sky = Paint((0.5, 0.65, 0.85), "sky")
+    shell = stage.piece("sky", on_ground(0.0, 0.0), shadow=False)
+    shell.box((0, OPEN, 0), (OPEN, OPEN, OPEN), sky)
+    floor = painted(draw, GROUNDS[ground])
+    for name in draw.choice(BEHIND).split():
+        z = {"mountain": 110.0, "fence": reach + 1.5}.get(name, reach + draw.uniform(6, 14))
+        thing(stage, on_ground(draw.uniform(-0.4, 0.4) * z, z), name, shadow=False)
+    azimuth, rise = draw.uniform(-1.3, 1.3), draw.uniform(0.5, 1.1)
+    flat, power = 70 * math.cos(rise), draw.uniform(0.35, 0.55)
+    sun = (flat * math.sin(azimuth), -70 * math.sin(rise), reach - flat * math.cos(azimuth))
+    air = Sky((0.72, 0.8, 0.86), (0.22, 0.4, 0.72), draw.uniform(0, 0.6))
+    gain = draw.uniform(0.85, 1.05)
+    light = Light(
+        np.array(sun), 1.7 * power, 0.75 * (1 - power), (1.0, 0.97, 0.9), sky=air, gain=gain
     )
+    names = ("sky", "sky", ground, "sky", "sky", "sky")
+    return list(zip(names, (sky, sky, floor, sky, sky, sky), strict=True)), light
