@@ -7,7 +7,7 @@ from the picture or not at all.
 """
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -27,7 +27,7 @@ from mtpsl.data.scenes.stage import (
 
 CLASSES = ("flat", "construction", "object", "nature", "sky", "human", "vehicle")
 VOID = "void"  # the name of what has no class, such as the car that carries the camera
-STRETCHES = (2.0, 10.0, 19.0, 30.0, 43.0, 60.0, 85.0, 120.0)  # m, where straight ground ends
+STRETCHES = (2.0, 13.0, 27.0, 47.0, 75.0, 120.0)  # m, where straight ground ends
 SHADOWS = 40.0  # m, no shadow of anything beyond
 
 BODIES = (  # colors of cars
@@ -42,6 +42,7 @@ TROUSERS = ((0.15, 0.18, 0.3), (0.1, 0.1, 0.1), (0.3, 0.25, 0.2))
 SIGNS = ((0.1, 0.25, 0.65), (0.75, 0.1, 0.1), (0.95, 0.75, 0.1))
 SIGNALS = ((0.95, 0.2, 0.12), (0.95, 0.65, 0.1), (0.2, 0.9, 0.5))  # from the top
 METAL, GLASS = (0.45, 0.46, 0.48), (0.12, 0.15, 0.18)
+AXLE = turn(roll=math.pi / 2)  # of a wheel
 RUBBER, WHITE = Paint((0.06, 0.06, 0.065)), Paint((0.92, 0.92, 0.92))
 FRONT, REAR = Paint((0.95, 0.95, 0.85), "glow"), Paint((0.8, 0.08, 0.05), "glow")
 
@@ -89,20 +90,24 @@ class Street(Stage):
 
     def at(self, right: float, along: float, yaw: float = 0.0) -> Frame:
         """A frame on the ground, ``along`` meters down the street; yaw 0 faces down it."""
-        s = np.arange(self.course.shape[1])
-        x, z, heading, up = (float(np.interp(along, s, values)) for values in self.course)
+        x, z, heading, up = self._middle(along)
         c, f = math.cos(heading), math.sin(heading)
         return on_ground(x + right * c, z - right * f, yaw + heading, up)
+
+    def _middle(self, along: float) -> list[float]:
+        """x, z, heading and height of the street's middle."""
+        i, share = int(along), along % 1
+        return (self.course[:, i] * (1 - share) + self.course[:, i + 1] * share).tolist()
 
     def slab(
         self, name: str, x0: float, x1: float, start: float, end: float, up: float, paint: Paint
     ) -> None:
         """Straight ground between two distances, its top ``up`` above the street."""
-        a, b = self.at(0.0, start).origin, self.at(0.0, end).origin
-        across, rise, along = b - a
-        flat, (x, y, z) = math.hypot(across, along), (a + b) / 2
-        slope = math.atan2(-rise, flat)
-        frame = on_ground(x, z, math.atan2(across, along), -y).moved(pitch=slope)
+        (ax, az, _, low), (bx, bz, _, high) = self._middle(start), self._middle(end)
+        flat, yaw = math.hypot(bx - ax, bz - az), math.atan2(bx - ax, bz - az)
+        slope = math.atan2(high - low, flat)
+        middle = on_ground((ax + bx) / 2, (az + bz) / 2, yaw, (low + high) / 2)
+        frame = middle.moved(pitch=slope)
         reach = flat / 2 / math.cos(slope) + 0.3 * (start > STRETCHES[0])
         half = (abs(x1 - x0) / 2, 0.5, reach)
         self.piece(name, frame, shadow=False).box(((x0 + x1) / 2, up - 0.5, 0.0), half, paint)
@@ -127,13 +132,12 @@ def build(seed: np.random.SeedSequence) -> Scene:
         _parked(street, side)
     _traffic(street, float(camera.position[0]))
     _people(street)
-    near = {instance: shapes for instance, shapes in street.casters.items()}
     light = _light(draw)
     sunny = light.power > 1
     low = {street.names.index(name) for name in ("vehicle", "human")}
     casters = [
         shapes
-        for instance, shapes in near.items()
+        for instance, shapes in street.casters.items()
         if street.centers[shapes[0]][2] < SHADOWS and (sunny or street.classes[instance] in low)
     ]
     return street.scene([("sky", blue)] * 6, camera, light, casters)
@@ -207,7 +211,7 @@ def _curb(street: Street, style: Style, side: int) -> None:
     """Trees, lamps and signs at the edge of the pavement."""
     draw = street.draw
     along, step, tall = draw.uniform(6, 14), draw.uniform(7, 13), draw.uniform(5.0, 9.0)
-    while along < 60:
+    while along < 50:
         frame = street.at(side * (street.road + draw.uniform(0.5, 0.9)), along)
         if draw.chance(style.trees):
             tree(street, frame, tall * draw.uniform(0.85, 1.15))
@@ -221,7 +225,7 @@ def _parked(street: Street, side: int) -> None:
     if street.road < 4.4 or draw.chance(0.3):
         return
     along, often = draw.uniform(6, 16), draw.uniform(0.2, 0.8)
-    while along < 55:
+    while along < 45:
         yaw = (0.0 if side > 0 else math.pi) + draw.normal(0, 0.03)
         frame = street.at(side * (street.road - 1.15), along, yaw)
         if draw.chance(often) and street.free(frame, 1.0, 2.5):
@@ -415,12 +419,13 @@ def vehicle(street: Street, frame: Frame, kind: str) -> None:
             long, tall = draw.uniform(4.5, 7), draw.uniform(2.9, 3.2)
         belt, paint = 1.0, street.plain(body, "cabin", (0.36 * tall, 0.05), GLASS)
         piece.box((0, tall / 2 + 0.2, 0), (wide, tall / 2 - 0.2, long), paint)
+    detail, away = replace(piece, shadow=False), frame.axes[2, 2] > 0
+    lamp, end = (REAR, -long) if away else (FRONT, long)  # those that can be seen
     for x in (-1, 1):
+        detail.box((x * 0.75 * wide, belt - 0.2, end), (0.17, 0.11, 0.03), lamp)
         for z in (-1, 1):
-            _wheel(piece, (x * 0.9 * wide, radius, z * 0.6 * long), radius, 0.3 * radius)
-            lamp = FRONT if z > 0 else REAR
-            piece.box((x * 0.75 * wide, belt - 0.2, z * long), (0.17, 0.11, 0.03), lamp)
+            _wheel(detail, (x * 0.9 * wide, radius, z * 0.6 * long), radius, 0.3 * radius)
 
 
 def _wheel(piece, at: tuple[float, float, float], radius: float, half: float) -> None:
-    piece.tube(at, (radius, half, radius), RUBBER, axes=turn(roll=math.pi / 2))
+    piece.tube(at, (radius, half, radius), RUBBER, axes=AXLE)
