@@ -146,9 +146,9 @@ def build(seed: np.random.SeedSequence) -> Scene:
 def _camera(street: Street) -> Camera:
     """Looks down the street from the right lane; often the hood of its car is seen."""
     draw = street.draw
-    yaw, pitch = draw.normal(0, 0.08), float(np.clip(draw.normal(0.02, 0.055), -0.09, 0.13))
+    yaw, pitch = draw.normal(0, 0.1), draw.uniform(-0.1, 0.16)
     forward = turn(yaw, -pitch)[:, 2] * (1, -1, 1)
-    height = 1.35 * math.exp(draw.uniform(-0.15, 0.15))
+    height = draw.uniform(1.2, 1.5)
     position = np.array([draw.uniform(0.1, 0.7) * street.road, -height, 0.0])
     camera = aim(position, forward, draw.normal(0, 0.012), draw.uniform(0.85, 1.2))
     street.free(on_ground(float(position[0]), 0.0), 1.2, 4.5)
@@ -165,8 +165,8 @@ def _ground(street: Street, lawns: dict[int, bool]) -> None:
     draw, road, edge = street.draw, street.road, street.edge
     gray = _gray(draw, 0.24, 0.42)
     ink = (0.85, 0.85, 0.83) if draw.chance(0.85) else gray
-    asphalt = street.plain(gray, "asphalt", (draw.uniform(2.8, 3.5), road), ink)
-    size, stone = draw.uniform(0.5, 1.2), draw.uniform(0.5, 0.68)
+    asphalt = street.plain(gray, "asphalt", (draw.uniform(3.0, 3.4), road), ink)
+    size, stone = draw.uniform(0.7, 1.0), draw.uniform(0.5, 0.68)
     slabs = street.plain((stone, stone * 0.96, stone * 0.9), "slabs", (size, size))
     turf = street.plain((0.32, 0.43, 0.17), "turf", (1, 1))
     for start, end in zip(STRETCHES[:-1], STRETCHES[1:], strict=True):
@@ -184,7 +184,10 @@ def _line(street: Street, style: Style, side: int) -> None:
     along = STRETCHES[0]
     while along < STRETCHES[-1]:
         length = draw.uniform(8, 18) * (1.0 if along < 40 else 1.7)
-        kind, middle = draw.choice(("house", "wood", "wall", "gap"), style.sides), along + length / 2
+        kind, middle = (
+            draw.choice(("house", "wood", "wall", "gap"), style.sides),
+            along + length / 2,
+        )
         if kind == "house":
             half = draw.uniform(4.5, 7)
             deep = length / 2 - draw.choice((0.0, 0.0, 1.2))
@@ -210,7 +213,7 @@ def _line(street: Street, style: Style, side: int) -> None:
 def _curb(street: Street, style: Style, side: int) -> None:
     """Trees, lamps and signs at the edge of the pavement."""
     draw = street.draw
-    along, step, tall = draw.uniform(6, 14), draw.uniform(7, 13), draw.uniform(5.0, 9.0)
+    along, step, tall = draw.uniform(6, 14), draw.uniform(7, 13), draw.uniform(5.5, 8.0)
     while along < 50:
         frame = street.at(side * (street.road + draw.uniform(0.5, 0.9)), along)
         if draw.chance(style.trees):
@@ -239,7 +242,7 @@ def _traffic(street: Street, lane: float) -> None:
     ahead = draw.chance(0.6)
     for i in range(ahead + draw.choice((0, 1, 2, 3))):
         kind = draw.choice(("car", "van", "bus"), (6, 1.6, 1.2))
-        along = 7 + 33 * draw.uniform(0, 1) ** 1.5 + 6 * (kind == "bus")
+        along = 6 + 30 * draw.uniform(0, 1) ** 1.5 + 6 * (kind == "bus")
         right, yaw = lane + draw.normal(0, 0.3), draw.normal(0, 0.05)
         if i >= ahead and draw.chance(0.8):
             right, yaw = -draw.uniform(0.25, 0.6) * street.road, yaw + math.pi
@@ -301,7 +304,7 @@ def house(street: Street, frame: Frame, half_right: float, half_front: float) ->
     piece, glass = street.piece("construction", frame), draw.uniform(0.12, 0.3)
     tall = draw.choice((draw.uniform(4, 7), draw.uniform(7, 16)), (1, 2))
     pane = (glass, glass * 1.08, glass * 1.2)
-    cell = (draw.uniform(1.8, 3.4), draw.uniform(2.6, 3.4))
+    cell = (draw.uniform(2.0, 2.8), draw.uniform(2.8, 3.2))
     color = draw.color(draw.choice(("pale", "pale", "earth", "brick")))
     paint = street.plain(color, "facade", cell, pane)
     piece.box((0, tall / 2 - 1, 0), (half_right, tall / 2 + 1, half_front), paint)
@@ -313,7 +316,9 @@ def house(street: Street, frame: Frame, half_right: float, half_front: float) ->
 def wall(street: Street, frame: Frame, half_front: float) -> None:
     tall, color = street.draw.uniform(1.2, 2.4), street.draw.color("brick")
     paint = street.plain(color, street.draw.choice(("planks", "stripes")), (0.5, 0.3))
-    street.piece("construction", frame).box((0, tall / 2 - 0.3, 0), (0.1, tall / 2 + 0.3, half_front), paint)
+    street.piece("construction", frame).box(
+        (0, tall / 2 - 0.3, 0), (0.1, tall / 2 + 0.3, half_front), paint
+    )
 
 
 def _leaves(street: Street) -> Paint:
