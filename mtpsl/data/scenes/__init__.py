@@ -80,14 +80,8 @@ class Rendered(Stored):
         if count < 1:
             raise ValueError(f"images: expected at least 1, got {images}")
         self.split, self.height, self.width, self.count = split, height, width, count
-        identity = {
-            "name": self.name,
-            "version": self.version,
-            "split": split,
-            "images": count,
-            "height": height,
-            "width": width,
-        }
+        identity = {"name": self.name, "version": self.version, "split": split, "images": count}
+        identity |= {"height": height, "width": width}
         layout = self.layout(height, width)
         layout = {name: ((count, *shape), dtype) for name, (shape, dtype) in layout.items()}
         name = f"{self.name}-v{self.version}-{split}-{height}x{width}-{count}"

@@ -217,6 +217,12 @@ def _cabin(u, v, su, sv, seed, base, accent):
     return mix(base, scaled(accent, shine), glass.to(u.dtype)), None
 
 
+def _wall(u, v, su, sv, seed, base, accent):
+    """Faint stripes; a skirting board of the accent at the foot of a wall, ``sv`` below v = 0."""
+    board = (v < 0.12 - sv).to(u.dtype)
+    return mix(scaled(base, 1 - 0.07 * (wave(u / su) > 0.5)), accent, board), None
+
+
 def _glow(u, v, su, sv, seed, base, accent):
     return base, 0.6 + 0 * u
 
@@ -248,6 +254,7 @@ PATTERNS: dict[str, Pattern] = {
     "shop": _shop,
     "asphalt": _asphalt,
     "pickets": _pickets,
+    "wall": _wall,
     "cabin": _cabin,
     "glow": _glow,
 }

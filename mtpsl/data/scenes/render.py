@@ -12,21 +12,13 @@ import torch
 from torch import Tensor
 
 from mtpsl.data.scenes.patterns import PATTERNS, Colors, noise
-from mtpsl.data.scenes.raycast import (
-    Hits,
-    Rays,
-    Shapes,
-    apply,
-    built,
-    make_rays,
-    occluded,
-    trace,
-)
+from mtpsl.data.scenes.raycast import Hits, Rays, Shapes, apply, built, make_rays, occluded, trace
 from mtpsl.data.scenes.stage import Paint, Scene
 
 SMALL = 160 * 200  # pixels; below, four samples a pixel are affordable and needed
 SLANT = 0.7  # how much of z goes into u on surfaces without faces
 DAY = (0.75, 0.85, 1.0)  # color of a window's light
+NUMBERS = {name: i for i, name in enumerate(PATTERNS)}
 GRAIN = (0.008, 0.004)  # deviation of the sensor: of the signal's square root, and of nothing
 
 
@@ -202,7 +194,7 @@ def _corners(shapes: Shapes, hits: Hits) -> Tensor:
         # A plane does not darken what is parallel to it.
         for distance in (1 - place, 1 + place):
             r = distance.clamp_min(0) * (half * 5)
-            kept = kept * (1 - (1 - facing).clamp_min(0) * 0.3 / (r * r + 1))
+            kept = kept * (1 - (1 - facing).clamp_min(0) * 0.4 / (r * r + 1))
     return kept
 
 
@@ -232,10 +224,8 @@ def _painted(scene: Scene, rays: Rays, hits: Hits, rows: Tensor) -> tuple[Colors
     glow = torch.zeros_like(color[0])
     pixel = 2 / (rays.camera.focal * rays.width)  # at 1 m
     blurred, kinds = hits.depth.flatten() * pixel, kinds[rows]
-    for number, pattern in enumerate(PATTERNS.values()):
-        where = (kinds == number).nonzero().squeeze(1)
-        if len(where) == 0:
-            continue
+    for name in sorted({p.pattern for p in scene.paints} & PATTERNS.keys()):
+        where = (kinds == NUMBERS[name]).nonzero().squeeze(1)
         row = rows[where]
         x, y, z = (c.flatten()[where] * halves[row, i] for i, c in enumerate(hits.local))
         side = face[where]
@@ -243,7 +233,7 @@ def _painted(scene: Scene, rays: Rays, hits: Hits, rows: Tensor) -> tuple[Colors
         v = torch.where((side == 2) | (side == 3), z, y)
         drawn = columns[:, row]
         base, accent, (su, sv) = list(drawn[:3]), list(drawn[3:6]), drawn[6:]
-        own, emitted = pattern(u, v, su, sv, seeds[row], base, accent)
+        own, emitted = PATTERNS[name](u, v, su, sv, seeds[row], base, accent)
         blur = blurred[where] / su
         sharp = 1 / (blur * blur + 1)
         for c, flat, new in zip(color, base, own, strict=True):
@@ -257,10 +247,9 @@ def _tables(paints: list[Paint], shapes: Shapes, device: torch.device) -> tuple[
     """Colors and sizes (8, P + 6), seeds, numbers of patterns (P + 6,), halves (P + 6, 3) in m."""
     table = np.array([(*p.color, *p.accent, *p.size) for p in paints], dtype=np.float32)
     halves = (1 / np.linalg.norm(shapes.linear.astype(np.float64), axis=2)).astype(np.float32)
-    numbers = {name: i for i, name in enumerate(PATTERNS)}
     return (
         torch.from_numpy(np.ascontiguousarray(table.T)).to(device),
         torch.tensor([p.seed for p in paints], device=device),
-        torch.tensor([numbers.get(p.pattern, -1) for p in paints], device=device),
+        torch.tensor([NUMBERS.get(p.pattern, -1) for p in paints], device=device),
         torch.from_numpy(np.concatenate([halves, halves[:1].repeat(6, axis=0)])).to(device),
     )

@@ -62,12 +62,12 @@ def _plan(draw: Draw) -> list[Put]:
 def compose(seed: np.random.SeedSequence) -> Scene:
     """The scene of a seed, whatever size it is rendered at."""
     draw = Draw(seed)
-    width, height, depth = draw.uniform(2.8, 4.4), draw.uniform(2.4, 2.9), draw.uniform(3.0, 4.6)
+    width, height, depth = draw.uniform(2.8, 4.4), draw.uniform(2.4, 2.9), draw.uniform(2.7, 4.7)
     room = Room(draw, CLASSES, width=width, height=height, depth=depth)
     shell = room.piece("wall", on_ground(0.0, 0.0), shadow=False)
     shell.box((0, height / 2, 0), (width / 2, height / 2, depth / 2), Paint((1.0, 1.0, 1.0)))
     room.camera_x = draw.uniform(-0.4, 0.4) * (width - 1.0)
-    room.camera_z = -depth / 2 + draw.uniform(0.2, 0.7)
+    room.camera_z = -depth / 2 + draw.uniform(0.2, 0.5)
     x, z = room.camera_x, room.camera_z
     room.taken.append((x - 0.4, x + 0.4, -depth / 2, z + 0.7))
     for _ in range(draw.count(0.9)):
@@ -84,7 +84,9 @@ def compose(seed: np.random.SeedSequence) -> Scene:
 
 def _faces(room: Room) -> list[tuple[str, Paint]]:
     draw = room.draw
-    wall = room.paint("pale")
+    foot = draw.choice(((0.9, 0.9, 0.88), (0.45, 0.32, 0.22)))
+    size = (draw.uniform(0.3, 0.6), room.height / 2)
+    wall = room.plain(draw.color("pale"), "wall", size, foot)
     floor = draw.choice(
         (
             room.paint("wood", "planks", (1.1, draw.uniform(0.1, 0.16))),
@@ -103,12 +105,12 @@ def _faces(room: Room) -> list[tuple[str, Paint]]:
 def _camera(room: Room) -> Camera:
     """A person's view into the room, a little downwards."""
     draw = room.draw
-    yaw = draw.normal(0, 0.25) - 0.35 * room.camera_x / room.width
-    pitch, roll = draw.normal(0.2, 0.09), draw.normal(0, 0.02)
+    yaw = draw.normal(0, 0.18) - 0.35 * room.camera_x / room.width
+    pitch, roll = draw.normal(0.23, 0.06), draw.normal(0, 0.012)
     forward = np.array(
         [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
     )
-    position = np.array([room.camera_x, -draw.uniform(1.3, 1.6), room.camera_z])
+    position = np.array([room.camera_x, -draw.uniform(1.4, 1.55), room.camera_z])
     return aim(position, forward, roll, 0.81 * draw.uniform(0.96, 1.04))
 
 
@@ -118,10 +120,10 @@ def _light(room: Room) -> Light:
     warm = draw.uniform(0, 1)
     return Light(
         position=np.array([x, -room.height + 0.3, z]),
-        power=2.0,
+        power=2.7,
         fade=0.3,
         radius=0.12,
-        ambient=0.5,
+        ambient=0.36,
         tint=(1.0, 1.0 - 0.06 * warm, 1.0 - 0.15 * warm),
         daylight=room.windows[0].at((0.0, 1.6, 0.3)) if room.windows else None,
         gain=draw.uniform(0.88, 1.05),
