@@ -80,14 +80,12 @@ def test_a_scene_is_the_same_at_every_size_but_for_what_is_too_small_there():
     scene = Streets7.scene("test", 3)[0]
     small, large = surface(scene, 32, 64), surface(scene, 96, 192)
     # The middle of every 3x3 block is the center of the small picture's pixel.
-    same = large.instance[1::3, 1::3] == small.instance
+    same = (large.depth[1::3, 1::3] / small.depth - 1).abs() < 1e-3
     assert same.float().mean() > 0.98
-    assert torch.allclose(large.depth[1::3, 1::3][same], small.depth[same], rtol=1e-3)
-    kept = [
-        raycast.built(scene.shapes, scene.instance[:-6], scene.camera, h, 2 * h).sum()
-        for h in (32, 128, 1024)
-    ]
-    assert kept[0] < kept[1] < kept[2]
+    assert (large.classes[1::3, 1::3] == small.classes).float().mean() > 0.98
+    shapes, instance = scene.shapes, scene.instance[:-6]
+    few, many = (raycast.built(shapes, instance, scene.camera, h, 2 * h).sum() for h in (16, 512))
+    assert few < many <= len(shapes)
 
 
 @pytest.mark.gpu
@@ -107,7 +105,7 @@ def test_slope_check_notices_wrong_normals():
     seen = surface(picture, 72, 144)
     mirrored = seen.normals * torch.tensor([1, -1, 1]).view(3, 1, 1)
     wrong = type(seen)(**{**vars(seen), "normals": mirrored})
-    assert acceptance.slope_error(wrong, picture.camera).quantile(0.99) > 10
+    assert acceptance.slope_error(wrong, picture.camera, step=10.0).quantile(0.99) > 10
 
 
 def test_statistics_are_close_to_cityscapes(cache):
@@ -224,9 +222,10 @@ def test_pieces_stand_on_the_ground(kind):
             streets7_grammar.vehicle(here, frame, kind)
         elif kind == "sign":
             streets7_grammar.post(here, frame, kind, 1)
+        elif kind == "tree":
+            streets7_grammar.tree(here, frame, 6.0)
         else:
-            size = (6.0,) if kind == "tree" else ()
-            getattr(streets7_grammar, kind)(here, frame, *size)
+            streets7_grammar.person(here, frame, rides=kind == "cyclist")
         y = boxes(here)[..., 1]
         assert -12 < y.min() < -0.9 and -0.12 < y.max() < 1.1
         names = {here.names[c] for c in here.classes}

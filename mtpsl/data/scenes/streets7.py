@@ -93,9 +93,7 @@ class Streets7(Rendered):
     splits = SPLITS
     tasks = TASKS
 
-    @staticmethod
-    def compose(seed: np.random.SeedSequence) -> Scene:
-        return build(seed)
+    compose = staticmethod(build)
 
     @staticmethod
     def labels(scene: Scene, seen: Surface, image: Tensor, noise: np.random.Generator) -> Arrays:

@@ -30,21 +30,25 @@ VOID = "void"  # the name of what has no class, such as the car that carries the
 STRETCHES = (2.0, 13.0, 27.0, 47.0, 75.0, 120.0)  # m, where straight ground ends
 SHADOWS = 40.0  # m, no shadow of anything beyond
 
-BODIES = (  # colors of cars
+COLORS = (  # of cars and coats
     *((0.72, 0.1, 0.1), (0.1, 0.25, 0.6), (0.85, 0.86, 0.88), (0.6, 0.62, 0.65)),
-    *((0.1, 0.1, 0.12), (0.85, 0.7, 0.1), (0.1, 0.35, 0.3)),
+    *((0.1, 0.1, 0.12), (0.85, 0.7, 0.1), (0.1, 0.35, 0.3), (0.85, 0.5, 0.1)),
 )
-COATS = (
-    *((0.7, 0.15, 0.15), (0.85, 0.55, 0.1), (0.2, 0.3, 0.65), (0.5, 0.2, 0.5)),
-    *((0.8, 0.75, 0.7), (0.12, 0.12, 0.14), (0.85, 0.75, 0.2)),
-)
-TROUSERS = ((0.15, 0.18, 0.3), (0.1, 0.1, 0.1), (0.3, 0.25, 0.2))
+VEHICLES = {  # half width, half length, height and radius of a wheel, m
+    "car": (0.9, (1.9, 2.35), (1.42, 1.65), 0.33),
+    "van": (1.0, (2.4, 3.2), (2.1, 2.9), 0.38),
+    "bus": (1.25, (4.5, 7.0), (2.9, 3.2), 0.48),
+}
+POSTS = {  # height and radius, m
+    "lamp": ((5.0, 8.0), 0.12),
+    "sign": ((2.6, 3.6), 0.08),
+    "signal": ((3.2, 4.2), 0.1),
+}
 SIGNS = ((0.1, 0.25, 0.65), (0.75, 0.1, 0.1), (0.95, 0.75, 0.1))
 SIGNALS = ((0.95, 0.2, 0.12), (0.95, 0.65, 0.1), (0.2, 0.9, 0.5))  # from the top
-METAL, GLASS = (0.45, 0.46, 0.48), (0.12, 0.15, 0.18)
-AXLE = turn(roll=math.pi / 2)  # of a wheel
-RUBBER, WHITE = Paint((0.06, 0.06, 0.065)), Paint((0.92, 0.92, 0.92))
+GLASS, RUBBER, WHITE = (0.12, 0.15, 0.18), Paint((0.06, 0.06, 0.065)), Paint((0.92, 0.92, 0.92))
 FRONT, REAR = Paint((0.95, 0.95, 0.85), "glow"), Paint((0.8, 0.08, 0.05), "glow")
+AXLE = turn(roll=math.pi / 2)  # of a wheel
 
 
 @dataclass(frozen=True)
@@ -56,33 +60,27 @@ class Style:
     setback: tuple[float, float]  # from the pavement to the houses
     lawn: float  # chance that the setback is one
     trees: float  # chance of one at every place along the curb
-    sides: tuple[float, float, float, float]  # weights of house, wood, wall and gap
+    sides: tuple[float, float, float]  # weights of house, wood and gap
 
 
 STYLES = {
-    "lane": Style((3.2, 4.5), (1.0, 2.0), (0, 0.8), 0.05, 0.15, (9, 0.5, 0.5, 0.5)),
-    "city": Style((5.0, 8.0), (2.0, 4.0), (0, 2), 0.1, 0.35, (8, 1, 0.4, 1)),
-    "suburb": Style((3.5, 6.0), (1.2, 2.5), (2, 7), 0.85, 0.5, (5, 2.5, 1, 0.5)),
-    "avenue": Style((6.0, 11.0), (2.0, 4.0), (2, 9), 0.8, 0.8, (2.5, 5, 0.5, 0.5)),
+    "lane": Style((3.2, 4.5), (1.0, 2.0), (0, 0.8), 0.05, 0.15, (9, 0.5, 0.5)),
+    "city": Style((5.0, 8.0), (2.0, 4.0), (0, 2), 0.1, 0.35, (8, 1, 1)),
+    "suburb": Style((3.5, 6.0), (1.2, 2.5), (2, 7), 0.85, 0.5, (5, 3, 0.7)),
+    "avenue": Style((6.0, 11.0), (2.0, 4.0), (2, 9), 0.8, 0.8, (2.5, 5, 0.7)),
 }
 
 
 @dataclass
 class Street(Stage):
-    """A stage along a street that may bend and climb."""
+    """A stage along a street that may turn and climb."""
 
     road: float = 0.0  # half width
     edge: float = 0.0  # where the pavement ends
     course: np.ndarray = field(default_factory=lambda: np.zeros((4, 2)))  # x, z, heading, height
 
     def lay(self, curve: float, bend: float, grade: float) -> None:
-        """Where the middle of the street goes.
-
-        Args:
-            curve: Radians a meter to the right.
-            bend: Meters from which on it climbs.
-            grade: By this much a meter.
-        """
+        """Turns it right by ``curve`` rad a meter; from ``bend`` m on it climbs by ``grade``."""
         s = np.arange(200.0)
         heading = curve * np.clip(s - 4, 0, 60)
         x, z = (np.concatenate([[0], np.cumsum(f(heading))[:-1]]) for f in (np.sin, np.cos))
@@ -107,10 +105,10 @@ class Street(Stage):
         flat, yaw = math.hypot(bx - ax, bz - az), math.atan2(bx - ax, bz - az)
         slope = math.atan2(high - low, flat)
         middle = on_ground((ax + bx) / 2, (az + bz) / 2, yaw, (low + high) / 2)
-        frame = middle.moved(pitch=slope)
         reach = flat / 2 / math.cos(slope) + 0.3 * (start > STRETCHES[0])
         half = (abs(x1 - x0) / 2, 0.5, reach)
-        self.piece(name, frame, shadow=False).box(((x0 + x1) / 2, up - 0.5, 0.0), half, paint)
+        piece = self.piece(name, middle.moved(pitch=slope), shadow=False)
+        piece.box(((x0 + x1) / 2, up - 0.5, 0.0), half, paint)
 
 
 def build(seed: np.random.SeedSequence) -> Scene:
@@ -163,10 +161,9 @@ def _camera(street: Street) -> Camera:
 
 def _ground(street: Street, lawns: dict[int, bool]) -> None:
     draw, road, edge = street.draw, street.road, street.edge
-    gray = _gray(draw, 0.24, 0.42)
-    ink = (0.85, 0.85, 0.83) if draw.chance(0.85) else gray
-    asphalt = street.plain(gray, "asphalt", (draw.uniform(3.0, 3.4), road), ink)
-    size, stone = draw.uniform(0.7, 1.0), draw.uniform(0.5, 0.68)
+    gray, stone, size = draw.uniform(0.24, 0.42), draw.uniform(0.5, 0.68), draw.uniform(0.7, 1.0)
+    ink = (0.85,) * 3 if draw.chance(0.85) else (gray,) * 3
+    asphalt = street.plain((gray,) * 3, "asphalt", (draw.uniform(3.0, 3.4), road), ink)
     slabs = street.plain((stone, stone * 0.96, stone * 0.9), "slabs", (size, size))
     turf = street.plain((0.32, 0.43, 0.17), "turf", (1, 1))
     for start, end in zip(STRETCHES[:-1], STRETCHES[1:], strict=True):
@@ -179,14 +176,14 @@ def _ground(street: Street, lawns: dict[int, bool]) -> None:
 
 
 def _line(street: Street, style: Style, side: int) -> None:
-    """Houses, woods and walls behind the pavement, and what the street runs towards."""
+    """Houses and woods behind the pavement, and what the street runs towards."""
     draw, edge, setback = street.draw, street.edge, street.draw.uniform(*style.setback)
     along = STRETCHES[0]
     while along < STRETCHES[-1]:
         length = draw.uniform(8, 18) * (1.0 if along < 40 else 1.7)
-        kind, middle = (
-            draw.choice(("house", "wood", "wall", "gap"), style.sides),
+        middle, kind = (
             along + length / 2,
+            draw.choice(("house", "wood", "gap"), style.sides),
         )
         if kind == "house":
             half = draw.uniform(4.5, 7)
@@ -195,9 +192,6 @@ def _line(street: Street, style: Style, side: int) -> None:
         elif kind == "wood":
             half = draw.uniform(2.5, 4.5)
             wood(street, street.at(side * (edge + 1 + half), middle), half, length / 2)
-        elif kind == "wall":
-            wall(street, street.at(side * (edge + 0.4), middle), length / 2)
-            tree(street, street.at(side * (edge + 4), middle), draw.uniform(6, 9))
         if kind != "house" and draw.chance(0.6):  # something behind it, instead of the sky
             off = edge + draw.uniform(17, 27)
             house(street, street.at(side * off, middle), 5.0, length / 2 + 3)
@@ -266,14 +260,13 @@ def _people(street: Street) -> None:
         for i in range(draw.choice((1, 1, 2))):
             frame = street.at(right + 0.7 * i, along + draw.normal(0, 0.3), yaw)
             if street.free(frame, 0.3, 0.3):
-                (person if draw.chance(0.85) else cyclist)(street, frame)
+                person(street, frame, rides=draw.chance(0.15))
 
 
 def _light(draw: Draw) -> Light:
-    sunny = draw.chance(0.5)
+    sunny, level = draw.chance(0.5), draw.uniform(0.8, 1.0)
     high = draw.uniform(0.6, 1.1) if sunny else 1.45  # rad, elevation
     blue = draw.uniform(0.4, 1.0) if sunny else draw.uniform(0.0, 0.3)
-    level = draw.uniform(0.8, 1.0)
     return Light(
         position=300 * turn(draw.uniform(0, 2 * math.pi), high)[:, 2] * (1, -1, 1),
         power=draw.uniform(1.1, 1.7) if sunny else draw.uniform(0.25, 0.45),
@@ -294,11 +287,6 @@ def _light(draw: Draw) -> Light:
 # ---------------------------------------------------------------------- pieces
 
 
-def _gray(draw: Draw, low: float, high: float) -> tuple[float, float, float]:
-    value = draw.uniform(low, high)
-    return (value, value, value * 1.02)
-
-
 def house(street: Street, frame: Frame, half_right: float, half_front: float) -> None:
     draw = street.draw
     piece, glass = street.piece("construction", frame), draw.uniform(0.12, 0.3)
@@ -311,14 +299,6 @@ def house(street: Street, frame: Frame, half_right: float, half_front: float) ->
     if tall < 11 and draw.chance(0.7):
         roof = street.plain(draw.color(draw.choice(("brick", "stone"))), "tiles", (0.6, 0.5))
         piece.box((0, tall + 0.5, 0), (half_right + 0.3, 0.5, half_front + 0.2), roof)
-
-
-def wall(street: Street, frame: Frame, half_front: float) -> None:
-    tall, color = street.draw.uniform(1.2, 2.4), street.draw.color("brick")
-    paint = street.plain(color, street.draw.choice(("planks", "stripes")), (0.5, 0.3))
-    street.piece("construction", frame).box(
-        (0, tall / 2 - 0.3, 0), (0.1, tall / 2 + 0.3, half_front), paint
-    )
 
 
 def _leaves(street: Street) -> Paint:
@@ -349,10 +329,8 @@ def wood(street: Street, frame: Frame, half_right: float, half_front: float) -> 
 
 def post(street: Street, frame: Frame, kind: str, side: int) -> None:
     """A street lamp, a traffic light or a sign that faces the camera."""
-    draw, piece, metal = street.draw, street.piece("object", frame), Paint(METAL)
-    heights, thick = {
-        "lamp": ((5.0, 8.0), 0.12), "sign": ((2.6, 3.6), 0.08), "signal": ((3.2, 4.2), 0.1)
-    }[kind]  # fmt: skip
+    draw, piece, metal = street.draw, street.piece("object", frame), Paint((0.45, 0.46, 0.48))
+    heights, thick = POSTS[kind]
     tall = draw.uniform(*heights)
     piece.tube((0, tall / 2 - 0.2, 0), (thick, tall / 2 + 0.2, thick), metal)
     if kind == "lamp":
@@ -369,68 +347,42 @@ def post(street: Street, frame: Frame, kind: str, side: int) -> None:
         piece.ball(at, (0.16, 0.16, 0.05), Paint(SIGNALS[lit], "glow"))
 
 
-def _dressed(street: Street) -> tuple[Paint, Paint, Paint]:
-    """Paints of skin, coat and trousers."""
+def person(street: Street, frame: Frame, rides: bool = False) -> None:
+    """Somebody who walks, or rides a bicycle, which is a vehicle."""
     draw = street.draw
-    skin, tone = draw.uniform(0.45, 1.0), draw.uniform(0.8, 1.1)
-    coat = tuple(tone * c for c in draw.choice(COATS))
-    return (
-        Paint((0.78 * skin, 0.58 * skin, 0.47 * skin)),
-        street.plain(coat, "cloth"),
-        street.plain(draw.choice(TROUSERS), "cloth"),
-    )
-
-
-def person(street: Street, frame: Frame) -> None:
-    """Somebody who walks, in a frame of their height."""
-    draw, (skin, coat, trousers) = street.draw, _dressed(street)
+    if rides:
+        bicycle = street.piece("vehicle", frame)
+        bicycle.box((0, 0.62, 0), (0.04, 0.05, 0.5), Paint(draw.choice(COLORS)))
+        for z in (-0.52, 0.52):
+            bicycle.tube((0, 0.34, z), (0.34, 0.04, 0.34), RUBBER, axes=AXLE)
+        frame = frame.moved((0, 0.25, -0.1), pitch=-0.15)
     piece = street.piece("human", frame.moved(scale=draw.normal(1.72, 0.08)))
-    broad, stride = draw.uniform(0.13, 0.155), draw.uniform(0.02, 0.13)
-    piece.ball((0, 0.92, 0), (0.06, 0.08, 0.065), skin)
+    skin, broad, stride = draw.uniform(0.45, 1.0), draw.uniform(0.13, 0.155), draw.uniform(0, 0.13)
+    coat = street.plain(draw.choice(COLORS), "cloth")
+    trousers = street.plain(draw.color("dark"), "cloth")
+    piece.ball((0, 0.92, 0), (0.06, 0.08, 0.065), Paint((0.78 * skin, 0.58 * skin, 0.47 * skin)))
     piece.ball((0, 0.65, 0), (broad, 0.22, 0.095), coat)
     for x in (-1, 1):
         piece.bar((x * broad / 2, 0.5, 0), (x * broad / 2, 0, x * stride), 0.055, trousers)
         piece.bar((x * broad, 0.8, 0), (x * broad, 0.44, -x * stride), 0.036, coat)
 
 
-def cyclist(street: Street, frame: Frame) -> None:
-    """A bicycle, a vehicle, and who rides it."""
-    bicycle, rider = street.piece("vehicle", frame), street.piece("human", frame)
-    skin, coat, trousers = _dressed(street)
-    for z in (-0.52, 0.52):
-        _wheel(bicycle, (0, 0.34, z), 0.34, 0.04)
-    bicycle.box((0, 0.62, 0), (0.04, 0.05, 0.5), Paint(street.draw.choice(BODIES)))
-    rider.ball((0, 1.58, 0.18), (0.11, 0.14, 0.12), skin)
-    rider.ball((0, 1.22, 0), (0.24, 0.34, 0.18), coat, axes=turn(pitch=-0.3))
-    for x in (-0.14, 0.14):
-        rider.bar((x, 1.0, 0), (x, 0.3, 2 * x), 0.085, trousers)
-
-
 def vehicle(street: Street, frame: Frame, kind: str) -> None:
-    """A car; a van or a bus is a box with a row of windows."""
+    """A car, or a van or bus, which is a box with a row of windows."""
     draw, piece = street.draw, street.piece("vehicle", frame)
-    body = tuple(c * draw.uniform(0.85, 1.1) for c in draw.choice(BODIES))
+    body, (wide, longs, heights, radius) = draw.choice(COLORS), VEHICLES[kind]
+    long, tall, belt = draw.uniform(*longs), draw.uniform(*heights), 0.95
     if kind == "car":
-        wide, long, tall, radius = 0.9, draw.uniform(1.9, 2.35), draw.uniform(1.42, 1.65), 0.33
-        belt = draw.uniform(0.85, 1.0)
-        high = tall - belt
-        piece.box((0, belt / 2 + 0.13, 0), (wide, belt / 2 - 0.13, long), Paint(body))
-        cabin = street.plain(body, "cabin", (0.68 * high, 1.0), GLASS)
-        piece.ball((0, belt, -0.25), (wide * 0.9, high, long * 0.62), cabin)
+        piece.box((0, belt / 2 + 0.13, 0), (wide, belt / 2 - 0.13, long), street.plain(body))
+        cabin = street.plain(body, "cabin", (0.68 * (tall - belt), 1.0), GLASS)
+        piece.ball((0, belt, -0.25), (wide * 0.9, tall - belt, long * 0.62), cabin)
     else:
-        wide, radius = (1.0, 0.38) if kind == "van" else (1.25, 0.48)
-        long, tall = draw.uniform(2.4, 3.2), draw.uniform(2.1, 2.9)
-        if kind == "bus":
-            long, tall = draw.uniform(4.5, 7), draw.uniform(2.9, 3.2)
-        belt, paint = 1.0, street.plain(body, "cabin", (0.36 * tall, 0.05), GLASS)
-        piece.box((0, tall / 2 + 0.2, 0), (wide, tall / 2 - 0.2, long), paint)
+        windows = street.plain(body, "cabin", (0.36 * tall, 0.05), GLASS)
+        piece.box((0, tall / 2 + 0.2, 0), (wide, tall / 2 - 0.2, long), windows)
     detail, away = replace(piece, shadow=False), frame.axes[2, 2] > 0
     lamp, end = (REAR, -long) if away else (FRONT, long)  # those that can be seen
     for x in (-1, 1):
         detail.box((x * 0.75 * wide, belt - 0.2, end), (0.17, 0.11, 0.03), lamp)
-        for z in (-1, 1):
-            _wheel(detail, (x * 0.9 * wide, radius, z * 0.6 * long), radius, 0.3 * radius)
-
-
-def _wheel(piece, at: tuple[float, float, float], radius: float, half: float) -> None:
-    piece.tube(at, (radius, half, radius), RUBBER, axes=AXLE)
+        for z in (-0.6, 0.6):
+            at = (x * 0.9 * wide, radius, z * long)
+            detail.tube(at, (radius, 0.3 * radius, radius), RUBBER, axes=AXLE)
