@@ -64,7 +64,7 @@ class Style:
 
 
 STYLES = {
-    "lane": Style((3.2, 4.5), (1.0, 2.0), (0, 0.8), 0.05, 0.15, (9, 0.5, 0.5)),
+    "lane": Style((2.8, 4.2), (0.8, 1.6), (0, 0.8), 0.05, 0.15, (9, 0.5, 0.5)),
     "city": Style((5.0, 8.0), (2.0, 4.0), (0, 2), 0.1, 0.35, (8, 1, 1)),
     "suburb": Style((3.5, 6.0), (1.2, 2.5), (2, 7), 0.85, 0.5, (5, 3, 0.7)),
     "avenue": Style((6.0, 11.0), (2.0, 4.0), (2, 9), 0.8, 0.8, (2.5, 5, 0.7)),
@@ -77,6 +77,7 @@ class Street(Stage):
 
     road: float = 0.0  # half width
     edge: float = 0.0  # where the pavement ends
+    end: float = 0.0  # what it runs towards
     course: np.ndarray = field(default_factory=lambda: np.zeros((4, 2)))  # x, z, heading, height
 
     def lay(self, curve: float, bend: float, grade: float) -> None:
@@ -115,8 +116,9 @@ def build(seed: np.random.SeedSequence) -> Scene:
     """The scene of a seed, whatever size it is rendered at."""
     draw = Draw(seed)
     style = STYLES[draw.choice(tuple(STYLES), (0.25, 0.3, 0.25, 0.2))]
-    road = draw.uniform(*style.road)
-    street = Street(draw, (*CLASSES, VOID), road=road, edge=road + draw.uniform(*style.pavement))
+    road, end = draw.uniform(*style.road), 35 * math.exp(draw.uniform(0, 1.2))
+    edge = road + draw.uniform(*style.pavement)
+    street = Street(draw, (*CLASSES, VOID), road=road, edge=edge, end=end)
     grade = float(np.clip(draw.normal(0, 0.03), -0.07, 0.07))
     street.lay(draw.normal(0, 0.005), draw.uniform(6, 40), grade)
     blue = Paint((1.0, 1.0, 1.0), "sky")
@@ -144,11 +146,11 @@ def build(seed: np.random.SeedSequence) -> Scene:
 def _camera(street: Street) -> Camera:
     """Looks down the street from the right lane; often the hood of its car is seen."""
     draw = street.draw
-    yaw, pitch = draw.normal(0, 0.1), draw.uniform(-0.1, 0.16)
+    yaw, pitch = draw.normal(0, 0.1), draw.uniform(-0.11, 0.18)
     forward = turn(yaw, -pitch)[:, 2] * (1, -1, 1)
-    height = draw.uniform(1.2, 1.5)
+    height = draw.uniform(1.22, 1.45)
     position = np.array([draw.uniform(0.1, 0.7) * street.road, -height, 0.0])
-    camera = aim(position, forward, draw.normal(0, 0.012), draw.uniform(0.85, 1.2))
+    camera = aim(position, forward, draw.normal(0, 0.012), draw.uniform(0.9, 1.3))
     street.free(on_ground(float(position[0]), 0.0), 1.2, 4.5)
     if draw.chance(0.75):
         frame = Frame(position, camera.rotation @ np.diag([1.0, -1.0, 1.0]))
@@ -179,7 +181,7 @@ def _line(street: Street, style: Style, side: int) -> None:
     """Houses and woods behind the pavement, and what the street runs towards."""
     draw, edge, setback = street.draw, street.edge, street.draw.uniform(*style.setback)
     along = STRETCHES[0]
-    while along < STRETCHES[-1]:
+    while along < street.end + 5:
         length = draw.uniform(8, 18) * (1.0 if along < 40 else 1.7)
         middle, kind = (
             along + length / 2,
@@ -197,18 +199,18 @@ def _line(street: Street, style: Style, side: int) -> None:
             house(street, street.at(side * off, middle), 5.0, length / 2 + 3)
         along += length
     if side > 0:
-        end = street.at(draw.uniform(-10, 10), draw.uniform(60, 115))
+        end = street.at(draw.uniform(-5, 5), street.end + 8)
         if draw.chance(0.6):
-            house(street, end, draw.uniform(12, 25), 8.0)
+            house(street, end, draw.uniform(15, 25), 8.0)
         elif draw.chance(0.9):
-            wood(street, end, 18.0, 6.0)
+            wood(street, end, 20.0, 8.0)
 
 
 def _curb(street: Street, style: Style, side: int) -> None:
     """Trees, lamps and signs at the edge of the pavement."""
     draw = street.draw
     along, step, tall = draw.uniform(6, 14), draw.uniform(7, 13), draw.uniform(5.5, 8.0)
-    while along < 50:
+    while along < min(50, street.end - 3):
         frame = street.at(side * (street.road + draw.uniform(0.5, 0.9)), along)
         if draw.chance(style.trees):
             tree(street, frame, tall * draw.uniform(0.85, 1.15))
@@ -222,7 +224,7 @@ def _parked(street: Street, side: int) -> None:
     if street.road < 4.4 or draw.chance(0.3):
         return
     along, often = draw.uniform(6, 16), draw.uniform(0.2, 0.8)
-    while along < 45:
+    while along < min(45, street.end - 3):
         yaw = (0.0 if side > 0 else math.pi) + draw.normal(0, 0.03)
         frame = street.at(side * (street.road - 1.15), along, yaw)
         if draw.chance(often) and street.free(frame, 1.0, 2.5):
@@ -236,7 +238,7 @@ def _traffic(street: Street, lane: float) -> None:
     ahead = draw.chance(0.6)
     for i in range(ahead + draw.choice((0, 1, 2, 3))):
         kind = draw.choice(("car", "van", "bus"), (6, 1.6, 1.2))
-        along = 6 + 30 * draw.uniform(0, 1) ** 1.5 + 6 * (kind == "bus")
+        along = 6 + min(30, street.end - 14) * draw.uniform(0, 1) ** 1.5 + 6 * (kind == "bus")
         right, yaw = lane + draw.normal(0, 0.3), draw.normal(0, 0.05)
         if i >= ahead and draw.chance(0.8):
             right, yaw = -draw.uniform(0.25, 0.6) * street.road, yaw + math.pi
