@@ -10,6 +10,7 @@ from acceptance import streets7 as streets7_acceptance
 
 from mtpsl.data.readers import PUBLISHED
 from mtpsl.data.scenes import raycast, streets7, streets7_grammar
+from mtpsl.data.scenes.patterns import PATTERNS
 from mtpsl.data.scenes.render import surface
 from mtpsl.data.scenes.stage import Draw, Paint
 from mtpsl.data.scenes.streets7 import BASELINE, CLASSES, Streets7, disparity, matched
@@ -234,14 +235,16 @@ def test_pieces_stand_on_the_ground(kind):
 
 def test_every_scene_is_a_street():
     """Nothing is left empty, and what has no class is the hood alone."""
-    seen = set()
+    seen, patterns = set(), set()
     for i in range(20):
         scene = Streets7.scene("train", i)[0]
+        patterns |= {paint.pattern for paint in scene.paints}
         seen |= {(*CLASSES, VOID)[c] for c in scene.classes}
         assert (scene.classes == len(CLASSES)).sum() <= 1
         assert {"flat", "construction", "sky"} <= {CLASSES[c] for c in scene.classes if c < 7}
-        assert 0.8 <= scene.camera.focal <= 1.25 and -1.7 < scene.camera.position[1] < -1.1
+        assert 0.9 <= scene.camera.focal <= 1.3 and -1.7 < scene.camera.position[1] < -1.1
     assert seen == {*CLASSES, VOID}
+    assert {"asphalt", "facade", "leaves", "sky"} < patterns <= {*PATTERNS, "plain", "sky"}
 
 
 def test_few_shapes_reach_behind_the_camera():

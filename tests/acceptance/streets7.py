@@ -14,7 +14,7 @@ from mtpsl.data.scenes.streets7 import CLASSES, TASKS, Streets7
 
 VOID = (0.04, 0.13)  # share of pixels without a class; 10.5 % in the real set
 
-# Inverse depth: .117 and .105 on three real frames, which have more of the far and less of the near.
+# Inverse depth: .117 and .105 on three real frames, which show more of what is far.
 MEAN, STD = (0.10, 0.18), (0.09, 0.14)
 INVALID = (0.11, 0.17)  # share of pixels; 13 to 16 % on those frames
 # Mean error of the mean of every pixel over all images. On the three frames even the mean of a row
