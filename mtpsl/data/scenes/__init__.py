@@ -148,7 +148,7 @@ class Rendered(Stored):
     def _fill(self, folder: Path, device: torch.device | str) -> None:
         many = self.count * self.height * self.width >= MANY
         processes = cores() if many and torch.device(device).type == "cpu" else 1
-        write = partial(_write_image, type(self), self.split, self.height, self.width, device)
+        write = partial(_write, type(self), (self.split, self.height, self.width), device)
         write_images(folder, write, self, processes, "rendering")
 
 
@@ -161,15 +161,8 @@ def _target(task: Task, kept: Tensor) -> Tensor:
     return target
 
 
-def _write_image(
-    kind: type[Rendered],
-    split: str,
-    height: int,
-    width: int,
-    device: torch.device | str,
-    arrays: dict[str, np.ndarray],
-    index: int,
-) -> None:
+def _write(kind, where: tuple[str, int, int], device, arrays, index: int) -> None:
+    split, height, width = where
     picture = kind.picture(split, index, height, width, device)
     for name, values in {"images": picture.image, **picture.labels}.items():
         if arrays[name].dtype == np.int8:

@@ -98,16 +98,9 @@ def make_rays(
 def intersect(
     kind: int, origin: Vector | Point, direction: Vector, starts_inside: bool = False
 ) -> Tensor:
-    """First hit of rays with a unit shape, all in the shape's frame.
+    """Ray parameter of the first hit with a unit shape, all in its frame; ``FAR`` for a miss.
 
-    Args:
-        kind: BOX, SPHERE or CYLINDER.
-        origin: Three numbers, or three tensors like ``direction``.
-        direction: Not necessarily of unit length.
-        starts_inside: Take the way out of a box instead of the way in (a room).
-
-    Returns:
-        The ray parameter of the hit, ``FAR`` for a miss.
+    Directions need no unit length. ``starts_inside``: the way out of a box, not in (a room).
     """
     if kind == BOX:
         return _box(origin, direction, starts_inside)

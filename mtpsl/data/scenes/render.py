@@ -17,7 +17,6 @@ from mtpsl.data.scenes.stage import Paint, Scene
 
 SMALL = 160 * 200  # pixels; below, four samples a pixel are affordable and needed
 SLANT = 0.7  # how much of z goes into u on surfaces without faces
-DAY = (0.75, 0.85, 1.0)  # color of a window's light
 NUMBERS = {name: i for i, name in enumerate(PATTERNS)}
 GRAIN = (0.008, 0.004)  # deviation of the sensor: of the signal's square root, and of nothing
 
@@ -135,18 +134,11 @@ def _shade(scene: Scene, rays: Rays, hits: Hits, rows: Tensor, kept: np.ndarray)
     sky = _is_sky(scene, rows)
     direct = _direct(scene, hits, ~sky, kept)
     ambient = (1 - 0.33 * ny) * light.ambient
-    day = torch.zeros_like(ambient)
     if air is None:
         ambient = ambient * _corners(scene.shapes, hits)
-    if light.daylight is not None:
-        wx, wy, wz = (
-            w - x for w, x in zip(np.float32(light.daylight).tolist(), hits.world, strict=True)
-        )
-        square = wx * wx + wy * wy + wz * wz
-        day = ((nx * wx + ny * wy + nz * wz) / square.sqrt()).clamp_min(0) / (square * 0.4 + 1)
     color, glow = _painted(scene, rays, hits, rows)
-    parts = zip(color, np.float32(light.tint).tolist(), DAY, strict=True)
-    shaded = [c * c * (ambient + direct * t + day * (0.9 * d)) + c * glow for c, t, d in parts]
+    parts = zip(color, np.float32(light.tint).tolist(), strict=True)
+    shaded = [c * c * (ambient + direct * tint) + c * glow for c, tint in parts]
     if air is not None:
         share = hits.depth / (hits.depth + float(np.float32(air.haze)))
         lows = np.float32(air.low).tolist()

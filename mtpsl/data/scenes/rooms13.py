@@ -38,6 +38,7 @@ def _plan(draw: Draw) -> list[Put]:
     low = lambda room: pieces.table(room, 0.0, low=True, wall=0.0)  # noqa: E731
     desk = lambda room: pieces.table(room, 1.2, wall=0.7)  # noqa: E731
     dine = lambda room: pieces.table(room, 3.0, wall=0.05)  # noqa: E731
+    armchair = lambda room: pieces.sofa(room, 0.33, "chair")  # noqa: E731
     plan: dict[str, list[Put]] = {
         "bed": [pieces.bed, pieces.cabinet],
         "living": [pieces.sofa, *maybe(0.6, pieces.television), *maybe(0.7, low), pieces.shelf],
@@ -49,7 +50,7 @@ def _plan(draw: Draw) -> list[Put]:
     return [
         *plan[use],
         *maybe(0.18, pieces.television),
-        *maybe(0.3, pieces.armchair),
+        *maybe(0.3, armchair),
         *maybe(0.35, pieces.chair),
         *maybe(0.15, pieces.sofa),
         *maybe(0.2, pieces.shelf),
@@ -62,7 +63,8 @@ def _plan(draw: Draw) -> list[Put]:
 def compose(seed: np.random.SeedSequence) -> Scene:
     """The scene of a seed, whatever size it is rendered at."""
     draw = Draw(seed)
-    width, height, depth = draw.uniform(2.8, 4.4), draw.uniform(2.4, 2.9), draw.uniform(2.7, 4.7)
+    width, height = draw.uniform(2.6, 3.8), draw.uniform(2.1, 2.6)
+    depth = 2.4 + 3.2 * draw.uniform(0.0, 1.0) ** 2  # most rooms are small
     room = Room(draw, CLASSES, width=width, height=height, depth=depth)
     shell = room.piece("wall", on_ground(0.0, 0.0), shadow=False)
     shell.box((0, height / 2, 0), (width / 2, height / 2, depth / 2), Paint((1.0, 1.0, 1.0)))
@@ -86,7 +88,9 @@ def _faces(room: Room) -> list[tuple[str, Paint]]:
     draw = room.draw
     foot = draw.choice(((0.9, 0.9, 0.88), (0.45, 0.32, 0.22)))
     size = (draw.uniform(0.3, 0.6), room.height / 2)
-    wall = room.plain(draw.color("pale"), "wall", size, foot)
+    tone = draw.uniform(0.78, 0.86)
+    color = (tone, tone * draw.uniform(0.93, 1.0), tone * draw.uniform(0.85, 1.0))
+    wall = room.plain(color, "wall", size, foot)
     floor = draw.choice(
         (
             room.paint("wood", "planks", (1.1, draw.uniform(0.1, 0.16))),
@@ -105,28 +109,28 @@ def _faces(room: Room) -> list[tuple[str, Paint]]:
 def _camera(room: Room) -> Camera:
     """A person's view into the room, a little downwards."""
     draw = room.draw
-    yaw = draw.normal(0, 0.18) - 0.35 * room.camera_x / room.width
-    pitch, roll = draw.normal(0.23, 0.06), draw.normal(0, 0.012)
+    yaw = draw.normal(0, 0.1) - 0.35 * room.camera_x / room.width
+    pitch, roll = draw.normal(0.21, 0.045), draw.normal(0, 0.01)
     forward = np.array(
         [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
     )
     position = np.array([room.camera_x, -draw.uniform(1.4, 1.55), room.camera_z])
-    return aim(position, forward, roll, 0.81 * draw.uniform(0.96, 1.04))
+    return aim(position, forward, roll, 0.74 * draw.uniform(0.97, 1.03))
 
 
 def _light(room: Room) -> Light:
+    """From the left, above and behind the camera: sides of a thing differ, and so do the walls."""
     draw = room.draw
-    x, z = draw.uniform(-0.25, 0.25) * room.width, draw.uniform(-0.3, 0.1) * room.depth
+    side, behind = -room.width / 2 - draw.uniform(0.7, 1.1), room.camera_z - draw.uniform(0.0, 0.4)
     warm = draw.uniform(0, 1)
     return Light(
-        position=np.array([x, -room.height + 0.3, z]),
-        power=2.7,
-        fade=0.3,
+        position=np.array([side, -room.height - 0.3, behind]),
+        power=2.9,
+        fade=0.12,
         radius=0.12,
-        ambient=0.36,
+        ambient=0.34,
         tint=(1.0, 1.0 - 0.06 * warm, 1.0 - 0.15 * warm),
-        daylight=room.windows[0].at((0.0, 1.6, 0.3)) if room.windows else None,
-        gain=draw.uniform(0.88, 1.05),
+        gain=draw.uniform(0.95, 1.05),
     )
 
 

@@ -27,7 +27,6 @@ class Room(Stage):
         default_factory=lambda: {"left": [], "right": [], "far": []}
     )
     tops: list[tuple[Frame, float, float]] = field(default_factory=list)  # and halves of its size
-    windows: list[Frame] = field(default_factory=list)
 
     def against_wall(
         self, right: float, front: float, height: float, tries: int = 14
@@ -46,7 +45,7 @@ class Room(Stage):
         """A free place anywhere within view, mostly parallel to the walls."""
         draw = self.draw
         for _ in range(tries):
-            yaw = draw.choice((0.0, math.pi / 2, math.pi, -math.pi / 2)) + draw.normal(0, 0.2)
+            yaw = draw.choice((0.0, math.pi / 2, math.pi, -math.pi / 2)) + draw.normal(0, 0.08)
             reach_x, far = self.width / 2 - right, self.depth / 2 - front
             x, z = draw.uniform(-reach_x, reach_x), draw.uniform(self.camera_z + 1.1, far)
             frame = on_ground(x, z, yaw)
@@ -57,7 +56,7 @@ class Room(Stage):
     def hang(self, right: float, low: float, high: float, thick: float) -> Frame | None:
         """A free place on a wall between two heights."""
         for _ in range(10):
-            wall = self.draw.choice(("far", "left", "right"), (0.6, 0.2, 0.2))
+            wall = self.draw.choice(("far", "left", "right"), (0.7, 0.15, 0.15))
             frame, along = self._at_wall(wall, right, thick)
             span = (along - right - 0.04, along + right + 0.04, low, high)
             if not self._overlaps(wall, span):
@@ -204,7 +203,7 @@ def table(room: Room, chairs: float = 1.0, low: bool = False, wall: float = 0.3)
                 (draw.uniform(-0.4, 0.4) * w, -d - 0.24, 0.0),
             )
         )
-        place = frame.moved((right, 0, front), yaw=yaw + draw.normal(0, 0.2))
+        place = frame.moved((right, 0, front), yaw=yaw + draw.normal(0, 0.1))
         if room.inside(place) and room.free(place, 0.17, 0.17):
             furniture.chair(room.piece("chair", place))
 
@@ -213,10 +212,6 @@ def chair(room: Room) -> None:
     """A chair that stands by itself."""
     if (frame := room.on_floor(0.24, 0.24)) is not None:
         furniture.chair(room.piece("chair", frame))
-
-
-def armchair(room: Room) -> None:
-    sofa(room, 0.33, "chair")
 
 
 def television(room: Room) -> None:
@@ -253,7 +248,7 @@ def picture(room: Room) -> None:
 def window(room: Room) -> None:
     """A bright window, often with curtains (objects)."""
     draw = room.draw
-    w, h = draw.uniform(0.5, 1.1), draw.uniform(0.5, 0.75)
+    w, h = draw.uniform(0.45, 0.9), draw.uniform(0.45, 0.65)
     up, curtains = min(draw.uniform(1.4, 1.6), room.height - h - 0.08), draw.chance(0.45)
     frame = room.hang(w + (0.3 if curtains else 0.06), up - h, up + h, 0.03)
     if frame is None:
@@ -265,7 +260,6 @@ def window(room: Room) -> None:
     for side in (-1, 1):
         piece.box((side * w, up, 0), (0.04, h + 0.04, 0.03), white)
         piece.box((0, up + side * h, 0), (w, 0.04, 0.03), white)
-    room.windows.append(frame)
     if curtains:
         paint = room.paint("any", "folds", (draw.uniform(0.1, 0.16), 1.0))
         low = draw.choice((0.05, up - h - 0.12))
@@ -326,48 +320,39 @@ def bathroom(room: Room) -> None:
 
 
 def standing(room: Room) -> None:
-    """A plant, a lamp, a bag, a bin or cartons on the floor."""
+    """A plant, a lamp, a bin or a carton on the floor."""
     draw = room.draw
-    if (frame := room.on_floor(0.22, 0.22, tries=6)) is None:
-        return
-    kind = draw.choice(("plant", "lamp", "bag", "bin", "carton"), (3, 2, 1.5, 1.5, 2))
-    if kind == "plant":
-        furniture.plant(room.piece("objects", frame.moved(scale=draw.uniform(1.1, 1.8))))
-    elif kind == "lamp":
-        furniture.lamp(room.piece("objects", frame), draw.uniform(1.2, 1.5), 0.18)
-    elif kind == "bag":
-        piece = room.piece("objects", frame)
-        piece.ball((0, 0.25, 0), (0.26, 0.28, 0.18), fabric(room))
-    elif kind == "bin":
-        piece = room.piece("objects", frame)
-        piece.tube((0, 0.24, 0), (0.17, 0.24, 0.17), room.paint("any"))
-    else:
-        piece, half = room.piece("objects", frame), draw.uniform(0.2, 0.28)
-        paint = room.plain((0.62, 0.48, 0.32), "stripes", (1.0, 0.4))
-        piece.box((0, half * 0.8, 0), (half, half * 0.8, half), paint)
+    if (frame := room.on_floor(0.22, 0.22, tries=6)) is not None:
+        kind = draw.choice(("plant", "lamp", "vase", "box"), (3, 2, 2, 2))
+        thing(room, frame.moved(scale=draw.uniform(1.1, 1.7)), kind, 0.9)
 
 
 def lying(room: Room) -> None:
-    """One thing on a table or a cabinet: a lamp, a plant, books, a vase or a box."""
+    """One thing on a table or a cabinet."""
     draw = room.draw
     frame, w, d = draw.choice(room.tops)
     reach = (max(w - 0.15, 0.0), max(d - 0.15, 0.0))
     at = (draw.uniform(-1, 1) * reach[0], 0.0, draw.uniform(-1, 1) * reach[1])
-    frame = frame.moved(at, yaw=draw.uniform(-0.6, 0.6))
     kind = draw.choice(("lamp", "plant", "books", "vase", "box"), (2, 2, 1, 2, 2))
-    piece = room.piece("books" if kind == "books" else "objects", frame)
+    scale = draw.uniform(0.5, 0.8) if kind == "plant" else 1.0
+    thing(room, frame.moved(at, yaw=draw.uniform(-0.3, 0.3), scale=scale), kind, 0.3)
+
+
+def thing(room: Room, frame: Frame, kind: str, tall: float) -> None:
+    """An object of a kind, or books; ``tall``: the height of a lamp, m."""
+    draw, piece = room.draw, room.piece("books" if kind == "books" else "objects", frame)
     if kind == "lamp":
-        furniture.lamp(piece, draw.uniform(0.25, 0.4))
+        furniture.lamp(piece, tall)
     elif kind == "plant":
-        furniture.plant(piece.within(frame.moved(scale=draw.uniform(0.5, 0.8))))
+        furniture.plant(piece)
     elif kind == "books":
         for k in range(3):
             half, axes = (0.15, 0.03, 0.11), turn(yaw=draw.normal(0, 0.2))
             piece.box((0, 0.03 + 0.06 * k, 0), half, room.paint("any"), axes=axes)
     elif kind == "vase":
-        tall, paint = draw.uniform(0.1, 0.16), room.paint("any")
-        piece.ball((0, tall, 0), (0.1, tall, 0.1), paint)
-        piece.tube((0, 2 * tall, 0), (0.045, 0.06, 0.045), paint)
+        high, paint = draw.uniform(0.1, 0.16), room.paint("any")
+        piece.ball((0, high, 0), (0.1, high, 0.1), paint)
+        piece.tube((0, 2 * high, 0), (0.045, 0.06, 0.045), paint)
     else:
         half = (draw.uniform(0.12, 0.2), draw.uniform(0.08, 0.16), draw.uniform(0.1, 0.15))
         piece.box((0, half[1], 0), half, room.paint("any", "stripes", (0.2, 0.2)))

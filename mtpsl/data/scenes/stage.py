@@ -95,16 +95,9 @@ class Frame:
     def at(self, place: Triple) -> np.ndarray:
         return self.origin + self.axes @ np.asarray(place)
 
-    def moved(
-        self,
-        place: Triple = (0.0, 0.0, 0.0),
-        *,
-        yaw: float = 0.0,
-        pitch: float = 0.0,
-        roll: float = 0.0,
-        scale: float = 1.0,
-    ) -> "Frame":
-        return Frame(self.at(place), self.axes @ turn(yaw, pitch, roll) * scale)
+    def moved(self, place: Triple = (0, 0, 0), *, scale: float = 1.0, **angles: float) -> "Frame":
+        """At a place of this frame, turned by ``angles`` (see ``turn``)."""
+        return Frame(self.at(place), self.axes @ turn(**angles) * scale)
 
 
 def on_ground(x: float, z: float, yaw: float = 0.0, up: float = 0.0) -> Frame:
@@ -135,7 +128,7 @@ class Sky:
 
 @dataclass(frozen=True)
 class Light:
-    """What lights a scene: a lamp or the sun, what comes from everywhere, perhaps a window."""
+    """What lights a scene: a lamp or the sun, and what comes from everywhere."""
 
     position: np.ndarray  # (3,) m, of the lamp; of the sun far away
     power: float  # of the direct light, near the lamp
@@ -144,7 +137,6 @@ class Light:
     fade: float = 0.0  # per m^2: direct light is halved at 1 / sqrt(fade) m; 0 for the sun
     radius: float = 0.1  # m, of lamp or sun: makes the shadows' borders soft
     shaded: float = 1e6  # m from the camera; no shadows beyond
-    daylight: np.ndarray | None = None  # (3,) m, a point of a window that light comes from
     sky: Sky | None = None  # None: indoors, where corners are darker
     gain: float = 1.0  # exposure
 
@@ -190,9 +182,7 @@ class Stage:
         self.classes.append(self.names.index(name))
         return Piece(self, frame, len(self.classes) - 1, shadow)
 
-    def paint(
-        self, palette: str, pattern: str = "plain", size: tuple[float, float] = (0.1, 0.1)
-    ) -> Paint:
+    def paint(self, palette: str, pattern: str = "plain", size=(0.1, 0.1)) -> Paint:
         """A paint of a palette's color, with an accent of another one."""
         draw = self.draw
         accent = draw.color(draw.choice(("pale", "dark", "any")))
@@ -222,10 +212,10 @@ class Stage:
         """The scene as it is built by now.
 
         Args:
-            faces: Name and paint of the shell's six faces: left, right, down, up, back, front
-                in its frame. Those of one name are one instance.
-            camera, light: Of the scene.
-            casters: Shapes that cast shadows, by instance; None: all that may.
+            faces: Name and paint of the shell's six faces: left, right, down, up, back, front.
+                Those of one name are one instance.
+            camera, light: As in ``Scene``.
+            casters: As there; None: all shapes that may.
         """
         names = list(dict.fromkeys(name for name, _ in faces))
         first = len(self.classes)
