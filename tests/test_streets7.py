@@ -242,7 +242,7 @@ def test_every_scene_is_a_street():
         seen |= {(*CLASSES, VOID)[c] for c in scene.classes}
         assert (scene.classes == len(CLASSES)).sum() <= 1
         assert {"flat", "construction", "sky"} <= {CLASSES[c] for c in scene.classes if c < 7}
-        assert 0.9 <= scene.camera.focal <= 1.3 and -1.7 < scene.camera.position[1] < -1.1
+        assert 0.9 <= scene.camera.focal <= 1.3 and -1.4 <= scene.camera.position[1] <= -1.25
     assert seen == {*CLASSES, VOID}
     assert {"asphalt", "facade", "leaves", "sky"} < patterns <= {*PATTERNS, "plain", "sky"}
 

@@ -146,9 +146,9 @@ def build(seed: np.random.SeedSequence) -> Scene:
 def _camera(street: Street) -> Camera:
     """Looks down the street from the right lane; often the hood of its car is seen."""
     draw = street.draw
-    yaw, pitch = draw.normal(0, 0.1), draw.uniform(-0.11, 0.18)
+    yaw, pitch = draw.normal(0, 0.1), draw.uniform(-0.12, 0.2)
     forward = turn(yaw, -pitch)[:, 2] * (1, -1, 1)
-    height = draw.uniform(1.22, 1.45)
+    height = draw.uniform(1.25, 1.4)
     position = np.array([draw.uniform(0.1, 0.7) * street.road, -height, 0.0])
     camera = aim(position, forward, draw.normal(0, 0.012), draw.uniform(0.9, 1.3))
     street.free(on_ground(float(position[0]), 0.0), 1.2, 4.5)
