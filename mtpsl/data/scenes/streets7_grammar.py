@@ -1,9 +1,10 @@
 """How a streets7 scene is laid out: the street, what lines it, the traffic, the camera, the light.
 
 Materials are typical of their class, yet no color belongs to one class alone. What the place of a
-pixel cannot tell varies widely: height, tilt and focal length of the camera, slopes, curves, the
-width of the street, and how near the next car, passer-by and house are. Depth is therefore read
-from the picture or not at all.
+pixel cannot tell varies widely: tilt, heading and focal length of the camera, slopes and curves, the
+width and length of the street, and how near the next car, passer-by and house are. Depth is
+therefore read from the picture or not at all. The height of the camera and the sizes of things
+vary little, so that the picture tells it.
 """
 
 import math
@@ -121,8 +122,8 @@ def build(seed: np.random.SeedSequence) -> Scene:
     street = Street(draw, (*CLASSES, VOID), road=road, edge=edge, end=end)
     grade = float(np.clip(draw.normal(0, 0.03), -0.07, 0.07))
     street.lay(draw.normal(0, 0.005), draw.uniform(6, 40), grade)
-    blue = Paint((1.0, 1.0, 1.0), "sky")
-    street.piece("sky", on_ground(0.0, 0.0), shadow=False).box((0, 0, 0), (900, 900, 900), blue)
+    air = Paint((1.0, 1.0, 1.0), "sky")
+    street.piece("sky", on_ground(0.0, 0.0), shadow=False).box((0, 0, 0), (900, 900, 900), air)
     camera = _camera(street)
     lawns = {side: draw.chance(style.lawn) for side in (-1, 1)}
     _ground(street, lawns)
@@ -140,7 +141,7 @@ def build(seed: np.random.SeedSequence) -> Scene:
         for instance, shapes in street.casters.items()
         if street.centers[shapes[0]][2] < SHADOWS and (sunny or street.classes[instance] in low)
     ]
-    return street.scene([("sky", blue)] * 6, camera, light, casters)
+    return street.scene([("sky", air)] * 6, camera, light, casters)
 
 
 def _camera(street: Street) -> Camera:
