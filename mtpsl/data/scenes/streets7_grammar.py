@@ -1,7 +1,7 @@
 """How a streets7 scene is laid out: the street, what lines it, the traffic, the camera, the light.
 
 Materials are typical of their class, yet no color belongs to one class alone. What the place of a
-pixel cannot tell varies widely: tilt, heading and focal length of the camera, slopes and curves, the
+pixel cannot tell varies widely: tilt, heading and focal length of the camera, slopes, curves, the
 width and length of the street, and how near the next car, passer-by and house are. Depth is
 therefore read from the picture or not at all. The height of the camera and the sizes of things
 vary little, so that the picture tells it.
