@@ -120,7 +120,7 @@ def build(seed: np.random.SeedSequence) -> Scene:
     road, end = draw.uniform(*style.road), 35 * math.exp(draw.uniform(0, 1.2))
     edge = road + draw.uniform(*style.pavement)
     street = Street(draw, (*CLASSES, VOID), road=road, edge=edge, end=end)
-    grade = float(np.clip(draw.normal(0, 0.03), -0.07, 0.07))
+    grade = float(np.clip(draw.normal(0, 0.02), -0.05, 0.05))
     street.lay(draw.normal(0, 0.005), draw.uniform(6, 40), grade)
     air = Paint((1.0, 1.0, 1.0), "sky")
     street.piece("sky", on_ground(0.0, 0.0), shadow=False).box((0, 0, 0), (900, 900, 900), air)
@@ -147,7 +147,7 @@ def build(seed: np.random.SeedSequence) -> Scene:
 def _camera(street: Street) -> Camera:
     """Looks down the street from the right lane; often the hood of its car is seen."""
     draw = street.draw
-    yaw, pitch = draw.normal(0, 0.1), draw.uniform(-0.12, 0.2)
+    yaw, pitch = draw.normal(0, 0.1), draw.uniform(-0.11, 0.18)
     forward = turn(yaw, -pitch)[:, 2] * (1, -1, 1)
     height = draw.uniform(1.25, 1.4)
     position = np.array([draw.uniform(0.1, 0.7) * street.road, -height, 0.0])
