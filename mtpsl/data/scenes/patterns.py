@@ -73,6 +73,17 @@ def _rough(low: float, span: float, coarse: float = 1.0, fine: float = 0.0) -> P
     return pattern
 
 
+def _mottled(level: float, soft: float) -> Pattern:
+    """Patches of the accent: hard ones for ``soft`` = 0."""
+
+    def pattern(u, v, su, sv, seed, base, accent):
+        value = noise(u / su, v / sv, seed) * 0.7 + noise(u / su * 4, v / sv * 4, seed + 1) * 0.3
+        share = ((value - level) / soft).clamp(0, 1) if soft else (value > level).to(u.dtype)
+        return mix(base, accent, share), None
+
+    return pattern
+
+
 def _cells(joint: float, dark: float, spread: float) -> Pattern:
     """Tiles or slabs: ``joint``: share of a period; ``spread``: of the tones of single ones."""
 
@@ -118,6 +129,11 @@ def _art(u, v, su, sv, seed, base, accent):
     return [mixed[0] * tone * (0.7 + 0.6 * shift), mixed[1] * tone, mixed[2] * tone], None
 
 
+def _show(u, v, su, sv, seed, base, accent):
+    """What a lit screen shows."""
+    return _art(u, v, su, sv, seed, base, accent)[0], 0.5 + 0 * u
+
+
 def _panes(u, v, su, sv, seed, base, accent):
     """A view of sky and trees between bars of the accent, bright."""
     high = (v / sv * 0.5 + 0.5).clamp(0, 1) + 0.25 * (noise(u * 4, u * 0, seed) - 0.5)
@@ -147,6 +163,17 @@ def _screen(u, v, su, sv, seed, base, accent):
     return mix(base, accent, shine * 0.5), None
 
 
+def _bent(level: float, stretch: float) -> Pattern:
+    """Wavy bands across u, or across v: a tabby's coat, water."""
+
+    def pattern(u, v, su, sv, seed, base, accent):
+        along = (u / su if stretch == 1 else v / sv) + 1.2 * noise(u / su, v / sv, seed)
+        crest = wave(along + 0.6 * noise(u / su * 0.4, v / sv * stretch, seed + 1))
+        return mix(base, accent, ((crest - level) * 2).clamp(0, 0.8)), None
+
+    return pattern
+
+
 def _facade(u, v, su, sv, seed, base, accent):
     """Windows of the accent in a wall, one a period; how wide they are is the seed's."""
     a, b = (u / su).floor(), (v / sv).floor()
@@ -169,6 +196,10 @@ def _asphalt(u, v, su, sv, seed, base, accent):
     return mix(scaled(base, tone - (patch > 0.72) * 0.08), accent, worn), None
 
 
+def _pickets(u, v, su, sv, seed, base, accent):
+    return scaled(base, 0.45 + 0.55 * (wave(u / su) > 0.3)), None
+
+
 def _cabin(u, v, su, sv, seed, base, accent):
     """Glass of the accent from -``sv`` to ``su`` up, with posts; the base color elsewhere."""
     glass = (v < su) & (v > -sv) & (wave(u * 0.7) < 0.93)
@@ -189,14 +220,22 @@ def _glow(u, v, su, sv, seed, base, accent):
 PATTERNS: dict[str, Pattern] = {
     "cloth": _rough(0.86, 0.26, 1.0, 0.4),
     "grain": _rough(0.82, 0.3, 1.0, 0.4),  # wood, with a period longer along than across
+    "fur": _rough(0.72, 0.55, 1.0, 0.4),
+    "wool": _rough(0.6, 0.65, 2.0),
     "leaves": _rough(0.4, 1.1, 1.0, 0.45),
     "turf": _rough(0.7, 0.5, 0.5, 0.5),
+    "speckle": _rough(0.8, 0.4, 2.0, 0.5),
+    "blotches": _mottled(0.55, 0.0),
+    "patches": _mottled(0.4, 0.4),
     "tiles": _cells(0.06, 0.74, 0.14),
     "slabs": _cells(0.05, 0.82, 0.1),
+    "tabby": _bent(0.4, 1.0),
+    "ripple": _bent(0.35, 1.7),
     "stripes": _stripes,
     "planks": _planks,
     "books": _books,
     "art": _art,
+    "show": _show,
     "panes": _panes,
     "panels": _panels,
     "folds": _folds,
@@ -204,6 +243,7 @@ PATTERNS: dict[str, Pattern] = {
     "facade": _facade,
     "asphalt": _asphalt,
     "wall": _wall,
+    "pickets": _pickets,
     "cabin": _cabin,
     "glow": _glow,
 }

@@ -17,8 +17,7 @@ from mtpsl.data.scenes import Arrays, Rendered, voided
 from mtpsl.data.scenes import rooms13_pieces as pieces
 from mtpsl.data.scenes.raycast import Camera
 from mtpsl.data.scenes.render import Surface, borders, chosen
-from mtpsl.data.scenes.rooms13_pieces import Room
-from mtpsl.data.scenes.stage import Draw, Light, Paint, Scene, aim, on_ground
+from mtpsl.data.scenes.stage import Draw, Light, Paint, Room, Scene, aim, on_ground
 
 CLASSES = tuple(
     "bed books ceiling chair floor furniture objects picture sofa table tv wall window".split()
@@ -109,8 +108,8 @@ def _faces(room: Room) -> list[tuple[str, Paint]]:
 def _camera(room: Room) -> Camera:
     """A person's view into the room, a little downwards."""
     draw = room.draw
-    yaw = draw.normal(0, 0.1) - 0.35 * room.camera_x / room.width
-    pitch, roll = draw.normal(0.21, 0.045), draw.normal(0, 0.01)
+    yaw = draw.normal(0, 0.08) - 0.35 * room.camera_x / room.width
+    pitch, roll = draw.normal(0.21, 0.04), draw.normal(0, 0.01)
     forward = np.array(
         [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
     )
@@ -121,15 +120,14 @@ def _camera(room: Room) -> Camera:
 def _light(room: Room) -> Light:
     """From the left, above and behind the camera: sides of a thing differ, and so do the walls."""
     draw = room.draw
-    side, behind = -room.width / 2 - draw.uniform(0.7, 1.1), room.camera_z - draw.uniform(0.0, 0.4)
-    warm = draw.uniform(0, 1)
+    side, behind = -room.width / 2 - draw.uniform(0.8, 1.0), room.camera_z - draw.uniform(0.1, 0.3)
     return Light(
         position=np.array([side, -room.height - 0.3, behind]),
         power=2.9,
         fade=0.12,
         radius=0.12,
-        ambient=0.34,
-        tint=(1.0, 1.0 - 0.06 * warm, 1.0 - 0.15 * warm),
+        ambient=0.32,
+        tint=(1.0, 0.95, draw.uniform(0.78, 0.84)),
         gain=draw.uniform(0.95, 1.05),
     )
 

@@ -1,92 +1,28 @@
-"""A room of rooms13 being furnished: where there is space, and what is put there.
+"""The pieces of a rooms13 scene: what stands on the floor, hangs on a wall or lies on a top.
 
 Every function puts one piece, with what belongs to it, into a ``Room``; it does nothing where no
 free place is found. Sizes in meters, in the piece's frame (right, up, front).
 """
 
 import math
-from dataclasses import dataclass, field
 
-from mtpsl.data.scenes import furniture
-from mtpsl.data.scenes.furniture import METAL, fabric, wooden
-from mtpsl.data.scenes.stage import Frame, Paint, Stage, on_ground, turn
+from mtpsl.data.scenes.stage import Frame, Paint, Room, turn
 
-Span = tuple[float, float, float, float]  # along the wall from, to; height from, to
+WOODS = ("wood", "wood", "wood", "earth", "pale")
+METAL = Paint((0.55, 0.55, 0.56))
+DARK = Paint((0.09, 0.09, 0.1))
 
 
-@dataclass
-class Room(Stage):
-    """A stage with walls; the camera looks ahead from near the rear one."""
+def wooden(room: Room, palettes: tuple[str, ...] = WOODS) -> Paint:
+    return room.paint(room.draw.choice(palettes), "grain", (0.6, 0.05))
 
-    width: float = 0.0
-    height: float = 0.0
-    depth: float = 0.0
-    camera_x: float = 0.0
-    camera_z: float = 0.0
-    hung: dict[str, list[Span]] = field(
-        default_factory=lambda: {"left": [], "right": [], "far": []}
-    )
-    tops: list[tuple[Frame, float, float]] = field(default_factory=list)  # and halves of its size
 
-    def against_wall(
-        self, right: float, front: float, height: float, tries: int = 14
-    ) -> Frame | None:
-        """A free place with its back to a wall, clear of what hangs there above ``height``."""
-        for _ in range(tries):
-            wall = self.draw.choice(("far", "left", "right"), (0.5, 0.25, 0.25))
-            frame, along = self._at_wall(wall, right, front + 0.01)
-            span = (along - right, along + right, 0.0, height - 0.25)
-            if not self._overlaps(wall, span) and self.free(frame, right, front):
-                self.hung[wall].append((*span[:3], height))
-                return frame
-        return None
+def fabric(room: Room, palette: str = "any") -> Paint:
+    return room.paint(palette, "cloth", (0.09, 0.09))
 
-    def on_floor(self, right: float, front: float, tries: int = 14) -> Frame | None:
-        """A free place anywhere within view, mostly parallel to the walls."""
-        draw = self.draw
-        for _ in range(tries):
-            yaw = draw.choice((0.0, math.pi / 2, math.pi, -math.pi / 2)) + draw.normal(0, 0.08)
-            reach_x, far = self.width / 2 - right, self.depth / 2 - front
-            x, z = draw.uniform(-reach_x, reach_x), draw.uniform(self.camera_z + 1.1, far)
-            frame = on_ground(x, z, yaw)
-            if far > self.camera_z + 1.1 and self.free(frame, right, front):
-                return frame
-        return None
 
-    def hang(self, right: float, low: float, high: float, thick: float) -> Frame | None:
-        """A free place on a wall between two heights."""
-        for _ in range(10):
-            wall = self.draw.choice(("far", "left", "right"), (0.7, 0.15, 0.15))
-            frame, along = self._at_wall(wall, right, thick)
-            span = (along - right - 0.04, along + right + 0.04, low, high)
-            if not self._overlaps(wall, span):
-                self.hung[wall].append(span)
-                return frame
-        return None
-
-    def _at_wall(self, wall: str, right: float, off: float) -> tuple[Frame, float]:
-        draw = self.draw
-        if wall == "far":
-            along = draw.uniform(-1, 1) * max(self.width / 2 - right, 0.0)
-            return on_ground(along, self.depth / 2 - off, math.pi), along
-        low, high = self.camera_z + 0.9 + right, self.depth / 2 - right
-        along = draw.uniform(low, high) if high > low else (low + high) / 2
-        side = -1 if wall == "left" else 1
-        return on_ground(side * (self.width / 2 - off), along, -side * math.pi / 2), along
-
-    def _overlaps(self, wall: str, span: Span) -> bool:
-        a0, a1, u0, u1 = span
-        return any(
-            a0 < b1 and b0 < a1 and u0 < v1 and v0 < u1 for b0, b1, v0, v1 in self.hung[wall]
-        )
-
-    def inside(self, frame: Frame) -> bool:
-        """Whether a point of the floor is at least 0.2 m from all walls."""
-        x, _, z = frame.origin
-        return abs(x) < self.width / 2 - 0.2 and abs(z) < self.depth / 2 - 0.2
-
-    def panels(self, size: tuple[float, float], palettes=("wood", "wood", "earth")) -> Paint:
-        return self.paint(self.draw.choice(palettes), "panels", size)
+def panels(room: Room, size: tuple[float, float], palettes=("wood", "wood", "earth")) -> Paint:
+    return room.paint(room.draw.choice(palettes), "panels", size)
 
 
 # ------------------------------------------------------------------- furniture
@@ -99,7 +35,7 @@ def cabinet(room: Room, height: float | None = None) -> None:
     w, d = draw.uniform(0.45, 0.8), draw.uniform(0.22, 0.32)
     if (frame := room.against_wall(w, d, high)) is None:
         return
-    paint = room.panels((w, 0.3 if high < 1.2 else high))
+    paint = panels(room, (w, 0.3 if high < 1.2 else high))
     room.piece("furniture", frame).box((0, high / 2, 0), (w, high / 2, d), paint)
     room.tops.append((frame.moved((0, high, 0)), w, d))
 
@@ -110,7 +46,7 @@ def kitchen(room: Room) -> None:
     w = draw.uniform(0.8, 1.4)
     if (frame := room.against_wall(w, d, 0.92)) is None:
         return
-    paint = room.panels((0.5, 0.6), ("wood", "pale"))
+    paint = panels(room, (0.5, 0.6), ("wood", "pale"))
     piece = room.piece("furniture", frame)
     piece.box((0, 0.44, 0), (w, 0.44, d), paint)
     piece.box((0, 0.9, 0.015), (w + 0.02, 0.025, d + 0.015), room.paint("dark"))
@@ -164,7 +100,7 @@ def bed(room: Room) -> None:
         beside = frame.moved((side * (w + 0.3), 0, -d + 0.24))
         if draw.chance(0.6) and room.inside(beside) and room.free(beside, 0.22, 0.2):
             stand, up = room.piece("furniture", beside), draw.uniform(0.45, 0.6)
-            stand.box((0, up / 2, 0), (0.23, up / 2, 0.2), room.panels((0.46, 0.25)))
+            stand.box((0, up / 2, 0), (0.23, up / 2, 0.2), panels(room, (0.46, 0.25)))
             room.tops.append((beside.moved((0, up, 0)), 0.2, 0.18))
 
 
@@ -177,8 +113,16 @@ def sofa(room: Room, half: float | None = None, name: str = "sofa") -> None:
     frame = room.against_wall(wide, 0.45, 0.85) if at_wall else room.on_floor(wide, 0.45)
     if frame is None:
         return
-    furniture.sofa(room.piece(name, frame), w)
-    if draw.chance(0.5):
+    piece, seats = room.piece(name, frame), max(1, round(w / 0.4))
+    cloth = fabric(room, draw.choice(("any", "dark", "earth")))
+    piece.box((0, 0.2, 0), (w, 0.17, 0.44), cloth)
+    for k in range(seats):
+        at = (w * ((2 * k + 1) / seats - 1), 0.43, 0.06)
+        piece.box(at, (w / seats - 0.012, 0.08, 0.38), cloth)
+    piece.box((0, 0.6, -0.32), (w, 0.3, 0.12), cloth, axes=turn(pitch=0.12))
+    for side in (-1, 1):
+        piece.box((side * (w + 0.09), 0.32, 0), (0.1, 0.31, 0.45), cloth)
+    if draw.chance(0.35):
         cushion, at = room.piece("objects", frame, shadow=False), draw.uniform(-0.6, 0.6) * w
         cushion.ball((at, 0.68, -0.1), (0.23, 0.2, 0.1), fabric(room))
 
@@ -191,8 +135,14 @@ def table(room: Room, chairs: float = 1.0, low: bool = False, wall: float = 0.3)
     frame = room.against_wall(w, d, up) if draw.chance(wall) else room.on_floor(w, d)
     if frame is None:
         return
-    wood = wooden(room, ("wood",))
-    furniture.table(room.piece("table", frame), w, d, up, wood, round_=draw.chance(0.25))
+    piece, wood = room.piece("table", frame), wooden(room, ("wood",))
+    if draw.chance(0.25):
+        piece.tube((0, up - 0.025, 0), (w, 0.025, d), wood)
+        piece.tube((0, up / 2, 0), (0.06, up / 2, 0.06), wood)
+        piece.tube((0, 0.02, 0), (0.28, 0.02, 0.28), wood)
+    else:
+        piece.box((0, up - 0.03, 0), (w, 0.03, d), wood)
+        piece.legs(w - 0.05, up - 0.04, d - 0.05, 0.035, wood)
     room.tops.append((frame.moved((0, up, 0)), w * 0.8, d * 0.8))
     for _ in range(draw.count(chairs)):
         right, front, yaw = draw.choice(
@@ -205,13 +155,23 @@ def table(room: Room, chairs: float = 1.0, low: bool = False, wall: float = 0.3)
         )
         place = frame.moved((right, 0, front), yaw=yaw + draw.normal(0, 0.1))
         if room.inside(place) and room.free(place, 0.17, 0.17):
-            furniture.chair(room.piece("chair", place))
+            _chair(room, place)
+
+
+def _chair(room: Room, frame: Frame) -> None:
+    """On four legs, of wood with a seat and a back, all of one kind."""
+    piece, wood, w, up = room.piece("chair", frame), wooden(room, ("wood", "dark")), 0.22, 0.46
+    seat = wood if room.draw.chance(0.4) else fabric(room, "dark")
+    piece.box((0, up, 0), (w, 0.035, w), seat)
+    back = room.draw.uniform(0.2, 0.27)
+    piece.box((0, up + 0.12 + back, -w + 0.02), (w, back, 0.025), seat)
+    piece.legs(w - 0.025, up, w - 0.025, 0.025, wood)
 
 
 def chair(room: Room) -> None:
     """A chair that stands by itself."""
     if (frame := room.on_floor(0.24, 0.24)) is not None:
-        furniture.chair(room.piece("chair", frame))
+        _chair(room, frame)
 
 
 def television(room: Room) -> None:
@@ -228,9 +188,13 @@ def television(room: Room) -> None:
         frame = room.against_wall(w + 0.1, 0.22, up + high)
         if frame is not None:
             stand = room.piece("furniture", frame)
-            stand.box((0, low / 2, 0), (w + 0.1, low / 2, 0.22), room.panels((w, 0.3)))
+            stand.box((0, low / 2, 0), (w + 0.1, low / 2, 0.22), panels(room, (w, 0.3)))
     if frame is not None:
-        furniture.television(room.piece("tv", frame), w, up)
+        piece = room.piece("tv", frame)
+        glass = Paint((0.04, 0.045, 0.055), "screen", (0.3, 0.35, 0.42), (2 * w, 2 * high))
+        piece.box((0, up, 0), (w, high, 0.03), DARK)
+        piece.box((0, up, 0.025), (w - 0.025, high - 0.025, 0.01), glass)
+        piece.box((0, up - high - 0.03, 0), (0.3 * w, 0.03, 0.09), DARK)
 
 
 def picture(room: Room) -> None:
@@ -277,7 +241,7 @@ def door(room: Room) -> None:
     w, h = room.draw.uniform(0.38, 0.46), 1.01
     if (frame := room.hang(w + 0.06, 0.0, 2 * h, 0.02)) is None:
         return
-    paint = room.panels((w, 0.95), ("pale", "wood"))
+    paint = panels(room, (w, 0.95), ("pale", "wood"))
     piece = room.piece("objects", frame)
     piece.box((0, h, 0), (w, h, 0.02), paint)
     for side in (-1, 1):
@@ -323,7 +287,7 @@ def standing(room: Room) -> None:
     """A plant, a lamp, a bin or a carton on the floor."""
     draw = room.draw
     if (frame := room.on_floor(0.22, 0.22, tries=6)) is not None:
-        kind = draw.choice(("plant", "lamp", "vase", "box"), (3, 2, 2, 2))
+        kind = draw.choice(("plant", "lamp", "vase", "box"), (2, 2, 1, 3))
         thing(room, frame.moved(scale=draw.uniform(1.1, 1.7)), kind, 0.9)
 
 
@@ -333,7 +297,7 @@ def lying(room: Room) -> None:
     frame, w, d = draw.choice(room.tops)
     reach = (max(w - 0.15, 0.0), max(d - 0.15, 0.0))
     at = (draw.uniform(-1, 1) * reach[0], 0.0, draw.uniform(-1, 1) * reach[1])
-    kind = draw.choice(("lamp", "plant", "books", "vase", "box"), (2, 2, 1, 2, 2))
+    kind = draw.choice(("lamp", "plant", "books", "vase", "box"), (2, 1.5, 1, 1, 3))
     scale = draw.uniform(0.5, 0.8) if kind == "plant" else 1.0
     thing(room, frame.moved(at, yaw=draw.uniform(-0.3, 0.3), scale=scale), kind, 0.3)
 
@@ -342,9 +306,16 @@ def thing(room: Room, frame: Frame, kind: str, tall: float) -> None:
     """An object of a kind, or books; ``tall``: the height of a lamp, m."""
     draw, piece = room.draw, room.piece("books" if kind == "books" else "objects", frame)
     if kind == "lamp":
-        furniture.lamp(piece, tall)
+        piece.tube((0, 0.015, 0), (0.12, 0.015, 0.12), DARK)
+        piece.tube((0, tall / 2, 0), (0.02, tall / 2, 0.02), DARK)
+        piece.tube((0, tall + 0.1, 0), (0.15, 0.13, 0.15), Paint((0.95, 0.86, 0.66), "glow"))
     elif kind == "plant":
-        furniture.plant(piece)
+        piece.tube((0, 0.14, 0), (0.14, 0.14, 0.14), room.paint(draw.choice(("wood", "earth"))))
+        leaf = room.paint("green", "leaves", (0.09, 0.09))
+        for k in range(4):
+            angle, size = math.pi * k / 2 + draw.uniform(0, 1), draw.uniform(0.13, 0.2)
+            at = (0.13 * math.cos(angle), draw.uniform(0.42, 0.75), 0.13 * math.sin(angle))
+            piece.ball(at, (size, 1.2 * size, size), leaf)
     elif kind == "books":
         for k in range(3):
             half, axes = (0.15, 0.03, 0.11), turn(yaw=draw.normal(0, 0.2))

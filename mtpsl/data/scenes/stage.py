@@ -6,6 +6,7 @@ camera's convention: x right, y down, z ahead, the ground at y = 0.
 
 import colorsys
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,6 +17,7 @@ from mtpsl.data.scenes.raycast import BOX, CYLINDER, SPHERE, Camera, Shapes
 
 Color = tuple[float, float, float]
 Triple = tuple[float, float, float]
+Span = tuple[float, float, float, float]  # along a wall from, to; height from, to
 T = TypeVar("T")
 
 PALETTES = {  # hue (mean, deviation), None: any; ranges of saturation and value
@@ -236,6 +238,76 @@ class Stage:
             camera=camera,
             light=light,
         )
+
+
+@dataclass
+class Room(Stage):
+    """A stage with walls; the camera looks ahead from near the rear one."""
+
+    width: float = 0.0
+    height: float = 0.0
+    depth: float = 0.0
+    camera_x: float = 0.0
+    camera_z: float = 0.0
+    hung: dict[str, list[Span]] = field(default_factory=lambda: defaultdict(list))  # by wall
+    tops: list[tuple[Frame, float, float]] = field(default_factory=list)  # and halves of its size
+
+    def against_wall(
+        self, right: float, front: float, height: float, tries: int = 14
+    ) -> Frame | None:
+        """A free place with its back to a wall, clear of what hangs there above ``height``."""
+        for _ in range(tries):
+            wall = self.draw.choice(("far", "left", "right"), (0.5, 0.25, 0.25))
+            frame, along = self._at_wall(wall, right, front + 0.01)
+            span = (along - right, along + right, 0.0, height - 0.25)
+            if not self._overlaps(wall, span) and self.free(frame, right, front):
+                self.hung[wall].append((*span[:3], height))
+                return frame
+        return None
+
+    def on_floor(self, right: float, front: float, tries: int = 14) -> Frame | None:
+        """A free place anywhere within view, mostly parallel to the walls."""
+        draw = self.draw
+        for _ in range(tries):
+            yaw = draw.choice((0.0, math.pi / 2, math.pi, -math.pi / 2)) + draw.normal(0, 0.08)
+            reach_x, far = self.width / 2 - right, self.depth / 2 - front
+            x, z = draw.uniform(-reach_x, reach_x), draw.uniform(self.camera_z + 1.1, far)
+            frame = on_ground(x, z, yaw)
+            if far > self.camera_z + 1.1 and self.free(frame, right, front):
+                return frame
+        return None
+
+    def hang(self, right: float, low: float, high: float, thick: float) -> Frame | None:
+        """A free place on a wall between two heights."""
+        for _ in range(10):
+            wall = self.draw.choice(("far", "left", "right"), (0.7, 0.15, 0.15))
+            frame, along = self._at_wall(wall, right, thick)
+            span = (along - right - 0.04, along + right + 0.04, low, high)
+            if not self._overlaps(wall, span):
+                self.hung[wall].append(span)
+                return frame
+        return None
+
+    def _at_wall(self, wall: str, right: float, off: float) -> tuple[Frame, float]:
+        draw = self.draw
+        if wall == "far":
+            along = draw.uniform(-1, 1) * max(self.width / 2 - right, 0.0)
+            return on_ground(along, self.depth / 2 - off, math.pi), along
+        low, high = self.camera_z + 0.9 + right, self.depth / 2 - right
+        along = draw.uniform(low, high) if high > low else (low + high) / 2
+        side = -1 if wall == "left" else 1
+        return on_ground(side * (self.width / 2 - off), along, -side * math.pi / 2), along
+
+    def _overlaps(self, wall: str, span: Span) -> bool:
+        a0, a1, u0, u1 = span
+        return any(
+            a0 < b1 and b0 < a1 and u0 < v1 and v0 < u1 for b0, b1, v0, v1 in self.hung[wall]
+        )
+
+    def inside(self, frame: Frame) -> bool:
+        """Whether a point of the floor is at least 0.2 m from all walls."""
+        x, _, z = frame.origin
+        return abs(x) < self.width / 2 - 0.2 and abs(z) < self.depth / 2 - 0.2
 
 
 @dataclass(frozen=True)
