@@ -137,8 +137,9 @@ def _shade(scene: Scene, rays: Rays, hits: Hits, rows: Tensor, kept: np.ndarray)
     if air is None:
         ambient = ambient * _corners(scene.shapes, hits)
     color, glow = _painted(scene, rays, hits, rows)
-    parts = zip(color, np.float32(light.tint).tolist(), strict=True)
-    shaded = [c * c * (ambient + direct * tint) + c * glow for c, tint in parts]
+    sides = [1 + nx * light.cool * share for share in (-1, 0, 1)]
+    parts = zip(color, sides, np.float32(light.tint).tolist(), strict=True)
+    shaded = [c * c * (ambient * s + direct * tint) + c * glow for c, s, tint in parts]
     if air is not None:
         share = hits.depth / (hits.depth + float(np.float32(air.haze)))
         lows = np.float32(air.low).tolist()

@@ -126,7 +126,8 @@ def _light(room: Room) -> Light:
         power=2.9,
         fade=0.12,
         radius=0.12,
-        ambient=0.32,
+        ambient=0.4,
+        cool=0.6,
         tint=(1.0, 0.95, draw.uniform(0.78, 0.84)),
         gain=draw.uniform(0.95, 1.05),
     )
