@@ -66,7 +66,7 @@ show(overview.figure, alt=overview.alt, caption=overview.caption)
 # %% [markdown]
 # ## 2. The data
 #
-# NYUD-v2, the benchmark of these papers, cannot be downloaded automatically. The package therefore generates **rooms13**: rooms of boxes, spheres and cylinders, cast ray by ray, with the same tasks, the same 13 classes and about the same statistics, holes and unlabeled pixels included. It is a *stand-in*. It can show that code works and how methods compare on a problem of this kind; it cannot confirm a number printed for NYUD-v2, and every table says which data it was made from.
+# NYUD-v2, the benchmark of these papers, cannot be downloaded automatically. The package therefore generates **rooms13**: furnished rooms, cast ray by ray, with the same tasks, the same 13 classes, and the gaps that an annotator and a depth sensor leave. It is a *stand-in*. It can show that code works and how methods compare on a problem of this kind; it cannot confirm a number printed for NYUD-v2, and every table says which data it was made from.
 
 # %%
 from mtpsl.papers.hitts.tables import mtl
