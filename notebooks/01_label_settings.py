@@ -144,7 +144,7 @@ for task in train.tasks.names:
 # %% [markdown]
 # ## 4. Labels that an image cannot carry
 #
-# So far each image could have had each label. On PASCAL-Context it is not so: *human parts* are annotated where there are humans. Its stand-in **people21** does the same: five tasks, and the parts are void wherever nobody is in the picture. Normals are missing on some classes, as in the real set.
+# So far each image could have had each label. On PASCAL-Context it is not so: *human parts* are annotated where there are humans, on about three images of ten. Its stand-in **people21** does the same with people on about half of its pictures: five tasks, and the parts are void wherever nobody is in sight. Normals are missing on some classes, as in the real set.
 
 # %%
 from mtpsl.data import open_dataset
@@ -171,7 +171,7 @@ show(
 )
 
 # %% [markdown]
-# > **Predict.** People are in about three images of ten. If `one_label` ignored that and gave every task a fifth of the images, what share of the labels for human parts would hold nothing?
+# > **Predict.** If `one_label` ignored that and gave every task a fifth of the images, what share of the labels for human parts would hold nothing?
 
 # %%
 names = people.tasks.names

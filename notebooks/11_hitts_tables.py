@@ -239,7 +239,7 @@ for row in ("one-label/Ours", "random-labels/Ours"):
     )
 
 # %% [markdown]
-# **A share takes the place of thresholds.** The paper accepts a pseudo label where its confidence exceeds a printed threshold. A threshold is as good as a network is calibrated, and the printed ones belong to 400 epochs at full size: a young network passes them almost nowhere, and L_p would add nothing. The scaled profiles therefore accept the more confident half of the withheld pixels. It is the one place where a profile changes more than sizes and times, so keep it in mind when reading the rows with L_p.
+# **A share takes the place of thresholds.** The paper accepts a pseudo label where its confidence exceeds a printed threshold. A threshold is as good as a network is calibrated, and the printed ones belong to 400 epochs at full size: a young network passes them almost nowhere, and L_p would add nothing. The scaled profiles therefore accept the more confident half of the withheld pixels. It is the one place where a profile touches a method, so keep it in mind when reading the rows with L_p; whatever else a profile changes (sizes, epochs, stages of the SegNet, learning rate, clipping, augmentation), it changes alike for every row.
 
 # %%
 from mtpsl.runs.profiles import PROFILES
