@@ -67,7 +67,9 @@ quantizer = build_quantizer(
 ids = quantizer.encode(batch.targets["normals"])[batch.mask("normals")]
 used = torch.bincount(ids, minlength=40)
 most = used.sort().values[-10:].sum() / used.sum()
-print(f"{(used == 0).sum()} of 40 centers are nobody's; the ten most used have {most:.0%} of pixels")
+print(
+    f"{(used == 0).sum()} of 40 centers are nobody's; the ten most used have {most:.0%} of pixels"
+)
 
 # %% [markdown]
 # K-means would put its centers where normals are. The paper gives no reason for the change; a likely one is that PASCAL-Context's normals are not measured but predicted by another network.
@@ -99,7 +101,10 @@ single = printed.TABLE3.metrics("one-label/STL")
 for row in ("MTL baseline", "MTAN", "XTC", "Ours"):
     cells = printed.TABLE3.metrics(f"one-label/{row}")
     gains = {k: 100 * delta_mtl({k: cells[k]}, {k: single[k]}) for k in printed.CITYSCAPES[:4]}
-    print(f"{TABLE3.in_words(row):<21}", ", ".join(f"{key} {gain:+.1f} %" for key, gain in gains.items()))
+    print(
+        f"{TABLE3.in_words(row):<21}",
+        ", ".join(f"{key} {gain:+.1f} %" for key, gain in gains.items()),
+    )
 
 # %% [markdown]
 # **Mind the column.** Depth here is inverse depth, and on a street much of it follows from the row of the image alone. The line *position lookup* below the table says how far that gets on the stand-in; a network's depth is worth reading only below it.
