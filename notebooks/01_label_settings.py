@@ -49,7 +49,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # | `few_shot` | all labels but one task's, which only ten images keep | [HiTTs, Table 7] |
 # | `ratio` | one label, shared unevenly among the tasks | "1:9" and "9:1" [XTC, Table 4] |
 #
-# (A sixth, `share`, is in none of the papers: each task keeps its label on a share of the images. `13_hitts_beyond` draws curves over it.)
+# (A sixth, `share`, is in none of the papers: each task keeps its label on a share of the images. [`13_hitts_beyond`](13_hitts_beyond.ipynb) draws curves over it.)
 #
 # > **Predict.** 795 images, three tasks: 2385 labels. How many of them does each setting leave? Which setting leaves the fewest labels, and which the fewest to *one* task?
 
@@ -183,9 +183,9 @@ for word, a in (("blind", blind), ("aware", aware)):
     print("      ", a.counts)
 
 # %% [markdown]
-# Blindly drawn, most of them would be empty: those images would have no label at all, although the table says "one". So an assignment asks the data set what an image can carry (`Dataset.carries`), and images with the fewest options choose first. As long as enough images are able, all shares stay equal.
+# Blindly drawn, about half of them would be empty, and on the real set two thirds: those images would have no label at all, although the table says "one". So an assignment asks the data set what an image can carry (`Dataset.carries`), and images with the fewest options choose first. As long as enough images are able, all shares stay equal.
 #
-# With random labels they cannot: a task that three images in ten can carry will not be kept on half of them.
+# With random labels they cannot: an image that can carry all five labels keeps each of them about every second time, so a task that half of the images can carry is kept on a quarter, where the others are kept on half.
 
 # %%
 for setting in ("one_label", "random_labels"):

@@ -235,7 +235,7 @@ for e in now1.entries:
         print(f"{e.row:<20} η₁ = {100 * e.metrics['normals/within_11_25']:.4f} %")
 for row in ("one-label/Ours", "random-labels/Ours"):
     print(
-        f"{row:<20} Δ_MTL = {[round(100 * v, 1) for v in now1.values(TABLE1, row, 'delta_mtl').values()]}"
+        f"{TABLE1.in_words(row):<20} Δ_MTL = {[round(100 * v, 1) for v in now1.values(TABLE1, row, 'delta_mtl').values()]}"
     )
 
 # %% [markdown]

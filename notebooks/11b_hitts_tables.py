@@ -117,7 +117,7 @@ for row in ("MTL baseline", "HiTTs", "HiTTs w. L_p + L_f"):
     print(f"{row:<20} labeled {seen:.1f}, unlabeled {hidden:.1f}: gap {seen - hidden:.1f}")
 
 # %% [markdown]
-# **A second-stage network has been taught on those images**, by the pseudo labels of the first. So the last row is no measure of generalization: it says how well the student has learned what the teacher believed, plus what it corrected. `13_hitts_beyond` looks at the beliefs themselves.
+# **A second-stage network has been taught on those images**, by the pseudo labels of the first. So the last row is no measure of generalization: it says how well the student has learned what the teacher believed, plus what it corrected. [`13_hitts_beyond`](13_hitts_beyond.ipynb) looks at the beliefs themselves.
 #
 # Nothing is trained for this table: its runs are those of Table 1 and Table 5, measured on other images.
 
@@ -228,7 +228,7 @@ for table, _, _ in measured:
 #
 # <details><summary>Solution</summary>
 #
-# Overconfident, typically: it fits ten images perfectly and has no reason for doubt elsewhere. `13_hitts_beyond` draws reliability diagrams from withheld truth; its functions take any HiTTs run, so also `TABLE7.row("HiTTs").experiments[1]`.
+# Overconfident, typically: it fits ten images perfectly and has no reason for doubt elsewhere. [`13_hitts_beyond`](13_hitts_beyond.ipynb) draws reliability diagrams from withheld truth; its functions take any HiTTs run, so also `TABLE7.row("HiTTs").experiments[1]`.
 # </details>
 #
 # **4.** Add a row "HiTTs with L_p alone" to Table 7 and run it.

@@ -138,7 +138,7 @@ for group, block in (("one-label", "one"), ("random-labels", "random")):
         print(f"{group:<14} {here:<13} quoted: {same}")
 
 # %% [markdown]
-# Human parts are the odd task out: only images with people can carry their label (`01_label_settings`), and a pseudo label for parts appears on images without people too.
+# Human parts are the odd task out: only images with people can carry their label ([`01_label_settings`](01_label_settings.ipynb)), and a pseudo label for parts appears on images without people too.
 
 # %%
 for group in dict.fromkeys(row.group for row in TABLE4.rows):
