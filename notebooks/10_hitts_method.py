@@ -74,6 +74,8 @@ from mtpsl.runs.profiles import get_profile
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
 rooms, tasks = open_split(experiment, "train", session), tasks_of(experiment)
 clean = rooms.load(range(7)).to(session.device)
+
+# %%
 torch.manual_seed(session.seed)
 width = max(experiment.width_factor, 0.25)  # C = 16 at least, which no other size is
 hitts = build_method("hitts", tasks, "segnet", width).to(session.device)
@@ -284,6 +286,7 @@ def effective_rank(matrix):
     return torch.special.entr(share).sum().exp().item()
 
 
+# %%
 only, ranks = TaskSet((depth(),)), {"with": [], "without": []}
 for seed_of_five in range(5):
     for name, of_seed in ranks.items():

@@ -61,6 +61,8 @@ from mtpsl.papers.hitts.quantize import build_quantizer
 
 people = open_dataset("people21", "train", height=64, width=64, images=40)
 batch = people.load(range(len(people)))
+
+# %%
 quantizer = build_quantizer(
     people.tasks["normals"], normal_centers=40, normal_centers_from="uniform"
 )
