@@ -38,6 +38,8 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # From left to right: an image, the features that all tasks share, what the *global* tokens make of them for each task
 # (Sections 1 and 5), what the *fine-grained* tokens make of each task's logits (Section 2), and the predictions.
 # Labels act on these where an image has them, what a first network has discovered where it has not (Sections 4 and 5).
+# The maps are those of one image on its way. Where the caption begins with "Computed now" and the profile is `smoke`, the
+# network has made four steps, and only boxes, arrows and shapes matter.
 
 # %%
 show_figures(session.figure("hitts/fig2"), first=True)
