@@ -201,7 +201,7 @@ for source, costs_of in by_source.items():
 from mtpsl.models.cost import format_costs
 from mtpsl.runs.network import full_size_cost
 
-rows = {row.label: row.experiments[0] for row in TABLE8.rows if row.experiments}
+rows = {TABLE8.in_words(r.label): r.experiments[0] for r in TABLE8.rows if r.experiments}
 costs = {name: full_size_cost(e) for name, e in rows.items()}
 print(format_costs(costs))
 print("parameters of the MTL baseline:", f"{costs['MTL baseline'].params:,}")
