@@ -244,7 +244,7 @@ from mtpsl.runs.profiles import get_profile
 for row in LABEL_SHARE.rows:
     experiment = bind_data(get_profile(session.profile)(row.experiments[0]), session.data_root)
     seen, kept = label(experiment, open_split(experiment, "train", session), session)
-    print(f"{row.name:<22} {len(seen)} images, labels {kept.counts}")
+    print(f"{LABEL_SHARE.in_words(row.name):<42} {len(seen)} images, labels {kept.counts}")
 
 # %% [markdown]
 # All of them, labeled or not. In other tables the MTL baseline leaves out images without a label, as the released code of XTC does; here it would then make about a third of the steps at 1/8, and *a gain of HiTTs would be partly one of longer training*. What is left of that doubt is that the full method trains twice. Its comparison with the first stage alone has the same images, the same labels and a network that starts from scratch.
@@ -317,7 +317,7 @@ show_results(MIXTURE, recorded, now)
 session.write(MIXTURE, recorded, now)
 
 # %% [markdown]
-# Segmentation is a classification alone, so its own loss is the same in both rows. It can still change, because the three tasks share a body and the balance between their losses shifts.
+# What the recorded runs say so far stands in the ledger above. Segmentation is a classification alone, so its own loss is the same in both rows. It can still change, because the three tasks share a body and the balance between their losses shifts.
 
 # %% [markdown]
 # ## 9. What remains open
