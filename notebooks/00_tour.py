@@ -16,7 +16,7 @@
 #
 # One network that looks at a photograph of a room and says, for every pixel, **what** it is (semantic segmentation), **how far** away it is (depth) and **which way** the surface faces (normals). Training it takes dense labels, and dense labels are what nobody can afford three times over. So each training image carries labels for *some* of the tasks. That is multi-task learning from **partially labeled data**, the subject of the papers in this repository.
 #
-# This notebook is the one to open together. It goes from the problem to a first table in half an hour of reading:
+# **You will be able to** say what partially labeled data are, why a withheld label cannot leak here, what a guess scores that never looks at the image, and how to read a table of this repository. **Takes** about 30 minutes to read and one minute to run. **Read before:** nothing. **Next:** [`01_label_settings`](01_label_settings.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893) (Li, Liu and Bilen, CVPR 2022), [HiTTs](https://arxiv.org/abs/2411.18823) (Zhang et al., 2024).
 #
 # 1. the problem, in one picture
 # 2. the data, and what they stand in for
@@ -42,7 +42,7 @@ from mtpsl.notebook import draw_predictions, setup, show, show_results, show_tab
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
 # %% [markdown]
-# The parameters are checked in one place, and every notebook has the same five. `profile="smoke"` is what you see in the committed notebook: it takes seconds and proves that every step works, and **its numbers mean nothing**. `quick` takes minutes and ranks methods; `full` is the paper's own setting, for a GPU. `data_root` is the folder of the real data; empty means the data that this package generates.
+# The parameters are checked in one place, and every notebook has the same five. `profile="smoke"` is what you see in the committed notebook: it takes seconds and proves that every step works, and **its numbers mean nothing**. `quick` takes up to three minutes for a supervised network and is what recorded results are made with; `full` is the paper's own setting, for a GPU. `data_root` is the folder of the real data; empty means the data that this package generates.
 
 # %% [markdown]
 # ## 1. The problem
@@ -60,13 +60,13 @@ show(overview.figure, alt=overview.alt, caption=overview.caption)
 # | --- | --- | --- |
 # | **STL** | one network per task, each on the images that have its label | baseline |
 # | **MTL** | one shared network; tasks without a label stay silent | baseline |
-# | **XTC** (CVPR 2022) | predictions of different tasks must agree in a common space | `20` to `22` |
-# | **HiTTs** | learned *task tokens* find labels and features for what is unlabeled | `10`, `11`, `12` |
+# | **XTC** | predictions of different tasks must agree in a common space | [`20`](20_xtc_method.ipynb) to [`23`](23_xtc_storm.ipynb) |
+# | **HiTTs** | learned *task tokens* find labels and features for what is unlabeled | [`10`](10_hitts_method.ipynb) to [`13`](13_hitts_beyond.ipynb) |
 
 # %% [markdown]
 # ## 2. The data
 #
-# NYUD-v2, the benchmark of these papers, cannot be downloaded automatically. The package therefore generates **rooms13**: rooms of boxes, spheres and cylinders, cast ray by ray, with the same tasks, the same 13 classes and about the same statistics, holes and unlabeled pixels included. It is a *stand-in*. It can show that code works and how methods compare on a problem of this kind; it cannot confirm a number printed for NYUD-v2, and every table says which data it was made from.
+# NYUD-v2, the benchmark of these papers, cannot be downloaded automatically. The package therefore generates **rooms13**: furnished rooms, cast ray by ray, with the same tasks, the same 13 classes, and the gaps that an annotator and a depth sensor leave. It is a *stand-in*. It can show that code works and how methods compare on a problem of this kind; it cannot confirm a number printed for NYUD-v2, and every table says which data it was made from.
 
 # %%
 from mtpsl.papers.hitts.tables import mtl
@@ -185,10 +185,13 @@ from mtpsl.report.floors import score_guesses
 from mtpsl.report.render import headline_cells
 
 rows = score_guesses(partial, EvalLoader(test, 8))
-headline_cells(rows["closed eyes"], train.tasks)
+for name, metrics in rows.items():
+    print(f"{name:<16}", headline_cells(metrics, train.tasks))
 
 # %% [markdown]
 # The mean over classes is merciless: one class gets its share of pixels, twelve get zero. Depth and normals are kinder to a guess, because rooms resemble one another: much of a picture is two or three meters away, and most surfaces are walls or floors.
+#
+# The second line is a better guess, and it does not look either: at every *position* it answers what the labeled training maps usually have there, ceiling above and floor below. Both guesses stand as **floors** below the recorded tables of this repository, and a cell that is no better than one of them is marked.
 
 # %% [markdown]
 # ## 6. A first training
@@ -231,7 +234,7 @@ lines = {name: headline_cells(metrics, train.tasks) for name, metrics in rows.it
 show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.profile}.")
 
 # %% [markdown]
-# At `smoke` these networks have made 120 steps. That is enough to beat closed eyes with all labels, if only just in depth, and not enough with one label: there depth is worse than a constant. That is the point of having that row: a table without it would not have told you. What one label loses against all labels is the gap that the papers try to close; to see how wide it is, run this notebook at `quick`.
+# Compare each network with the guesses first, and only then with the other network. At `smoke` both have made 120 steps, which is very few: where a cell is no better than a guess, the network has not yet learned to use the image for that task, and which of the two rows is ahead means nothing. A table without the floors would not have told you. What one label per image loses against all labels is the gap that the papers try to close; to see how wide it is, run this notebook at `quick`.
 #
 # > **Predict.** What does such a network learn first: colors, shapes, or where in the picture things usually are?
 
@@ -252,13 +255,13 @@ alt = (
 show(sheet.figure, alt=alt)
 
 # %% [markdown]
-# At smoke it is mostly the third: floor below and wall above, whatever the picture; the upper half far, the lower half near and facing up. With all labels the border between them begins to follow the image. That is what a few seconds buy.
+# After a few seconds expect mostly the third: maps that resemble each other whatever the picture, as those of the position lookup do. Look for places where a border begins to follow the image: that is the first thing that a network knows and a guess does not.
 #
 # ## 7. A first table
 #
 # Tables are data as well: rows are experiments, printed numbers are typed once, and what the paper says in words is kept as *claims* that numbers can decide. Here is the upper half of HiTTs' Table 1, for the rows that run.
 #
-# Read a row from top to bottom: what the paper prints (on NYUD-v2), what was **recorded** with this package at profile `quick`, and what was **computed now**, at this notebook's profile. The three are never mixed.
+# Read a row from top to bottom: what the paper prints (on NYUD-v2), what was **recorded** with this package at profile `quick`, and what was **computed now**, at this notebook's profile. The three are never mixed. A row without a recorded line has not been recorded yet, or its record answers an older question; a line below the table says so.
 
 # %% tags=["nbval-ignore-output"]
 from dataclasses import replace
@@ -273,7 +276,9 @@ recorded, computed = session.results(table)
 show_results(table, recorded, computed)
 
 # %% [markdown]
-# Two things to notice. **"Ours" is two trainings**: the first network is frozen and labels what is unlabeled, the second starts from scratch and learns from both. What it takes for a label is decided by the thresholds below, which are the paper's; the small profiles take the more confident half of the pixels instead. And **one seed decides nothing**: the ledger says *undecided* until the difference between two rows, paired by seed, is beyond chance by Student's t test.
+# Two things to notice. **"HiTTs, stages 1 and 2" is two trainings** (the paper calls the row "Ours"): the first network is frozen and labels what is unlabeled, the second starts from scratch and learns from both. What it takes for a label is decided by the thresholds below, which are the paper's; the small profiles take the more confident half of the pixels instead.
+#
+# And **one seed decides nothing**. Unfold the ledger: it has a line for each sentence of the paper that compares two rows. A sentence *holds* or is *contradicted* where its gain, over all its metrics together, is beyond chance; it is *inconclusive* where chance could explain it, *not tested* with fewer than two seeds, and *below floor* where a row is no better than a guess.
 
 # %%
 ours = table.row("one-label/Ours").experiments[0]
@@ -282,9 +287,9 @@ print("student:", ours.method, dict(ours.method_args), "thresholds", dict(ours.t
 print("seeds computed now:", len(session.seeds))
 
 # %% [markdown]
-# At this notebook's profile Δ_MTL may be absurd, or missing: it divides by what the single-task networks reach, and after four steps that can be next to nothing. `11_hitts_tables` comes back to it.
+# At this notebook's profile Δ_MTL may be absurd, or missing: it divides by what the single-task networks reach, and after four steps that can be next to nothing.
 #
-# `11_hitts_tables` has all rows of three tables; `10_hitts_method` takes the method apart, equation by equation; `12_hitts_figures` looks inside the tokens.
+# [`11_hitts_tables`](11_hitts_tables.ipynb) comes back to it and has all rows of three tables; [`10_hitts_method`](10_hitts_method.ipynb) takes the method apart, equation by equation; [`12_hitts_figures`](12_hitts_figures.ipynb) looks inside the tokens.
 
 # %% [markdown]
 # ## 8. Exercises
@@ -340,3 +345,12 @@ print("seeds computed now:", len(session.seeds))
 #
 # Varying both mixes two sources of spread, and methods would be compared on different labels unless the pairing is kept. Fixing the labels compares methods on the same problem, which needs fewer seeds, but the spread then says nothing about *other* label assignments: the conclusion holds for this draw. The authors publish one draw and everyone uses it, so the whole field shares that limit.
 # </details>
+
+# %% [markdown]
+# ## Take away
+#
+# 1. Partial labels are simulated by withholding, so the truth stays available for measuring, and only for measuring: what is withheld is overwritten before a method sees the image.
+# 2. Read every number against a floor: a guess that never looks at the image already scores something.
+# 3. Keep *paper*, *recorded* and *computed now* apart, and ask how many seeds a difference rests on.
+#
+# **Next:** [`01_label_settings`](01_label_settings.ipynb), which labels are withheld and what that does to a comparison.

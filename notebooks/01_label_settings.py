@@ -14,6 +14,8 @@
 # %% [markdown]
 # # Label settings: what is withheld, and what that does to a comparison
 #
+# **You will be able to** name the five label settings and count what they leave, find a leak that a mask hides, and say which average a Δ_MTL is. **Takes** about 35 minutes to read. **Read before:** [`00_tour`](00_tour.ipynb) (previous). **Next:** [`10_hitts_method`](10_hitts_method.ipynb), or [`20_xtc_method`](20_xtc_method.ipynb) for the other paper. **Papers:** [XTC](https://arxiv.org/abs/2111.14893), Section 4.1, and [HiTTs](https://arxiv.org/abs/2411.18823), Section 4.1.
+#
 # Every table of this repository is about learning from labels that are not all there. Before asking which method does that best, this notebook asks three plainer questions. *Which labels are there?* *What keeps a method from seeing the others?* *And when two methods differ, which number says so?*
 #
 # 1. five settings, drawn
@@ -47,7 +49,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # | `few_shot` | all labels but one task's, which only ten images keep | [HiTTs, Table 7] |
 # | `ratio` | one label, shared unevenly among the tasks | "1:9" and "9:1" [XTC, Table 4] |
 #
-# (A sixth, `share`, is in none of the papers: each task keeps its label on a share of the images. `13_hitts_beyond` draws curves over it.)
+# (A sixth, `share`, is in none of the papers: each task keeps its label on a share of the images. [`13_hitts_beyond`](13_hitts_beyond.ipynb) draws curves over it.)
 #
 # > **Predict.** 795 images, three tasks: 2385 labels. How many of them does each setting leave? Which setting leaves the fewest labels, and which the fewest to *one* task?
 
@@ -64,7 +66,7 @@ lines = {name: a.counts | {"labels": int(a.labeled.sum())} for name, a in drawn.
 show_table(pandas.DataFrame(lines).T, caption="How many of 795 images keep each label.")
 
 # %% [markdown]
-# Each column of the picture is an image, each row a task. One-label has a single colored square in a column, random-labels has one or two; few-shot is full but for ten squares in one row, so few that you may have to look for them.
+# Each column of the picture is an image, each row a task. One-label has a single colored square in a column, random-labels has one or two; few-shot is full but for one row. Only the first images fit into the picture, and at the right stands how many of all 795 keep each label: of the ten labels in that one row you see few or none.
 
 # %%
 settings = session.figure("companion/label_settings")["computed now"]
@@ -142,7 +144,7 @@ for task in train.tasks.names:
 # %% [markdown]
 # ## 4. Labels that an image cannot carry
 #
-# So far each image could have had each label. On PASCAL-Context it is not so: *human parts* are annotated where there are humans. Its stand-in **people21** does the same: five tasks, and the parts are void wherever nobody is in the picture. Normals are missing on some classes, as in the real set.
+# So far each image could have had each label. On PASCAL-Context it is not so: *human parts* are annotated where there are humans, on about three images of ten. Its stand-in **people21** does the same with people on about half of its pictures: five tasks, and the parts are void wherever nobody is in sight. Normals are missing on some classes, as in the real set.
 
 # %%
 from mtpsl.data import open_dataset
@@ -169,7 +171,7 @@ show(
 )
 
 # %% [markdown]
-# > **Predict.** People are in about three images of ten. If `one_label` ignored that and gave every task a fifth of the images, what share of the labels for human parts would hold nothing?
+# > **Predict.** If `one_label` ignored that and gave every task a fifth of the images, what share of the labels for human parts would hold nothing?
 
 # %%
 names = people.tasks.names
@@ -181,9 +183,9 @@ for word, a in (("blind", blind), ("aware", aware)):
     print("      ", a.counts)
 
 # %% [markdown]
-# Blindly drawn, most of them would be empty: those images would have no label at all, although the table says "one". So an assignment asks the data set what an image can carry (`Dataset.carries`), and images with the fewest options choose first. As long as enough images are able, all shares stay equal.
+# Blindly drawn, about half of them would be empty, and on the real set two thirds: those images would have no label at all, although the table says "one". So an assignment asks the data set what an image can carry (`Dataset.carries`), and images with the fewest options choose first. As long as enough images are able, all shares stay equal.
 #
-# With random labels they cannot: a task that three images in ten can carry will not be kept on half of them.
+# With random labels they cannot: an image that can carry all five labels keeps each of them about every second time, so a task that half of the images can carry is kept on a quarter, where the others are kept on half.
 
 # %%
 for setting in ("one_label", "random_labels"):
@@ -351,7 +353,7 @@ for table in tables:
                 print(f"{table.source} {one} above {other}? {signs}")
 
 # %% [markdown]
-# The second line is the one to remember: by metrics, HiTTs without orthogonal embeddings is better than the MTL baseline; by tasks, it is worse. *No verdict on the paper's own method changes*: "Ours" leads in every convention.
+# The second line is the one to remember: by metrics, HiTTs without orthogonal embeddings is better than the MTL baseline; by tasks, it is worse. *No verdict on the paper's own method changes*: HiTTs ("Ours" in print) leads in every convention.
 
 # %%
 for table in (hitts_printed.TABLE1, hitts_printed.TABLE3):
@@ -450,3 +452,12 @@ print("the trap, [XTC] against the STL of [HiTTs]:", deltas(ours, one_label)["he
 #
 # Comparisons have less noise: all methods see the same labels, and numbers can be taken from a table of another paper. But each difference is conditional on that draw. Whether a method wins on *another* third of the labels is never measured, and a method that was tuned on this draw for years may well have learned it by heart.
 # </details>
+
+# %% [markdown]
+# ## Take away
+#
+# 1. A setting fixes *how many* labels each task keeps; chance, with a seed of its own, decides only *which* images keep them. Compare two numbers only if the hashes of their assignments agree.
+# 2. A mask is no protection: statistics over a batch leak withheld labels without a gradient or a NaN to show for it. Overwriting them turns the leak into an error.
+# 3. Δ_MTL is an average, and the convention can turn its sign. Name yours, and look at the columns.
+#
+# **Next:** [`10_hitts_method`](10_hitts_method.ipynb), HiTTs equation by equation.

@@ -1,8 +1,11 @@
 # %% [markdown]
 # # HiTTs, equation by equation
 #
-# Zhang, Ye, Li, Wang, Xu: *Multi-Task Label Discovery via Hierarchical Task Tokens for Partially
-# Annotated Dense Predictions*.
+# **You will be able to** work out every equation of HiTTs by hand, say what its tokens exchange and what they cannot,
+# and name what the paper leaves open. **Takes** about 60 minutes to read. **Read before:**
+# [`00_tour`](00_tour.ipynb); previous is [`01_label_settings`](01_label_settings.ipynb). **Next:**
+# [`11_hitts_tables`](11_hitts_tables.ipynb). **Paper:** Zhang, Ye, Li, Wang and Xu, [*Multi-Task Label Discovery via
+# Hierarchical Task Tokens for Partially Annotated Dense Predictions*](https://arxiv.org/abs/2411.18823), Section 3.
 #
 # **The problem in three sentences.** One network must predict classes, depth and surface normals for
 # every pixel, but each training image carries the labels of only some of these tasks. What is
@@ -11,9 +14,9 @@
 # what the labeled tasks teach, and afterwards they label the rest, in the feature space and pixel by pixel.
 #
 # This page walks through Eq. 1 to 13. Each equation is worked out by hand on a toy image of 4 x 4
-# pixels, beside the package's own function, and an `assert` compares the two. **Nothing is trained here**:
-# the networks below have random weights, so they show how the method works and not how well. What trained
-# ones do is in `11_hitts_tables` and `12_hitts_figures`.
+# pixels, beside the package's own function, and an `assert` compares the two. Except for the first picture, **nothing is
+# trained here**: the networks below have random weights, so they show how the method works and not how well. What trained
+# ones do is in [`11_hitts_tables`](11_hitts_tables.ipynb) and [`12_hitts_figures`](12_hitts_figures.ipynb).
 #
 # *In a reading group: stop at every* 🤔 *and let people predict the next output.*
 
@@ -25,9 +28,21 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show, show_table, show_terms
+from mtpsl.notebook import setup, show, show_figures, show_table, show_terms
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
+
+# %% [markdown]
+# ## The method in one picture
+#
+# From left to right: an image, the features that all tasks share, what the *global* tokens make of them for each task
+# (Sections 1 and 5), what the *fine-grained* tokens make of each task's logits (Section 2), and the predictions.
+# Labels act on these where an image has them, what a first network has discovered where it has not (Sections 4 and 5).
+# The maps are those of one image on its way. Where the caption begins with "Computed now" and the profile is `smoke`, the
+# network has made four steps, and only boxes, arrows and shapes matter.
+
+# %%
+show_figures(session.figure("hitts/fig2"), first=True)
 
 # %% [markdown]
 # ## Symbols
@@ -46,7 +61,7 @@ show_terms([term.row for term in PAPERS["hitts"].terms])
 # ## The whole network first
 #
 # `HiTTs.trace` returns everything between an image and its predictions under the names of the table above.
-# Here it sees eight rooms at the size of this profile.
+# Here it sees seven rooms at the size of this profile.
 
 # %%
 import torch
@@ -60,9 +75,12 @@ from mtpsl.runs.profiles import get_profile
 (paper,) = TABLES["table1"].row("one-label/Ours").experiments
 experiment = bind_data(get_profile(session.profile)(paper), session.data_root)
 rooms, tasks = open_split(experiment, "train", session), tasks_of(experiment)
-clean = rooms.load(range(8)).to(session.device)
+clean = rooms.load(range(7)).to(session.device)
+
+# %%
 torch.manual_seed(session.seed)
-hitts = build_method("hitts", tasks, "segnet", experiment.width_factor).to(session.device)
+width = max(experiment.width_factor, 0.25)  # C = 16 at least, which no other size is
+hitts = build_method("hitts", tasks, "segnet", width).to(session.device)
 
 # %% [markdown]
 # 🤔 *Before you run it: which of these shapes depend on the size of the image, and which on the number of
@@ -77,7 +95,7 @@ with torch.no_grad():
 names = [t.code.split(".")[1] for t in PAPERS["hitts"].terms if t.code.startswith("Trace.")]
 shapes = {n: getattr(trace, n) for n in names if n != "affinity"}
 text = {n: [" x ".join(map(str, maps[t].shape)) for t in tasks.names] for n, maps in shapes.items()}
-show_table(pd.DataFrame(text, index=tasks.names).T, caption="Shapes of one trace; A is 8 x 3 x 3.")
+show_table(pd.DataFrame(text, index=tasks.names).T, caption="Shapes of one trace; A is 7 x 3 x 3.")
 
 # %% [markdown]
 # The shapes are those that the table of symbols promises:
@@ -100,7 +118,7 @@ assert trace.affinity.shape == (B, len(tasks), len(tasks))
 # The network's body gives one feature map $F_s$ for all tasks. Each task has a learned vector $\theta_i$ and
 # uses it to *query* $F_s$: places that answer the query are passed on, the others fade. The paper does not
 # say how; in the authors' code, released later, and here it is a gate between 0 and 1, after one factor $f$ and
-# one offset $b$ a channel,
+# one offset $b$ per channel,
 #
 # $$F_i = \sigma\bigl(\theta_i^\top (f \odot F_s + b)\bigr) \cdot F_s .$$
 #
@@ -174,7 +192,7 @@ torch.testing.assert_close(new_gates[0, 1] * F_s[0], features[0].mean(0))
 
 # %% [markdown]
 # The last lines say more than the paper does. All task features are shares of the same $F_s$, so $A \times \mathcal F$
-# is $(A \times \text{gates}) \cdot F_s$: *inter-task learning exchanges one number a pixel and task, and no other
+# is $(A \times \text{gates}) \cdot F_s$: *inter-task learning exchanges one number per pixel and task, and no other
 # channel*. What it can pass on is where to look. Then a 3 x 3 convolution, each task's own, goes over the result.
 #
 # Does a label of one task reach another task's token? In the real network we ask for the gradient of the
@@ -251,7 +269,7 @@ show(
 theta_i = new_theta[:1]  # (B, C)
 phi = toy.derive_fine_tokens(toy_tasks["semseg"], theta_i, batch=1)  # (B, C_p, C)
 W_o = toy.embed["semseg"]  # a linear layer, C_p -> C
-inputs = W_o(torch.eye(4)).T + theta_i.T  # C x C_p: one row a channel
+inputs = W_o(torch.eye(4)).T + theta_i.T  # C x C_p: one row per channel
 torch.testing.assert_close(phi[0], toy.token_mlp["semseg"](inputs).T)  # Eq. 3
 
 # %% [markdown]
@@ -270,6 +288,7 @@ def effective_rank(matrix):
     return torch.special.entr(share).sum().exp().item()
 
 
+# %%
 only, ranks = TaskSet((depth(),)), {"with": [], "without": []}
 for seed_of_five in range(5):
     for name, of_seed in ranks.items():
@@ -285,7 +304,7 @@ assert sum(ranks["with"]) > 5 * sum(ranks["without"])
 # %% [markdown]
 # That is the collapse the paper describes, and it holds at the start; whether training undoes it is what the row "w/o
 # Orthogonal Embeddings" of Table 5 measures. The same for 13 classes in the published size. What the tokens become
-# depends on training, and `12_hitts_figures` shows that as Figure 7.
+# depends on training, and [`12_hitts_figures`](12_hitts_figures.ipynb) shows that as Figure 7.
 
 # %%
 from mtpsl.report.sketches import draw_similarities
@@ -308,7 +327,7 @@ show(
 #
 # Every pixel asks every fine-grained token for a score, and the score scales the logit of that class. The
 # paper prints $\varphi_i \times G_i$, but $\varphi_i$ has C columns and $G_i$ has C_p channels; $F_i'$ is the C-channel
-# feature that $G_i$ is computed from, and what the released code takes (after one factor and offset a channel).
+# feature that $G_i$ is computed from, and what the released code takes (after one factor and offset per channel).
 #
 # The toy: token 0 looks for "left", token 1 for "right", and both logits are equal everywhere.
 #
@@ -488,7 +507,7 @@ from mtpsl.data.labels import PartialLabels, assign
 
 assignment = assign("one_label", len(rooms), tasks.names, seed=0)
 partial = PartialLabels(rooms, assignment)
-batch = partial.load(range(8)).to(session.device)
+batch = partial.load(range(7)).to(session.device)
 alpha = torch.stack([batch.labeled[name] for name in tasks.names], dim=1).cpu()  # (B, T)
 show(
     draw_matrices({"α: one column per image; rows semseg, depth, normals": alpha.T}),
@@ -510,7 +529,7 @@ for t in tasks:
     quantizer, mask = hitts.quantizers[t.name], batch.mask(t.name)
     losses = mixture_loss(t, quantizer, logits[t.name], batch.targets[t.name], mask, 0.1)
     assert (losses[~batch.labeled[t.name]] == 0).all()  # alpha_i = 0
-    torch.testing.assert_close(terms[t.name], losses.sum() / 8 / 3)  # Eq. 5
+    torch.testing.assert_close(terms[t.name], losses.sum() / 7 / 3)  # Eq. 5
 print("terms of stage one:", ", ".join(terms))
 
 # %% [markdown]
@@ -556,7 +575,8 @@ assert torch.isin(everything.targets["depth"], centers).all()  # pseudo labels a
 # %% [markdown]
 # ### Pseudo labels follow the augmentation exactly
 #
-# The student sees crops at zoom 1, 1.2 or 1.5, and everything discovered on the clean image must move along.
+# In the paper's recipe the student sees crops at zoom 1, 1.2 or 1.5 (at `quick` it sees whole images), and everything
+# discovered on the clean image must move along.
 # `warp_batch` uses one geometry for the image, labels, pseudo labels and features. To see it, let the truth itself
 # be the "pseudo labels", of a perfect teacher, and let the features be a ramp from left to right.
 
@@ -567,11 +587,11 @@ from mtpsl.batch import Discovered
 from mtpsl.data.transforms import draw_geometry, warp_batch
 
 h, w = H // 8, W // 8
-ramp = ((torch.arange(w) + 0.5) / w).expand(8, 1, h, w).to(session.device)  # x, as a share of W
+ramp = ((torch.arange(w) + 0.5) / w).expand(7, 1, h, w).to(session.device)  # x, as a share of W
 ramps = {t.name: ramp for t in tasks}
 perfect = Discovered(clean.targets, clean.valid, ramps, ramps)
 generator = torch.Generator().manual_seed(3)
-geometry = draw_geometry(generator, 8, H, W, scales=(1.2, 1.5)).to(session.device)
+geometry = draw_geometry(generator, 7, H, W, scales=(1.2, 1.5)).to(session.device)
 view = warp_batch(replace(clean, discovered=perfect), geometry, tasks)
 
 # %%
@@ -639,13 +659,13 @@ folder = tempfile.TemporaryDirectory()
 discover_to_folder(hitts, partial, folder.name, thresholds={}, device=session.device)
 supervision = SupervisionStore(folder.name, tasks)
 loader = TrainLoader(
-    partial, batch_size=8, seed=session.seed, supervision=supervision, device=session.device
+    partial, batch_size=7, seed=session.seed, supervision=supervision, device=session.device
 )
 (batch,) = next(loader.epoch(0))
 
 # %%
 switches = {"pseudo_labels": True, "pseudo_features": True}
-student = build_method("hitts", tasks, "segnet", experiment.width_factor, switches)
+student = build_method("hitts", tasks, "segnet", width, switches)
 student.prepare([clean.to("cpu")])
 student.to(session.device)
 terms = student.training_step(batch, progress=0.0)
@@ -663,7 +683,7 @@ for t in tasks:
     mask = found.valid[t.name]  # M^p, and False where alpha = 1
     losses = mixture_loss(t, quantizer, now.refined[t.name], found.targets[t.name], mask, 0.1)
     losses = losses * mask.float().mean((1, 2, 3))  # a mean over all pixels, not the accepted ones
-    torch.testing.assert_close(terms[f"{t.name}_pseudo"], losses.sum() / 8 / 3)  # Eq. 7
+    torch.testing.assert_close(terms[f"{t.name}_pseudo"], losses.sum() / 7 / 3)  # Eq. 7
     alpha = labeled.float().view(-1, 1, 1, 1)
     weight = alpha + (1 - alpha) * found.confidence[t.name]
     L_mse = (now.task_features[t.name] - found.features[t.name]).square()
@@ -692,7 +712,7 @@ assert experiment.teacher.method == experiment.method and experiment.teacher.tea
 # $$\Delta_{MTL} = \sum_N (-1)^{l_t} (M_{m,t} - M_{s,t}) / M_{s,t}$$
 #
 # The relative gain over single-task networks, with the sign turned where lower is better. Take the cells that Table 1
-# prints for "Ours" in the one-label setting.
+# prints for HiTTs ("Ours") in the one-label setting.
 #
 # 🤔 *The paper prints 13.23 %. Nine metrics gain roughly 13 % each on average. Can the equation, as printed, be
 # what they computed?*
@@ -757,7 +777,7 @@ assert 2 * 512**2 / 1e6 > params - costs["MTL baseline"].params / 1e6  # the bot
 # ## 8 Where each equation is
 #
 # This table is read from the source: the statement that computes equation *n* is marked `# Eq. (n)` there, or a function
-# that is the whole equation says so in its docstring. A test fails if one of the eighteen is missing; 14 to 18, tokens on several scales, belong to Appendix A.2 and are used on PASCAL-Context (`11c_hitts_tables`).
+# that is the whole equation says so in its docstring. A test fails if one of the eighteen is missing; 14 to 18, tokens on several scales, belong to Appendix A.2 and are used on PASCAL-Context ([`11c_hitts_tables`](11c_hitts_tables.ipynb)).
 
 # %%
 from mtpsl.report.equations import find_equations
@@ -790,6 +810,15 @@ show_table(rows.style.hide(axis="index").set_properties(**{"text-align": "left"}
 #
 # 5. A student that starts as the teacher agrees with all pseudo labels already, wrong ones included, so the loss hardly moves it. From scratch, the many correct labels win over the few wrong ones before it can memorize the latter (self-training with noise, Xie et al. 2020, which the paper follows).
 #
-# 6. $(1-\alpha_i)$ is 0 everywhere, so $\mathcal L_p$ vanishes. $\mathcal L_f$ stays with weight 1 and without $M^f$: that is the row "Ours + L_f" of Table 2.
+# 6. $(1-\alpha_i)$ is 0 everywhere, so $\mathcal L_p$ vanishes. $\mathcal L_f$ stays with weight 1 and without $M^f$: that is the row "HiTTs + L_f" of Table 2 ("Ours + L_f" in print).
 #
 # </details>
+
+# %% [markdown]
+# ## Take away
+#
+# 1. A task's global token says *where to look*: one number per pixel is all that tasks exchange, through an affinity that does not depend on the image.
+# 2. Fine-grained tokens score each class at every pixel and scale its logit. Without orthogonal embeddings they start out in about two directions.
+# 3. Pseudo supervision comes from a frozen first stage, once, from clean images: labels where it is confident, features weighted by $M^f$.
+#
+# **Next:** [`11_hitts_tables`](11_hitts_tables.ipynb), what it is worth.

@@ -14,7 +14,9 @@
 # %% [markdown]
 # # The tables of HiTTs
 #
-# *Multi-Task Label Discovery via Hierarchical Task Tokens for Partially Annotated Dense Predictions*, Zhang, Ye, Li, Wang, Xu. This notebook runs the rows of its Tables 1, 5 and 8 (2, 6 and 7 are in `11b_hitts_tables`, 3, 4 and 9 in `11c_hitts_tables`), puts the measured numbers beside the printed ones, and asks of every sentence that the paper draws from a table: does it hold here?
+# **You will be able to** read a table of this repository with its floors, forest and ledger, say which comparisons of HiTTs are fair, and recompute what its paper prints. **Takes** about 40 minutes to read. **Read before:** [`10_hitts_method`](10_hitts_method.ipynb) (previous), or at least [`00_tour`](00_tour.ipynb). **Next:** [`11b_hitts_tables`](11b_hitts_tables.ipynb). **Paper:** [HiTTs](https://arxiv.org/abs/2411.18823) (Zhang, Ye, Li, Wang and Xu), Section 4 and Appendix.
+#
+# This notebook runs the rows of its Tables 1, 5 and 8 (2, 6 and 7 are in [`11b_hitts_tables`](11b_hitts_tables.ipynb), 3, 4 and 9 in [`11c_hitts_tables`](11c_hitts_tables.ipynb)), puts the measured numbers beside the printed ones, and asks of every sentence that the paper draws from a table: does it hold here?
 #
 # 1. how to read a table
 # 2. Table 1: the comparison
@@ -47,7 +49,11 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # | **recorded** | mean ± standard deviation over *n* seeds, committed with this repository | profile `quick`, the data named below the table |
 # | **computed now** | what this notebook has just run | this notebook's profile |
 #
-# A row that this package cannot run says *printed only* and why. Below a table stands its **ledger**, with a line for each sentence of the paper that compares two rows. A sentence *holds* or is *contradicted* where the difference is beyond chance; otherwise it is *inconclusive*, and with one seed it is *not tested*. Here is that rule in the package's words. The paper's own cells have no spread, so they decide nothing; whether they agree with its sentences can be asked:
+# Rows that this package cannot run have the paper's line alone; below the table stands why, and which records are left out because they answer an older question. At the end stand, once recorded, the **ceiling** (supervised learning with every label) and two **floors**: the best constant answer (*closed eyes*) and the best answer for each position (*position lookup*). A cell that is no better than a floor is marked †. Columns beyond each task's first are folded.
+#
+# Then come two views of the paper's sentences that compare two rows. The **forest** has the gain of each, in percent, with its 95 % interval, beside the printed gain; a single seed has no interval. The folded **ledger** has a line for each sentence, decided over all its metrics together. A sentence *holds* or is *contradicted* where the gain is beyond chance; otherwise it is *inconclusive*. With fewer than two seeds it is *not tested*, and where a row is no better than a floor it is *below floor*. Rows are named by their method: "HiTTs, stages 1 and 2" is the paper's "Ours".
+#
+# Here is that rule in the package's words. The paper's own cells have no spread, so they decide nothing; whether they agree with its sentences can be asked:
 
 # %%
 from mtpsl.papers.hitts.tables import TABLE1, TABLE5, TABLE8
@@ -75,6 +81,8 @@ show_results(TABLE1, table1, now1)
 session.write(TABLE1, table1, now1)
 
 # %% [markdown]
+# What the recorded runs say so far stands in the forest and in the ledger above; *n* beside each row says how many seeds there are. Three questions help to read them: on which of the nine metrics does HiTTs gain most against the MTL baseline, does the order of the methods agree with the printed one, and where does STL win?
+#
 # ### What is compared with what
 #
 # A comparison is fair if its rows differ in the method and in nothing else. One thing does differ, as in the released code: a single-task network leaves out the images without its label and so takes fewer steps in the same epochs, at `quick` 460 (one label) and 690 (random labels) against 1,380. What is measured against STL is measured against a network that trained less. *Every row of a block learns from the same labels*: the assignment is drawn once over all tasks, and single-task networks get their columns of it. Each run keeps the assignment's hash and counts.
@@ -87,7 +95,7 @@ for group in dict.fromkeys(row.group for row in TABLE1.rows):
     print(f"{group}: {len(labels)} networks, {len(hashes)} assignment, {labels[0]['counts']}")
 
 # %% [markdown]
-# The row "STL" is three networks, "Ours" is two trainings: a first network with the labels alone, and a second one, from scratch, with what the first has discovered. *The first is exactly the row "HiTTs" of Table 5*, so it is trained once and used for both.
+# The row "STL" is three networks, "HiTTs, stages 1 and 2" is two trainings: a first network with the labels alone, and a second one, from scratch, with what the first has discovered. *The first is exactly the row "HiTTs" of Table 5*, so it is trained once and used for both.
 
 # %%
 ours = TABLE1.row("one-label/Ours").experiments[0]
@@ -98,9 +106,9 @@ print(
 )
 
 # %% [markdown]
-# So "Ours" costs two trainings where a baseline costs one. The row of Table 5 to compare it with is "MTL w. L_p*", which gets two stages as well.
+# So the full method costs two trainings where a baseline costs one. The row of Table 5 to compare it with is "MTL w. L_p*", which gets two stages as well.
 #
-# *Of the recorded row XTC little can be concluded.* It is far behind the MTL baseline, so "Ours beats XTC" holds with three seeds in most columns and by more than in print, in depth by more than ten times as much. `21_xtc_tables` shows that a training of `quick` ends before XTC has recovered from its first steps; the verdict is about these runs.
+# *A method that starts slowly is at a disadvantage at `quick`*: a training there has 1,380 steps, where the paper's has some 40,000. XTC is such a method, because its consistency pulls hardest before anything is learned; [`23_xtc_storm`](23_xtc_storm.ipynb) takes these steps apart. A verdict on its row is one on trainings of this length.
 #
 # ### Δ_MTL
 #
@@ -116,10 +124,11 @@ for row in ("MTL baseline", "MTAN", "XTC", "Ours"):
     cells = printed.TABLE1.metrics(f"one-label/{row}")
     metrics, tasks = (100 * delta_mtl(cells, stl, average=a) for a in ("metrics", "tasks"))
     headline = 100 * delta_mtl(cells, stl, average="headline", headlines=one_each)
-    print(f"{row:<13} metrics {metrics:6.2f}   tasks {tasks:6.2f}   headline {headline:6.2f}")
+    name = TABLE1.in_words(row)
+    print(f"{name:<21} metrics {metrics:6.2f}   tasks {tasks:6.2f}   headline {headline:6.2f}")
 
 # %% [markdown]
-# The MTL baseline is worth +0.11 % by the paper's average and several percent when every task counts once: its loss on normals weighs five ninths. "Ours" leads in every column. The order of MTAN and XTC, close by the paper's average, opens up when tasks count once.
+# The MTL baseline is worth +0.11 % by the paper's average and several percent when every task counts once: its loss on normals weighs five ninths. HiTTs leads in every column. The order of MTAN and XTC, close by the paper's average, opens up when tasks count once.
 
 # %% [markdown]
 # ## 3. Table 5: what each component is worth
@@ -147,7 +156,9 @@ for row in TABLE5.rows:
             print(f"{row.label:<30} {stage:<13} {dict(experiment.method_args)}")
 
 # %% [markdown]
-# A printed curiosity: *three of the five ablations fall below the MTL baseline in mIoU*, the one without orthogonal embeddings by more than three points. Taking a part away hurts segmentation more than taking everything away. Why should tokens that resemble each other be worse than no tokens at all? Figure 7 in `12_hitts_figures` shows how alike they are, and in our recorded networks it is those *with* orthogonal embeddings that are more alike, so there the question stays open.
+# What the recorded runs say so far stands in the forest and in the ledger above; *n* beside each row says how many seeds there are.
+#
+# A printed curiosity: *three of the five ablations fall below the MTL baseline in mIoU*, the one without orthogonal embeddings by more than three points. Taking a part away hurts segmentation more than taking everything away. Why should tokens that resemble each other be worse than no tokens at all? [`10_hitts_method`](10_hitts_method.ipynb) counts how many directions untrained tokens span with and without the embeddings, and Figure 7 in [`12_hitts_figures`](12_hitts_figures.ipynb) shows how alike trained ones are.
 
 # %%
 base = printed.TABLE5.cell("MTL baseline", "semseg/miou")
@@ -172,16 +183,17 @@ session.write(TABLE8, table8, now8)
 
 # %%
 by_source = {"paper": {name: printed.TABLE8.metrics(name) for name in printed.TABLE8.rows}}
-if table8:
-    by_source["recorded"] = {entry.row: entry.metrics for entry in table8.current()}
+of_row = {entry.row: entry.metrics for entry in table8.current()} if table8 else {}
+if "MTL baseline" in of_row:  # the measure of the others
+    by_source["recorded"] = of_row
 for source, costs_of in by_source.items():
     baseline = costs_of["MTL baseline"]
     for name, row in costs_of.items():
         ratios = {c.removeprefix("cost/"): round(v / baseline[c], 2) for c, v in row.items()}
-        print(f"{source:<9} {name:<13} times the baseline: {ratios}")
+        print(f"{source:<9} {TABLE8.in_words(name):<21} times the baseline: {ratios}")
 
 # %% [markdown]
-# Memory is where the methods part: attention modules for every task cost MTAN most, and XTC's mapping network runs on top of the network that it trains.
+# In print, memory is where the methods part: attention modules for every task cost MTAN most, and XTC's mapping network runs on top of the network that it trains.
 #
 # "FLOPs" has a catch. The printed 68.81 G are those of a counter that adds one per multiply-accumulate of a convolution and four per element of a BatchNorm, and does not see matrix products at all: attention is free of charge. The plain count of multiply-accumulates (MACs) stands beside it.
 
@@ -189,7 +201,7 @@ for source, costs_of in by_source.items():
 from mtpsl.models.cost import format_costs
 from mtpsl.runs.network import full_size_cost
 
-rows = {row.label: row.experiments[0] for row in TABLE8.rows if row.experiments}
+rows = {TABLE8.in_words(r.label): r.experiments[0] for r in TABLE8.rows if r.experiments}
 costs = {name: full_size_cost(e) for name, e in rows.items()}
 print(format_costs(costs))
 print("parameters of the MTL baseline:", f"{costs['MTL baseline'].params:,}")
@@ -212,7 +224,7 @@ train = open_split(scaled, "train", session)
 lines = score_guesses(train, test_batches(scaled, session))
 lines |= {e.row: e.metrics for e in now1.entries if e.row.startswith("one-label/")}
 for name, metrics in lines.items():
-    print(f"{name:<24}", headline_cells(metrics, train.tasks))
+    print(f"{TABLE1.in_words(name):<32}", headline_cells(metrics, train.tasks))
 
 # %% [markdown]
 # In particular **Δ_MTL is wild at smoke**: it divides by what STL reaches. A single-task network that has no normal within 11.25 degrees yet makes it undefined, and one that has a few makes it thousands of percent. That is no defect of the table; it is what a relative number does near zero, and a reason to look at the columns before their mean.
@@ -223,11 +235,11 @@ for e in now1.entries:
         print(f"{e.row:<20} η₁ = {100 * e.metrics['normals/within_11_25']:.4f} %")
 for row in ("one-label/Ours", "random-labels/Ours"):
     print(
-        f"{row:<20} Δ_MTL = {[round(100 * v, 1) for v in now1.values(TABLE1, row, 'delta_mtl').values()]}"
+        f"{TABLE1.in_words(row):<20} Δ_MTL = {[round(100 * v, 1) for v in now1.values(TABLE1, row, 'delta_mtl').values()]}"
     )
 
 # %% [markdown]
-# **A share takes the place of thresholds.** The paper accepts a pseudo label where its confidence exceeds a printed threshold. A threshold is as good as a network is calibrated, and the printed ones belong to 400 epochs at full size: a young network passes them almost nowhere, and L_p would add nothing. The scaled profiles therefore accept the more confident half of the withheld pixels. It is the one place where a profile changes more than sizes and times, so keep it in mind when reading the rows with L_p.
+# **A share takes the place of thresholds.** The paper accepts a pseudo label where its confidence exceeds a printed threshold. A threshold is as good as a network is calibrated, and the printed ones belong to 400 epochs at full size: a young network passes them almost nowhere, and L_p would add nothing. The scaled profiles therefore accept the more confident half of the withheld pixels. It is the one place where a profile touches a method, so keep it in mind when reading the rows with L_p; whatever else a profile changes (sizes, epochs, stages of the SegNet, learning rate, clipping, augmentation), it changes alike for every row.
 
 # %%
 from mtpsl.runs.profiles import PROFILES
@@ -269,7 +281,7 @@ print(report.to_text())
 
 # %%
 gains = {key: 100 * delta_mtl({key: cells[key]}, {key: stl[key]}) for key in printed.NYUD_METRICS}
-print("gains of Ours, one-label:", {key: round(gain, 1) for key, gain in gains.items()})
+print("gains of HiTTs, one-label:", {key: round(gain, 1) for key, gain in gains.items()})
 print(
     f"sum {sum(gains.values()):.2f}, mean {sum(gains.values()) / len(gains):.2f}, printed", end=" "
 )
@@ -331,3 +343,12 @@ print("problems:", list(report.problems), "| errata:", len(report.errata))
 #
 # The spread over seeds, and how the epoch was selected: the released codes of this line of work pick the best epoch *on the test set*, which adds a little to every row and more to noisy ones. The recorded lines above come with both: *n*, ±, and "weights of the epoch selected by: last".
 # </details>
+
+# %% [markdown]
+# ## Take away
+#
+# 1. Three sources, two floors and a ceiling: read a cell with its *n*, and against the floor before you rank it.
+# 2. Fair means that rows differ in the method alone. Here the labels, the data and the recipe are the same; steps (of STL) and the number of trainings (of the full method) are not.
+# 3. A sentence is decided over all its metrics and seeds, with chance counted for the whole table. A single seed, and every printed number, decides nothing.
+#
+# **Next:** [`11b_hitts_tables`](11b_hitts_tables.ipynb), all labels, no labels, ten labels.

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # The tables of HiTTs: all labels, no labels, ten labels
 #
-# Three more tables of *Multi-Task Label Discovery via Hierarchical Task Tokens* [HiTTs], all on NYUD-v2 and each with a question of its own. `11_hitts_tables` says how to read a table and has the audit; `11c_hitts_tables` has the other data sets.
+# **You will be able to** tell a better network from a better use of few labels, say what a network knows about training images whose label it never saw, and judge a comparison whose rows were trained differently. **Takes** about 25 minutes to read. **Read before:** [`11_hitts_tables`](11_hitts_tables.ipynb) (previous), which says how to read a table. **Next:** [`11c_hitts_tables`](11c_hitts_tables.ipynb), the other data sets. **Paper:** [HiTTs](https://arxiv.org/abs/2411.18823), Section 4 and Appendix: Tables 2, 6 and 7, all on NYUD-v2 and each with a question of its own.
 #
 # 1. Table 2: is it a better network, or does it make better use of few labels?
 # 2. Table 6: what is learned about images without a label?
@@ -51,11 +51,13 @@ show_results(TABLE2, table2, now2)
 session.write(TABLE2, table2, now2)
 
 # %% [markdown]
-# L_p has no pixel to work on. L_f stays, with weight 1 everywhere: the student is asked for the features of a first network that was trained like it, which is distillation from a twin. That is the row "Ours + L_f".
+# L_p has no pixel to work on. L_f stays, with weight 1 everywhere: the student is asked for the features of a first network that was trained like it, which is distillation from a twin. That is the row "HiTTs + L_f"; the row "HiTTs" is a single stage.
+#
+# What the recorded runs say so far stands in the forest and in the ledger above; *n* beside each row says how many seeds there are.
 #
 # ### Who is compared with whom
 #
-# *In print two protocols stand side by side.* The rows above CCR carry the numbers of [XTC, Table 5], where networks train for 200 epochs with a batch of 2. "Ours" is a run of 400 epochs with a batch of 8. The cells are the same to the digit:
+# *In print two protocols stand side by side.* The rows above CCR carry the numbers of [XTC, Table 5], where networks train for 200 epochs with a batch of 2. HiTTs ("Ours") is a run of 400 epochs with a batch of 8. The cells are the same to the digit:
 
 # %%
 from mtpsl.papers.hitts import printed
@@ -75,7 +77,7 @@ for table, row in ((printed.TABLE1, "one-label/MTL baseline"), (printed.TABLE2, 
     print(f"{table.source} {row:<24} {[cells[key] for key in printed.NYUD_HEADLINES[:3]]}")
 
 # %% [markdown]
-# Here every row trains alike, so a difference between two of *our* rows is a difference between methods.
+# In this package every row trains alike, so a difference between two *recorded* rows is a difference between methods.
 #
 # ### Balancing
 #
@@ -105,7 +107,7 @@ show_results(TABLE6, table6, now6)
 session.write(TABLE6, table6, now6)
 
 # %% [markdown]
-# It is 34.3, hardly more than on test images. *Seeing an image without its label teaches next to nothing about that label.* A gap of 55 points is memory, and the column "labeled" measures little else. The column that matters is the other one.
+# It is 34.3 in print, hardly more than on test images. *Seeing an image without its label teaches next to nothing about that label.* A gap of 55 points is memory, and the column "labeled" measures little else. The column that matters is the other one. What the recorded runs say so far stands in the forest and in the ledger above; *n* beside each row says how many seeds there are.
 
 # %%
 for row in ("MTL baseline", "HiTTs", "HiTTs w. L_p + L_f"):
@@ -115,7 +117,7 @@ for row in ("MTL baseline", "HiTTs", "HiTTs w. L_p + L_f"):
     print(f"{row:<20} labeled {seen:.1f}, unlabeled {hidden:.1f}: gap {seen - hidden:.1f}")
 
 # %% [markdown]
-# **A second-stage network has been taught on those images**, by the pseudo labels of the first. So the last row is no measure of generalization: it says how well the student has learned what the teacher believed, plus what it corrected. `13_hitts_beyond` looks at the beliefs themselves.
+# **A second-stage network has been taught on those images**, by the pseudo labels of the first. So the last row is no measure of generalization: it says how well the student has learned what the teacher believed, plus what it corrected. [`13_hitts_beyond`](13_hitts_beyond.ipynb) looks at the beliefs themselves.
 #
 # Nothing is trained for this table: its runs are those of Table 1 and Table 5, measured on other images.
 
@@ -160,7 +162,7 @@ for column in printed.NYUD_HEADLINES[:3]:
     print(f"{column:<18} {cells}  {steps}")
 
 # %% [markdown]
-# *The recorded rows, one seed.* Here, too, company helps segmentation (5.4 to 8.1 mIoU) and normals (51.3 to 44.9 degrees), though not depth (1.11 and 1.13 m). It brings twenty times the steps as well, because a network with ten images and nothing else has three batches per epoch and not sixty; which of the two helps is not told apart, here or in print. The tokens add 2.1 mIoU and 0.13 m of depth (printed 1.3 and 0.14) and nothing to normals. Discovered labels make all three worse. In normals they divide the pixels: 26 % instead of 17 % are within 11.25 degrees, yet the mean error is 49.6 instead of 44.9 degrees. Few pixels are a little off; they are right or far off.
+# What the recorded runs say so far stands in the forest and in the ledger above; *n* beside each row says how many seeds there are. Two cautions before you read them. Company brings *more steps* as well as other labels: at `quick` a network with ten images and nothing else has three batches per epoch, the others sixty, so the step from STL to the MTL baseline mixes two causes, here and in print. And compare the mean error of normals with the share within 11.25 degrees (folded): discovered labels can raise the one and the other at once, if they make pixels either right or far off.
 #
 # Ten images are few enough for *which* ten to matter. The assignment is a function of the setting and its seed, the same for every row; the paper does not say which images its ten were.
 
@@ -226,7 +228,7 @@ for table, _, _ in measured:
 #
 # <details><summary>Solution</summary>
 #
-# Overconfident, typically: it fits ten images perfectly and has no reason for doubt elsewhere. `13_hitts_beyond` draws reliability diagrams from withheld truth; its functions take any HiTTs run, so also `TABLE7.row("HiTTs").experiments[1]`.
+# Overconfident, typically: it fits ten images perfectly and has no reason for doubt elsewhere. [`13_hitts_beyond`](13_hitts_beyond.ipynb) draws reliability diagrams from withheld truth; its functions take any HiTTs run, so also `TABLE7.row("HiTTs").experiments[1]`.
 # </details>
 #
 # **4.** Add a row "HiTTs with L_p alone" to Table 7 and run it.
@@ -245,3 +247,12 @@ for table, _, _ in measured:
 #
 # Only the three new students train; teachers and all other rows are found by their keys. (The new row has no printed cells of its own; it borrows those of the plain row here.)
 # </details>
+
+# %% [markdown]
+# ## Take away
+#
+# 1. With full labels a method can gain only as a network or as a balance of losses. That gain is the control for every claim about missing labels.
+# 2. Scores on labeled training images measure memory. What a method makes of missing labels shows on images that hide them.
+# 3. When rows of a table come from two protocols, their difference is not one of methods: look up where each row was trained.
+#
+# **Next:** [`11c_hitts_tables`](11c_hitts_tables.ipynb), Cityscapes and PASCAL-Context.

@@ -14,9 +14,11 @@
 # %% [markdown]
 # # The figures of HiTTs
 #
+# **You will be able to** put a number beside each figure of the paper, and say which of them an untrained network would show as well. **Takes** about 30 minutes to read. **Read before:** [`10_hitts_method`](10_hitts_method.ipynb); previous is [`11c_hitts_tables`](11c_hitts_tables.ipynb). **Next:** [`12b_hitts_figures`](12b_hitts_figures.ipynb). **Paper:** [HiTTs](https://arxiv.org/abs/2411.18823), Section 4 and Appendix.
+#
 # Numbers say *how much*, figures say *what*: what the networks see (Figure 5), what the fine-grained tokens have become (7), what they do to a prediction (8), what pseudo supervision does to learning (9) and where the two kinds of tokens look (11). For each figure: what the paper says, a guess, the picture from our data, and a number from the plotted arrays that the sentence can be held against.
 #
-# Every figure comes from up to two sources: **recorded**, drawn again from the arrays committed with this repository (profile `quick`), and **computed now**, at this notebook's profile. At `smoke` the latter show networks after four steps: proof that the code runs, no evidence for anything. The small print in each picture says what it was made from.
+# Every figure comes from up to two sources: **recorded**, drawn again from the arrays committed with this repository (profile `quick`), and **computed now**, at this notebook's profile. At `smoke` the latter are made from networks after four steps, which is no evidence for anything, so the page shows them only where nothing is recorded yet; look at the word above each caption and at the small print in each picture.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -30,8 +32,14 @@ from mtpsl.notebook import setup, show_figures
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
+
+def measured(figures):
+    """(source, figure) pairs to measure: at smoke only the recorded one, where there is one."""
+    return list(figures.items())[: 1 if profile == "smoke" else None]
+
+
 # %% [markdown]
-# Which trainings a figure needs is written down beside its caption. *They are rows of the paper's tables*, so after `11_hitts_tables` nothing is trained here except for the learning curves, which are evaluated along the way.
+# Which trainings a figure needs is written down beside its caption. *They are rows of the paper's tables* ("Ours" are both stages of HiTTs), so after [`11_hitts_tables`](11_hitts_tables.ipynb) nothing is trained here except for the learning curves, which are evaluated along the way.
 
 # %%
 from mtpsl import papers
@@ -51,7 +59,7 @@ for figure in papers.figures().values():
 
 # %%
 fig5 = session.figure("hitts/fig5")
-show_figures(fig5)
+show_figures(fig5, first=profile == "smoke")
 
 # %% [markdown]
 # The pictures in numbers: share of labeled pixels with the right class, and the mean depth error, over the images shown. Three images decide nothing, which is why there are tables.
@@ -59,7 +67,7 @@ show_figures(fig5)
 # %% tags=["nbval-ignore-output"]
 import numpy
 
-for source, made in fig5.items():
+for source, made in measured(fig5):
     a = made.arrays
     known = a["semseg/truth"] != 255
     for role in a["roles"]:
@@ -78,25 +86,23 @@ for source, made in fig5.items():
 
 # %%
 fig7 = session.figure("hitts/fig7")
-show_figures(fig7)
+show_figures(fig7, first=profile == "smoke")
 
 # %% [markdown]
 # The claim about affinities as a number: the mean absolute cosine between *different* tokens of the same image. Near 1, the tokens are one token; near 0, they are orthogonal.
 
 # %% tags=["nbval-ignore-output"]
-for source, made in fig7.items():
+for source, made in measured(fig7):
     for task in made.arrays["tasks"]:
         w, o = (float(made.arrays[f"{task}/{v}/off_diagonal"]) for v in ("without", "with"))
         print(f"{source:<13} {task:<8} without OE {w:.1f}, with OE {o:.1f}, lower: {o < w}")
 
 # %% [markdown]
-# Three things to mind before believing or disbelieving a number here.
+# Two things to mind before believing or disbelieving a number here.
 #
-# *A network that has hardly trained shows its initialization.* Without OE one MLP puts out all tokens of a task at once, and random outputs point in random directions: far from parallel. If they degenerate, they do so while training, so at smoke this figure cannot support the sentence, nor contradict it.
+# *A network that has hardly trained shows its initialization.* There the embeddings make a difference by construction: without them all tokens of a task start out in about two directions, with them in many ([`10_hitts_method`](10_hitts_method.ipynb) counts 15). Whether tokens *degenerate*, as the sentence has it, is a question for trained networks: does training pull them apart where the embeddings are missing, or leave them together?
 #
-# *The recorded networks contradict the sentence*: their tokens are more alike with OE (0.43 to 0.44) than without (0.20 to 0.21), in each task. So they are on streets (Figure 13).
-#
-# *At most C vectors of length C can be orthogonal.* The paper's network has room for 30 tokens; the narrow networks of the small profiles have not, so their affinities stay above zero whatever the embeddings do.
+# *At most C vectors of length C can be orthogonal.* The paper's network has room for 30 tokens; the narrow networks of the small profiles have not, so some affinities stay above zero whatever the embeddings do. Exercise 1 says what chance alone gives.
 
 # %%
 from mtpsl.models import build_backbone
@@ -113,7 +119,7 @@ for name, scale in PROFILES.items():
 # The second claim, separate clusters, is about images: a token is computed anew for each image, and its points should stay closer to each other than to other tokens'. The share of variance in the plane says how much of the cloud a scatter plot can show at all.
 
 # %% tags=["nbval-ignore-output"]
-for source, made in fig7.items():
+for source, made in measured(fig7):
     for task in made.arrays["tasks"]:
         for v in ("without", "with"):
             points = made.arrays[f"{task}/{v}/points"]  # (images, tokens, 3)
@@ -133,10 +139,10 @@ for source, made in fig7.items():
 
 # %%
 fig8 = session.figure("hitts/fig8")
-show_figures(fig8)
+show_figures(fig8, first=profile == "smoke")
 
 # %% tags=["nbval-ignore-output"]
-for source, made in fig8.items():
+for source, made in measured(fig8):
     for task in made.arrays["tasks"]:
         before, after = (
             made.arrays[f"{task}/{stage}"].mean((1, 2), dtype=float)
@@ -157,13 +163,13 @@ for source, made in fig8.items():
 
 # %%
 fig9 = session.figure("hitts/fig9")
-show_figures(fig9)
+show_figures(fig9, first=profile == "smoke")
 
 # %% [markdown]
 # The ends of the curves, and how many points each has. The curves on training images use the labels that the setting leaves: the network's own training labels, on clean images.
 
 # %% tags=["nbval-ignore-output"]
-for source, made in fig9.items():
+for source, made in measured(fig9):
     a = made.arrays
     print(f"{source}: {len(a['epochs/with'])} points, last epoch {a['epochs/with'][-1]}")
     for task in a["tasks"]:
@@ -180,19 +186,19 @@ for source, made in fig9.items():
 # Faster? The same at a quarter of the epochs, on test images:
 
 # %% tags=["nbval-ignore-output"]
-for source, made in fig9.items():
+for source, made in measured(fig9):
     a = made.arrays
     at = {v: len(a[f"epochs/{v}"]) // 4 for v in ("without", "with")}
     early = {str(t): [float(a[f"{t}/test/{v}"][at[v]]) for v in at] for t in a["tasks"]}
     print(source, {t: f"{w:.2f} -> {p:.2f}" for t, (w, p) in early.items()})
 
 # %% [markdown]
-# *The recorded curves bear out half of a sentence.* With pseudo supervision segmentation starts faster. At the end it is worse in segmentation and normals and better in depth, on test images; on training images, whose labels the curve reads, it is worse in all three tasks, which answers the guess: if it helps anywhere, then not where the network already has the labels. One seed, and a training that is some sixty times shorter than the paper's; the verdict on L_p belongs to the tables.
+# *How to read the curves.* The sentence has two halves, faster and better, and the two cells above answer one each. Compare the two splits as well: where the gain is larger on test images than on training images, pseudo labels add what the labels did not say. It is one seed, and a training at `quick` has 1,380 steps where the paper's has some 40,000; the verdict on L_p belongs to the ledgers of [`11_hitts_tables`](11_hitts_tables.ipynb).
 
 # %% [markdown]
 # ## Figure 11: where the tokens look
 #
-# (In rooms; the paper's lower half, streets, is in Figure 14, `12b_hitts_figures`.) A task's *global* token asks every position how much it belongs to the task (the map M^f, which also weighs the feature loss L_f). Its *fine-grained* tokens ask for one class, depth or direction each.
+# (In rooms; the paper's lower half, streets, is in Figure 14, [`12b_hitts_figures`](12b_hitts_figures.ipynb).) A task's *global* token asks every position how much it belongs to the task (the map M^f, which also weighs the feature loss L_f). Its *fine-grained* tokens ask for one class, depth or direction each.
 #
 # **The paper:** maps of global tokens are "relatively rough and noisy" and "monotonous", those of fine-grained tokens "have finer granularity and less noise"; segmentation highlights distinguishing semantics, depth a range of depths, normals surfaces of one orientation.
 #
@@ -200,19 +206,19 @@ for source, made in fig9.items():
 
 # %%
 fig11 = session.figure("hitts/fig11")
-show_figures(fig11)
+show_figures(fig11, first=profile == "smoke")
 
 # %% [markdown]
 # *Finer granularity is partly a matter of construction:* global scores live on a grid of 1/8 of the image, fine-grained ones on its pixels, as the shapes show. "Monotonous" can be measured: the variation over the image relative to the mean. A map that hardly varies selects nothing.
 
 # %%
-for source, made in fig11.items():
+for source, made in measured(fig11):
     a = made.arrays
     print(source, "grid of global scores", a["semseg/global"].shape[1:], end=", ")
     print("of fine-grained scores", a["semseg/fine"].shape[1:])
 
 # %% tags=["nbval-ignore-output"]
-for source, made in fig11.items():
+for source, made in measured(fig11):
     for task in made.arrays["tasks"]:
         maps = [made.arrays[f"{task}/{kind}"].astype(float) for kind in ("global", "fine")]
         varied = [float((m.std((1, 2)) / m.mean((1, 2))).mean()) for m in maps]
@@ -226,7 +232,7 @@ for source, made in fig11.items():
 # And does a token respond to *what it stands for*? For each shown token: how many pixels truly are of its class, depth or direction, its mean score there, and its mean score elsewhere.
 
 # %% tags=["nbval-ignore-output"]
-for source, made in fig11.items():
+for source, made in measured(fig11):
     for task in made.arrays["tasks"]:
         names, own = made.arrays[f"{task}/token_name"], made.arrays[f"{task}/own"]
         told = [
@@ -236,28 +242,28 @@ for source, made in fig11.items():
         print(f"{source:<13} {task:<8}", "; ".join(told))
 
 # %% [markdown]
-# *The recorded network bears the sentence out for segmentation*: the tokens of window and wall score their own class higher than the rest (2.0 against 1.3, 1.8 against 1.6, 2.0 against 1.3). For depth in two images of three, and by little (1.2 against 1.1); the third shows 0.6 m where nothing is that near. For normals not at all: the token that varies most has next to no pixel of its own.
+# The sentence asks for a larger score on a token's own pixels than elsewhere: compare the two numbers behind each colon. A token without a pixel of its own (0 %, or nan) cannot be judged on that image.
 #
-# Why would a token vary most where nothing is like it? Because a score only *multiplies* a logit of G (Eq. 4). On a positive logit a high score says "here", on a negative one "here least of all". A detailed map need not mean what its token stands for.
+# How can a token vary most over an image in which nothing is like it? Because a score only *multiplies* a logit of G (Eq. 4). On a positive logit a high score says "here", on a negative one "here least of all". A detailed map need not mean what its token stands for.
 
 # %% [markdown]
-# Each map in the picture spans its own range, so a global map that varies by a percent *looks* as lively as a fine-grained one that varies by half. The numbers above are the guard against that.
+# Each map in the picture spans its own range, so a global map that varies by one percent *looks* as lively as a fine-grained one that varies by half. The numbers above are the guard against that.
 
 # %% [markdown]
 # ## The other figures
 #
-# Diagrams of the method, streets and pseudo labels are in `12b_hitts_figures`. What was written now, picture, arrays and words of each figure:
+# Diagrams of the method, streets and pseudo labels are in [`12b_hitts_figures`](12b_hitts_figures.ipynb). Picture, arrays and caption of each figure of this page, as it was drawn now, are in these files:
 
 # %%
 for figures in (fig5, fig7, fig8, fig9, fig11):
     path = figures["computed now"].path
-    others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
-    print(session.short_path(path), "with arrays and words:", all(p.exists() for p in others))
+    assert all(path.with_suffix(suffix).exists() for suffix in (".png", ".npz", ".json"))
+    print(session.short_path(path.with_suffix("")), "(.png, .npz, .json)")
 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** At `quick` a token has 16 numbers. If tokens were drawn at random, which mean absolute cosine would the affinity maps of Figure 7 show? Compare with the recorded ones.
+# **1.** At `quick` a token has 16 numbers. If tokens were drawn at random, which mean absolute cosine would the affinity maps of Figure 7 show? Compare with the trained ones above.
 #
 # <details><summary>Solution</summary>
 #
@@ -268,7 +274,7 @@ for figures in (fig5, fig7, fig8, fig9, fig11):
 # print((t @ t.T)[~torch.eye(1000, dtype=torch.bool)].abs().mean())
 # ```
 #
-# So *without* orthogonal embeddings the recorded tokens, 0.20 to 0.21, are as alike as chance makes them, no more, and with them, 0.43 to 0.44, they have something in common. Note that the 20 and 30 tokens of normals and depth could not be orthogonal in 16 dimensions; at full width they have 64.
+# A mean absolute cosine near 0.20 is as little as chance gives in 16 dimensions; a larger one says that tokens have something in common, a smaller one that something has spread them out. Note that the 20 and 30 tokens of normals and depth could not be orthogonal in 16 dimensions; at full width they have 64.
 # </details>
 #
 # **2.** Figure 7 draws tokens in the plane of their first two principal components. If the thirteen tokens of a task were exactly orthogonal and of equal length, which share of their variance would that plane hold? And the three dimensions of the paper's picture?
@@ -286,9 +292,18 @@ for figures in (fig5, fig7, fig8, fig9, fig11):
 # So a plane that holds much of the variance speaks *against* orthogonality, and clear clusters in it do as well. The paper asks its picture to show both.
 # </details>
 #
-# **3.** The training curve of Figure 9 is measured on labeled pixels of training images, the test curve on all pixels of other images. The gap between them closes with pseudo supervision. Does that show that pseudo labels help against overfitting?
+# **3.** The training curve of Figure 9 is measured on labeled pixels of training images, the test curve on all pixels of other images. Suppose the gap between them closes with pseudo supervision. Would that show that pseudo labels help against overfitting?
 #
 # <details><summary>Solution</summary>
 #
 # Not by itself: a gap also closes when the training curve gets *worse*, for instance because wrong pseudo labels compete with right labels. Only the test curve decides; the gap says by which of the two ways.
 # </details>
+
+# %% [markdown]
+# ## Take away
+#
+# 1. A figure argues only with a number beside it: three images rank nothing, and every map that spans its own range looks lively.
+# 2. Ask what an untrained network would show. Fine granularity and separate tokens are partly built in; what training adds is the finding.
+# 3. A score multiplies a logit, so a bright map need not mean "here it is". Ask whether the score is larger where the token's class truly is.
+#
+# **Next:** [`12b_hitts_figures`](12b_hitts_figures.ipynb), diagrams, streets and pseudo labels.

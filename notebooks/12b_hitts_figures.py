@@ -14,9 +14,11 @@
 # %% [markdown]
 # # The figures of HiTTs: diagrams, streets, pseudo labels
 #
-# `12_hitts_figures` has the figures that argue with rooms. Here are the others: the diagrams of the method (Figures 1 to 4 and 12), drawn around a traced forward pass, the comparisons with earlier work (6, 15), tokens and score maps on streets (13, 14), and the pseudo labels themselves beside the truth that they stand in for (10, 16).
+# **You will be able to** draw HiTTs from memory, say what is constant in it, and judge a pseudo label by the truth that it stands in for. **Takes** about 30 minutes to read. **Read before:** [`10_hitts_method`](10_hitts_method.ipynb); previous is [`12_hitts_figures`](12_hitts_figures.ipynb). **Next:** [`13_hitts_beyond`](13_hitts_beyond.ipynb). **Paper:** [HiTTs](https://arxiv.org/abs/2411.18823), Sections 3 and 4, Appendix.
 #
-# As there, a picture is **recorded** (profile `quick`, drawn again from committed arrays) or **computed now** at this notebook's profile; the small print says which. Of the diagrams the page shows one, the recorded one where there is one. At `smoke` a network has made four steps, so all other pictures are written and only the recorded ones shown, too.
+# [`12_hitts_figures`](12_hitts_figures.ipynb) has the figures that argue with rooms. Here are the others: the diagrams of the method (Figures 1 to 4 and 12), drawn around a traced forward pass, the comparisons with earlier work (6, 15), tokens and score maps on streets (13, 14), and the pseudo labels themselves beside the truth that they stand in for (10, 16).
+#
+# As there, a picture is **recorded** (profile `quick`, drawn again from committed arrays) or **computed now** at this notebook's profile; the small print says which. Of the diagrams the page shows one, the recorded one where there is one. At `smoke`, where a network has made four steps, the same holds for all other pictures and for the numbers below them.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -29,6 +31,12 @@ use_cache: bool = True
 from mtpsl.notebook import setup, show_figures
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
+
+
+def measured(figures):
+    """(source, figure) pairs to measure: at smoke only the recorded one, where there is one."""
+    return list(figures.items())[: 1 if profile == "smoke" else None]
+
 
 # %% [markdown]
 # ## Figure 1: partial labels, two kinds of tokens
@@ -57,7 +65,7 @@ show_figures(fig2, first=True)
 #
 # ## Figure 3: global tokens
 #
-# **The paper:** tokens query the shared feature (here by a gate, one number a pixel and task, and so the gates are all that tasks exchange); affinities between tokens mix tasks (Eq. 1, 2); self-attention refines each task; the refined token tells which positions of its feature to believe, M^f.
+# **The paper:** tokens query the shared feature (here by a gate, one number per pixel and task, and so the gates are all that tasks exchange); affinities between tokens mix tasks (Eq. 1, 2); self-attention refines each task; the refined token tells which positions of its feature to believe, M^f.
 #
 # > **Predict.** A is 3x3, made by a softmax of products of 64 numbers that start at N(0, 1), divided by √C. After training, will its rows be nearly uniform or nearly one-hot?
 
@@ -118,14 +126,14 @@ fig6 = session.figure("hitts/fig6")
 show_figures(fig6, first=profile == "smoke")
 
 # %% tags=["nbval-ignore-output"]
-for source, made in fig6.items():
+for source, made in measured(fig6):
     a = made.arrays
     for task in a["tasks"]:
         scores = {str(role): a[f"{task}/{role}/score"].round(3).tolist() for role in a["roles"]}
         print(f"{source:<13} {a[f'{task}/label']} {scores}")
 
 # %% [markdown]
-# The score in a map is that image's alone. Three images rank nothing: see Table 3 in `11c_hitts_tables`.
+# The score in a map is that image's alone. Three images rank nothing: see Table 3 in [`11c_hitts_tables`](11c_hitts_tables.ipynb).
 #
 # ## Figure 15: rooms and streets
 #
@@ -147,20 +155,20 @@ fig13 = session.figure("hitts/fig13")
 show_figures(fig13, first=profile == "smoke")
 
 # %%
-directions = torch.nn.functional.normalize(
-    torch.randn(100, 64, generator=torch.Generator().manual_seed(0)), dim=1
-)
-cosines = (directions @ directions.T).abs()
-print(f"random directions: {(cosines.sum() - 100) / (100 * 99):.3f}")
+for width in (16, 64):  # of a token at quick, and in the paper
+    dice = torch.Generator().manual_seed(0)
+    directions = torch.nn.functional.normalize(torch.randn(100, width, generator=dice), dim=1)
+    cosines = (directions @ directions.T).abs()
+    print(f"random directions in {width} dimensions: {(cosines.sum() - 100) / (100 * 99):.3f}")
 
 # %% tags=["nbval-ignore-output"]
-for source, made in fig13.items():
+for source, made in measured(fig13):
     for task in made.arrays["tasks"]:
         w, o = (float(made.arrays[f"{task}/{v}/off_diagonal"]) for v in ("without", "with"))
         print(f"{source:<13} {task:<8} without OE {w:.2f}, with OE {o:.2f}, lower: {o < w}")
 
 # %% [markdown]
-# *The recorded networks show the opposite*, as in rooms (Figure 7): with OE tokens are far more alike. They have a quarter of the width, 16 channels for a hundred tokens, and about 1,400 steps; why this turns the sign, and does not only blur it, we do not know.
+# Three numbers belong together here: the cosine with embeddings, the one without, and the one of random directions, at the width of the network that was measured. At `quick` a token has 16 numbers and not 64, so a hundred of them must share directions, and more is left to chance.
 
 # %% [markdown]
 # ## Figure 14: where the tokens look, in rooms and on streets
@@ -174,10 +182,10 @@ fig14 = session.figure("hitts/fig14")
 show_figures(fig14, first=profile == "smoke")
 
 # %% [markdown]
-# As in `12_hitts_figures`: how many pixels truly are what the shown token stands for, its mean score there, and its mean score elsewhere.
+# As in [`12_hitts_figures`](12_hitts_figures.ipynb): how many pixels truly are what the shown token stands for, its mean score there, and its mean score elsewhere.
 
 # %% tags=["nbval-ignore-output"]
-for source, made in fig14.items():
+for source, made in measured(fig14):
     for key in (key for key in made.arrays if key.endswith("/own")):
         names, own = made.arrays[key.replace("/own", "/token_name")], made.arrays[key]
         told = [
@@ -187,7 +195,7 @@ for source, made in fig14.items():
         print(f"{source:<13} {key.removesuffix('/own'):<15}", "; ".join(told))
 
 # %% [markdown]
-# *On streets* the recorded global map of segmentation is brightest on the road, as the paper says, and the depth token does what it should: 3.1 and 2.8 on its own distance, 1.5 elsewhere. But the segmentation token that varies most is that of sky, no vehicle's, and it scores sky *lowest*, 2.0 against 4.2. A score multiplies a logit (Eq. 4), so a high one on a negative logit rules sky out. *In rooms* one token of six clearly prefers its own pixels (wall, 1.7 against 1.0), another does on one pixel in a hundred, and three have none to prefer.
+# The sentence about streets names two things to look for: is the global map of segmentation brightest on the road, and is the shown fine-grained token one of vehicles or people, with a larger score on its own pixels than elsewhere? A token may score its own class *lowest* and still serve the network: a score multiplies a logit (Eq. 4), so a high one on a negative logit rules a class out.
 
 # %% [markdown]
 # ## Figures 10 and 16: pseudo labels, and whether they are right
@@ -209,7 +217,7 @@ show_figures(fig16, first=profile == "smoke")
 
 # %% tags=["nbval-ignore-output"]
 for name, figures in (("fig10", fig10), ("fig16", fig16)):
-    for source, made in figures.items():
+    for source, made in measured(figures):
         a = made.arrays
         for task in a["tasks"]:
             tau, covered, quality = (float(v) for v in a[f"{task}/used"])
@@ -222,20 +230,20 @@ for name, figures in (("fig10", fig10), ("fig16", fig16)):
             )
 
 # %% [markdown]
-# `13_hitts_beyond` goes on from here: calibration, classes, boundaries, and the gain over the share of labels.
+# [`13_hitts_beyond`](13_hitts_beyond.ipynb) goes on from here: calibration, classes, boundaries, and the gain over the share of labels.
 #
-# What was written now, picture, arrays and words of each figure:
+# Picture, arrays and caption of each figure of this page, as it was drawn now, are in these files:
 
 # %%
 for figures in (fig1, fig2, fig3, fig4, fig6, fig10, fig12, fig13, fig14, fig15, fig16):
     path = figures["computed now"].path
-    others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
-    print(session.short_path(path), "with arrays and words:", all(p.exists() for p in others))
+    assert all(path.with_suffix(suffix).exists() for suffix in (".png", ".npz", ".json"))
+    print(session.short_path(path.with_suffix("")), "(.png, .npz, .json)")
 
 # %% [markdown]
 # ## Exercises
 #
-# **1.** In Figure 14 the sky token scores sky lowest, and yet the network finds the sky. With two classes, give logits and scores at one pixel for which the class with the *lower* score wins.
+# **1.** Suppose a token of sky scores sky lowest, and yet the network finds the sky. With two classes, give logits and scores at one pixel for which the class with the *lower* score wins.
 #
 # <details><summary>Solution</summary>
 #
@@ -253,5 +261,14 @@ for figures in (fig1, fig2, fig3, fig4, fig6, fig10, fig12, fig13, fig14, fig15,
 #
 # <details><summary>Solution</summary>
 #
-# Coverage: it is 50 % by construction, where a fixed τ would say how sure a network is (under the printed thresholds our young teacher accepts 5 % of segmentation, nothing of depth and 4 % of normals; `13_hitts_beyond`). In return quality is compared at equal coverage, so a network cannot look better by being pickier.
+# Coverage: it is 50 % by construction, where a fixed τ would say how sure a network is ([`13_hitts_beyond`](13_hitts_beyond.ipynb) counts what the printed ones would accept). In return quality is compared at equal coverage, so a network cannot look better by being pickier.
 # </details>
+
+# %% [markdown]
+# ## Take away
+#
+# 1. The affinity A is a constant of the trained network, whatever the image. What varies with the image are the gates, the refined tokens and the scores.
+# 2. Scores are positive. They can reorder classes, but they can turn no vote for a class into one against it.
+# 3. A pseudo label is worth what the mask accepts: draw coverage and quality over the threshold before you believe an example picture.
+#
+# **Next:** [`13_hitts_beyond`](13_hitts_beyond.ipynb), what the withheld truth says.

@@ -14,13 +14,15 @@
 # %% [markdown]
 # # Beyond the paper: what the withheld truth says about HiTTs
 #
+# **You will be able to** measure how good pseudo labels are, whether confidence says so, and what discovery gains as labels become few. **Takes** about 45 minutes to read. **Read before:** [`10_hitts_method`](10_hitts_method.ipynb), Section 5; previous is [`12b_hitts_figures`](12b_hitts_figures.ipynb). **Next:** [`20_xtc_method`](20_xtc_method.ipynb), or [`90_all_tables`](90_all_tables.ipynb). **Paper:** [HiTTs](https://arxiv.org/abs/2411.18823), Section 3.3 and Appendix B.
+#
 # HiTTs discovers labels, trusts the confident ones and trains on them. Whether they are *right* the paper shows in pictures, because with truly partial labels nobody can know. Here everybody can: labels are withheld by a setting, and the complete ones still lie behind it. Three questions follow that the paper does not ask.
 #
 # 1. *How good are discovered labels* on the pixels whose label was withheld, and where are they good?
 # 2. *Does confidence say so?* A threshold on confidence selects good labels only as far as confidence means something.
 # 3. *How much does discovery gain* when an eighth of the labels is left, a quarter, a half, or all?
 #
-# Contents: (1) three numbers on eight pixels, (2) quality by threshold, (3) where, (4) calibration, (5) what thresholds accept, (6) a setting for shares, (7) the gain by share, (8) what remains open, (9) exercises with solutions.
+# Contents: (1) three numbers on eight pixels, (2) quality by threshold, (3) where, (4) calibration, (5) what thresholds accept, (6) a setting for shares, (7) the gain by share, (8) the mixture loss, both ways, (9) what remains open, (10) exercises with solutions.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -33,6 +35,12 @@ use_cache: bool = True
 from mtpsl.notebook import setup, show, show_figures, show_results, show_table
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
+
+
+def measured(figures):
+    """(source, figure) pairs to measure: at smoke only the recorded one, where there is one."""
+    return list(figures.items())[: 1 if profile == "smoke" else None]
+
 
 # %% [markdown]
 # ## 1. Three numbers on eight pixels
@@ -76,7 +84,7 @@ print(f"ECE {error:.3f}; too sure by {confidence.mean() - right.float().mean():+
 # %% [markdown]
 # ## 2. Quality by threshold
 #
-# Now the real thing: the first stage of "Ours" in Table 1, trained with one label per image. It labels its own training images, clean, exactly as it does for the second stage. Every pixel that withholds its label and has a truth is counted once; the teacher sees images only. As everywhere, **recorded** stands for arrays that are committed with this repository, **computed now** for this notebook's profile. *After four steps at `smoke` a network knows next to nothing*, so there the pictures prove the path, no more.
+# Now the real thing: the first stage of HiTTs in Table 1, trained with one label per image. It labels its own training images, clean, exactly as it does for the second stage. Every pixel that withholds its label and has a truth is counted once; the teacher sees images only. As everywhere, **recorded** stands for arrays that are committed with this repository, **computed now** for this notebook's profile. *After four steps at `smoke` a network knows next to nothing*, so there the page shows what is recorded; where nothing is yet, the pictures prove the path, no more.
 #
 # > **Predict.** Along the curve from right to left a threshold rises and accepts fewer labels. For which task will the accepted labels become better the fastest? Must they become better at all?
 
@@ -85,7 +93,7 @@ from mtpsl.papers.hitts.discovery import draw_acceptance
 
 found = session.figure("hitts/discovery")
 alt = "For each task a curve of the quality of accepted labels over the share that is accepted."
-for source, made in found.items():
+for source, made in measured(found):
     caption = "quality of the accepted labels over how many are accepted, on withheld pixels."
     show(draw_acceptance(made.arrays), alt=alt, caption=f"{source.capitalize()}: {caption}")
 
@@ -95,7 +103,7 @@ for source, made in found.items():
 # The dotted line is a floor: *what the true bin would give*. A discovered depth is the center of a bin, so even a perfect classifier is off by about a quarter of a bin's width. The distance between curve and dotted line is what the teacher lacks, the line itself is what 30 depth bins and 20 directions cost.
 
 # %% tags=["nbval-ignore-output"]
-for source, made in found.items():
+for source, made in measured(found):
     for task in made.arrays["tasks"]:
         tau, coverage, quality = made.arrays[f"{task}/used"]
         everything, label = made.arrays[f"{task}/curve/quality"][0], made.arrays[f"{task}/label"]
@@ -106,14 +114,14 @@ for source, made in found.items():
         print(f"{float(made.arrays[f'{task}/floor']):6.2f} of true bins")
 
 # %% [markdown]
-# Training accepts the surer half of *all* withheld pixels. Of those that have a truth it may be a little more or less, 53, 49 and 50 % recorded; Figure 16 counts the holes, too.
+# Training accepts the surer half of *all* withheld pixels. Of those that have a truth it may be a little more or less; Figure 16 counts the holes, too.
 #
 # Does confidence rank? One number: the share of steps along the curve, from accepting all to accepting few, at which quality gets better. Half of them would be chance.
 
 # %% tags=["nbval-ignore-output"]
 import numpy
 
-for source, made in found.items():
+for source, made in measured(found):
     for task in made.arrays["tasks"]:
         sign = 1 if "↑" in str(made.arrays[f"{task}/label"]) else -1
         steps = sign * numpy.diff(made.arrays[f"{task}/curve/quality"])
@@ -131,7 +139,7 @@ for source, made in found.items():
 from mtpsl.papers.hitts.discovery import draw_places
 
 alt = "For each task a line chart by distance to a class boundary, and a bar chart by class."
-for source, made in found.items():
+for source, made in measured(found):
     caption = "share of discovered labels in the true bin, and mean confidence, by place."
     show(draw_places(made.arrays), alt=alt, caption=f"{source.capitalize()}: {caption}")
 
@@ -139,21 +147,21 @@ for source, made in found.items():
 # Two lines that fall together say that confidence knows about boundaries, and then a threshold thins them out: *the second stage learns the insides of objects*. If the dashed line stays flat while the solid one falls, wrong labels at boundaries are accepted like any others. Among the classes, look for long markers on short bars: classes in which the teacher is sure and wrong.
 
 # %% tags=["nbval-ignore-output"]
-for source, made in found.items():
+for source, made in measured(found):
     for task in made.arrays["tasks"]:
         inside = {k: made.arrays[f"{task}/distance/{k}"] for k in ("right", "confidence")}
         words = [f"{k} {v[0]:.2f} on, {v[-1]:.2f} far off" for k, v in inside.items()]
         print(f"{source:<13} {task:<8} a boundary:", "; ".join(words))
 
 # %% tags=["nbval-ignore-output"]
-for source, made in found.items():
+for source, made in measured(found):
     names, shown = made.arrays["class_names"], {}
     for task in made.arrays["tasks"]:
         a = {k: made.arrays[f"{task}/class/{k}"] for k in ("right", "confidence", "pixels")}
         often = a["pixels"] >= 0.01 * a["pixels"].sum()
         gap = numpy.where(often, a["confidence"] - a["right"], -numpy.inf)
         shown[str(task)] = f"{names[gap.argmax()]} ({gap.max():+.2f})"
-    print(f"{source:<13} too sure, of classes with a percent of the pixels:", shown)
+    print(f"{source:<13} too sure, of classes with one percent of the pixels or more:", shown)
 
 # %% [markdown]
 # ## 4. Calibration
@@ -163,17 +171,17 @@ for source, made in found.items():
 # > **Predict.** 13 classes, 30 depths, 20 directions. Which task will have the lowest confidence throughout, even where it is good? What does that do to a threshold that is the same for all tasks?
 
 # %%
-show_figures(found)
+show_figures(found, first=profile == "smoke")
 
 # %% tags=["nbval-ignore-output"]
 import pandas
 
 lines = {}
-for source, made in found.items():
+for source, made in measured(found):
     for task in made.arrays["tasks"]:
         a = {k: made.arrays[f"{task}/reliability/{k}"] for k in ("ece", "overconfidence")}
         pixels = made.arrays[f"{task}/reliability/pixels"]
-        a["largest confidence"] = (numpy.flatnonzero(pixels).max() + 1) / len(pixels)
+        a["none surer than"] = (numpy.flatnonzero(pixels).max() + 1) / len(pixels)
         lines[source, str(task)] = {k: round(float(v), 3) for k, v in a.items()}
 show_table(pandas.DataFrame(lines).T.style.format("{:.3f}"), caption="Calibration by task.")
 
@@ -188,7 +196,7 @@ show_table(pandas.DataFrame(lines).T.style.format("{:.3f}"), caption="Calibratio
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.hitts.tables import THRESHOLDS
 
-for source, made in found.items():
+for source, made in measured(found):
     for task, tau in THRESHOLDS["one_label"].items():
         curve = {k: made.arrays[f"{task}/curve/{k}"] for k in ("threshold", "coverage")}
         share = numpy.interp(tau, curve["threshold"], curve["coverage"], right=0)
@@ -236,15 +244,15 @@ from mtpsl.runs.profiles import get_profile
 for row in LABEL_SHARE.rows:
     experiment = bind_data(get_profile(session.profile)(row.experiments[0]), session.data_root)
     seen, kept = label(experiment, open_split(experiment, "train", session), session)
-    print(f"{row.name:<22} {len(seen)} images, labels {kept.counts}")
+    print(f"{LABEL_SHARE.in_words(row.name):<42} {len(seen)} images, labels {kept.counts}")
 
 # %% [markdown]
-# All of them, labeled or not. In other tables the MTL baseline leaves out images without a label, as the released code of XTC does; here it would then make about a third of the steps at 1/8, and *a gain of "Ours" would be partly one of longer training*. What is left of that doubt is that "Ours" trains twice. Its comparison with plain HiTTs has the same images, the same labels and a network that starts from scratch.
+# All of them, labeled or not. In other tables the MTL baseline leaves out images without a label, as the released code of XTC does; here it would then make about a third of the steps at 1/8, and *a gain of HiTTs would be partly one of longer training*. What is left of that doubt is that the full method trains twice. Its comparison with the first stage alone has the same images, the same labels and a network that starts from scratch.
 
 # %% [markdown]
 # ## 7. The gain by share of labels
 #
-# Table `companion/label_share`: the MTL baseline, plain HiTTs and "Ours" (L_p + L_f) at 1/8, 1/4, 1/2 and all of the labels. With all labels nothing is withheld, so "Ours" has no pseudo labels there and keeps L_f alone, which is a distillation of the first stage's features. Δ_MTL refers to *the MTL baseline of the same share* here, over the three columns.
+# Table `companion/label_share`: the MTL baseline, HiTTs (stage 1 alone) and HiTTs, stages 1 and 2 (L_p + L_f), at 1/8, 1/4, 1/2 and all of the labels. With all labels nothing is withheld, so the second stage has no pseudo labels there and keeps L_f alone, which is a distillation of the first stage's features. Δ_MTL refers to *the MTL baseline of the same share* here, over the three columns.
 #
 # > **Predict.** With fewer labels there is more to discover, but the teacher is worse. At which share will the gain be largest?
 
@@ -256,14 +264,15 @@ show_results(LABEL_SHARE, recorded, now)
 session.write(LABEL_SHARE, recorded, now)
 
 # %% [markdown]
-# The same as curves, one dot per seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If "Ours" at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
+# The same as curves, one dot per seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If HiTTs at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
 
 # %%
 from mtpsl.papers.companion.figures import draw_gains
 from mtpsl.papers.companion.tables import share_gains
 
 alt = "Line charts of three metrics and of the gain over the share of labels, one line per method."
-for source, results in (("recorded", recorded), ("computed now", now)):
+sources = {"recorded": recorded} | ({} if profile == "smoke" else {"computed now": now})
+for source, results in sources.items():
     gains = share_gains(results) if results else None
     if gains and pandas.notna(gains["values"]).any((0, 1, 3)).sum() > 1:  # at two shares at least
         caption = f"{source.capitalize()}, profile {results.profile}: over the share of labels."
@@ -272,7 +281,7 @@ for source, results in (("recorded", recorded), ("computed now", now)):
         print(f"{source}: fewer than two shares are trained, which make no curve")
 
 # %% [markdown]
-# *The recorded curves answer the guess, with one seed, against expectation.* Plain HiTTs is ahead of the baseline at every share, and its gain grows with the labels rather than as they become few: 3.6, 3.1, 5.1 and 7.8 %. With half of the labels it reaches in segmentation what the baseline needs all of them for (13.1 mIoU of one seed, 13.1 ± 0.2 of three), though not in depth or normals. The second stage, which discovers labels, falls behind plain HiTTs at 1/8, 1/4 and 1/2 in segmentation, and at 1/8 and 1/4 in normals (44.4 against 40.5 degrees at 1/8), where its accepted labels are off by 33 degrees (Section 2, with one label per image). In depth alone the two are level. The likely reason is a teacher too weak to be listened to after so short a training; a longer one is what would show it.
+# What the recorded runs say so far stands in the forest and in the ledger above; *n* beside each row says how many seeds there are. Three comparisons answer the guess: the first stage against the baseline, share by share; both stages against the first, which says whether discovery itself adds anything; and where it does not, the quality of the accepted labels in Section 2, because a student cannot learn from a teacher that is wrong where it is sure.
 #
 # What of it is decided, and what is not? With one seed nothing is tested; with several, the honest word for many a difference is inconclusive.
 
@@ -287,8 +296,8 @@ from mtpsl.report.ledger import judge, verdict_text
 
 for claim, verdict in zip(LABEL_SHARE.claims, judge(LABEL_SHARE, recorded), strict=True):
     if verdict.state in ("holds", "contradicted"):
-        print(f"{claim.text}: {verdict_text(claim, verdict)}")
-known = {entry.row for entry in recorded.entries} if recorded else ()
+        print(f"{LABEL_SHARE.in_words(claim.text)}: {verdict_text(claim, verdict)}")
+known = {entry.row for entry in recorded.current()} if recorded else ()
 print(f"recorded: {len(known)} of {len(LABEL_SHARE.rows)} rows")
 
 # %% [markdown]
@@ -308,6 +317,9 @@ show_results(MIXTURE, recorded, now)
 session.write(MIXTURE, recorded, now)
 
 # %% [markdown]
+# What the recorded runs say so far stands in the ledger above. Segmentation is a classification alone, so its own loss is the same in both rows. It can still change, because the three tasks share a body and the balance between their losses shifts.
+
+# %% [markdown]
 # ## 9. What remains open
 #
 # * *The truth of a generated room is sharper than an annotator's.* Real boundaries are drawn by hand and real depth has noise, so part of what counts as wrong near a boundary there would be the annotation's own error. Compare Section 3 across data before believing its first point.
@@ -315,7 +327,7 @@ session.write(MIXTURE, recorded, now)
 # * *Quality is not yet use.* A wrong label that the student would have guessed anyway teaches nothing and harms nothing; a right one that it knows is no help either. What counts is Section 7.
 
 # %% [markdown]
-# ## 9. Exercises
+# ## 10. Exercises
 #
 # **1.** By hand: a teacher labels 100 pixels with confidence 0.8, of which 60 are right, and 100 with confidence 0.4, of which 50 are right. ECE? Too sure or not sure enough on average? Would a threshold of 0.5 help?
 #
@@ -361,7 +373,7 @@ session.write(MIXTURE, recorded, now)
 # print([round(float(calibration(counts, bins)["ece"]), 4) for bins in (1, 2, 10, 100, 1000)])
 # ```
 #
-# It can only grow or stay: the absolute value of a sum is at most the sum of absolute values. With one bin it is the mean overconfidence; with one pixel a bin it would be the mean of |confidence − right|, which even a perfectly calibrated teacher does not bring to 0. So two ECEs can be compared only at equal bins.
+# It can only grow or stay: the absolute value of a sum is at most the sum of absolute values. With one bin it is the mean overconfidence; with one pixel per bin it would be the mean of |confidence − right|, which even a perfectly calibrated teacher does not bring to 0. So two ECEs can be compared only at equal bins.
 # </details>
 #
 # **5.** To discuss: the thresholds of the paper were presumably chosen by looking at test results. With truly partial labels, how would you choose τ for a task?
@@ -370,3 +382,12 @@ session.write(MIXTURE, recorded, now)
 #
 # Labeled pixels are the only truth there is. Hold some of them out of the first stage, draw Section 2's curve on those, and take the τ at which quality is what you are willing to train on; fit a temperature on them at the same time. On the training labels themselves the teacher is better and surer than anywhere else, so a curve on those would flatter it. The price is fewer labels for the first stage, which Section 7 puts a number on.
 # </details>
+
+# %% [markdown]
+# ## Take away
+#
+# 1. Coverage, quality and calibration are three numbers. A threshold needs only that confidence *orders* labels; a printed threshold needs that it is calibrated, too.
+# 2. Ask where labels are wrong, not only how many: at boundaries and in rare classes a mask may let wrong labels through, or leave nothing.
+# 3. Quality is not yet use. Only the gain over the first stage, at equal labels and from scratch, says what discovery is worth.
+#
+# **Next:** [`20_xtc_method`](20_xtc_method.ipynb), the other paper, or [`90_all_tables`](90_all_tables.ipynb), all sentences on one page.

@@ -14,7 +14,9 @@
 # %% [markdown]
 # # All tables, all sentences, and where the numbers come from
 #
-# Every table of the register on one page: paper | recorded | computed now, before it the scoreboard over all sentences, after it the provenance of each number. It has no text about single tables; that is in each paper's own notebook. A table that is added to the register appears here by itself.
+# **You will be able to** say how many sentences of the papers were tested, which way they came out, and where any number of this repository comes from. **Takes** about 15 minutes to look through. **Read before:** [`11_hitts_tables`](11_hitts_tables.ipynb), Section 1; previous is [`23_xtc_storm`](23_xtc_storm.ipynb). **Next:** [`99_your_own_data`](99_your_own_data.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893), [HiTTs](https://arxiv.org/abs/2411.18823).
+#
+# Every table of the register is on this page: paper, recorded, computed now; before them the scoreboard over all sentences, after them the provenance of each number. What a table asks and how its rows compare is said in each paper's own notebook. A table that is added to the register appears here by itself.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -46,7 +48,7 @@ def show_recorded(name):
 show_recorded("companion/scoreboard")
 
 # %% [markdown]
-# How far there is to go on each stand-in: from two guesses (closed eyes; what the labelled training maps usually have at a position) to a network with every label.
+# How far there is to go on each stand-in: from two guesses (closed eyes; what the labelled training maps usually have at a position) to a network with every label. Where a method stands between the two ends is the first thing to ask of a number; the second is whether its seeds (the dots) lie apart from another method's.
 
 # %% tags=["nbval-ignore-output"]
 show_recorded("companion/rulers")
@@ -109,16 +111,14 @@ from mtpsl.report.ledger import judge, verdict_text
 for table, recorded, _ in measured.values():
     for claim, verdict in zip(table.claims, judge(table, recorded), strict=True):
         if verdict.state == "contradicted":
-            print(f"{table.source} {claim.text}: {verdict_text(claim, verdict)}")
-print(
-    "recorded results for:",
-    [t.source for t, recorded, _ in measured.values() if recorded] or "none",
-)
+            print(f"{table.source} {table.in_words(claim.text)}: {verdict_text(claim, verdict)}")
+current = [t.source for t, recorded, _ in measured.values() if recorded and recorded.current()]
+print("recorded results for:", current or "none")
 
 # %% [markdown]
 # ## Do the printed numbers agree with each other?
 #
-# *Exactly the known errata remain*; the full report is in `11_hitts_tables` and in `python -m mtpsl audit`.
+# *Exactly the known errata remain*; the full report is in [`11_hitts_tables`](11_hitts_tables.ipynb) and in `python -m mtpsl audit`.
 
 # %%
 from mtpsl.report.audit import audit
@@ -156,3 +156,11 @@ print("assignments of labels:", sorted(setting for setting, _ in settings))
 
 # %% [markdown]
 # To fill in recorded results: `make records` (resumable: seed 0 of every row first).
+#
+# ## Take away
+#
+# 1. Count all states, not only the ones you like: *inconclusive* and *not tested* are the honest words for most small differences.
+# 2. A sentence about a row below the floor cannot be decided, however many seeds there are.
+# 3. A number without its profile, data, seeds and commit is a rumor.
+#
+# **Next:** [`99_your_own_data`](99_your_own_data.ipynb), the same with your own images.
