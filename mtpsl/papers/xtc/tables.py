@@ -126,11 +126,11 @@ _OPEN = (
     "decided in their methods, each under CHOICES."
 )
 AT_QUICK = (
-    "At quick the rows of XTC, Direct-Map and Perceptual-Map are about their first steps: "
-    "before a network has learned anything, the gradient of what ties two tasks is 60 to 120 "
-    "times as long as that of the labels, and Adam, which divides by the gradients it remembers, "
-    "takes small steps for thousands of steps afterwards. quick has some 1,400, the released code "
-    "about 79,000. Section 5 of `21_xtc_tables` takes it apart."
+    "The scaled profiles clip the gradient of every row to length 1, a setting that was adopted "
+    "after XTC's first steps had been taken apart: before a network has learned anything, the "
+    "gradient of what ties two tasks is many times as long as that of the labels, and Adam "
+    "remembers it for more than a thousand steps, of which quick has some 1,400 and the released "
+    "code about 79,000. `23_xtc_storm` shows it, and `companion/consistency` has unclipped rows."
 )
 _FLIP = (
     "No row mirrors images: the released code does so for Ours and not for the supervised rows, "
@@ -139,7 +139,7 @@ _FLIP = (
 
 TABLE1 = make_table(
     printed.TABLE1,
-    "Cityscapes with one label an image",
+    "Cityscapes with one label per image",
     _rows(printed.TABLE1, CITYSCAPES),
     _table1_claims(),
     'Left out: a row "Ours" under "full" with exactly the cells of Ours under "one" (74.90, '
@@ -167,7 +167,7 @@ def _table2_claims() -> Iterator[Claim]:
 
 TABLE2 = make_table(
     printed.TABLE2,
-    "NYUD-v2 with a random number of labels an image, and with one",
+    "NYUD-v2 with a random number of labels per image, and with one",
     _rows(printed.TABLE2, NYUD),
     _table2_claims(),
     'Left out: three more rows "Ours". The one under "full" has the cells of Ours under '
@@ -180,7 +180,7 @@ TABLE2 = make_table(
 
 TABLE3 = make_table(
     printed.TABLE3,
-    "PASCAL-Context with a random number of labels an image, and with one",
+    "PASCAL-Context with a random number of labels per image, and with one",
     _rows(printed.TABLE3, PASCAL),
     (
         *_over("SSL improves over SL", SSL, [SL], printed.PASCAL, "random"),
