@@ -45,7 +45,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 #
 # Each row has up to three lines, which are never mixed: **paper** is what is printed (NYUD-v2, the authors' code), **recorded** is mean ± standard deviation over *n* seeds, committed with this repository, **computed now** is what this notebook has just run at its own profile.
 #
-# *A floor and a ceiling.* The last lines of a table look at no image: **closed eyes** answers with the most frequent class, the median depth and the mean normal, **position lookup** with what the labeled training maps have at the pixel's position. A cell that is no better carries a †. The ceiling is SL with every label. Only between the two is there something that a method can win.
+# *A floor and a ceiling.* The last recorded lines of a table look at no image: **closed eyes** answers with the most frequent class, the median depth and the mean normal, **position lookup** with what the labeled training maps have at the pixel's position. A cell that is no better carries a †. The ceiling is SL with every label. Only between the two is there something that a method can win.
 #
 # *The ledger*, folded below a table, has a line for each sentence of the paper that compares two rows: it **holds** or is **contradicted** where the gain is beyond chance, is **inconclusive** where chance could explain it, **not tested** with fewer than two seeds, and **below floor** where one of its rows is no better than a guess. Above it a *forest* draws each recorded gain with its 95 % interval, filled where it was tested, beside the printed gain (hollow grey), which has no spread. [`11_hitts_tables`](11_hitts_tables.ipynb) has the rule in full.
 #
@@ -62,7 +62,9 @@ for table in TABLES.values():
     failing = [(claim, column) for claim in table.claims for column in against(claim, table)]
     print(f"{table.source} {asked} comparisons, {asked - len(failing)} hold in print")
     for claim, column in failing:
-        print(f"    {column} by {printed_gains(claim, table)[column]:+.2f} %: {claim.text}")
+        print(
+            f"    {column} by {printed_gains(claim, table)[column]:+.2f} %: {table.in_words(claim.text)}"
+        )
 
 # %% [markdown]
 # Eleven do not follow, most by a hair. Four are further exceptions to a sentence that names one ("except `Discriminator-Loss`" in Table 1, "except for `Direct-Map`" in Table 2). The others come from sentences without reserve, "the SSL baseline improves the performance over SL in random-label setting" among them, but for the last two: "better or comparable results to SSL" allows for a tenth of a degree. The paper's main sentences are not among them: *each comparison of XTC (the rows "Ours") in Tables 1, 2, 4, 5 and 6 holds in print.* That says how carefully a text has to be read, not that a method fails.
@@ -70,7 +72,7 @@ for table in TABLES.values():
 # %% [markdown]
 # ## 2. Table 2: few labels on NYUD-v2
 #
-# **What it asks.** Full labels, a random number of labels, one label: how much does it cost to withhold, and which way of using unlabeled tasks gets most of it back? *Supervised Learning* (SL) leaves unlabeled tasks alone. *Semi-supervised Learning* (SSL) asks that predictions of two crops agree. *Perceptual-Map* and *Direct-Map* learn a network from each task to each other one. XTC, "Ours" in the paper's tables, maps prediction and label into a space between them.
+# **What it asks.** Full labels, a random number of labels, one label: how much does it cost to withhold, and which way of using unlabeled tasks gets most of it back? *Supervised Learning* (SL) leaves unlabeled tasks alone. *Semi-supervised Learning* (SSL) asks that predictions of two crops agree. *Perceptual-Map* and *Direct-Map* learn a network from each task to each other one. XTC, which the paper calls "Ours", maps prediction and label into a space between them.
 #
 # > **Predict.** Direct-Map has six whole SegNets to learn, from a third of 795 labels each. Would you expect it to be better or worse than SL, with one label? And XTC, whose pairs share one mapping network?
 

@@ -77,7 +77,7 @@ show_results(TABLE1, table1, now1)
 session.write(TABLE1, table1, now1)
 
 # %% [markdown]
-# **How to read it.** The last lines of the table look at no image: *closed eyes* and *position lookup* ([`21_xtc_tables`](21_xtc_tables.ipynb), Section 1). Begin with them, because Section 4 shows how far position alone gets on a street. Then take the strongest sentence, "One label beats all labels", from the ledger, and the first one, "Partial labels cost": if the second is inconclusive, there is nothing for the first to win. What the recorded runs say so far stands there; *n* says how many seeds there are.
+# **How to read it.** The last recorded lines of the table look at no image: *closed eyes* and *position lookup* ([`21_xtc_tables`](21_xtc_tables.ipynb), Section 1). Begin with them, because Section 4 shows how far position alone gets on a street. Then take the strongest sentence, "One label beats all labels", from the ledger, and the first one, "Partial labels cost": if the second is inconclusive, there is nothing for the first to win. What the recorded runs say so far stands there; *n* says how many seeds there are.
 #
 # *A row is left out:* the text that we type from has XTC ("Ours") under "full" as well, with the cells of XTC under "one". Were that row right, XTC would gain nothing at all from twice the labels, to the fourth digit.
 
@@ -144,7 +144,7 @@ errors = [cells[1] for table in (printed.TABLE1, printed.TABLE4) for cells in ta
 print(f"{' and '.join(shown)}: errors from {min(errors)} to {max(errors)}")
 
 # %% [markdown]
-# On three frames of the real Cityscapes even the mean of each row is off by no more than about .014, on those frames themselves. We looked at them when the stand-in was made (`tests/acceptance/streets7.py`); they cannot be shipped, so no cell repeats it, and three frames prove little. But the order of magnitude is that of the printed results: *the depth column of these tables may distinguish networks in a range where position alone does nearly as well*. The stand-in varies camera and street until position tells little, so that the picture has to be looked at. How much it still tells, at the size and with the labels of each block, the last lines of Tables 1 and 4 say.
+# On three frames of the real Cityscapes even the mean of each row is off by no more than about .014, on those frames themselves. We looked at them when the stand-in was made (`tests/acceptance/streets7.py`); they cannot be shipped, so no cell repeats it, and three frames prove little. But the order of magnitude is that of the printed results: *the depth column of these tables may distinguish networks in a range where position alone does nearly as well*. The stand-in varies camera and street until position tells little, so that the picture has to be looked at. How much it still tells, at the size and with the labels of each block, the last recorded lines of Tables 1 and 4 say.
 #
 # Two consequences for reading. A relative gain in this column is a gain on what position leaves over, so ten percent is much. And "more labels help" can fail for want of anything left to learn: in Table 4, SL with depth labels on nine tenths of the images has *lower* error than with all of them.
 

@@ -33,7 +33,7 @@ from mtpsl.notebook import setup, show_figures
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
 # %% [markdown]
-# The trainings behind a figure are rows of Tables 2 and 6, so after [`21_xtc_tables`](21_xtc_tables.ipynb) little is trained here.
+# The trainings behind a figure are rows of Tables 2 and 6, so after [`21_xtc_tables`](21_xtc_tables.ipynb) little is trained here. (The last line below belongs to [`23_xtc_storm`](23_xtc_storm.ipynb).)
 
 # %%
 from mtpsl import papers

@@ -107,7 +107,7 @@ while math.sqrt(square / (1 - beta**step)) > 2 * later:
     step, square = step + 1, beta * square + (1 - beta) * later**2
 scaled = quick(TABLE2.row("one/Ours").experiments[0])
 short = scaled.epochs * scaled.train_images // scaled.batch_size
-print(f"after {step:,} steps, of {short:,} at quick and {RELEASED_STEPS:,} with the released code")
+print(f"after {step:,} steps; quick has {short:,}, the released code {RELEASED_STEPS:,}")
 
 # %% [markdown]
 # One long gradient is enough for more than a thousand short steps, and a storm is more than one gradient. A training of the released code is long enough to forget it; one at `quick` would not be, if nothing clipped it. The trainings of the picture, at their first and at their last epoch:
