@@ -1,7 +1,11 @@
 # %% [markdown]
 # # XTC, equation by equation
 #
-# Li, Liu, Bilen: *Learning Multiple Dense Prediction Tasks from Partially Annotated Data* (CVPR 2022).
+# **You will be able to** compute every equation of XTC by hand and find it in the code, and say what each part is for.
+# **Takes** about 45 minutes to read. **Read before:** [`00_tour`](00_tour.ipynb) and [`01_label_settings`](01_label_settings.ipynb).
+# **Previous:** [`13_hitts_beyond`](13_hitts_beyond.ipynb). **Next:** [`21_xtc_tables`](21_xtc_tables.ipynb).
+# **Paper:** Li, Liu, Bilen, [*Learning Multiple Dense Prediction Tasks from Partially Annotated Data*](https://arxiv.org/abs/2111.14893)
+# (CVPR 2022), Section 3.
 #
 # **The problem in three sentences.** One network must predict several things for every pixel, but a training image
 # carries the label of only some of these tasks. The tasks describe one scene, so a label of one says something about
@@ -10,7 +14,8 @@
 #
 # This page walks through Eq. 1 to 4, by hand on toys beside the package's own functions, with an `assert` wherever the
 # two meet. **Only Section 6 trains**, forty steps of a toy; every other network has random weights. What trained
-# ones do is in the notebooks of tables and figures.
+# ones do is in [`21_xtc_tables`](21_xtc_tables.ipynb) and [`22_xtc_figures`](22_xtc_figures.ipynb), and what the first steps of a
+# training do to XTC in [`23_xtc_storm`](23_xtc_storm.ipynb).
 #
 # *In a reading group: stop at every* 🤔 *and let people predict the next output.*
 
@@ -25,6 +30,15 @@ use_cache: bool = True
 from mtpsl.notebook import setup, show, show_table, show_terms
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
+
+# %% [markdown]
+# ## The picture first
+#
+# Figure 2 of the paper, drawn from a network that is really there. Sections 4 and 5 explain its parts.
+
+# %%
+overview = session.figure("xtc/fig2")["computed now"]
+show(overview.figure, alt=overview.alt, caption=overview.caption)
 
 # %% [markdown]
 # ## Symbols
@@ -60,8 +74,9 @@ rooms, tasks = open_split(experiment, "train", session), tasks_of(experiment)
 # %%
 partial = PartialLabels(rooms, assign("one_label", len(rooms), tasks.names, seed=0))
 batch = partial.load(range(8)).to(session.device)
+made_of = ("segnet", experiment.width_factor, {}, experiment.backbone_args)  # of this profile
 torch.manual_seed(session.seed)
-xtc = build_method("xtc", tasks, "segnet", experiment.width_factor).to(session.device)
+xtc = build_method("xtc", tasks, *made_of).to(session.device)
 with torch.no_grad():
     output = xtc.net(batch.images)
 B, _, H, W = batch.images.shape
@@ -209,7 +224,7 @@ print(
 # image whose depth is withheld.
 
 # %%
-ssl = build_method("semi_supervised", tasks, "segnet", experiment.width_factor).to(session.device)
+ssl = build_method("semi_supervised", tasks, *made_of).to(session.device)
 one, two = replace(first, labeled=batch.labeled), second
 off = moved | {"depth": moved["depth"] + 0.5}
 L_u = ssl.consistency(wall, off, one, two)  # Eq. 2
@@ -250,7 +265,7 @@ torch.testing.assert_close(whole(a * bright, b * bright), torch.tensor([1 - 100 
 
 # %% [markdown]
 # Per position, length carries no meaning and no region can drown the others. `distance="vector"` is the other
-# reading. The same on real rooms, with random weights:
+# reading. The same on generated rooms, with random weights:
 
 # %%
 from mtpsl.report.sketches import draw_matrices
@@ -509,9 +524,8 @@ print("same L_ct, but only one of them can tell a right prediction from a wrong 
 # %% [markdown]
 # Look at the first ten steps with $R$ again: it also goes to the constant first, because that is the quickest way down, and
 # only then finds the feature. The spike near step 12 is the depth prediction passing zero: it is divided by its largest
-# value, as in the released code, and turns over with that value's sign. **Real images are harder than two codes.** On rooms13,
-# a narrow network of 40 steps maps different images to the same place with $R$ and without it; how far longer trainings get
-# is measured in `22_xtc_figures`.
+# value, as in the released code, and turns over with that value's sign. **Pictures of rooms are harder than two codes**; how
+# far trained mappings get there is measured in [`22_xtc_figures`](22_xtc_figures.ipynb).
 #
 # ## 7 Eq. 4: everything at once
 #
@@ -628,7 +642,7 @@ readings["Eq. 4"] = printed | {"pair_of": "input", "distance": "vector"}
 losses = {}
 for name, args in readings.items():
     torch.manual_seed(0)
-    method = build_method("xtc", tasks, "segnet", experiment.width_factor, args)
+    method = build_method("xtc", tasks, *made_of[:2], args, made_of[3])
     torch.manual_seed(1)
     views = [batch] * method.views
     terms = method.to(session.device).training_step(*views, progress=0.0)
@@ -649,7 +663,7 @@ assert abs(2 * halved["cross_task"] / summed["cross_task"] - 1) < 0.01  # two so
 alternatives, terms = {}, {}
 for name in ("direct_map", "perceptual_map", "x_task", "contrastive", "discriminator"):
     torch.manual_seed(session.seed)
-    method = build_method(name, tasks, "segnet", experiment.width_factor).to(session.device)
+    method = build_method(name, tasks, *made_of).to(session.device)
     first_terms = method.training_step(*[batch] * method.views, progress=0.5)
     terms[name] = {term: round(value.item(), 2) for term, value in first_terms.items()}
     alternatives[name] = method
@@ -757,6 +771,13 @@ rows = pd.DataFrame(rows, columns=["equation", "file:line", "function", "stateme
 show_table(rows.style.hide(axis="index").set_properties(**{"text-align": "left"}))
 
 # %% [markdown]
+# ## Take away
+#
+# 1. XTC compares a *prediction* of one task with the *label* of another one, in a space that holds what both share.
+# 2. One mapping network serves all pairs; a pair costs a scale and a shift per channel, where Direct-Map pays a whole SegNet.
+# 3. A consistency of zero can mean that everything was learned, or that the mapping is constant. The regularizer tells the
+#    two apart only as far as the image's own features do.
+#
 # ## Exercises
 #
 # 1. Five tasks, and an image with two labels. In how many pairs does it take part, and how many maps go through $m$? What about all five labels?

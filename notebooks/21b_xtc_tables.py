@@ -14,7 +14,9 @@
 # %% [markdown]
 # # The tables of XTC: Cityscapes and PASCAL-Context
 #
-# The other three tables of *Learning Multiple Dense Prediction Tasks from Partially Annotated Data* [XTC]: streets with two tasks and one label per image (Table 1), the same with a tenth of one task's labels (Table 4), and PASCAL-Context with five tasks (Table 3). `21_xtc_tables` has those on NYUD-v2, says how to read a table, and has the full list of errata.
+# **You will be able to** read XTC's tables on streets and on five tasks, and name two traps of their protocols that no row shows. **Takes** about 25 minutes to read. **Read before:** [`21_xtc_tables`](21_xtc_tables.ipynb), which says how to read a table and has the full list of errata. **Previous:** [`21_xtc_tables`](21_xtc_tables.ipynb). **Next:** [`22_xtc_figures`](22_xtc_figures.ipynb). **Paper:** Li, Liu, Bilen, [*Learning Multiple Dense Prediction Tasks from Partially Annotated Data*](https://arxiv.org/abs/2111.14893), CVPR 2022, Section 4.
+#
+# The tables: streets with two tasks and one label per image (Table 1), the same with a tenth of one task's labels (Table 4), and PASCAL-Context with five tasks (Table 3).
 #
 # 1. the data
 # 2. Table 1: one label of two
@@ -23,7 +25,8 @@
 # 5. Table 4: imbalanced labels
 # 6. Table 3: five tasks
 # 7. what was decided
-# 8. exercises, with solutions
+# 8. three take-aways
+# 9. exercises, with solutions
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -74,9 +77,9 @@ show_results(TABLE1, table1, now1)
 session.write(TABLE1, table1, now1)
 
 # %% [markdown]
-# *The recorded rows, one seed.* SSL alone is ahead of SL in both columns (38.9 against 36.5 mIoU, 0.0314 against 0.0329), as in print. Perceptual-Map is beside SL (35.9 and 0.0324); Direct-Map and "Ours" are four to five points below it in segmentation (32.5 and 31.7), Discriminator-Loss and Contrastive-Loss far below (26.4 and 21.0), though in print only Discriminator-Loss is below SL, and by half a point. So the strongest sentence does not show here: "Ours" is 8 points behind SL with all labels (40.1). Before anything is learned the consistency pulls with 146 and its regularizer with 73 against 10 of the labels, which a training of `quick` may not forget (Section 5 of `21_xtc_tables`).
+# **How to read it.** The last recorded lines of the table look at no image: *closed eyes* and *position lookup* ([`21_xtc_tables`](21_xtc_tables.ipynb), Section 1). Begin with them, because Section 4 shows how far position alone gets on a street. Then take the strongest sentence, "One label beats all labels", from the ledger, and the first one, "Partial labels cost": if the second is inconclusive, there is nothing for the first to win. What the recorded runs say so far stands there; *n* says how many seeds there are.
 #
-# *A row is left out:* the text that we type from has "Ours" under "full" as well, with the cells of "Ours" under "one". Were that row right, XTC would gain nothing at all from twice the labels, to the fourth digit.
+# *A row is left out:* the text that we type from has XTC ("Ours") under "full" as well, with the cells of XTC under "one". Were that row right, XTC would gain nothing at all from twice the labels, to the fourth digit.
 
 # %%
 from mtpsl.papers.xtc import printed
@@ -88,7 +91,7 @@ for name, cells in printed.EXTRACTED["table1"]:
 # %% [markdown]
 # ## 3. A trap: mirrored images for one method alone
 #
-# On Cityscapes the released code trains XTC on images of which half are mirrored, and its supervised baselines on images that are not. So the printed rows "Ours" and "Supervised Learning" differ in the method *and* in an augmentation that is known to help when labels are few. How much of the gap is whose, the table cannot say. Nor is it known whether the printed numbers come from that code: its README announces other ones.
+# On Cityscapes the released code trains XTC on images of which half are mirrored, and its supervised baselines on images that are not. So the printed rows of XTC ("Ours") and "Supervised Learning" differ in the method *and* in an augmentation that is known to help when labels are few. How much of the gap is whose, the table cannot say. Nor is it known whether the printed numbers come from that code: its README announces other ones.
 #
 # Here no row of these tables mirrors, and all rows of PASCAL-Context do, as in its protocol:
 
@@ -121,20 +124,19 @@ for protocol in (CITYSCAPES, PASCAL):
 #
 # A camera on a car looks ahead over a flat road. *Where in the picture* a pixel is, then says much about how far away it is, whatever the picture shows.
 #
-# > **Predict.** A "network" knows only the row of a pixel and answers with the mean over the training images. How much better is it than a constant?
+# > **Predict.** A "network" knows only the position of a pixel and answers with the median of the training labels there. How much better is its depth than one constant, on images that it has not seen?
 
 # %%
 from mtpsl.data import open_dataset
+from mtpsl.data.dataset import EvalLoader
+from mtpsl.report.floors import score_guesses
 
-streets = open_dataset("streets7", "train", height=64, width=128, images=40)
-maps = streets.load(range(len(streets))).targets["depth"][:, 0]  # (N, H, W), NaN where unknown
-guesses = {
-    "one constant": maps.nanmedian(),
-    "one per row": maps.nanmean(dim=(0, 2)).view(-1, 1),
-    "one per pixel": maps.nanmean(dim=0),
-}
-for name, guess in guesses.items():
-    print(f"{name:<13} mean error {(maps - guess).abs().nanmean():.4f}")
+size = {"height": 64, "width": 128}
+known = open_dataset("streets7", "train", images=120, **size)
+asked = open_dataset("streets7", "test", images=60, **size)
+for guess, scores in score_guesses(known, EvalLoader(asked, 20)).items():
+    miou, error = scores["semseg/miou"], scores["depth/abs_err"]
+    print(f"{guess:<16} mIoU {100 * miou:.1f}, depth error {error:.4f}")
 
 # %%
 shown = (printed.TABLE1.source, printed.TABLE4.source)
@@ -142,7 +144,7 @@ errors = [cells[1] for table in (printed.TABLE1, printed.TABLE4) for cells in ta
 print(f"{' and '.join(shown)}: errors from {min(errors)} to {max(errors)}")
 
 # %% [markdown]
-# On three frames of the real Cityscapes the mean of each row is off by about .014, in sample, against .086 for a constant (`tests/acceptance/streets7.py`): less than most printed results. Three frames prove little, but the order of magnitude is plain: *the depth column of these tables distinguishes networks in a range where position alone does nearly as well*. The stand-in tilts its cameras and streets so that a row tells less, about .03, and there is something to learn.
+# On three frames of the real Cityscapes even the mean of each row is off by no more than about .014, on those frames themselves. We looked at them when the stand-in was made (`tests/acceptance/streets7.py`); they cannot be shipped, so no cell repeats it, and three frames prove little. But the order of magnitude is that of the printed results: *the depth column of these tables may distinguish networks in a range where position alone does nearly as well*. The stand-in varies camera and street until position tells little, so that the picture has to be looked at. How much it still tells, at the size and with the labels of each block, the last recorded lines of Tables 1 and 4 say.
 #
 # Two consequences for reading. A relative gain in this column is a gain on what position leaves over, so ten percent is much. And "more labels help" can fail for want of anything left to learn: in Table 4, SL with depth labels on nine tenths of the images has *lower* error than with all of them.
 
@@ -184,7 +186,7 @@ print("in the text:", [(name, cells) for name, cells in printed.EXTRACTED["table
 #
 # A finding of the paper that is easy to overlook: SSL loses depth in *both* blocks, and loses most, .0250 to .0395, where depth has few labels. Asking two crops to agree is no information about depth; agreement is easiest on a blurred map.
 #
-# *The recorded rows, one seed, say nearly the opposite.* SSL gains depth in both blocks (0.0304 to 0.0280 and 0.0477 to 0.0390) and gains no segmentation (21.4 to 21.0 and 49.1 to 42.7 mIoU). "Ours" is close to SL in the block 1:9 (20.4 against 21.4 mIoU, 0.0286 against 0.0304) and far behind in the other (34.5 against 49.1 mIoU, 0.0498 against 0.0477). And SL with segmentation labels on nine tenths of the images beats SL with *all* labels of both tasks by nine points (49.1 against 40.1). It looks as if a second task took more from segmentation, in so short a training, than a tenth of its labels gives; nothing here tells that apart from chance.
+# **How to read it.** Each block has its own floor, since position lookup sees a tenth of one task's labels. Compare rows within a block first; between blocks and with full supervision, the labels differ as well as the task that is short of them. What the recorded runs say so far stands in the ledger; *n* says how many seeds there are.
 
 # %% [markdown]
 # ## 6. Table 3: five tasks
@@ -222,9 +224,9 @@ for row, name in ((printed.SSL, "MTL ssl"), (printed.OURS, "XTC")):
     print(f"one/{row}: the same in [HiTTs, Table 4]: {there == printed.TABLE3.rows[f'one/{row}']}")
 
 # %% [markdown]
-# *The recorded rows, one seed: XTC is no loser here.* Between SL and "Ours" there is little, 6.0 and 6.3 mIoU with random labels, 5.4 and 4.6 with one, while on rooms it lost four tenths (`21_xtc_tables`). The explanation given there is borne out: before anything is learned, consistency pulls on the backbone with 21 and labels with 8 (17 and 25 with random labels; `figures/companion/first_steps.json`), where on rooms it is 659 against 8. No storm, little for Adam to remember. Why there is none is another question: the mapping network is residual here, and the losses of this protocol weigh up to 50.
+# **How to read it.** Five tasks have five floors, and they are not alike: some tasks have one answer that is right at most pixels, others have none. A row's cell with a † says nothing about its method, and a sentence about it is *below floor*. What the recorded runs say so far stands in the ledger; *n* says how many seeds there are.
 #
-# **Three things to mind.** *Human parts* can be labeled only where there are people (`01_label_settings`); their metric skips the other images. *Saliency* has two metrics under similar names: this table's is an IoU at the best threshold, later papers print an F-measure, and rows have been copied from one column into the other. *Edges* are matched to the truth within a tolerance, which depends on the size of the image, so numbers at 64x64 and at 512x512 are different measurements.
+# **Three things to mind.** *Human parts* can be labeled only where there are people ([`01_label_settings`](01_label_settings.ipynb)); their metric skips the other images. *Saliency* has two metrics under similar names: this table's is an IoU at the best threshold, later papers print an F-measure, and rows have been copied from one column into the other. *Edges* are matched to the truth within a tolerance, which depends on the size of the image, so numbers at 64x64 and at 512x512 are different measurements.
 
 # %%
 tasks = find_class(PASCAL.dataset).tasks
@@ -259,16 +261,23 @@ counts = {
 show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Sentences by source.")
 
 # %% [markdown]
-# The claims of Table 3 that its own cells contradict are three about SSL, those about normals and saliency with one label, where "Ours" is behind by 0.1 degrees or equal, and the one about edges with random labels, where it is equal. They are listed in `21_xtc_tables`. The paper's word for that table is "better or comparable", which is as careful as its numbers ask for.
+# The claims of Table 3 that its own cells contradict are three about SSL, those about normals and saliency with one label, where XTC is behind by 0.1 degrees or equal, and the one about edges with random labels, where it is equal. They are listed in [`21_xtc_tables`](21_xtc_tables.ipynb). The paper's word for that table is "better or comparable", which is as careful as its numbers ask for.
 
 # %% [markdown]
-# ## 8. Exercises
+# ## 8. Take away
+#
+# 1. Know what a guess scores before you read a gain: on real streets, position alone may be most of the depth column.
+# 2. Two rows compare two methods only if everything else is equal. Mirrored images for one of them are enough to spoil it.
+# 3. Count labels per task before looking for a reason in the method: "random" and "one" can differ in them by less than the names say.
+
+# %% [markdown]
+# ## 9. Exercises
 #
 # **1.** In Table 1, XTC with one label (74.90) beats SL with all labels (73.36). Name two explanations other than "consistency is worth more than half the labels".
 #
 # <details><summary>Solution</summary>
 #
-# Mirrored images, which in the released code only XTC gets (Section 3). The best of 200 epochs on the test set, of which a restless curve gets more (`21_xtc_tables`). And an unfair top: the fair comparison for "all labels" is XTC with all labels, which the table, as far as we can read it, does not have.
+# Mirrored images, which in the released code only XTC gets (Section 3). The best of 200 epochs on the test set, of which a restless curve gets more ([`21_xtc_tables`](21_xtc_tables.ipynb), Section 5). And an unfair top: the fair comparison for "all labels" is XTC with all labels, which the table, as far as we can read it, does not have.
 # </details>
 #
 # **2.** How would you measure what mirrors are worth to each row of Table 1, with what this package has?
@@ -285,7 +294,7 @@ show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Sentences 
 # _, flipped = session.results(mirrored)
 # ```
 #
-# The difference between `flipped` and `now1`, row by row and paired by seed, is the answer; at `quick`, with three seeds, it means something. The released code's comparison is "Ours" from `flipped` against SL from `now1`.
+# The difference between `flipped` and `now1`, row by row and paired by seed, is the answer; at `quick`, with three seeds, it means something. The released code's comparison is XTC from `flipped` against SL from `now1`.
 # </details>
 #
 # **3.** Table 4 calls 1:9 a ratio of labels. An image still keeps one label. How many images of 2975 have a segmentation label, and how many would have one under `few_shot` with 297 shots? What is the difference for *depth*?

@@ -14,9 +14,11 @@
 # %% [markdown]
 # # The figures of XTC
 #
-# Two diagrams (Figures 1 and 2), which are drawn by code from a network that is really there; what the mapping network makes of a prediction and of a label (3); predictions of three methods with a score in each map (4); and a figure that the paper does not have, on whether mappings collapse. For each figure: what the paper says, a guess, the picture from our data, and a number from the plotted arrays that the sentence can be held against.
+# **You will be able to** say what each figure of XTC shows, hold its sentence against a number from the plotted arrays, and tell a mapping that has learned from one that has collapsed. **Takes** about 25 minutes to read. **Read before:** [`20_xtc_method`](20_xtc_method.ipynb). **Previous:** [`21b_xtc_tables`](21b_xtc_tables.ipynb). **Next:** [`23_xtc_storm`](23_xtc_storm.ipynb). **Paper:** Li, Liu, Bilen, [*Learning Multiple Dense Prediction Tasks from Partially Annotated Data*](https://arxiv.org/abs/2111.14893), CVPR 2022, Figures 1 to 4.
 #
-# Every figure comes from up to two sources: **recorded**, drawn again from the arrays committed with this repository (profile `quick`), and **computed now**, at this notebook's profile. At `smoke` the latter show networks after four steps: proof that the code runs, no evidence for anything. The small print in each picture says what it was made from. To keep this page small, Figures 1 to 4 show one picture, the recorded one where there is one; numbers are of both.
+# There are two diagrams (Figures 1 and 2), which are drawn by code from a network that is really there; what the mapping network makes of a prediction and of a label (3); predictions of three methods with a score in each map (4); and a figure that the paper does not have, on whether mappings collapse. For each figure you find what the paper says, a guess, the picture from our data, and a number from the plotted arrays that the sentence can be held against.
+#
+# Every figure comes from up to two sources: **recorded**, drawn again from the arrays committed with this repository (profile `quick`), and **computed now**, at this notebook's profile. At `smoke` the latter show networks after four steps: proof that the code runs, no evidence for anything. The small print in each picture says what it was made from. To keep this page small, it shows one picture of each figure, the recorded one where there is one; numbers are of both.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -31,7 +33,7 @@ from mtpsl.notebook import setup, show_figures
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
 # %% [markdown]
-# The trainings behind a figure are rows of Tables 2 and 6, so after `21_xtc_tables` nothing is trained here.
+# The trainings behind a figure are rows of Tables 2 and 6, so after [`21_xtc_tables`](21_xtc_tables.ipynb) little is trained here. (The last line below belongs to [`23_xtc_storm`](23_xtc_storm.ipynb).)
 
 # %%
 from mtpsl import papers
@@ -66,7 +68,7 @@ for source, made in fig1.items():
 #
 # **The paper:** a shared extractor f_φ and a decoder h_ψ for each task (a); prediction ŷ^s and label y^t meet in a joint space (b); one mapping network for all pairs, "whose output is conditioned on the task-pair" (c). The formulas write the embedding as a vector in R^D.
 #
-# > **Predict.** At smoke the network reads images of 64x64 and halves them five times. Is the embedding a vector? What is its shape?
+# > **Predict.** At smoke the network reads images of 64x64 and halves them three times. Is the embedding a vector? What is its shape?
 
 # %%
 fig2 = session.figure("xtc/fig2")
@@ -78,16 +80,16 @@ show_figures(fig2, first=True)
 # %%
 for source, made in fig2.items():
     shapes = {k[6:]: v.tolist() for k, v in made.arrays.items() if k.startswith("shape/")}
-    print(source, {k: shapes[k] for k in ("image", "bottleneck", "stage/0", "stage/4", "gamma/4")})
-    print(
-        "   parameters",
-        {k[11:]: int(v) for k, v in made.arrays.items() if k.startswith("parameters/")},
-    )
+    last = sum(k.startswith("stage/") for k in shapes) - 1
+    some = ("image", "bottleneck", "stage/0", f"stage/{last}", f"gamma/{last}")
+    print(source, {k: shapes[k] for k in some})
+    counts = {k[11:]: int(v) for k, v in made.arrays.items() if k.startswith("parameters/")}
+    print("   parameters", counts)
 
 # %% [markdown]
 # *The embedding is a map*, of the shape of the image's own bottleneck, which the regularizer compares it with; the cosine is taken position by position. That is the released code; `distance="vector"` computes what the paper writes.
 #
-# At the paper's size the picture has other numbers. They cost no training, because shapes alone are traced:
+# At the paper's size the picture has other numbers, and images are halved five times. They cost no training, because shapes alone are traced:
 
 # %%
 import torch
@@ -112,7 +114,7 @@ print(
 )
 
 # %% [markdown]
-# The conditioning is a scale and a shift a channel for each of six pairs: three per mille of the mapping network. That is the paper's point about cost: another pair costs next to nothing.
+# The conditioning is a scale and a shift per channel for each of six pairs: three per mille of the mapping network. That is the paper's point about cost: another pair costs next to nothing.
 
 # %% [markdown]
 # ## Figure 3: what the mapping makes of a prediction and a label
@@ -156,7 +158,7 @@ for source, made in fig3.items():
     print(source, {layer: f"{float(share.sum()):.2f}" for layer, share in shares.items()})
 
 # %% [markdown]
-# The paper shows the layer before the last. In this network that is a map at a sixteenth of the image's size, and with the recorded images of 64x96 it has 4x6 cells, in which no boundary can be seen; hence the first stage above it.
+# The paper shows the layer before the last. At full size that is a map at a sixteenth of the image's size, and with the three stages of the scaled profiles one at a quarter. Boundaries are easier to see in the first stage, at half the size, which stands above it.
 
 # %% [markdown]
 # ## Figure 4: predictions
@@ -194,7 +196,7 @@ for source, made in fig4.items():
 
 # %%
 moves = session.figure("xtc/consistency")
-show_figures(moves)
+show_figures(moves, first=True)
 
 # %% [markdown]
 # A low consistency alone decides nothing: it is what learning and collapsing have in common. What tells them apart is the distance between prediction and label of *different* images. If that is zero as well, the space has forgotten which image it is looking at.
@@ -222,17 +224,22 @@ for source, made in moves.items():
         print(f"{source:<13} {role:<8}", ", ".join(pairs))
 
 # %% [markdown]
-# BatchNorm plays a part that the paper does not mention. It normalizes each channel over the maps of a pass, so a mapping cannot make *all* of them constant at once without its last layers undoing the normalization. That makes a collapse harder, with and without R. `20_xtc_method` has more of such fine print; Table 6 asks what it costs in accuracy.
+# BatchNorm plays a part that the paper does not mention. It normalizes each channel over the maps of a pass, so a mapping cannot make *all* of them constant at once without its last layers undoing the normalization. That makes a collapse harder, with and without R. [`20_xtc_method`](20_xtc_method.ipynb) has more of such fine print; Table 6 asks what it costs in accuracy.
 #
-# *The recorded trainings have nearly collapsed all the same.* Two images are a thousand times nearer to each other in the joint space than their features are, with R and without. But R leaves a trace: without it a prediction is exactly as near to another image's label as to its own (ratios from 0.98 to 1.03), with it a little nearer to its own (0.82 to 1.00, 0.92 over all pairs), at distances that are nearly four times as long, and the embeddings stay three times as near to the feature, which is what R asks for. It is the paper's remedy, weakly, after a training this short and with one seed.
+# **How to read it.** Three numbers per training decide, and they are the same three for a network of your own: how near a prediction is to its own image's label, how near to another image's, and how far apart the features of two images are. Take the training with R and the one without, and ask of each whether its space still tells images apart, and whether a prediction is nearer to its own label. There is one seed of each behind the picture, so it can show what a collapse looks like, but not how often it happens. [`23_xtc_storm`](23_xtc_storm.ipynb) goes into what the first steps of a training do to the mapping.
 
 # %% [markdown]
 # ## What was written
 #
-# Picture, arrays and words of each figure:
+# These are the pictures; the arrays of each lie beside it as `.npz`, its words as `.json`.
 
 # %%
 for figures in (fig1, fig2, fig3, fig4, moves):
-    path = figures["computed now"].path
-    others = [path.with_suffix(suffix) for suffix in (".npz", ".json")]
-    print(session.short_path(path), "with arrays and words:", all(p.exists() for p in others))
+    print(session.short_path(figures["computed now"].path))
+
+# %% [markdown]
+# ## Take away
+#
+# 1. An embedding is a map, and its size is that of the bottleneck: how many positions there are is the profile's choice, and XTC compares nothing else.
+# 2. A response at borders needs no training. Only a ratio that training raises is evidence for what a mapping has learned.
+# 3. A low consistency is what learning and collapsing have in common; distances between *different* images tell them apart.

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # XTC's storm: what the first steps of a training leave behind
 #
-# **You will be able to** say why a loss of one can pull a hundred times as hard as a loss of ten, how long Adam remembers it, and what to do about it in a training of your own. **Takes** about 20 minutes to read. **Read before:** [`20_xtc_method`](20_xtc_method.ipynb), where the consistency is built up equation by equation; [`21_xtc_tables`](21_xtc_tables.ipynb) has the tables. **Paper:** [Li, Liu and Bilen, CVPR 2022](https://arxiv.org/abs/2111.14893), Section 3.2.
+# **You will be able to** say why a small loss can pull many times as hard as a large one, how long Adam remembers it, and what to do about it in a training of your own. **Takes** about 20 minutes to read. **Read before:** [`20_xtc_method`](20_xtc_method.ipynb), where the consistency is built up equation by equation. **Previous:** [`22_xtc_figures`](22_xtc_figures.ipynb). **Next:** [`90_all_tables`](90_all_tables.ipynb). **Paper:** [Li, Liu and Bilen, CVPR 2022](https://arxiv.org/abs/2111.14893), Section 3.2.
 #
-# XTC adds one term to the losses of the labels: the prediction of an unlabeled task and the label of another one, mapped into a joint space, should agree. In short trainings that term did harm at first, and the reason was not the idea but the first few steps. This page takes them apart. Everything on it can be measured in your own code with the same four functions of `mtpsl.papers.xtc.storm`.
+# XTC adds one term to the losses of the labels: the prediction of an unlabeled task and the label of another one, mapped into a joint space, should agree. In our first short trainings that term did harm, and a look at the gradients showed that the trouble begins before anything is learned. This page takes the first steps apart. Everything on it can be measured in your own code with the same four functions of `mtpsl.papers.xtc.storm`.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -40,12 +40,12 @@ figures = session.figure("xtc/storm")
 show_figures(figures, first=True)
 
 # %% [markdown]
-# Read it from left to right: the gradient is long at first and short soon after; Adam remembers the length long after it is gone; so steps stay short. The dotted line is where a training of the released code ends.
+# Read the upper row from left to right, with three questions. For how long is the gradient of XTC longer than that of the labels alone? For how long does Adam remember that, after it is over? And how far do weights go in a step meanwhile? The dotted line is where a training of the released code ends. (At `smoke` a curve has two points and says nothing.)
 
 # %% [markdown]
 # ## 2. How hard each term pulls before anything is learned
 #
-# > **Predict.** Label losses add up to about eight at the start, the consistency to about three. Which one has the longer gradient at the backbone?
+# > **Predict.** A cross-entropy over 13 classes starts near ln 13 = 2.6. A cosine distance between two embeddings is never above 1, because both end in a ReLU. Which of the two terms has the longer gradient at the backbone?
 
 # %% tags=["nbval-ignore-output"]
 arrays = next(iter(figures.values())).arrays
@@ -83,7 +83,7 @@ assert places["mapping's input"] > places["before stage 2"] > places["embedding"
 print("it grows at every stage on its way back")
 
 # %% [markdown]
-# It is the depth. A convolution with BatchNorm and random weights lengthens gradients a little ([Yang et al., ICLR 2019](https://arxiv.org/abs/1902.08129)), every stage has two or three of them, and the factors multiply. A mapping network of five stages, as at full size, has a factor of 65 to 82 between its embedding and its input; here there are three stages, so the storm is milder. What turns a prediction into the input works the other way: dividing by the largest depth, halving normals and the straight-through estimator all shorten the gradient.
+# It is the depth of the mapping network: every stage multiplies the length, and the factors multiply each other. With five stages, as at full size, they make a factor of 65 to 82 between embedding and input; the scaled profiles have three stages, so the storm is milder there. A likely reason is batch normalization, which lengthens gradients from layer to layer while weights are random ([Yang et al., ICLR 2019](https://arxiv.org/abs/1902.08129)); that is an inference, which nothing here tests. What turns a prediction into the input works the other way: dividing by the largest depth, halving normals and the straight-through estimator all shorten the gradient.
 
 # %% [markdown]
 # ## 4. What Adam remembers
@@ -97,14 +97,20 @@ print("it grows at every stage on its way back")
 # %%
 import math
 
+from mtpsl.papers.xtc.storm import RELEASED_STEPS
+from mtpsl.papers.xtc.tables import TABLE2
+from mtpsl.runs.profiles import quick
+
 first, later, beta = 700.0, 7.0, 0.999
 step, square = 1, (1 - beta) * first**2
 while math.sqrt(square / (1 - beta**step)) > 2 * later:
     step, square = step + 1, beta * square + (1 - beta) * later**2
-print(f"after {step} steps")
+scaled = quick(TABLE2.row("one/Ours").experiments[0])
+short = scaled.epochs * scaled.train_images // scaled.batch_size
+print(f"after {step:,} steps; quick has {short:,}, the released code {RELEASED_STEPS:,}")
 
 # %% [markdown]
-# One long gradient is enough for thousands of short steps. By the same arithmetic a training of the released code, of some 79,000 steps, spends a tenth of its time in the shadow of the storm, and a short one all of it. The recorded trainings, at their first and at their last epoch:
+# One long gradient is enough for more than a thousand short steps, and a storm is more than one gradient. A training of the released code is long enough to forget it; one at `quick` would not be, if nothing clipped it. The trainings of the picture, at their first and at their last epoch:
 
 # %% tags=["nbval-ignore-output"]
 for role in map(str, arrays["roles"]):
@@ -145,8 +151,11 @@ show_results(CONSISTENCY, parts, now_parts)
 session.write(CONSISTENCY, parts, now_parts)
 
 # %% [markdown]
+# How to read it: "Clipping helps labels alone" in the ledger says what the setting changes where no storm is, "Clipping helps XTC" what it changes where one is, and only "Consistency helps with two views" is about the idea. What the recorded runs say so far stands in that ledger; *n* says how many seeds there are, and a sentence with fewer than two is not tested.
+
+# %% [markdown]
 # ## Take away
 #
 # 1. Look at gradients, not at losses, when you add a term; `storm.gradient_lengths` takes a method and a few batches.
 # 2. Adam's memory is a thousand steps long. Clip, or let a new term set in slowly, before you judge a method by a short training.
-# 3. A consistency that has become zero is not a consistency that is satisfied: compare distances between images, not only within them.
+# 3. A consistency that has become zero need not be satisfied: compare distances between images, not only within them.

@@ -14,7 +14,9 @@
 # %% [markdown]
 # # Your own data: from a folder of photographs to predictions
 #
-# You have photographs, and labels for *some* of them: classes on these, depth on those, nothing on the rest. This notebook takes such a folder all the way to a trained network and to saved predictions. There is one rule to remember: **a missing file is a missing label**.
+# **You will be able to** take a folder of your own photographs, with whatever labels you have, to a trained network and to saved predictions. **Takes** about 20 minutes to read. **Read before:** [`00_tour`](00_tour.ipynb), which introduces tasks, label settings and methods. **Previous:** [`90_all_tables`](90_all_tables.ipynb); this page is the last one. **Papers:** the methods are taken apart in [`10_hitts_method`](10_hitts_method.ipynb) ([HiTTs](https://arxiv.org/abs/2411.18823)) and [`20_xtc_method`](20_xtc_method.ipynb) ([XTC](https://arxiv.org/abs/2111.14893)).
+#
+# You have photographs, and labels for *some* of them: classes on these, depth on those, nothing on the rest. There is one rule to remember: **a missing file is a missing label**.
 #
 # 1. the layout, in a dozen lines
 # 2. a folder to try it on
@@ -22,9 +24,10 @@
 # 4. what a missing file means
 # 5. train
 # 6. predict a folder of pictures
-# 7. what is told when something is wrong
+# 7. what you are told when something is wrong
 # 8. the same on the command line
-# 9. exercises, with solutions
+# 9. three take-aways
+# 10. exercises, with solutions
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -161,7 +164,7 @@ for task in train.tasks:
 # %% [markdown]
 # ## 5. Train
 #
-# `experiment_on` takes tasks, classes and the numbers of images from the folder. All else are settings like those of any experiment in this repository; here they are tiny.
+# `experiment_on` takes tasks, classes and the numbers of images from the folder. Everything else is a setting like those of any experiment in this repository; here they are tiny. `clip` bounds the length of a gradient: without it a few long ones at the start can decide Adam's steps for most of a short training ([`23_xtc_storm`](23_xtc_storm.ipynb)).
 
 # %%
 import dataclasses
@@ -170,6 +173,7 @@ from mtpsl.runs.data import experiment_on
 from mtpsl.runs.run import run
 
 settings = {"height": 64, "width": 96, "width_factor": 0.125, "batch_size": 4, "lr": 3e-3}
+settings |= {"clip": 1.0, "backbone_args": {"stages": 3}}  # as in the scaled profiles
 settings |= {"epochs": 8 if session.profile == "smoke" else 40, "seed": session.seed}
 experiment = experiment_on(folder, **settings)
 here = dataclasses.replace(session, data_root=folder)
@@ -187,6 +191,8 @@ caption = f"{len(Own('test', root=folder))} test images, profile {session.profil
 show_table(pandas.DataFrame([line], index=[experiment.method]), caption=caption)
 
 # %% [markdown]
+# A number like these needs a floor beside it: what scores without looking at the image, by the most frequent class, the median depth, the mean normal? `mtpsl.report.floors.score_guesses` computes it, and section 5 of [`00_tour`](00_tour.ipynb) shows how to read it.
+#
 # Another method is one word: `method="xtc"` ties the tasks to one another, `method="hitts"` looks for the missing labels. The run's key depends on the *content* of your files. Correct a label, and `experiment_on` gives another experiment; ask for the old one again, and nothing is trained.
 
 # %%
@@ -298,7 +304,14 @@ bound = bind_data(read_experiment("experiment.json"), folder)
 print("the run of section 5:", bound.key == experiment.key)
 
 # %% [markdown]
-# ## 9. Exercises
+# ## 9. Take away
+#
+# 1. A missing file is a missing label: there is no list to keep, and no method ever sees what is not there.
+# 2. Check before you train. `data check` names the file, what was expected, what was found and what to do.
+# 3. A run's key follows the content of your files: correct a label, and you get another run, never an old number under a new name.
+
+# %% [markdown]
+# ## 10. Exercises
 #
 # **1.** Which labels are worth their price? Take half of the depth labels away (move the files), train again and compare. Then do the same with classes.
 #

@@ -52,7 +52,7 @@ CHOICES: dict[str, str] = {
     "network is a ResNet-18 with gamma and beta behind every BatchNorm of a stage, shortcuts too",
     "BatchNorm of m": "over the images of a pass, one task and one pair; the code maps images one "
     "by one, which statistics='image' computes",
-    "Gumbel noise": "one sample an image, task and step, whatever the batch order; the code draws "
+    "Gumbel noise": "one sample per image, task and step, whatever the batch order; the code draws "
     "again for every pair",
     "full labels": "an image with every label contributes all ordered pairs (code); one that "
     "cannot carry a task counts as withholding it",

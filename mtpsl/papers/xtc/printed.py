@@ -248,7 +248,7 @@ def _fewer_labels() -> Erratum:
     return Erratum(
         "Sec. 4.1",
         '"60% less labels" with one label is the share of the setting, not of the split',
-        f"2.5 labels an image are drawn, {mean:.2f} are in the released file (few images can "
+        f"2.5 labels per image are drawn, {mean:.2f} are in the released file (few images can "
         f"carry human parts), so one label is {100 * (1 - 1 / mean):.0f} % fewer",
         remains=round(100 * (1 - 1 / mean)) != 60,
     )
