@@ -71,7 +71,7 @@ def test_sizes_fit_the_backbones(common, shape):
     assert changes["train_images"] % changes["batch_size"] == 0
 
 
-@pytest.mark.parametrize(("name", "pixel"), [("streets7", 0.94), ("people21", 0.80)])
+@pytest.mark.parametrize(("name", "pixel"), [("streets7", 0.80), ("people21", 1.10)])
 def test_another_data_set_costs_about_as_much(name, pixel):
     """``pixel``: the time it takes to learn from one, beside rooms13's 1; measured on one core."""
 
@@ -80,7 +80,7 @@ def test_another_data_set_costs_about_as_much(name, pixel):
         return changes["height"] * changes["width"] * seen
 
     assert set(SMOKE_SHAPES) == set(QUICK_SHAPES)
-    assert 0.7 < pixel * pixels(QUICK | QUICK_SHAPES[name]) / pixels(QUICK) < 1.35
+    assert 0.7 < pixel * pixels(QUICK | QUICK_SHAPES[name]) / pixels(QUICK) < 1.7
 
 
 def test_only_its_own_data_set_has_a_shape():
