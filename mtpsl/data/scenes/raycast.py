@@ -66,8 +66,7 @@ class Rays:
 
     @property
     def shape(self) -> tuple[int, int]:
-        rows, columns = self.direction[0].shape
-        return rows, columns
+        return tuple(self.direction[0].shape)
 
     def centers(self, grid: Tensor) -> Tensor:
         """(..., rows, columns) -> (..., height, width): the samples at the pixel centers."""

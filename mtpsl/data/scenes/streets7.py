@@ -101,10 +101,7 @@ class Streets7(Rendered):
         void = chosen(seen.instance, _struck(scene, UNLABELED, 0))
         grain = noise.standard_normal(seen.depth.shape, dtype=np.float32)
         grain = torch.from_numpy(grain).to(image.device)
-        return {
-            "semseg": voided(seen.classes, void),
-            "depth": _inverse_depth(scene, seen, grain),
-        }
+        return {"semseg": voided(seen.classes, void), "depth": _inverse_depth(scene, seen, grain)}
 
 
 def _struck(scene: Scene, chances: Mapping[str, float], lot: int) -> np.ndarray:

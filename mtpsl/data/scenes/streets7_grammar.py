@@ -184,10 +184,7 @@ def _line(street: Street, style: Style, side: int) -> None:
     along = STRETCHES[0]
     while along < street.end + 5:
         length = draw.uniform(8, 18) * (1.0 if along < 40 else 1.7)
-        middle, kind = (
-            along + length / 2,
-            draw.choice(("house", "wood", "gap"), style.sides),
-        )
+        middle, kind = along + length / 2, draw.choice(("house", "wood", "gap"), style.sides)
         if kind == "house":
             half = draw.uniform(4.5, 7)
             deep = length / 2 - draw.choice((0.0, 0.0, 1.2))
