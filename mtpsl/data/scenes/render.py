@@ -86,7 +86,9 @@ def borders(instance: Tensor, reach: int, marked: Tensor | None = None) -> Tenso
 # -------------------------------------------------------------------- geometry
 
 
-def _traced(scene: Scene, height: int, width: int, per_pixel: int, device) -> tuple:
+def _traced(
+    scene: Scene, height: int, width: int, per_pixel: int, device
+) -> tuple[Rays, Hits, Tensor, np.ndarray]:
     """Rays, hits, every sample's row in the scene's tables, and which shapes are built.
 
     A row is that of the shape, or of the face of the shell around the scene.

@@ -364,6 +364,11 @@ class Piece:
         for start, end in zip(rim[:-1], rim[1:], strict=True):
             self.bar(start, end, thick, paint)
 
+    def pair(self, at: Triple, half: Triple, paint: Paint) -> None:
+        """A box and its mirror image on the left, which comes first."""
+        for side in (-1, 1):
+            self.box((side * at[0], *at[1:]), half, paint)
+
     def legs(self, right: float, up: float, front: float, thick: float, paint: Paint) -> None:
         """Four upright ones, ``up`` high, at the corners of a rectangle."""
         for x in (-right, right):
