@@ -12,6 +12,7 @@ import colorsys
 import math
 import re
 from functools import cache
+from itertools import product
 
 from mtpsl.data.scenes.stage import Color, Draw, Frame, Paint, Stage, Triple, turn
 
@@ -195,20 +196,18 @@ def thing(stage: Stage, frame: Frame, name: str, shadow: bool = True) -> None:
     materials, rows = _parsed(name)
     paints = {key: painted(stage.draw, text) for key, text in materials.items()}
     for kind, mirrors, numbers, material, (pitch, yaw, roll) in rows:
-        for x in (1, -1) if "x" in mirrors else (1,):
-            for z in (1, -1) if "z" in mirrors else (1,):
-                a = (x * numbers[0], numbers[1], z * numbers[2])
-                b = numbers[3:6]
-                if kind in ("bar", "limb"):
-                    b = (x * b[0], b[1], z * b[2]), numbers[6]
-                    getattr(piece, kind)(a, *b, paints[material])
-                elif kind == "ring":
-                    piece.ring(a, *b, paints[material])
-                elif kind == "disc":
-                    piece.tube(a, (b[0], b[1], b[0]), paints[material], axes=FLAT)
-                else:
-                    axes = turn(x * z * yaw, z * pitch, x * roll)
-                    getattr(piece, kind)(a, b, paints[material], axes=axes)
+        paint = paints[material]
+        for x, z in product((1, -1)[: 1 + ("x" in mirrors)], (1, -1)[: 1 + ("z" in mirrors)]):
+            a, b = (x * numbers[0], numbers[1], z * numbers[2]), numbers[3:6]
+            if kind in ("bar", "limb"):
+                getattr(piece, kind)(a, (x * b[0], b[1], z * b[2]), numbers[6], paint)
+            elif kind == "ring":
+                piece.ring(a, *b, paint)
+            elif kind == "disc":
+                piece.tube(a, (b[0], b[1], b[0]), paint, axes=FLAT)
+            else:
+                axes = turn(x * z * yaw, z * pitch, x * roll)
+                getattr(piece, kind)(a, b, paint, axes=axes)
 
 
 POSES = {  # swing of the thighs, bend of the knees, outward angle, height of the hip on its base
@@ -226,13 +225,7 @@ THIGH, SHIN, UPPER, FORE = 0.43, 0.43, 0.29, 0.26  # m
 
 
 def person(stage: Stage, frame: Frame, pose: str) -> None:
-    """A person who faces front.
-
-    Args:
-        stage: Where to.
-        frame: On the ground, or on the seat for ``"sit"`` and ``"ride"``.
-        pose: A key of ``POSES``.
-    """
+    """A person who faces front in a pose of ``POSES``; the frame is on the ground or the seat."""
     draw = stage.draw
     piece = stage.piece("person", frame.moved(scale=draw.uniform(0.92, 1.06)))
     skin, hair = painted(draw, "skin skin dusk"), painted(draw, "black bark tan, fur .05")
@@ -298,18 +291,13 @@ COATS = {  # coat, legs and muzzle, ears and mane
     "dog": ("tan, fur .04", "bark", "bark"),
     "cat": ("grey/black, tabby .06", "white", "grey"),
 }
-
 EARS = {"cow": (1.9, 0.3), "sheep": (1.8, 0.2), "dog": (1.2, -0.6)}  # where they end
 
 
 def animal(stage: Stage, frame: Frame, name: str, pose: str) -> None:
-    """A quadruped that faces front.
+    """One of the ``ANIMALS`` that faces front.
 
-    Args:
-        stage: Where to.
-        frame: On the ground.
-        name: A key of ``ANIMALS``.
-        pose: ``"stand"``, ``"graze"``, ``"lie"`` or ``"sit"``.
+    ``pose``: ``"stand"``, ``"graze"``, ``"lie"`` or ``"sit"``.
     """
     draw = stage.draw
     length, girth, leg, neck, skull, wide, thick, tail = ANIMALS[name]
