@@ -203,7 +203,7 @@ def test_a_street_climbs_and_bends():
 
 def test_slabs_lie_on_the_street():
     rising = street(curve=0.006, grade=0.04)
-    rising.slab("flat", 5.0, 7.0, 30.0, 43.0, 0.14, Paint((0.3, 0.3, 0.3)))
+    rising.slab("flat", (5.0, 7.0), (30.0, 43.0), 0.14, Paint((0.3, 0.3, 0.3)))
     corners = boxes(rising)[0]
     top = corners[np.argsort(corners[:, 1])]  # y points down
     # On the street's own slope, but for the overlap of slabs.

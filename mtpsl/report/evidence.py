@@ -27,6 +27,9 @@ COLORS = dict(zip(STATES, (CYCLE[2], CYCLE[1], "#C9C9C9", "#FFFFFF", CYCLE[3]), 
 LINE = 0.165  # inches of a line of text
 EDGE = 60.0  # per cent: a gain beyond is drawn at the edge of the forest
 ONE_LABEL, FULL = "MTL, one label", "MTL, full labels"
+ENDS = {GUESSES[0]: (QUIET, ":"), GUESSES[1]: (QUIET, "-"), ONE_LABEL: (CYCLE[0], "-"),
+        FULL: (CYCLE[2], "-")}  # fmt: skip
+"""Of the rulers: their color and line style."""
 
 
 def read_all(folder: Path | None) -> dict[str, tuple[Table, Results | None]]:
@@ -45,41 +48,30 @@ def forest(table: Table, results: Results | None) -> Arrays:
         ``gains``, ``lows``, ``highs`` (NaN without a test) and ``printed``.
     """
     order = {row.name: number for number, row in enumerate(table.rows)}
-    judged = [
-        pair
-        for pair in zip(table.claims, judge(table, results), strict=True)
-        if not pair[0].columns[0].startswith("cost/")
-    ]
+    pairs = zip(table.claims, judge(table, results), strict=True)
+    judged = [pair for pair in pairs if not pair[0].columns[0].startswith("cost/")]
     judged.sort(key=lambda pair: order[pair[0].worse])
     claims, verdicts = [claim for claim, _ in judged], [verdict for _, verdict in judged]
-    rivals = [table.row(claim.worse) for claim in claims]
+    rows = [table.row(claim.worse) for claim in claims]
+    rivals = [f"against {table.in_words(f'{row.group} {row.label}'.strip())}" for row in rows]
+    printed = [float(np.mean([*printed_gains(claim, table).values()])) for claim in claims]
     return {
         "title": np.array(f"{table.source.strip('[]')}: {table.title}"),
         "sentences": np.array([table.in_words(claim.text) for claim in claims], dtype=str),
-        "rivals": np.array(
-            [f"against {table.in_words(f'{r.group} {r.label}'.strip())}" for r in rivals], dtype=str
-        ),
+        "rivals": np.array(rivals, dtype=str),
         "states": np.array([verdict.state for verdict in verdicts], dtype=str),
         "seeds": np.array([verdict.seeds for verdict in verdicts], dtype=int),
         "gains": np.array([verdict.gain for verdict in verdicts], dtype=float),
         "lows": np.array([verdict.low for verdict in verdicts], dtype=float),
         "highs": np.array([verdict.high for verdict in verdicts], dtype=float),
-        "printed": np.array(
-            [float(np.mean([*printed_gains(claim, table).values()])) for claim in claims],
-            dtype=float,
-        ),
+        "printed": np.array(printed, dtype=float),
     }
 
 
 def forest_lines(arrays: Arrays) -> list[str]:
     """What a forest shows, in words, a line a sentence that has a recorded gain."""
-    return [
-        f"{sentence}: {state}, {gain:+.1f}"
-        for sentence, state, gain in zip(
-            *(arrays[name].tolist() for name in ("sentences", "states", "gains")), strict=True
-        )
-        if np.isfinite(gain)
-    ]
+    lines = zip(*(arrays[name].tolist() for name in ("sentences", "states", "gains")), strict=True)
+    return [f"{text}: {state}, {gain:+.1f}" for text, state, gain in lines if np.isfinite(gain)]
 
 
 @styled
@@ -179,12 +171,11 @@ def ruler(dataset: str, known: Iterable[tuple[Table, Results | None]]) -> Arrays
     columns = [c for c in columns if not c.startswith("cost/") and c != "delta_mtl"]
     kept = [(*key, value) for key, value in found.items() if key[0] in columns]
     scales = [column_of(column).scale for column in columns]
+    labels = [f"{column.partition('/')[0]} {column_of(column).label}" for column in columns]
     return {
         "data": np.array(title),
         "columns": np.array(columns, dtype=str),
-        "labels": np.array(
-            [f"{c.partition('/')[0]} {column_of(c).label}" for c in columns], dtype=str
-        ),
+        "labels": np.array(labels, dtype=str),
         "higher": np.array([column_of(c).higher_is_better for c in columns], dtype=bool),
         "metric": np.array([columns.index(c) for c, *_ in kept], dtype=int),
         "method": np.array([method for _, method, *_ in kept], dtype=str),
@@ -228,9 +219,7 @@ def draw_rulers(arrays: Arrays) -> Figure:
             axes = sheet.axes(2.2 + 2.6 * column, top + 0.2, 2.35, height)
             _ruler_panel(axes, part, rows, column)
         top += height + 0.85
-    ends = {GUESSES[0]: (QUIET, ":"), GUESSES[1]: (QUIET, "-"), ONE_LABEL: (CYCLE[0], "-"),
-            FULL: (CYCLE[2], "-")}  # fmt: skip
-    lines = [Line2D([], [], color=c, linestyle=s, label=name) for name, (c, s) in ends.items()]
+    lines = [Line2D([], [], color=c, linestyle=s, label=name) for name, (c, s) in ENDS.items()]
     place = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.16 / sheet.height)}
     sheet.figure.legend(handles=lines, ncols=len(lines), **place)
     return sheet.figure
@@ -243,19 +232,15 @@ def _ordered(part: Mapping[str, np.ndarray]) -> list[str]:
     return [*ends[:1], *(n for n in names if n not in ends), *ends[1:]]
 
 
-def _ruler_panel(
-    axes: Axes, part: Mapping[str, np.ndarray], rows: Sequence[str], column: int
-) -> None:
+def _ruler_panel(axes: Axes, part: Arrays, rows: Sequence[str], column: int) -> None:
     mine = part["metric"] == column
     method, value = part["method"][mine], part["value"][mine]
-    for name, color, style in ((GUESSES[0], QUIET, ":"), (GUESSES[1], QUIET, "-"),
-                               (ONE_LABEL, CYCLE[0], "-"), (FULL, CYCLE[2], "-")):  # fmt: skip
+    for name, (color, style) in ENDS.items():
         if (method == name).any():
             axes.axvline(value[method == name].mean(), color=color, linestyle=style, linewidth=1.2)
     places = np.array([rows.index(str(m)) if m in rows else -1 for m in method])
     dots = {"s": 22, "edgecolor": "white", "linewidth": 0.5, "zorder": 3, "legend": False}
-    palette = dict(zip((ONE_LABEL, FULL), (CYCLE[0], CYCLE[2]), strict=True))
-    colors = [palette.get(str(m), INK) for m in method[places >= 0]]
+    colors = [ENDS.get(str(m), (INK,))[0] for m in method[places >= 0]]
     seaborn.scatterplot(x=value[places >= 0], y=places[places >= 0], c=colors, ax=axes, **dots)
     axes.set(ylim=(max(1, len(rows)) - 0.5, -0.5), yticks=range(len(rows)), xlabel="", ylabel="")
     axes.set_yticklabels(rows if column == 0 else [], fontsize=7)
@@ -276,15 +261,10 @@ def scoreboard(known: Mapping[str, tuple[Table, Results | None]]) -> Arrays:
         "contradicts" or empty: by the paper's own cells) and ``states``.
     """
     lines = [
-        (
-            table.source.strip("[]"),
-            table.in_words(claim.text),
-            _printed(claim, table),
-            verdict.state,
-        )
+        (table.source.strip("[]"), table.in_words(claim.text), _printed(claim, table), found.state)
         for table, results in known.values()
         if PAPERS[table.paper].key
-        for claim, verdict in zip(table.claims, judge(table, results), strict=True)
+        for claim, found in zip(table.claims, judge(table, results), strict=True)
     ]
     columns = zip(*lines, strict=True) if lines else [()] * 4
     names = ("tables", "sentences", "printed", "states")
@@ -331,10 +311,8 @@ def draw_scoreboard(arrays: Arrays, columns: int = 3) -> Figure:
             words = words if len(words) < 112 else f"{words[:110]}…"
             sheet.text(left + 0.3, middle, words, fontsize=5.6, va="center")
     counts = {state: int((arrays["states"] == state).sum()) for state in STATES}
-    entries = [
-        ("printed cells agree", "s", QUIET, INK),
-        ("printed cells contradict", "s", CYCLE[1], INK),
-    ]
+    cells = {"agree": QUIET, "contradict": CYCLE[1]}
+    entries = [(f"printed cells {verb}", "s", color, INK) for verb, color in cells.items()]
     entries += [(f"{state} ({counts[state]})", "s", COLORS[state], INK) for state in STATES]
     _key(sheet, entries)
     return sheet.figure

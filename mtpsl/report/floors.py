@@ -138,9 +138,8 @@ class _Labels:
             at_position, anywhere = values.nanmedian(0).values, values.nanmedian()
         else:
             at_position = self._typical(self.total, self.count)
-            anywhere = self._typical(
-                *(s.sum((1, 2), keepdim=True) for s in (self.total, self.count))
-            )
+            sums = (s.sum((1, 2), keepdim=True) for s in (self.total, self.count))
+            anywhere = self._typical(*sums)
         anywhere = anywhere.expand_as(self.total)
         at_position = torch.where(self.count > 0, at_position, anywhere)
         return anywhere.float()[None].contiguous(), at_position.float()[None]

@@ -115,31 +115,21 @@ class _Judge:
 
     def verdict(self, claim: Claim) -> Verdict:
         """A claim before the correction for several; ``state`` is final where there is no ``p``."""
-        measured = {
-            column: [self.values[column].get(row, {}) for row in _rows(claim)]
-            for column in claim.columns
-        }
+        rows = _rows(claim)
+        measured = {c: [self.values[c].get(row, {}) for row in rows] for c in claim.columns}
         seeds = set.intersection(*(set(v) for pair in measured.values() for v in pair))
         if not seeds:
             return Verdict(state="not tested", reason=self._gap(claim))
         means = {c: [fmean(v[s] for s in seeds) for v in pair] for c, pair in measured.items()}
         if claim.columns[0].startswith("cost/"):
             return _counted(claim, means, len(seeds))
-        kept = [
-            column
-            for column, (_, worse) in means.items()
-            if worse and not any((row, column) in self.below for row in _rows(claim))
-        ]
+        low = {column for row, column in self.below if row in rows}
+        kept = [column for column, (_, worse) in means.items() if worse and column not in low]
         if not kept:
             return Verdict(state="below floor", seeds=len(seeds))
         gains = [_gain(claim, column, *means[column]) for column in kept]
-        verdict = Verdict(
-            state="not tested",
-            gain=fmean(gains),
-            seeds=len(seeds),
-            agree=sum(gain > 0 for gain in gains),
-            metrics=len(gains),
-        )
+        counts = {"agree": sum(gain > 0 for gain in gains), "metrics": len(gains)}
+        verdict = Verdict(state="not tested", gain=fmean(gains), seeds=len(seeds), **counts)
         if len(seeds) < 2:
             return replace(verdict, reason="one seed")
         effect = self._effect(claim, kept, {c: means[c][1] for c in kept}, seeds)
@@ -163,10 +153,8 @@ class _Judge:
         noises, design = self._fit(tuple(kept))
         if design is None:
             return None
-        units = [1 if c == DELTA else abs(worse[c]) for c in noises]
-        unit = (
-            100 * len(noises) / sum(u / abs(noises[c]) for u, c in zip(units, noises, strict=True))
-        )
+        ratios = ((1 if c == DELTA else abs(worse[c])) / abs(n) for c, n in noises.items())
+        unit = 100 * len(noises) / sum(ratios)
         effect = design.effect(*_rows(claim))
         if effect is None:  # gains over different references share no block: their own pairs
             better, other = (

@@ -19,14 +19,7 @@ import torch
 from mtpsl import files
 from mtpsl.engine import evaluate
 from mtpsl.report.floors import floor_scores, measured_batches
-from mtpsl.report.results import (
-    Entry,
-    Results,
-    floor_key,
-    read_recorded,
-    results_of,
-    write_results,
-)
+from mtpsl.report.results import Entry, Results, floor_key, read_recorded, results_of, write_results
 from mtpsl.report.tables import MeasuredOn, Row, Table
 from mtpsl.runs.data import bind_data
 from mtpsl.runs.experiment import Experiment
@@ -34,6 +27,8 @@ from mtpsl.runs.network import at_size, full_size_cost, load_method, training_me
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.run import missing_runs, run, train_all
 from mtpsl.runs.store import RunRecord, Session, environment
+
+ANEW = "made again"  # a damaged file of results, see ``read_recorded``
 
 # ---------------------------------------------------------------------- plan
 
@@ -268,7 +263,8 @@ def fill_records(
     """
     folder, tables, store = Path(folder), tuple(tables), session.store
     consulted = {t.key: t for t in (*tables, *others)}
-    recorded = {key: recorded_entries(folder, t, profile) for key, t in consulted.items()}
+    known = {k: read_recorded(folder, t, profile, damaged=ANEW) for k, t in consulted.items()}
+    recorded = {key: results.entries if results else () for key, results in known.items()}
     missing = []
     for table in tables:
         if recorded[table.key]:  # before there were floors, or of an interrupted call
@@ -303,12 +299,6 @@ def fill_records(
     return failed
 
 
-def recorded_entries(folder: Path, table: Table, profile: str) -> tuple[Entry, ...]:
-    """What is recorded of a table at a profile, out-of-date entries and all, to go on from."""
-    results = read_recorded(folder, table, profile, damaged="made again")
-    return results.entries if results else ()
-
-
 def entry_of_same_runs(
     row_run: RowRun, tables: Mapping[str, Table], recorded: Mapping[str, Sequence[Entry]]
 ) -> Entry | None:
@@ -332,13 +322,11 @@ def entry_of_same_runs(
     return None
 
 
-def _record(
-    folder: Path, profile: str, table: Table, new: Sequence[Entry], session: Session
-) -> None:
+def _record(folder: Path, profile: str, table: Table, new: Sequence[Entry], session) -> None:
     """Adds or replaces entries, with their floors; those of rows that the table has no more go."""
     rows = {row.name: (number, row) for number, row in enumerate(table.recorded_rows)}
     with session.store.lock("results"):
-        known = read_recorded(folder, table, profile, damaged="made again")
+        known = read_recorded(folder, table, profile, damaged=ANEW)
         kept = {(e.row, e.seed): e for e in known.entries if e.row in rows} if known else {}
         kept |= {(e.row, e.seed): e for e in new}
         entries = sorted(kept.values(), key=lambda e: (rows[e.row][0], e.seed))

@@ -20,15 +20,7 @@ from typing import NamedTuple
 
 from mtpsl import files
 from mtpsl.metrics import COLUMNS
-from mtpsl.report.ledger import (
-    RULE,
-    State,
-    count_states,
-    judge,
-    printed_text,
-    summary,
-    verdict_text,
-)
+from mtpsl.report.ledger import RULE, count_states, judge, printed_text, summary, verdict_text
 from mtpsl.report.provenance import COMPUTED, RECORDED, distinct, stamp
 from mtpsl.report.results import GUESSES, Results, column_of
 from mtpsl.report.tables import Row, Table
@@ -87,7 +79,7 @@ def table_lines(table: Table, recorded: Results | None, computed: Results | None
     for row in table.recorded_rows:
         who = {"group": row.group, "label": table.in_words(row.label), "name": row.name}
         mine = [
-            _measured_line(table, row, source, results)
+            _measured_line(table, row, source, results, who)
             for source, results in ((RECORDED, recorded), (COMPUTED, computed))
             if results is not None and results.of(row.name)
         ]
@@ -100,7 +92,7 @@ def table_lines(table: Table, recorded: Results | None, computed: Results | None
     return lines + (_guess_lines(table, recorded) if recorded else [])
 
 
-def _measured_line(table: Table, row: Row, source: str, results: Results) -> Line:
+def _measured_line(table: Table, row: Row, source: str, results: Results, who: dict) -> Line:
     numbers = []
     for column in table.columns:
         scale = column_of(column).scale
@@ -109,7 +101,6 @@ def _measured_line(table: Table, row: Row, source: str, results: Results) -> Lin
         std = scale * statistics.stdev(values) if len(values) > 1 else math.nan
         below = bool(values) and results.below_floor(table, row, column)
         numbers.append(Number(mean, std, len(values), below))
-    who = {"group": row.group, "label": table.in_words(row.label), "name": row.name}
     return Line(source=source, numbers=tuple(numbers), n=len(results.of(row.name)), **who)
 
 
@@ -161,7 +152,7 @@ def _in_block(row: Row) -> str:
 
 def count_verdicts(
     table: Table, recorded: Results | None, computed: Results | None
-) -> dict[str, Counter[State]]:
+) -> dict[str, Counter[str]]:
     """Counts, source by source, how many of a table's sentences are in which state."""
     return {
         source: count_states(table, results)
@@ -174,9 +165,8 @@ def _ledger(table: Table, sources: Mapping[str, Results]) -> list[list[str]]:
     judged = [judge(table, results) for results in sources.values()]
     rows = [["Sentence", "On", PAPER, *sources]]
     for claim, *verdicts in zip(table.claims, *judged, strict=True):
-        on = (
-            _label(claim.columns[0]) if len(claim.columns) == 1 else f"{len(claim.columns)} metrics"
-        )
+        count = len(claim.columns)
+        on = _label(claim.columns[0]) if count == 1 else f"{count} metrics"
         words = (verdict_text(claim, verdict) for verdict in verdicts)
         rows.append([table.in_words(claim.text), on, printed_text(claim, table), *words])
     if all(cells[2] == DASH for cells in rows[1:]):  # no paper prints it
@@ -210,9 +200,8 @@ def _parts(
 ) -> Iterator[str]:
     lines, key = table_lines(table, recorded, computed), f"T_{table.paper}-{table.name}"
     headlines = table.headlines or table.columns
-    yield how.table(
-        _cells(table, lines, headlines), key, _title(table, recorded, computed), "right"
-    )
+    title = _title(table, recorded, computed)
+    yield how.table(_cells(table, lines, headlines), key, title, "right")
     yield from map(how.paragraph, _remarks(table, recorded, lines))
     if headlines != table.columns:
         every = how.table(_cells(table, lines, table.columns), f"{key}-all", "", "right")

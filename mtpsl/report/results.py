@@ -112,8 +112,8 @@ class Results:
 
     def stale(self, row: str) -> str:
         """Why entries of the row are out of date; empty if none is."""
-        reasons = {entry.stale: None for entry in self.entries if entry.row == row and entry.stale}
-        return "; ".join(reasons)
+        reasons = [entry.stale for entry in self.entries if entry.row == row and entry.stale]
+        return "; ".join(dict.fromkeys(reasons))
 
     def values(self, table: Table, row: str, column: str) -> dict[int, float]:
         """seed -> value of a column, ``delta_mtl`` included, where it was measured.
@@ -259,19 +259,11 @@ def parse_results(values: Any, table: Table, *, source: str = "results") -> Resu
 
 _REDO = "delete it or take it from version control, then run `make records`"
 
+_LIST, _OBJECT, _TEXT = (list, "a list"), (dict, "an object"), (str, "text")
 _FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
-    "row": (str, "a name"),
-    "seed": (int, "an integer"),
-    "keys": (list, "a list"),
-    "experiments": (list, "a list"),
-    "metrics": (dict, "an object"),
-    "seconds": ((int, float), "a number"),
-    "commit": (str, "text"),
-    "versions": (dict, "an object"),
-    "hardware": (str, "text"),
-    "date": (str, "text"),
-    "data": (dict, "an object"),
-    "memory": (dict, "an object"),
+    **{"row": (str, "a name"), "seed": (int, "an integer"), "keys": _LIST, "experiments": _LIST},
+    **{"metrics": _OBJECT, "seconds": ((int, float), "a number"), "commit": _TEXT},
+    **{"versions": _OBJECT, "hardware": _TEXT, "date": _TEXT, "data": _OBJECT, "memory": _OBJECT},
 }
 
 

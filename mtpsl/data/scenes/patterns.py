@@ -7,7 +7,7 @@ operations that round alike everywhere.
 """
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
 import torch
@@ -60,40 +60,28 @@ def scaled(base: Colors, factor: Tensor) -> Colors:
     return [b * factor for b in base]
 
 
-def _rough(low: float, span: float, coarse: float = 1.0, fine: float = 0.0) -> Pattern:
+def _rough(low, span, coarse, fine, u, v, su, sv, seed, base, accent):
     """Noise between ``low`` and ``low + span``; ``fine``: share of noise four times as fine."""
-
-    def pattern(u, v, su, sv, seed, base, accent):
-        u, v = u / su * coarse, v / sv * coarse
-        value = noise(u, v, seed)
-        if fine:
-            value = value * (1 - fine) + noise(u * 4, v * 4, seed + 1) * fine
-        return scaled(base, low + span * value), None
-
-    return pattern
+    u, v = u / su * coarse, v / sv * coarse
+    value = noise(u, v, seed)
+    if fine:
+        value = value * (1 - fine) + noise(u * 4, v * 4, seed + 1) * fine
+    return scaled(base, low + span * value), None
 
 
-def _mottled(level: float, soft: float) -> Pattern:
+def _mottled(level, soft, u, v, su, sv, seed, base, accent):
     """Patches of the accent: hard ones for ``soft`` = 0."""
-
-    def pattern(u, v, su, sv, seed, base, accent):
-        value = noise(u / su, v / sv, seed) * 0.7 + noise(u / su * 4, v / sv * 4, seed + 1) * 0.3
-        share = ((value - level) / soft).clamp(0, 1) if soft else (value > level).to(u.dtype)
-        return mix(base, accent, share), None
-
-    return pattern
+    value = noise(u / su, v / sv, seed) * 0.7 + noise(u / su * 4, v / sv * 4, seed + 1) * 0.3
+    share = ((value - level) / soft).clamp(0, 1) if soft else (value > level).to(u.dtype)
+    return mix(base, accent, share), None
 
 
-def _cells(joint: float, dark: float, spread: float) -> Pattern:
+def _cells(joint, dark, spread, u, v, su, sv, seed, base, accent):
     """Tiles or slabs: ``joint``: share of a period; ``spread``: of the tones of single ones."""
-
-    def pattern(u, v, su, sv, seed, base, accent):
-        a, b = u / su, v / sv
-        tone = 1 - spread / 2 + spread * hashed(a.floor().long(), b.floor().long(), seed)
-        line = (wave(a) > 1 - joint) | (wave(b) > 1 - joint)
-        return scaled(base, torch.where(line, dark, tone)), None
-
-    return pattern
+    a, b = u / su, v / sv
+    tone = 1 - spread / 2 + spread * hashed(a.floor().long(), b.floor().long(), seed)
+    line = (wave(a) > 1 - joint) | (wave(b) > 1 - joint)
+    return scaled(base, torch.where(line, dark, tone)), None
 
 
 def _stripes(u, v, su, sv, seed, base, accent):
@@ -117,9 +105,8 @@ def _books(u, v, su, sv, seed, base, accent):
     a = place.floor().long()
     mixed = mix(base, accent, hashed(a, a * 0, seed))
     tone = (0.4 + 0.8 * hashed(a, a * 0 + 1, seed)) * torch.where(wave(place) > 0.9, 0.5, 1.0)
-    return [
-        m * tone * (0.6 + 0.7 * hashed(a, a * 0 + 2 + i, seed)) for i, m in enumerate(mixed)
-    ], None
+    own = [0.6 + 0.7 * hashed(a, a * 0 + 2 + i, seed) for i in range(3)]
+    return [m * tone * o for m, o in zip(mixed, own, strict=True)], None
 
 
 def _art(u, v, su, sv, seed, base, accent):
@@ -163,15 +150,11 @@ def _screen(u, v, su, sv, seed, base, accent):
     return mix(base, accent, shine * 0.5), None
 
 
-def _bent(level: float, stretch: float) -> Pattern:
+def _bent(level, stretch, u, v, su, sv, seed, base, accent):
     """Wavy bands across u, or across v: a tabby's coat, water."""
-
-    def pattern(u, v, su, sv, seed, base, accent):
-        along = (u / su if stretch == 1 else v / sv) + 1.2 * noise(u / su, v / sv, seed)
-        crest = wave(along + 0.6 * noise(u / su * 0.4, v / sv * stretch, seed + 1))
-        return mix(base, accent, ((crest - level) * 2).clamp(0, 0.8)), None
-
-    return pattern
+    along = (u / su if stretch == 1 else v / sv) + 1.2 * noise(u / su, v / sv, seed)
+    crest = wave(along + 0.6 * noise(u / su * 0.4, v / sv * stretch, seed + 1))
+    return mix(base, accent, ((crest - level) * 2).clamp(0, 0.8)), None
 
 
 def _facade(u, v, su, sv, seed, base, accent):
@@ -218,33 +201,23 @@ def _glow(u, v, su, sv, seed, base, accent):
 
 
 PATTERNS: dict[str, Pattern] = {
-    "cloth": _rough(0.86, 0.26, 1.0, 0.4),
-    "grain": _rough(0.82, 0.3, 1.0, 0.4),  # wood, with a period longer along than across
-    "fur": _rough(0.72, 0.55, 1.0, 0.4),
-    "wool": _rough(0.6, 0.65, 2.0),
-    "leaves": _rough(0.4, 1.1, 1.0, 0.45),
-    "turf": _rough(0.7, 0.5, 0.5, 0.5),
-    "speckle": _rough(0.8, 0.4, 2.0, 0.5),
-    "blotches": _mottled(0.55, 0.0),
-    "patches": _mottled(0.4, 0.4),
-    "tiles": _cells(0.06, 0.74, 0.14),
-    "slabs": _cells(0.05, 0.82, 0.1),
-    "tabby": _bent(0.4, 1.0),
-    "ripple": _bent(0.35, 1.7),
-    "stripes": _stripes,
-    "planks": _planks,
-    "books": _books,
-    "art": _art,
-    "show": _show,
-    "panes": _panes,
-    "panels": _panels,
-    "folds": _folds,
-    "screen": _screen,
-    "facade": _facade,
-    "asphalt": _asphalt,
-    "wall": _wall,
-    "pickets": _pickets,
-    "cabin": _cabin,
-    "glow": _glow,
+    "cloth": partial(_rough, 0.86, 0.26, 1.0, 0.4),
+    "grain": partial(_rough, 0.82, 0.3, 1.0, 0.4),  # wood, with a period longer along than across
+    "fur": partial(_rough, 0.72, 0.55, 1.0, 0.4),
+    "wool": partial(_rough, 0.6, 0.65, 2.0, 0.0),
+    "leaves": partial(_rough, 0.4, 1.1, 1.0, 0.45),
+    "turf": partial(_rough, 0.7, 0.5, 0.5, 0.5),
+    "speckle": partial(_rough, 0.8, 0.4, 2.0, 0.5),
+    "blotches": partial(_mottled, 0.55, 0.0),
+    "patches": partial(_mottled, 0.4, 0.4),
+    "tiles": partial(_cells, 0.06, 0.74, 0.14),
+    "slabs": partial(_cells, 0.05, 0.82, 0.1),
+    "tabby": partial(_bent, 0.4, 1.0),
+    "ripple": partial(_bent, 0.35, 1.7),
 }
 """A paint of another name is plain; "sky" is the sky's, see ``render``."""
+for _own in (
+    *(_stripes, _planks, _books, _art, _show, _panes, _panels, _folds),
+    *(_screen, _facade, _asphalt, _wall, _pickets, _cabin, _glow),
+):
+    PATTERNS[_own.__name__[1:]] = _own

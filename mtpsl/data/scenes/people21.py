@@ -96,14 +96,7 @@ def changes(context: Tensor) -> Tensor:
 
 
 def thin(lines: Tensor) -> Tensor:
-    """Lines of one pixel: the parallel thinning of Guo and Hall (1989) until nothing changes.
-
-    Args:
-        lines: (H, W) bool.
-
-    Returns:
-        (H, W) bool, a subset.
-    """
+    """(H, W) bool: lines of one pixel, by the parallel thinning of Guo and Hall (1989)."""
     kept = lines.clone()
     while True:
         before = kept
@@ -155,20 +148,15 @@ def salient(image: Tensor, instance: Tensor, appeal: np.ndarray) -> Tensor:
     score = share**0.4 * center * (0.18 + contrast) * appeal
     score[(share < SMALLEST) | (share > LARGEST)] = 0
     best = np.argsort(-score, kind="stable")[:MOST_SALIENT]
-    chosen = np.zeros(count, dtype=bool)
-    chosen[best] = (score[best] > FAINT * score.max()) & (score[best] > 0)
-    return torch.from_numpy(chosen).to(instance.device)[instance]
+    found = np.zeros(count, dtype=bool)
+    found[best] = (score[best] > FAINT * score.max()) & (score[best] > 0)
+    return chosen(instance, found)
 
 
 def distilled(mask: Tensor, seed: int) -> Tensor:
-    """A mask as a network predicts it: thin pieces lost, corners round, borders a little off.
+    """A mask (H, W) as a network predicts it: thin pieces lost, corners round, borders a bit off.
 
-    Args:
-        mask: (H, W) bool.
-        seed: Of the errors, which are the same at every size of the picture.
-
-    Returns:
-        (H, W) uint8, 0 or 1.
+    ``seed``: of the errors, the same at every size of the picture. Returns uint8, 0 or 1.
     """
     height, width = mask.shape
     soft = mask.float()

@@ -5,28 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mtpsl.data.scenes.people21_things import (
-    ANIMALS,
-    CONTEXTS,
-    animal,
-    painted,
-    person,
-    thing,
-)
-from mtpsl.data.scenes.stage import (
-    Draw,
-    Frame,
-    Light,
-    Paint,
-    Scene,
-    Sky,
-    Stage,
-    aim,
-    on_ground,
-)
+from mtpsl.data.scenes.people21_things import ANIMALS, CONTEXTS, animal, painted, person, thing
+from mtpsl.data.scenes.stage import Draw, Frame, Light, Paint, Scene, Sky, Stage, aim, on_ground
 
 Place = tuple[float, float]  # x, z
-Faces = list[tuple[str, Paint]]  # of the shell: left, right, down, up, back and front
+Faces = list[tuple[str, Paint]]  # see ``Stage.scene``
 
 
 @dataclass(frozen=True)
@@ -174,24 +157,22 @@ def _room(stage: Stage, reach: float, wide: float) -> tuple[Faces, Light]:
     wall, ceiling = painted(draw, "cream white"), painted(draw, "white")
     stage.piece("wall", frame, shadow=False).box((0, high / 2, 0), (x, high / 2, z), wall)
     floor = painted(draw, draw.choice(FLOORS))
-    name = draw.choice(("picture", "window", "curtain", "door", "cabinet", None))
-    if name:
+    if name := draw.choice(("picture", "window", "curtain", "door", "cabinet", None)):
         turned = math.pi if name == "cabinet" else 0.0
         place = frame.moved((draw.uniform(-1.2, 1.2), 0, z - 0.02), yaw=turned)
         thing(stage, place, name, shadow=False)
     lamp = frame.at((draw.uniform(-0.4, 0.4) * x, high - 0.2, -0.3 * z))
     power, gain = draw.uniform(0.3, 0.45), draw.uniform(0.85, 1.05)
-    light = Light(lamp, 6.8 * power, 0.75 * (1 - power), (1.0, 0.95, 0.88), fade=0.22, gain=gain)
-    names = ("wall", "wall", "floor", "ceiling", "wall", "wall")
-    return list(zip(names, (wall, wall, floor, ceiling, wall, wall), strict=True)), light
+    tint, side = (1.0, 0.95, 0.88), ("wall", wall)
+    light = Light(lamp, 6.8 * power, 0.75 * (1 - power), tint, fade=0.22, gain=gain)
+    return [side, side, ("floor", floor), ("ceiling", ceiling), side, side], light
 
 
 def _outdoors(stage: Stage, reach: float, ground: str) -> tuple[Faces, Light]:
     """Open ground, with scenery behind ``reach`` m."""
     draw = stage.draw
     sky = Paint((0.5, 0.65, 0.85), "sky")
-    shell = stage.piece("sky", on_ground(0.0, 0.0), shadow=False)
-    shell.box((0, OPEN, 0), (OPEN, OPEN, OPEN), sky)
+    stage.piece("sky", on_ground(0.0, 0.0), shadow=False).box((0, OPEN, 0), (OPEN,) * 3, sky)
     floor = painted(draw, GROUNDS[ground])
     for name in draw.choice(BEHIND).split():
         z = {"mountain": 110.0, "fence": reach + 1.5}.get(name, reach + draw.uniform(6, 14))
@@ -200,9 +181,6 @@ def _outdoors(stage: Stage, reach: float, ground: str) -> tuple[Faces, Light]:
     flat, power = 70 * math.cos(rise), draw.uniform(0.35, 0.55)
     sun = (flat * math.sin(azimuth), -70 * math.sin(rise), reach - flat * math.cos(azimuth))
     air = Sky((0.72, 0.8, 0.86), (0.22, 0.4, 0.72), draw.uniform(0, 0.6))
-    gain = draw.uniform(0.85, 1.05)
-    light = Light(
-        np.array(sun), 1.7 * power, 0.75 * (1 - power), (1.0, 0.97, 0.9), sky=air, gain=gain
-    )
-    names = ("sky", "sky", ground, "sky", "sky", "sky")
-    return list(zip(names, (sky, sky, floor, sky, sky, sky), strict=True)), light
+    tint, gain, side = (1.0, 0.97, 0.9), draw.uniform(0.85, 1.05), ("sky", sky)
+    light = Light(np.array(sun), 1.7 * power, 0.75 * (1 - power), tint, sky=air, gain=gain)
+    return [side, side, (ground, floor), side, side, side], light

@@ -66,8 +66,7 @@ class Rays:
 
     @property
     def shape(self) -> tuple[int, int]:
-        rows, columns = self.direction[0].shape
-        return rows, columns
+        return tuple(self.direction[0].shape)
 
     def centers(self, grid: Tensor) -> Tensor:
         """(..., rows, columns) -> (..., height, width): the samples at the pixel centers."""
@@ -89,15 +88,12 @@ def make_rays(
     columns = 0.5 + (np.arange(per_pixel * (width - 1) + 3) - 1) * step
     y = ((rows - height / 2) / (camera.focal * width))[:, None]
     x = ((columns - width / 2) / (camera.focal * width))[None, :]
-    r = camera.rotation
-    world = [x * r[i, 0] + y * r[i, 1] + r[i, 2] for i in range(3)]
-    direction = [torch.from_numpy(w.astype(np.float32)).to(device) for w in world]
-    return Rays(camera, height, width, per_pixel, (direction[0], direction[1], direction[2]))
+    world = [x * r[0] + y * r[1] + r[2] for r in camera.rotation]
+    direction = tuple(torch.from_numpy(w.astype(np.float32)).to(device) for w in world)
+    return Rays(camera, height, width, per_pixel, direction)
 
 
-def intersect(
-    kind: int, origin: Vector | Point, direction: Vector, starts_inside: bool = False
-) -> Tensor:
+def intersect(kind: int, origin: Vector | Point, direction: Vector, starts_inside=False) -> Tensor:
     """Ray parameter of the first hit with a unit shape, all in its frame; ``FAR`` for a miss.
 
     Directions need no unit length. ``starts_inside``: the way out of a box, not in (a room).
@@ -179,19 +175,12 @@ def cast(shapes: Shapes, rays: Rays, kept: np.ndarray | None = None) -> tuple[Te
 def _rectangles(shapes: Shapes, rays: Rays) -> list[tuple[slice, slice] | None]:
     """The grid window every shape can show up in; None for one that cannot be seen."""
     low, high, crosses, hidden = _projected(shapes, rays.camera, rays.height, rays.width)
-    rows, columns = rays.shape
     low = np.floor((low - 0.5) * rays.per_pixel + 1).clip(0)
-    high = (np.ceil((high - 0.5) * rays.per_pixel + 1) + 1).clip(max=[rows, columns])
-    windows = []
-    for p in range(len(shapes)):
-        if hidden[p] or (not crosses[p] and (low[p] >= high[p]).any()):
-            windows.append(None)
-        elif crosses[p]:  # its projection is unbounded
-            windows.append((slice(0, rows), slice(0, columns)))
-        else:
-            (v0, u0), (v1, u1) = low[p].astype(int), high[p].astype(int)
-            windows.append((slice(v0, v1), slice(u0, u1)))
-    return windows
+    high = (np.ceil((high - 0.5) * rays.per_pixel + 1) + 1).clip(max=rays.shape)
+    low[crosses], high[crosses] = 0, rays.shape  # the projection is unbounded
+    hidden |= (low >= high).any(axis=1)
+    bounds = zip(hidden, low.astype(int), high.astype(int), strict=True)
+    return [None if h else (slice(a[0], b[0]), slice(a[1], b[1])) for h, a, b in bounds]
 
 
 def _projected(shapes: Shapes, camera: Camera, height: int, width: int) -> tuple[np.ndarray, ...]:
@@ -214,9 +203,7 @@ def _projected(shapes: Shapes, camera: Camera, height: int, width: int) -> tuple
 LEAST_SHAPE, LEAST_INSTANCE = 2.0, 4.0  # pixels, of the longer side
 
 
-def built(
-    shapes: Shapes, instance: np.ndarray, camera: Camera, height: int, width: int
-) -> np.ndarray:
+def built(shapes: Shapes, instance: np.ndarray, camera: Camera, height, width) -> np.ndarray:
     """(P,) bool: level of detail, the shapes that a picture of this size is made of.
 
     A shape whose projection has a longer side below ``LEAST_SHAPE`` pixels is not built, nor is an
@@ -274,16 +261,14 @@ def _local_normal(kind: Tensor, q: Vector) -> tuple[Vector, Tensor]:
     ax, ay, az = x.abs(), y.abs(), z.abs()
     on_x = (ax >= ay) & (ax >= az)
     on_y = ~on_x & (ay >= az)
-    on_z = ~on_x & ~on_y
     box, sphere = kind == BOX, kind == SPHERE
     # On the side of the cylinder x^2 + z^2 = 1, on a cap |y| = 1: the larger one tells.
     cap = ~box & ~sphere & (y * y > x * x + z * z)
-    flat_x, flat_y, flat_z = box & on_x, (box & on_y) | cap, box & on_z
     flat = box | cap
     normal = (
-        torch.where(flat, torch.where(flat_x, x.sign(), 0.0), x),
-        torch.where(flat_y, y.sign(), torch.where(sphere, y, 0.0)),
-        torch.where(flat, torch.where(flat_z, z.sign(), 0.0), z),
+        torch.where(flat, torch.where(box & on_x, x.sign(), 0.0), x),
+        torch.where((box & on_y) | cap, y.sign(), torch.where(sphere, y, 0.0)),
+        torch.where(flat, torch.where(box & ~on_x & ~on_y, z.sign(), 0.0), z),
     )
     axis = torch.where(on_x, 0, torch.where(on_y, 1, 2))
     positive = torch.where(on_x, x > 0, torch.where(on_y, y > 0, z > 0))
@@ -291,19 +276,15 @@ def _local_normal(kind: Tensor, q: Vector) -> tuple[Vector, Tensor]:
 
 
 def occluded(
-    shapes: Shapes,
-    casters: list[list[int]],
-    points: Vector,
-    lights: Vector,
-    center: np.ndarray,
-    radius: float,
+    shapes: Shapes, casters: list[list[int]], points: Vector, lights: Vector, center, radius: float
 ) -> Tensor:
     """(N,) bool: points that a shape hides from their light.
 
     Args:
         casters: The shapes that cast a shadow, in groups that lie close together.
         points: Three (N,) tensors.
-        lights: Three (N,) tensors, all within ``radius`` of ``center`` (the culling uses that).
+        lights: Three (N,) tensors, all within ``radius`` of ``center``, a (3,) array: the culling
+            uses that.
     """
     hidden = torch.zeros_like(points[0], dtype=torch.bool)
     away = tuple(p - float(c) for p, c in zip(points, np.float32(center), strict=True))

@@ -36,9 +36,7 @@ class Surface:
 
 def surface(scene: Scene, height: int, width: int, device: torch.device | str = "cpu") -> Surface:
     """Only the geometry of a scene: a few times faster than ``render``."""
-    rays, kept = make_rays(scene.camera, height, width, 1, device), _kept(scene, height, width)
-    hits = trace(scene.shapes, rays, kept)
-    return _surface(scene, rays, hits, _rows(scene.shapes, hits))
+    return _surface(scene, *_traced(scene, height, width, 1, device)[:3])
 
 
 def render(
@@ -52,10 +50,8 @@ def render(
         noise: The sensor's, drawn per pixel and therefore different between sizes.
         device: Where to compute; the result is the same on each, and lies there.
     """
-    rays = make_rays(scene.camera, height, width, 2 if height * width <= SMALL else 1, device)
-    kept = _kept(scene, height, width)
-    hits = trace(scene.shapes, rays, kept)
-    rows = _rows(scene.shapes, hits)
+    per_pixel = 2 if height * width <= SMALL else 1
+    rays, hits, rows, kept = _traced(scene, height, width, per_pixel, device)
     light = _shade(scene, rays, hits, rows, kept)
     clean = rays.tent((light * 1.3 / (light * 0.38 + 1)).clamp(0, 1).sqrt())
     grain = torch.from_numpy(noise.standard_normal(clean.shape, dtype=np.float32)).to(clean.device)
@@ -63,9 +59,9 @@ def render(
     return (image * 255 + 0.5).to(torch.uint8), _surface(scene, rays, hits, rows)
 
 
-def chosen(instance: Tensor, flags: np.ndarray) -> Tensor:
-    """Where a map of instances shows one that is flagged; ``flags``: (I,) bool."""
-    return torch.from_numpy(flags).to(instance.device)[instance]
+def chosen(index: Tensor, table: np.ndarray) -> Tensor:
+    """A table's entries at every pixel, such as flags (I,) for a map of instances (H, W)."""
+    return torch.from_numpy(table).to(index.device)[index]
 
 
 def borders(instance: Tensor, reach: int, marked: Tensor | None = None) -> Tensor:
@@ -90,14 +86,18 @@ def borders(instance: Tensor, reach: int, marked: Tensor | None = None) -> Tenso
 # -------------------------------------------------------------------- geometry
 
 
-def _kept(scene: Scene, height: int, width: int) -> np.ndarray:
-    count = len(scene.shapes)
-    return built(scene.shapes, scene.instance[:count], scene.camera, height, width)
+def _traced(
+    scene: Scene, height: int, width: int, per_pixel: int, device
+) -> tuple[Rays, Hits, Tensor, np.ndarray]:
+    """Rays, hits, every sample's row in the scene's tables, and which shapes are built.
 
-
-def _rows(shapes: Shapes, hits: Hits) -> Tensor:
-    """Row of every sample in a scene's tables: the shape, or the face of the shell around it."""
-    return torch.where(hits.shape == 0, len(shapes) + hits.face, hits.shape)
+    A row is that of the shape, or of the face of the shell around the scene.
+    """
+    shapes, camera = scene.shapes, scene.camera
+    rays = make_rays(camera, height, width, per_pixel, device)
+    kept = built(shapes, scene.instance[: len(shapes)], camera, height, width)
+    hits = trace(shapes, rays, kept)
+    return rays, hits, torch.where(hits.shape == 0, len(shapes) + hits.face, hits.shape), kept
 
 
 def _is_sky(scene: Scene, rows: Tensor) -> Tensor:
@@ -106,19 +106,16 @@ def _is_sky(scene: Scene, rows: Tensor) -> Tensor:
 
 def _surface(scene: Scene, rays: Rays, hits: Hits, rows: Tensor) -> Surface:
     center, row = rays.centers, rays.centers(rows)
-    table = lambda values: torch.from_numpy(values).to(rows.device)  # noqa: E731
-    nx, ny, nz = (center(n) for n in hits.normal)
-    r = scene.camera.rotation.astype(np.float32).tolist()
-    normals = [nx * r[0][i] + ny * r[1][i] + nz * r[2][i] for i in range(3)]
+    nx, ny, nz = normal = [center(n) for n in hits.normal]
     dx, dy, dz = view = [center(d) for d in rays.direction]
     cosine = -(nx * dx + ny * dy + nz * dz) / (dx * dx + dy * dy + dz * dz).sqrt()
-    instance = table(scene.instance)[row]
+    instance = chosen(row, scene.instance)
     return Surface(
-        classes=table(scene.classes)[instance],
+        classes=chosen(instance, scene.classes),
         instance=instance,
-        part=table(scene.part)[row],
+        part=chosen(row, scene.part),
         depth=center(hits.depth),
-        normals=torch.stack(normals),
+        normals=torch.stack(apply(scene.camera.rotation.T.astype(np.float32).tolist(), normal)),
         cosine=torch.where(_is_sky(scene, row), float("nan"), cosine),
         view=torch.stack(view),
     )
@@ -168,9 +165,8 @@ def _direct(scene: Scene, hits: Hits, lit: Tensor, kept: np.ndarray) -> Tensor:
     lights = (lamp_x.flatten()[where], torch.full_like(points[0], ly), lamp_z.flatten()[where])
     hidden = torch.zeros(lit.numel(), dtype=torch.bool, device=lit.device)
     casters = [[p for p in group if kept[p]] for group in scene.casters]
-    hidden[where] = occluded(
-        scene.shapes, [g for g in casters if g], points, lights, light.position, radius * 1.5
-    )
+    groups = [group for group in casters if group]
+    hidden[where] = occluded(scene.shapes, groups, points, lights, light.position, radius * 1.5)
     power, fade = (float(np.float32(v)) for v in (light.power, light.fade))
     return torch.where(hidden.view(lit.shape), 0.0, lambert) * power / (square * fade + 1)
 
@@ -183,11 +179,10 @@ def _corners(shapes: Shapes, hits: Hits) -> Tensor:
     normal = apply(linear.tolist(), hits.normal)
     kept = torch.ones_like(hits.depth)
     for place, facing, half in zip(local, normal, halves, strict=True):
-        facing = (facing * half).abs()
-        # A plane does not darken what is parallel to it.
+        share = (1 - (facing * half).abs()).clamp_min(0) * 0.4  # nothing on what is parallel
         for distance in (1 - place, 1 + place):
             r = distance.clamp_min(0) * (half * 5)
-            kept = kept * (1 - (1 - facing).clamp_min(0) * 0.4 / (r * r + 1))
+            kept = kept * (1 - share / (r * r + 1))
     return kept
 
 

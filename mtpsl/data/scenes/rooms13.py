@@ -46,17 +46,9 @@ def _plan(draw: Draw) -> list[Put]:
         "kitchen": [pieces.kitchen, pieces.appliance, *maybe(0.5, desk)],
         "bath": [pieces.bathroom, lambda room: pieces.cabinet(room, 0.85)],
     }
-    return [
-        *plan[use],
-        *maybe(0.18, pieces.television),
-        *maybe(0.3, armchair),
-        *maybe(0.35, pieces.chair),
-        *maybe(0.15, pieces.sofa),
-        *maybe(0.2, pieces.shelf),
-        *maybe(0.4, pieces.cabinet),
-        *[pieces.picture] * draw.count(1.4),
-        *[pieces.standing] * draw.count(1.3),
-    ]
+    more = {pieces.television: 0.18, armchair: 0.3, pieces.chair: 0.35, pieces.sofa: 0.15}
+    more |= {pieces.shelf: 0.2, pieces.cabinet: 0.4, pieces.picture: 1.4, pieces.standing: 1.3}
+    return plan[use] + [put for put, mean in more.items() for _ in range(draw.count(mean))]
 
 
 def compose(seed: np.random.SeedSequence) -> Scene:
@@ -67,9 +59,8 @@ def compose(seed: np.random.SeedSequence) -> Scene:
     room = Room(draw, CLASSES, width=width, height=height, depth=depth)
     shell = room.piece("wall", on_ground(0.0, 0.0), shadow=False)
     shell.box((0, height / 2, 0), (width / 2, height / 2, depth / 2), Paint((1.0, 1.0, 1.0)))
-    room.camera_x = draw.uniform(-0.4, 0.4) * (width - 1.0)
-    room.camera_z = -depth / 2 + draw.uniform(0.2, 0.5)
-    x, z = room.camera_x, room.camera_z
+    x = room.camera_x = draw.uniform(-0.4, 0.4) * (width - 1.0)
+    z = room.camera_z = -depth / 2 + draw.uniform(0.2, 0.5)
     room.taken.append((x - 0.4, x + 0.4, -depth / 2, z + 0.7))
     for _ in range(draw.count(0.9)):
         pieces.window(room)
@@ -77,9 +68,8 @@ def compose(seed: np.random.SeedSequence) -> Scene:
         pieces.door(room)
     for put in _plan(draw):
         put(room)
-    if room.tops:
-        for _ in range(draw.count(2.5)):
-            pieces.lying(room)
+    for _ in range(draw.count(2.5) if room.tops else 0):
+        pieces.lying(room)
     return room.scene(_faces(room), _camera(room), _light(room))
 
 
@@ -90,19 +80,14 @@ def _faces(room: Room) -> list[tuple[str, Paint]]:
     tone = draw.uniform(0.78, 0.86)
     color = (tone, tone * draw.uniform(0.93, 1.0), tone * draw.uniform(0.85, 1.0))
     wall = room.plain(color, "wall", size, foot)
-    floor = draw.choice(
-        (
-            room.paint("wood", "planks", (1.1, draw.uniform(0.1, 0.16))),
-            room.paint("earth", "cloth", (0.1, 0.1)),
-            room.paint("earth", "tiles", (0.4, 0.4)),
-        ),
-        (0.5, 0.3, 0.2),
+    floors = (
+        room.paint("wood", "planks", (1.1, draw.uniform(0.1, 0.16))),
+        room.paint("earth", "cloth", (0.1, 0.1)),
+        room.paint("earth", "tiles", (0.4, 0.4)),
     )
-    white = draw.uniform(0.9, 0.95)
-    ceiling = room.plain((white, white, white))
-    named = (("wall", wall), ("floor", floor), ("ceiling", ceiling))
-    left, down, up = named
-    return [left, left, down, up, left, left]
+    floor, side = draw.choice(floors, (0.5, 0.3, 0.2)), ("wall", wall)
+    ceiling = room.plain((draw.uniform(0.9, 0.95),) * 3)
+    return [side, side, ("floor", floor), ("ceiling", ceiling), side, side]
 
 
 def _camera(room: Room) -> Camera:
@@ -110,9 +95,8 @@ def _camera(room: Room) -> Camera:
     draw = room.draw
     yaw = draw.normal(0, 0.08) - 0.35 * room.camera_x / room.width
     pitch, roll = draw.normal(0.21, 0.04), draw.normal(0, 0.01)
-    forward = np.array(
-        [math.sin(yaw) * math.cos(pitch), math.sin(pitch), math.cos(yaw) * math.cos(pitch)]
-    )
+    flat = math.cos(pitch)
+    forward = np.array([math.sin(yaw) * flat, math.sin(pitch), math.cos(yaw) * flat])
     position = np.array([room.camera_x, -draw.uniform(1.4, 1.55), room.camera_z])
     return aim(position, forward, roll, 0.74 * draw.uniform(0.97, 1.03))
 
@@ -163,9 +147,6 @@ class Rooms13(Rendered):
         hole |= chosen(seen.instance, shiny)
         void = chosen(seen.instance, scene.lots[:, 0] < UNLABELED)
         void |= borders(seen.instance, max(1, round(len(seen.depth) / 128)))
-        nan = float("nan")
-        return {
-            "semseg": voided(seen.classes, void),
-            "depth": seen.depth.masked_fill(hole, nan),
-            "normals": seen.normals.masked_fill(hole, nan),
-        }
+        labels = {"depth": seen.depth, "normals": seen.normals}
+        known = {task: label.masked_fill(hole, float("nan")) for task, label in labels.items()}
+        return {"semseg": voided(seen.classes, void), **known}

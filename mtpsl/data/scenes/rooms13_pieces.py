@@ -46,8 +46,7 @@ def kitchen(room: Room) -> None:
     w = draw.uniform(0.8, 1.4)
     if (frame := room.against_wall(w, d, 0.92)) is None:
         return
-    paint = panels(room, (0.5, 0.6), ("wood", "pale"))
-    piece = room.piece("furniture", frame)
+    paint, piece = panels(room, (0.5, 0.6), ("wood", "pale")), room.piece("furniture", frame)
     piece.box((0, 0.44, 0), (w, 0.44, d), paint)
     piece.box((0, 0.9, 0.015), (w + 0.02, 0.025, d + 0.015), room.paint("dark"))
     room.tops.append((frame.moved((0, 0.92, 0)), w, d))
@@ -57,27 +56,24 @@ def kitchen(room: Room) -> None:
 
 def shelf(room: Room) -> None:
     """Boards with rows of books, rarely of other things."""
-    draw = room.draw
-    w, d, rows = draw.uniform(0.45, 0.75), 0.17, draw.choice((3, 4, 5))
-    gap = 0.38
+    draw, d, gap = room.draw, 0.17, 0.38
+    w, rows = draw.uniform(0.45, 0.75), draw.choice((3, 4, 5))
     high = rows * gap + 0.03
     if (frame := room.against_wall(w, d, high)) is None:
         return
-    wood = wooden(room)
-    piece = room.piece("furniture", frame)
+    wood, piece = wooden(room), room.piece("furniture", frame)
     piece.box((0, high / 2, -d + 0.01), (w, high / 2, 0.01), wood)
     for k in range(rows + 1):
         piece.box((0, 0.015 + gap * k, 0), (w, 0.018, d), wood)
-    for side in (-1, 1):
-        piece.box((side * w, high / 2, 0), (0.02, high / 2, d), wood)
+    piece.pair((w, high / 2, 0), (0.02, high / 2, d), wood)
     for k in range(rows):
         wide = (w - 0.03) * draw.uniform(0.7, 1.0)
         tall, right = draw.uniform(0.12, 0.16), draw.choice((-1, 1)) * (w - 0.03 - wide)
         name, paint = "books", room.paint("any", "books", (0.06, 1.0))
         if draw.chance(0.2):
             name, paint = "objects", fabric(room)
-        block = room.piece(name, frame, shadow=False)
-        block.box((right, 0.035 + gap * k + tall, 0.02), (wide, tall, 0.12), paint)
+        at = (right, 0.035 + gap * k + tall, 0.02)
+        room.piece(name, frame, shadow=False).box(at, (wide, tall, 0.12), paint)
 
 
 def bed(room: Room) -> None:
@@ -106,10 +102,8 @@ def bed(room: Room) -> None:
 
 def sofa(room: Room, half: float | None = None, name: str = "sofa") -> None:
     """A sofa or an armchair (a chair) with a cushion (an object)."""
-    draw = room.draw
-    w = half or draw.uniform(0.75, 1.15)
-    wide = w + 0.19
-    at_wall = draw.chance(0.75)
+    draw, w = room.draw, half or room.draw.uniform(0.75, 1.15)
+    wide, at_wall = w + 0.19, draw.chance(0.75)
     frame = room.against_wall(wide, 0.45, 0.85) if at_wall else room.on_floor(wide, 0.45)
     if frame is None:
         return
@@ -120,8 +114,7 @@ def sofa(room: Room, half: float | None = None, name: str = "sofa") -> None:
         at = (w * ((2 * k + 1) / seats - 1), 0.43, 0.06)
         piece.box(at, (w / seats - 0.012, 0.08, 0.38), cloth)
     piece.box((0, 0.6, -0.32), (w, 0.3, 0.12), cloth, axes=turn(pitch=0.12))
-    for side in (-1, 1):
-        piece.box((side * (w + 0.09), 0.32, 0), (0.1, 0.31, 0.45), cloth)
+    piece.pair((w + 0.09, 0.32, 0), (0.1, 0.31, 0.45), cloth)
     if draw.chance(0.35):
         cushion, at = room.piece("objects", frame, shadow=False), draw.uniform(-0.6, 0.6) * w
         cushion.ball((at, 0.68, -0.1), (0.23, 0.2, 0.1), fabric(room))
@@ -145,14 +138,10 @@ def table(room: Room, chairs: float = 1.0, low: bool = False, wall: float = 0.3)
         piece.legs(w - 0.05, up - 0.04, d - 0.05, 0.035, wood)
     room.tops.append((frame.moved((0, up, 0)), w * 0.8, d * 0.8))
     for _ in range(draw.count(chairs)):
-        right, front, yaw = draw.choice(
-            (
-                (draw.uniform(-0.4, 0.4) * w, d + 0.24, math.pi),
-                (w + 0.24, 0.0, -math.pi / 2),
-                (-w - 0.24, 0.0, math.pi / 2),
-                (draw.uniform(-0.4, 0.4) * w, -d - 0.24, 0.0),
-            )
-        )
+        ahead, behind = (draw.uniform(-0.4, 0.4) * w for _ in range(2))
+        ends = ((ahead, d + 0.24, math.pi), (behind, -d - 0.24, 0.0))
+        sides = ((w + 0.24, 0.0, -math.pi / 2), (-w - 0.24, 0.0, math.pi / 2))
+        right, front, yaw = draw.choice((ends[0], *sides, ends[1]))
         place = frame.moved((right, 0, front), yaw=yaw + draw.normal(0, 0.1))
         if room.inside(place) and room.free(place, 0.17, 0.17):
             _chair(room, place)
@@ -185,10 +174,9 @@ def television(room: Room) -> None:
     else:
         low = draw.uniform(0.4, 0.6)
         up = low + high + 0.06
-        frame = room.against_wall(w + 0.1, 0.22, up + high)
-        if frame is not None:
-            stand = room.piece("furniture", frame)
-            stand.box((0, low / 2, 0), (w + 0.1, low / 2, 0.22), panels(room, (w, 0.3)))
+        if frame := room.against_wall(w + 0.1, 0.22, up + high):
+            half, paint = (w + 0.1, low / 2, 0.22), panels(room, (w, 0.3))
+            room.piece("furniture", frame).box((0, low / 2, 0), half, paint)
     if frame is not None:
         piece = room.piece("tv", frame)
         glass = Paint((0.04, 0.045, 0.055), "screen", (0.3, 0.35, 0.42), (2 * w, 2 * high))
@@ -214,8 +202,7 @@ def window(room: Room) -> None:
     draw = room.draw
     w, h = draw.uniform(0.45, 0.9), draw.uniform(0.45, 0.65)
     up, curtains = min(draw.uniform(1.4, 1.6), room.height - h - 0.08), draw.chance(0.45)
-    frame = room.hang(w + (0.3 if curtains else 0.06), up - h, up + h, 0.03)
-    if frame is None:
+    if (frame := room.hang(w + (0.3 if curtains else 0.06), up - h, up + h, 0.03)) is None:
         return
     piece, white = room.piece("window", frame, shadow=False), room.plain((0.85, 0.85, 0.83))
     size = (draw.choice((w, 2 * w)), h)
@@ -228,9 +215,9 @@ def window(room: Room) -> None:
         paint = room.paint("any", "folds", (draw.uniform(0.1, 0.16), 1.0))
         low = draw.choice((0.05, up - h - 0.12))
         half = (up + h + 0.12 - low) / 2
-        for side in (-1, 1):
-            cloth = room.piece("objects", frame)
-            cloth.box((side * (w + 0.1), low + half, 0.07), (0.24, half, 0.03), paint)
+        for right in (-w - 0.1, w + 0.1):
+            at = (right, low + half, 0.07)
+            room.piece("objects", frame).box(at, (0.24, half, 0.03), paint)
 
 
 # --------------------------------------------------------------------- objects
@@ -241,11 +228,9 @@ def door(room: Room) -> None:
     w, h = room.draw.uniform(0.38, 0.46), 1.01
     if (frame := room.hang(w + 0.06, 0.0, 2 * h, 0.02)) is None:
         return
-    paint = panels(room, (w, 0.95), ("pale", "wood"))
-    piece = room.piece("objects", frame)
+    paint, piece = panels(room, (w, 0.95), ("pale", "wood")), room.piece("objects", frame)
     piece.box((0, h, 0), (w, h, 0.02), paint)
-    for side in (-1, 1):
-        piece.box((side * (w + 0.03), h + 0.02, 0), (0.04, h + 0.02, 0.04), paint)
+    piece.pair((w + 0.03, h + 0.02, 0), (0.04, h + 0.02, 0.04), paint)
     piece.box((0, 2 * h + 0.02, 0), (w, 0.04, 0.04), paint)
     piece.ball((w - 0.07, 0.98, 0.05), (0.04, 0.04, 0.04), METAL)
     room.free(frame, w, 0.3)  # nothing stands in front of it
@@ -294,12 +279,11 @@ def standing(room: Room) -> None:
 def lying(room: Room) -> None:
     """One thing on a table or a cabinet."""
     draw = room.draw
-    frame, w, d = draw.choice(room.tops)
-    reach = (max(w - 0.15, 0.0), max(d - 0.15, 0.0))
-    at = (draw.uniform(-1, 1) * reach[0], 0.0, draw.uniform(-1, 1) * reach[1])
+    frame, *halves = draw.choice(room.tops)
+    x, z = (draw.uniform(-1, 1) * max(half - 0.15, 0.0) for half in halves)
     kind = draw.choice(("lamp", "plant", "books", "vase", "box"), (2, 1.5, 1, 1, 3))
     scale = draw.uniform(0.5, 0.8) if kind == "plant" else 1.0
-    thing(room, frame.moved(at, yaw=draw.uniform(-0.3, 0.3), scale=scale), kind, 0.3)
+    thing(room, frame.moved((x, 0, z), yaw=draw.uniform(-0.3, 0.3), scale=scale), kind, 0.3)
 
 
 def thing(room: Room, frame: Frame, kind: str, tall: float) -> None:

@@ -7,8 +7,9 @@ camera's convention: x right, y down, z ahead, the ground at y = 0.
 import colorsys
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partialmethod
 from typing import TypeVar
 
 import numpy as np
@@ -17,7 +18,7 @@ from mtpsl.data.scenes.raycast import BOX, CYLINDER, SPHERE, Camera, Shapes
 
 Color = tuple[float, float, float]
 Triple = tuple[float, float, float]
-Span = tuple[float, float, float, float]  # along a wall from, to; height from, to
+Span = tuple[float, float, float, float]  # from, to, and from, to on the other axis
 T = TypeVar("T")
 
 PALETTES = {  # hue (mean, deviation), None: any; ranges of saturation and value
@@ -136,6 +137,7 @@ class Light:
     power: float  # of the direct light, near the lamp
     ambient: float  # light from everywhere
     tint: Color = (1.0, 1.0, 1.0)  # of the direct light
+    cool: float = 0.0  # by this share the ambient is bluer from the right, redder from the left
     fade: float = 0.0  # per m^2: direct light is halved at 1 / sqrt(fade) m; 0 for the sun
     radius: float = 0.1  # m, of lamp or sun: makes the shadows' borders soft
     shaded: float = 1e6  # m from the camera; no shadows beyond
@@ -178,7 +180,7 @@ class Stage:
     paints: list[Paint] = field(default_factory=list)
     classes: list[int] = field(default_factory=list)  # of instances
     casters: dict[int, list[int]] = field(default_factory=dict)
-    taken: list[tuple[float, float, float, float]] = field(default_factory=list)  # x0, x1, z0, z1
+    taken: list[Span] = field(default_factory=list)  # of the ground: x, z
 
     def piece(self, name: str, frame: Frame, shadow: bool = True) -> "Piece":
         """Starts a new instance of a name."""
@@ -202,11 +204,10 @@ class Stage:
         """Whether the ground is free there; if so, it is taken from now on."""
         (dx, _, dz) = np.abs(frame.axes) @ (half_right, 0.0, half_front)
         x, _, z = frame.origin
-        if any(
-            x - dx < b and a < x + dx and z - dz < d and c < z + dz for a, b, c, d in self.taken
-        ):
+        span = (x - dx, x + dx, z - dz, z + dz)
+        if _meets(span, self.taken):
             return False
-        self.taken.append((x - dx, x + dx, z - dz, z + dz))
+        self.taken.append(span)
         return True
 
     def scene(
@@ -250,18 +251,17 @@ class Room(Stage):
     depth: float = 0.0
     camera_x: float = 0.0
     camera_z: float = 0.0
-    hung: dict[str, list[Span]] = field(default_factory=lambda: defaultdict(list))  # by wall
+    hung: dict[str, list[Span]] = field(default_factory=lambda: defaultdict(list))
+    """By wall, along it and up."""
     tops: list[tuple[Frame, float, float]] = field(default_factory=list)  # and halves of its size
 
-    def against_wall(
-        self, right: float, front: float, height: float, tries: int = 14
-    ) -> Frame | None:
+    def against_wall(self, right: float, front: float, height: float, tries=14) -> Frame | None:
         """A free place with its back to a wall, clear of what hangs there above ``height``."""
         for _ in range(tries):
             wall = self.draw.choice(("far", "left", "right"), (0.5, 0.25, 0.25))
             frame, along = self._at_wall(wall, right, front + 0.01)
             span = (along - right, along + right, 0.0, height - 0.25)
-            if not self._overlaps(wall, span) and self.free(frame, right, front):
+            if not _meets(span, self.hung[wall]) and self.free(frame, right, front):
                 self.hung[wall].append((*span[:3], height))
                 return frame
         return None
@@ -284,7 +284,7 @@ class Room(Stage):
             wall = self.draw.choice(("far", "left", "right"), (0.7, 0.15, 0.15))
             frame, along = self._at_wall(wall, right, thick)
             span = (along - right - 0.04, along + right + 0.04, low, high)
-            if not self._overlaps(wall, span):
+            if not _meets(span, self.hung[wall]):
                 self.hung[wall].append(span)
                 return frame
         return None
@@ -299,16 +299,15 @@ class Room(Stage):
         side = -1 if wall == "left" else 1
         return on_ground(side * (self.width / 2 - off), along, -side * math.pi / 2), along
 
-    def _overlaps(self, wall: str, span: Span) -> bool:
-        a0, a1, u0, u1 = span
-        return any(
-            a0 < b1 and b0 < a1 and u0 < v1 and v0 < u1 for b0, b1, v0, v1 in self.hung[wall]
-        )
-
     def inside(self, frame: Frame) -> bool:
         """Whether a point of the floor is at least 0.2 m from all walls."""
         x, _, z = frame.origin
         return abs(x) < self.width / 2 - 0.2 and abs(z) < self.depth / 2 - 0.2
+
+
+def _meets(span: Span, others: Iterable[Span]) -> bool:
+    a, b, c, d = span
+    return any(a < f and e < b and c < h and g < d for e, f, g, h in others)
 
 
 @dataclass(frozen=True)
@@ -324,43 +323,8 @@ class Piece:
         """The same instance, seen from another frame."""
         return Piece(self.stage, frame, self.instance, self.shadow)
 
-    def box(self, at: Triple, half: Triple, paint: Paint, *, part=0, axes=None) -> None:
-        """A box around ``at`` with half sizes (right, up, front), turned by ``axes`` (3, 3)."""
-        self._add(BOX, at, half, paint, part, axes)
-
-    def ball(self, at: Triple, half: Triple, paint: Paint, *, part=0, axes=None) -> None:
-        """An ellipsoid, like ``box``."""
-        self._add(SPHERE, at, half, paint, part, axes)
-
-    def tube(self, at: Triple, half: Triple, paint: Paint, *, part=0, axes=None) -> None:
-        """A cylinder along up, like ``box``."""
-        self._add(CYLINDER, at, half, paint, part, axes)
-
-    def limb(self, start: Triple, end: Triple, radius: float, paint: Paint, part=0) -> None:
-        """An ellipsoid that reaches a little beyond both ends."""
-        at, axes, reach = _between(start, end)
-        self._add(SPHERE, at, (radius, 1.16 * reach, radius), paint, part, axes)
-
-    def bar(self, start: Triple, end: Triple, radius: float, paint: Paint, part=0) -> None:
-        """A cylinder from one point to another."""
-        at, axes, reach = _between(start, end)
-        self._add(CYLINDER, at, (radius, reach, radius), paint, part, axes)
-
-    def ring(self, at: Triple, radius: float, thick: float, paint: Paint, sides: int = 10) -> None:
-        """A wheel's rim in the plane of up and front."""
-        x, y, z = at
-        angles = [2 * math.pi * k / sides for k in range(sides + 1)]
-        rim = [(x, y + radius * math.sin(a), z + radius * math.cos(a)) for a in angles]
-        for start, end in zip(rim[:-1], rim[1:], strict=True):
-            self.bar(start, end, thick, paint)
-
-    def legs(self, right: float, up: float, front: float, thick: float, paint: Paint) -> None:
-        """Four upright ones, ``up`` high, at the corners of a rectangle."""
-        for x in (-right, right):
-            for z in (-front, front):
-                self.box((x, up / 2, z), (thick, up / 2, thick), paint)
-
-    def _add(self, kind: int, at: Triple, half: Triple, paint: Paint, part: int, axes) -> None:
+    def _put(self, kind: int, at: Triple, half: Triple, paint: Paint, part=0, axes=None) -> None:
+        """A shape around ``at`` with half sizes (right, up, front), turned by ``axes`` (3, 3)."""
         stage, frame = self.stage, self.frame
         if self.shadow:
             stage.casters.setdefault(self.instance, []).append(len(stage.kinds))
@@ -372,15 +336,42 @@ class Piece:
         stage.instance.append(self.instance)
         stage.paints.append(paint)
 
+    box = partialmethod(_put, BOX)
+    ball = partialmethod(_put, SPHERE)  # an ellipsoid
+    tube = partialmethod(_put, CYLINDER)  # along up
 
-def _between(start: Triple, end: Triple) -> tuple[Triple, np.ndarray, float]:
-    """Middle, axes (the second along the way) and half of the distance of two points."""
-    a, b = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
-    length = max(float(np.linalg.norm(b - a)), 1e-6)
-    along = (b - a) / length
-    other = np.array([0.0, 0.0, 1.0]) if abs(along[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
-    side = np.cross(along, other)
-    side /= np.linalg.norm(side)
-    axes = np.stack([side, along, np.cross(side, along)], axis=1)
-    middle = (a + b) / 2
-    return (float(middle[0]), float(middle[1]), float(middle[2])), axes, length / 2
+    def _join(
+        self, kind: int, stretch: float, start: Triple, end: Triple, radius: float, paint, part=0
+    ) -> None:
+        """A shape from one point to another."""
+        a, b = np.asarray(start, dtype=float), np.asarray(end, dtype=float)
+        length = max(float(np.linalg.norm(b - a)), 1e-6)
+        along = (b - a) / length
+        other = np.array([0.0, 0.0, 1.0]) if abs(along[2]) < 0.9 else np.array([1.0, 0.0, 0.0])
+        side = np.cross(along, other)
+        side /= np.linalg.norm(side)
+        axes = np.stack([side, along, np.cross(side, along)], axis=1)
+        half = (radius, stretch * (length / 2), radius)
+        self._put(kind, (a + b) / 2, half, paint, part, axes)
+
+    bar = partialmethod(_join, CYLINDER, 1.0)
+    limb = partialmethod(_join, SPHERE, 1.16)  # an ellipsoid, a little beyond both ends
+
+    def ring(self, at: Triple, radius: float, thick: float, paint: Paint, sides: int = 10) -> None:
+        """A wheel's rim in the plane of up and front."""
+        x, y, z = at
+        angles = [2 * math.pi * k / sides for k in range(sides + 1)]
+        rim = [(x, y + radius * math.sin(a), z + radius * math.cos(a)) for a in angles]
+        for start, end in zip(rim[:-1], rim[1:], strict=True):
+            self.bar(start, end, thick, paint)
+
+    def pair(self, at: Triple, half: Triple, paint: Paint) -> None:
+        """A box and its mirror image on the left, which comes first."""
+        for side in (-1, 1):
+            self.box((side * at[0], *at[1:]), half, paint)
+
+    def legs(self, right: float, up: float, front: float, thick: float, paint: Paint) -> None:
+        """Four upright ones, ``up`` high, at the corners of a rectangle."""
+        for x in (-right, right):
+            for z in (-front, front):
+                self.box((x, up / 2, z), (thick, up / 2, thick), paint)

@@ -1,9 +1,8 @@
 """streets7: generated streets, the stand-in for Cityscapes.
 
 The same tasks, classes and counts as the real set in its 7-class preprocessing; every table made
-from it says so. Scene i of a split is a function of (name, version, split, i) alone. Labels have
-the real set's gaps: what the annotators left out, the car that carries the camera, and no inverse
-depth where stereo matching finds none.
+from it says so. Labels have the real set's gaps: what the annotators left out, the car that carries
+the camera, and no inverse depth where stereo matching finds none.
 """
 
 from collections.abc import Mapping
@@ -29,12 +28,7 @@ BLIND = {"vehicle": 0.06, VOID: 1.0}  # share without disparity, such as a gloss
 
 
 def disparity(depth: Tensor, focal: float) -> Tensor:
-    """Shift in pixels of the full-size image between the two cameras.
-
-    Args:
-        depth: In m.
-        focal: In image widths.
-    """
+    """Shift in pixels of the full-size image; ``depth`` in m, ``focal`` in image widths."""
     return BASELINE * focal * FULL_WIDTH / depth
 
 
@@ -97,14 +91,10 @@ class Streets7(Rendered):
 
     @staticmethod
     def labels(scene: Scene, seen: Surface, image: Tensor, noise: np.random.Generator) -> Arrays:
-        """The ids of classes, and inverse depth."""
         void = chosen(seen.instance, _struck(scene, UNLABELED, 0))
         grain = noise.standard_normal(seen.depth.shape, dtype=np.float32)
         grain = torch.from_numpy(grain).to(image.device)
-        return {
-            "semseg": voided(seen.classes, void),
-            "depth": _inverse_depth(scene, seen, grain),
-        }
+        return {"semseg": voided(seen.classes, void), "depth": _inverse_depth(scene, seen, grain)}
 
 
 def _struck(scene: Scene, chances: Mapping[str, float], lot: int) -> np.ndarray:

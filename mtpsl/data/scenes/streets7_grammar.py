@@ -9,6 +9,7 @@ vary little, so that the picture tells it.
 
 import math
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -26,6 +27,8 @@ from mtpsl.data.scenes.stage import (
     turn,
 )
 
+Pair = tuple[float, float]  # from, to
+
 CLASSES = ("flat", "construction", "object", "nature", "sky", "human", "vehicle")
 VOID = "void"  # the name of what has no class, such as the car that carries the camera
 STRETCHES = (2.0, 13.0, 27.0, 47.0, 75.0, 120.0)  # m, where straight ground ends
@@ -40,11 +43,8 @@ VEHICLES = {  # half width, half length, height and radius of a wheel, m
     "van": (1.0, (2.4, 3.2), (2.1, 2.9), 0.38),
     "bus": (1.25, (4.5, 7.0), (2.9, 3.2), 0.48),
 }
-POSTS = {  # height and radius, m
-    "lamp": ((5.0, 8.0), 0.12),
-    "sign": ((2.6, 3.6), 0.08),
-    "signal": ((3.2, 4.2), 0.1),
-}
+POSTS = {"lamp": ((5.0, 8.0), 0.12), "sign": ((2.6, 3.6), 0.08), "signal": ((3.2, 4.2), 0.1)}
+"""Height and radius, m."""
 SIGNS = ((0.1, 0.25, 0.65), (0.75, 0.1, 0.1), (0.95, 0.75, 0.1))
 SIGNALS = ((0.95, 0.2, 0.12), (0.95, 0.65, 0.1), (0.2, 0.9, 0.5))  # from the top
 GLASS, RUBBER, WHITE = (0.12, 0.15, 0.18), Paint((0.06, 0.06, 0.065)), Paint((0.92, 0.92, 0.92))
@@ -56,9 +56,9 @@ AXLE = turn(roll=math.pi / 2)  # of a wheel
 class Style:
     """Ranges of what makes a street, in meters, and chances."""
 
-    road: tuple[float, float]  # half width
-    pavement: tuple[float, float]
-    setback: tuple[float, float]  # from the pavement to the houses
+    road: Pair  # half width
+    pavement: Pair
+    setback: Pair  # from the pavement to the houses
     lawn: float  # chance that the setback is one
     trees: float  # chance of one at every place along the curb
     sides: tuple[float, float, float]  # weights of house, wood and gap
@@ -99,10 +99,9 @@ class Street(Stage):
         i, share = int(along), along % 1
         return (self.course[:, i] * (1 - share) + self.course[:, i + 1] * share).tolist()
 
-    def slab(
-        self, name: str, x0: float, x1: float, start: float, end: float, up: float, paint: Paint
-    ) -> None:
+    def slab(self, name: str, across: Pair, along: Pair, up: float, paint: Paint) -> None:
         """Straight ground between two distances, its top ``up`` above the street."""
+        (x0, x1), (start, end) = across, along
         (ax, az, _, low), (bx, bz, _, high) = self._middle(start), self._middle(end)
         flat, yaw = math.hypot(bx - ax, bz - az), math.atan2(bx - ax, bz - az)
         slope = math.atan2(high - low, flat)
@@ -147,18 +146,16 @@ def build(seed: np.random.SeedSequence) -> Scene:
 def _camera(street: Street) -> Camera:
     """Looks down the street from the right lane; often the hood of its car is seen."""
     draw = street.draw
-    yaw, pitch = draw.normal(0, 0.1), draw.uniform(-0.11, 0.18)
+    yaw, pitch, height = draw.normal(0, 0.1), draw.uniform(-0.11, 0.18), draw.uniform(1.25, 1.4)
     forward = turn(yaw, -pitch)[:, 2] * (1, -1, 1)
-    height = draw.uniform(1.25, 1.4)
     position = np.array([draw.uniform(0.1, 0.7) * street.road, -height, 0.0])
     camera = aim(position, forward, draw.normal(0, 0.012), draw.uniform(0.9, 1.3))
     street.free(on_ground(float(position[0]), 0.0), 1.2, 4.5)
     if draw.chance(0.75):
         frame = Frame(position, camera.rotation @ np.diag([1.0, -1.0, 1.0]))
         top = 1.5 * 0.25 / camera.focal * draw.uniform(0.8, 0.93)
-        value = draw.uniform(0.03, 0.2)
-        hood = street.piece(VOID, frame, shadow=False)
-        hood.ball((0, -top - 0.3, 1.5), (1.1, 0.3, 0.9), Paint((value, value, value)))
+        paint, hood = Paint((draw.uniform(0.03, 0.2),) * 3), street.piece(VOID, frame, shadow=False)
+        hood.ball((0, -top - 0.3, 1.5), (1.1, 0.3, 0.9), paint)
     return camera
 
 
@@ -169,13 +166,13 @@ def _ground(street: Street, lawns: dict[int, bool]) -> None:
     asphalt = street.plain((gray,) * 3, "asphalt", (draw.uniform(3.0, 3.4), road), ink)
     slabs = street.plain((stone, stone * 0.96, stone * 0.9), "slabs", (size, size))
     turf = street.plain((0.32, 0.43, 0.17), "turf", (1, 1))
-    for start, end in zip(STRETCHES[:-1], STRETCHES[1:], strict=True):
-        street.slab("flat", -45, 45, start, end, 0.0, asphalt)
+    for along in pairwise(STRETCHES):
+        street.slab("flat", (-45, 45), along, 0.0, asphalt)
         for side, lawn in lawns.items():
             outer = edge if lawn else edge + 12
-            street.slab("flat", side * road, side * outer, start, end, 0.14, slabs)
+            street.slab("flat", (side * road, side * outer), along, 0.14, slabs)
             if lawn:
-                street.slab("nature", side * edge, side * (edge + 25), start, end, 0.16, turf)
+                street.slab("nature", (side * edge, side * (edge + 25)), along, 0.16, turf)
 
 
 def _line(street: Street, style: Style, side: int) -> None:
@@ -184,10 +181,7 @@ def _line(street: Street, style: Style, side: int) -> None:
     along = STRETCHES[0]
     while along < street.end + 5:
         length = draw.uniform(8, 18) * (1.0 if along < 40 else 1.7)
-        middle, kind = (
-            along + length / 2,
-            draw.choice(("house", "wood", "gap"), style.sides),
-        )
+        middle, kind = along + length / 2, draw.choice(("house", "wood", "gap"), style.sides)
         if kind == "house":
             half = draw.uniform(4.5, 7)
             deep = length / 2 - draw.choice((0.0, 0.0, 1.2))
@@ -294,10 +288,9 @@ def house(street: Street, frame: Frame, half_right: float, half_front: float) ->
     draw = street.draw
     piece, glass = street.piece("construction", frame), draw.uniform(0.12, 0.3)
     tall = draw.choice((draw.uniform(4, 7), draw.uniform(7, 16)), (1, 2))
-    pane = (glass, glass * 1.08, glass * 1.2)
     cell = (draw.uniform(2.0, 2.8), draw.uniform(2.8, 3.2))
     color = draw.color(draw.choice(("pale", "pale", "earth", "brick")))
-    paint = street.plain(color, "facade", cell, pane)
+    paint = street.plain(color, "facade", cell, (glass, glass * 1.08, glass * 1.2))
     piece.box((0, tall / 2 - 1, 0), (half_right, tall / 2 + 1, half_front), paint)
     if tall < 11 and draw.chance(0.7):
         roof = street.plain(draw.color(draw.choice(("brick", "stone"))), "tiles", (0.6, 0.5))
@@ -305,9 +298,8 @@ def house(street: Street, frame: Frame, half_right: float, half_front: float) ->
 
 
 def _leaves(street: Street) -> Paint:
-    grain = street.draw.uniform(0.4, 0.8)
-    autumn = street.draw.chance(0.06)
-    return street.plain(street.draw.color("earth" if autumn else "green"), "leaves", (grain, grain))
+    grain, autumn = street.draw.uniform(0.4, 0.8), street.draw.chance(0.06)
+    return street.plain(street.draw.color("earth" if autumn else "green"), "leaves", (grain,) * 2)
 
 
 def tree(street: Street, frame: Frame, tall: float) -> None:

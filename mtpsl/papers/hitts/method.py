@@ -323,11 +323,7 @@ class HiTTs(Method, TaskTokens):
         return MixtureLoss(self.tasks, self.quantizers, **self.mixes)
 
     def trace(
-        self,
-        images: Tensor,
-        *,
-        decode: bool = True,
-        only: Mapping[str, Tensor] | None = None,
+        self, images: Tensor, *, decode: bool = True, only: Mapping[str, Tensor] | None = None
     ) -> Trace:
         """(B, 3, H, W) images -> every quantity of the paper's Figures 2 to 4.
 

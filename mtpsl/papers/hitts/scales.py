@@ -5,7 +5,6 @@ affinities; then features and tokens of all scales become one feature and one to
 """
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import final
 
 import torch
@@ -155,13 +154,9 @@ class MultiScaleTokens(nn.Module):
         self.fuse = per_task(tasks, lambda t: nn.Conv2d(sum(stage_channels), channels, 1))
         self.split = self.merge = None  # W_i^{s->m(j)} and W_i^{m->s(j)}
         if global_tokens:
-            linear = partial(per_task, tasks)
-            self.split = nn.ModuleList(
-                linear(lambda t, c=c: nn.Linear(channels, c)) for c in stage_channels
-            )
-            self.merge = nn.ModuleList(
-                linear(lambda t, c=c: nn.Linear(c, merged)) for c in stage_channels
-            )
+            linear = lambda a, b: per_task(tasks, lambda t: nn.Linear(a, b))  # noqa: E731
+            self.split = nn.ModuleList(linear(channels, c) for c in stage_channels)
+            self.merge = nn.ModuleList(linear(c, merged) for c in stage_channels)
         for part in (self.fuse, self.split, self.merge):
             if part is not None:
                 init_weights(part)
@@ -210,11 +205,9 @@ class MultiScaleTokens(nn.Module):
         """theta'_i = Sum_j W_i^{m->s(j)} x theta'_i^(j) [Eq. 18]: (T, C_j) each -> (T, merged)."""
         if self.merge is None:
             return None
-        merged = [
-            torch.stack([W[t.name](own[i]) for W, own in zip(self.merge, tokens, strict=True)])
-            for i, t in enumerate(self.tasks)
-        ]
-        return torch.stack([parts.sum(0) for parts in merged])
+        scales = list(zip(self.merge, tokens, strict=True))
+        parts = [[W[t.name](own[i]) for W, own in scales] for i, t in enumerate(self.tasks)]
+        return torch.stack([torch.stack(own).sum(0) for own in parts])
 
 
 def to_grid(maps: Tensor, grid: tuple[int, int]) -> Tensor:
