@@ -137,7 +137,6 @@ class Light:
     power: float  # of the direct light, near the lamp
     ambient: float  # light from everywhere
     tint: Color = (1.0, 1.0, 1.0)  # of the direct light
-    cool: float = 0.0  # by this share the ambient is bluer from the right, redder from the left
     fade: float = 0.0  # per m^2: direct light is halved at 1 / sqrt(fade) m; 0 for the sun
     radius: float = 0.1  # m, of lamp or sun: makes the shadows' borders soft
     shaded: float = 1e6  # m from the camera; no shadows beyond
