@@ -86,7 +86,7 @@ def test_the_parts_of_xtc_differ_from_their_neighbors_in_one_thing() -> None:
 
     assert differs(checks.TWO_VIEWS, checks.SSL) == {"weight"}
     assert differs(checks.ONE_VIEW, checks.XTC) == {"two_views"}
-    assert differs(checks.RAMPED, checks.XTC) == {"ramp_up"}
+    assert differs(checks.RAMPED_FREE, checks.XTC_FREE) == {"ramp_up"}
 
 
 def test_the_parts_of_xtc_share_their_runs_with_its_table() -> None:
