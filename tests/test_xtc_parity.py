@@ -2,8 +2,8 @@
 
 ``figures/xtc/parity.json`` holds what both computed in one process from the same weights, noise and
 batch, which is in ``parity.npz``. The released code is no part of this package, so what it computed
-is read from there, and only our side is computed again. In float32 rounding grows a thousandfold a
-step; steps are therefore compared in float64, where the first three are still the same.
+is read from there, and only our side is computed again. Rounding grows about a hundredfold a step,
+in float32 to some percent at once; in float64 the first four steps are still the same.
 """
 
 import json
@@ -141,6 +141,6 @@ def test_gradients_at_the_start_are_those_of_the_released_code(record: dict) -> 
 def test_first_steps_are_those_of_the_released_code(record: dict) -> None:
     released = record["steps"]["float64"]["released"]
     ours = first_steps(untrained(torch.float64), recorded_views(torch.float64), 3)
-    assert np.less(differences(ours, released), [1e-10, 1e-6, 1e-3]).all()
+    assert np.less(differences(ours, released), [1e-9, 1e-7, 1e-5]).all()
     slow = first_steps(untrained(torch.float64, film_lr=1.0), recorded_views(torch.float64), 2)
     assert differences(slow, released)[1] > 1e-4  # what a tenth of FiLM's rate would change
