@@ -93,9 +93,9 @@ print("it grows at every stage on its way back")
 # > **Predict.** The two make the same first step up to rounding. Are their losses still the same at step 20?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.files import read_json
+import json
 
-record = read_json(session.recorded / "xtc/parity.json")
+record = json.loads((session.recorded / "xtc/parity.json").read_text())
 for name, term in record["start"]["float64"].items():
     pulled = term["gradient"]
     print(

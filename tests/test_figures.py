@@ -125,7 +125,7 @@ def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict
     given = {
         name: FigureInputs(
             methods=roles,
-            histories={role: histories[role] for role in roles if role in histories},
+            histories={r: h for r, h in histories.items() if r in (roles or ("without", "with"))},
             experiments=experiments,
             test=Noise(),
         )
