@@ -150,8 +150,8 @@ def train_epoch(
             method.turn = turn
             with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
                 terms = method.training_step(*views, progress=step / optimizer.steps)
-                losses.add(i, terms, views[0].index)
-                (weighting(terms, shared) / size).backward()
+            losses.add(i, terms, views[0].index)
+            (weighting(terms, shared) / size).backward()
             if i == first + size - 1:
                 optimizer.step_at(epoch, step)
                 method.after_step()

@@ -289,6 +289,13 @@ def test_half_precision_and_channels_last_train() -> None:
     assert done.history[-1]["terms"]["depth"] < done.history[0]["terms"]["depth"]
 
 
+def test_gradients_are_computed_outside_of_autocast() -> None:
+    method, seen = make_method(), set()
+    method.body[0].weight.register_hook(lambda _: seen.add(torch.is_autocast_enabled("cpu")))
+    run(method, precision="bf16", epochs=1)
+    assert seen == {False}
+
+
 class Alternating(TinyMethod):
     """The heads learn in turn 0, the body in turn 1."""
 

@@ -82,7 +82,8 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         )
     test = data.test_batches(experiment, session)
 
-    discovering, method, supervision = time.perf_counter(), build(experiment), None
+    method, supervision = build(experiment), None
+    discovering = time.perf_counter()
     if experiment.teacher and method.online:
         teacher, taus = load_method(experiment.teacher, session), experiment.thresholds
         taus = resolve_thresholds(teacher, partial, taus, EVAL_BATCH, device)
