@@ -91,10 +91,7 @@ class Optimization:
 
     def settings(self) -> dict[str, Any]:
         """Plain JSON, by which a checkpoint knows its run."""
-        settings = vars(self) | {"schedule_args": dict(self.schedule_args)}
-        if not self.clip:  # which the states of older runs do not name
-            del settings["clip"]
-        return settings
+        return vars(self) | {"schedule_args": dict(self.schedule_args)}
 
 
 @final

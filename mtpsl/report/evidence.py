@@ -203,9 +203,10 @@ def draw_rulers(arrays: Arrays) -> Figure:
     """A block for each stand-in: a panel for each metric, better to the right, a line a method.
 
     Args:
-        arrays: Of one or several stand-ins, as ``ruler`` makes them, under ``<stand-in>/``.
+        arrays: Of one or several stand-ins, as ``ruler`` makes them, under ``<stand-in>/``. One of
+            which nothing is recorded is left out.
     """
-    names = [str(part) for part in arrays["parts"]]
+    names = [str(part) for part in arrays["parts"] if arrays[f"{part}/value"].size]
     parts = [{k.removeprefix(f"{n}/"): v for k, v in arrays.items() if k[: len(n) + 1] == f"{n}/"}
              for n in names]  # fmt: skip
     methods = [_ordered(part) for part in parts]

@@ -72,7 +72,7 @@ def smoke(experiment: Experiment) -> Experiment:
 
 
 def quick(experiment: Experiment) -> Experiment:
-    """Two to three and a half minutes for a supervised run on one core, and numbers that rank methods."""
+    """Two to three and a half minutes a supervised run on one core; its numbers rank methods."""
     return _scaled(experiment, QUICK | QUICK_SHAPES.get(experiment.dataset, {}))
 
 

@@ -179,7 +179,8 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     names += [name for name in ("torchvision", "timm") if name in sys.modules]  # who builds blocks
     versions = {name: metadata.version(name) for name in names}
     versions = {"mtpsl": mtpsl.__version__, "python": platform.python_version(), **versions}
-    hardware = f"{_cpu_name()}, {torch.get_num_threads()} threads"
+    threads = torch.get_num_threads()
+    hardware = f"{_cpu_name()}, {threads} thread{'s' * (threads > 1)}"
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
         versions["cuda"] = str(torch.version.cuda)

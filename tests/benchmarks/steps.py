@@ -47,7 +47,7 @@ RENDERED = (  # data set, height, width, images
 
 
 def experiment(name: str, size: str) -> Experiment:
-    """A method of ``METHODS`` on the three tasks of NYUD-v2, one label an image."""
+    """A method of ``METHODS`` on the three tasks of NYUD-v2, one label per image."""
     height, width, images, factor = SIZES[size]
     return Experiment(
         method=METHODS[name], height=height, width=width, batch_size=images, width_factor=factor

@@ -1,7 +1,7 @@
 """What a paper's tables cannot say: whether data and profile can decide anything, and for whom.
 
 ``separation`` runs before methods are compared, on supervised MTL alone. The spread over seeds says
-how large a difference the tables can see; full labels against one label an image says whether
+how large a difference the tables can see; full labels against one label per image says whether
 labels matter. ``label_share`` asks for which share of the labels a method is worth its cost.
 ``consistency`` takes XTC apart: its second view, its consistency, and when that sets in.
 ``mixture`` compares HiTTs' mixture loss as printed and as released.
@@ -26,12 +26,12 @@ WITH_DELTA = (*HEADLINES, DELTA)
 
 # --- whether labels matter -----------------------------------------------------------------------
 
-FULL, ONE = "full labels", "one label an image"
+FULL, ONE = "full labels", "one label per image"
 
 SEPARATION = Table(
     name="separation",
     paper="companion",
-    title="Supervised MTL with every label and with one label an image",
+    title="Supervised MTL with every label and with one label per image",
     source="[check of data and profile]",
     columns=tuple(HEADLINES),
     rows=make_rows({FULL: (mtl("full"),), ONE: (mtl("one_label"),)}, columns=len(HEADLINES)),
@@ -102,7 +102,7 @@ LABEL_SHARE = Table(
         "Each task's label is kept on that share of the training images, drawn task by task; a "
         "larger share keeps every label of a smaller one. With full labels nothing is withheld, "
         "so there are no pseudo labels and Ours has L_f alone.",
-        "At profile full, thresholds of pseudo labels are those printed for one label an image; "
+        "At profile full, thresholds of pseudo labels are those printed for one label per image; "
         "scaled profiles accept the surer half of the withheld pixels.",
         "Every row passes all images, so all trainings take as many steps; Ours is two trainings.",
     ),
@@ -174,13 +174,11 @@ CONSISTENCY = Table(
         for claim in beats(better, [worse], HEADLINES, f"{why}: {BEATS} on {{title}}")
     ),
     notes=(
-        "NYUD-v2 with one label an image, as in [XTC, Table 2], whose rows SL, SSL and Ours are.",
+        "NYUD-v2 with one label per image, as in [XTC, Table 2], whose rows SL, SSL and Ours are.",
         f'"{TWO_VIEWS}" passes a second, zoomed view of each image through the network, where only '
         "BatchNorm takes notice of it: SSL with weight 0.",
         f'"{RAMPED_FREE}": the weight of the consistency grows over the first half of the '
         "training, an option of the released code that is off by default.",
-        "Scaled profiles clip the gradient of every row to length 1, a setting that was adopted "
-        "after XTC's first steps were found to be a storm; unclipped rows show what it changes.",
         AT_QUICK,
     ),
 )
@@ -210,7 +208,7 @@ MIXTURE = Table(
         )
     ),
     notes=(
-        "NYUD-v2 with one label an image, as in [HiTTs, Table 5]: its MTL baseline and its HiTTs "
+        "NYUD-v2 with one label per image, as in [HiTTs, Table 5]: its MTL baseline and its HiTTs "
         "are the first two rows. The paper prints 0.1 L_reg + L_cls twice (Eq. 13 and the text "
         "below it); the code its authors released later has it the other way around.",
     ),

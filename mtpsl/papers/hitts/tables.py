@@ -68,7 +68,7 @@ OTHERS = {  # rows of earlier work -> method
 
 STEPS = (
     "A single-task network leaves out the images without its label, as the released code of XTC "
-    "does, and takes fewer steps in as many epochs: with one label an image, one in as many as "
+    "does, and takes fewer steps in as many epochs: with one label per image, one in as many as "
     "there are tasks."
 )
 """A note on rows of single-task networks."""
