@@ -457,7 +457,7 @@ def test_a_worker_trains_in_a_process_of_its_own(store) -> None:
     (job,) = train_all(todo.values(), Session(store, "cpu"), 2)
     assert job.error == ""
     record = store.load(job.experiment.key)
-    assert "1 threads" in record.environment["hardware"] or os.cpu_count() > 3
+    assert "1 thread" in record.environment["hardware"] or os.cpu_count() > 3
     said = (store.folder(record.key) / "output.txt").read_text()
     assert json.loads(said)["key"] == record.key
 

@@ -210,10 +210,12 @@ def draw_rulers(arrays: Arrays) -> Figure:
     parts = [{k.removeprefix(f"{n}/"): v for k, v in arrays.items() if k[: len(n) + 1] == f"{n}/"}
              for n in names]  # fmt: skip
     methods = [_ordered(part) for part in parts]
-    most = max([len(part["columns"]) for part in parts] or [1])
+    most = max([len(part["columns"]) for part in parts] or [2])
     tall = [max(1, len(m)) * LINE for m in methods]
     sheet = Sheet(2.3 + 2.6 * max(1, most), 0.3 + sum(t + 0.85 for t in tall) + 0.45)
     top = 0.3
+    if not parts:
+        sheet.text(0.1, top, "Nothing is recorded yet.", va="center")
     for part, rows, height in zip(parts, methods, tall, strict=True):
         sheet.text(0.1, top, str(part["data"]), weight="bold", va="center")
         for column in range(len(part["columns"])):
