@@ -84,7 +84,8 @@ class MixtureLoss(nn.Module):
         """L_s, where an image has the task's label [HiTTs, Eq. 5].
 
         Args:
-            logits: task -> (B, C_p, H, W), G' (``Trace.refined``).
+            logits: task -> (B, C_p, H, W), G' (``Trace.refined``); or those of the labeled images
+                alone, in their order.
             batch: Its labels.
 
         Returns:
@@ -122,13 +123,18 @@ class MixtureLoss(nn.Module):
         losses = mixture_loss(
             task,
             self.quantizers[task.name],
-            pick(logits, rows).float(),
+            self.logits_of(logits, rows),
             labels.targets[task.name][rows],
             labels.valid[task.name][rows],
             self.regression_weight,
             released=self.released,
         )
         return losses / (len(rows) * len(self.tasks))
+
+    @staticmethod
+    def logits_of(logits: Tensor, rows: Tensor) -> Tensor:
+        """The logits of the images in ``rows`` (B,), float32; they may be all that there are."""
+        return (logits if len(logits) == rows.sum() else pick(logits, rows)).float()
 
     def soft_loss(self, task: Task, logits: Tensor, found: Discovered, rows: Tensor) -> Tensor:
         """1/(BT) of a regression's L1 to a soft label, a pixel counting as much as it is sure."""
@@ -138,7 +144,7 @@ class MixtureLoss(nn.Module):
                 "discover with pseudo='soft', too"
             )
         valid = found.valid[task.name][rows]
-        prediction = self.quantizers[task.name].decode(pick(logits, rows).float())
+        prediction = self.quantizers[task.name].decode(self.logits_of(logits, rows))
         target = found.targets[task.name][rows].masked_fill(~valid, 0.0)
         error = (prediction - target).abs().mean(1, keepdim=True)
         losses = (error * found.weights[task.name][rows] * valid).mean((1, 2, 3))

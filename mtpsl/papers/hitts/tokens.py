@@ -171,8 +171,8 @@ class TaskTokens(nn.Module):
             stages: (B, C_j, H_j, W_j) each, F_s^(j), where tokens have several scales.
             decode: Whether to make ``predictions``, which are empty otherwise: losses and
                 ``discover`` read the logits.
-            only: task -> (B,) bool: images whose logits are read. Fine-grained quantities are made
-                for them alone, and other images' logits are 0; None: for all.
+            only: task -> (B,) bool: images whose logits are read. Fine-grained quantities, logits
+                included, are made for them alone; None: for all.
 
         Raises:
             ValueError: If there are not as many stages as scales.
@@ -194,11 +194,7 @@ class TaskTokens(nn.Module):
                 phi[t.name] = self.derive_fine_tokens(t, token, len(own))
                 scores[t.name] = F.softplus(self.answers[t.name](phi[t.name], own))
                 masked = G[t.name] * scores[t.name]  # Eq. (4)
-            logits = refined[t.name] = to_size(self.refine[t.name](masked), size)
-            if only is not None:
-                all_images = logits.new_zeros(len(features), *size, logits.shape[1])
-                all_images[only[t.name]] = logits.movedim(1, -1)
-                refined[t.name] = all_images.movedim(-1, 1)
+            refined[t.name] = to_size(self.refine[t.name](masked), size)
         return Trace(
             affinities=tuple(A.expand(len(features), -1, -1) for A in affinities),
             global_tokens=tokens,
