@@ -426,7 +426,7 @@ def test_report(tree):
     assert "people in 3 images (75 %), by train.txt" in text
     assert "labels: 3 of VOC12, 1 of pascal-context" in text
     assert "sizes        40x56" in text
-    assert "human_parts  in 2 of 4 images (VOC: 25 to 35, unusual)" in text
+    assert "human_parts  in 2 of 4 images (PASCAL-Context: 25 to 35, unusual)" in text
     assert "normals      in 4 of 4 images; 2" in text
     lines = {line.split()[0]: line.split()[1:] for line in text.splitlines() if line.strip()}
     assert set(PUBLISHED["pascal_context"].classes) <= set(lines) and lines["cow"][-1] == "unusual"

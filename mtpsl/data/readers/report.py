@@ -314,7 +314,7 @@ def _describe_labels(labels: _Labels, read: int, known: Published) -> Iterator[s
 
 def _describe_classes(labels: _Labels, known: Published) -> Iterator[str]:
     same = set(known.classes) == set(labels.task.class_names)
-    title = f"{known.name if same else '':>10}"
+    title = f"{'published' if same else '':>10}"
     yield f"{'':15}{'':16}   pixels {title}   images {title}".rstrip()
     shares = (100 * labels.pixels / labels.pixels.sum()).tolist()
     often = (100 * labels.shown / labels.images).tolist()
