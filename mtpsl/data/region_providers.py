@@ -1,8 +1,8 @@
 """Ways to divide one image into regions: integer maps that say which pixels belong together.
 
 ``PROVIDERS`` names them. Ids are whole numbers from 0 on, in any order and with gaps, and ``NONE``
-where a pixel is in no region. All providers give the same ids on every machine and under every
-number of threads, except for ``sam``, which [RDC] uses: the bits of a network are the machine's.
+where a pixel is in no region. All providers give the same ids every time and under every number of
+threads, except for ``sam``, which [RDC] uses: the last bits of a network depend on both.
 """
 
 import importlib
