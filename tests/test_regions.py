@@ -195,6 +195,13 @@ def test_a_grid_has_squares_and_voronoi_as_many_cells_as_felzenszwalb(rooms) -> 
     assert not np.array_equal(again, divide(picture, count=9, seed=1))
 
 
+@pytest.mark.parametrize("name, setting", [("grid", "size"), ("voronoi", "count")])
+def test_nonsense_is_refused(rooms, name, setting) -> None:
+    for value in (0, 2.5):
+        with pytest.raises(ValueError, match="a whole number, at least 1"):
+            PROVIDERS[name].divide(to_picture(rooms, 0), **{setting: value})
+
+
 def test_ground_truth_are_connected_pixels_of_a_class() -> None:
     classes = np.array([[1, 1, 0, 1], [0, 0, 0, 1], [255, 1, 1, 255]])
     picture = region_providers.Picture(np.zeros((3, 4, 3)), 0, "0", classes)
