@@ -203,7 +203,6 @@ def test_an_image_with_less_than_two_regions_adds_exactly_nothing(change: Any, n
         fresh(**VARIANTS[name], statistics="image") if name != "image" else fresh(**VARIANTS[name])
     )
     term, gradients = contrast(net.eval(), loss.eval(), replace(batch, regions=regions))
-    rest = torch.tensor([0, 2, 3])
     alone = some_images(replace(batch, regions=regions), [0, 2, 3])
     others, _ = contrast(net, loss, alone)
     assert all(g.isfinite().all() for g in gradients)
