@@ -122,7 +122,7 @@ def test_a_plain_loop_lowers_the_loss_and_finds_regions() -> None:
     groups = [{"params": net.parameters(), "lr": 1e-2}, *loss.param_groups(lr=1e-2)]
     optimizer, batch = torch.optim.Adam(groups), random_batch()
     values, found = [], []
-    for _ in range(15):
+    for _ in range(10):
         torch.manual_seed(1)
         terms = loss(net(batch.images), batch)
         optimizer.zero_grad()

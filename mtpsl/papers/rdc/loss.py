@@ -14,6 +14,7 @@ The released code never trained with this loss: it calls a number without gradie
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, final
 
 import torch
@@ -31,6 +32,7 @@ from mtpsl.papers.rdc.gaussians import (
     region_means,
     region_moments,
     shrink,
+    wasserstein,
 )
 from mtpsl.papers.xtc.loss import (
     Inputs,
@@ -194,6 +196,8 @@ class RegionContrastLoss(nn.Module):
         widths = [scale_channels(width, width_factor) for width in WIDTHS]
         self.mapping = plain_mapping(tasks, widths, CONVS, pools=pools, condition=condition)
         self.describe_gaussian, self.distance = look_up("measure", measure, MEASURES)
+        if measure == "wasserstein":  # shrunk covariances keep the promise
+            self.distance = partial(wasserstein, least=shrinkage / widths[-1])
         gaussian = contrast == "gaussian"
         self.symmetric = not gaussian or measure in SYMMETRIC
         if temperature is None:
@@ -253,29 +257,41 @@ class RegionContrastLoss(nn.Module):
         if not links:
             return batch.images.new_zeros(()), batch.images.new_zeros(())
         maps, labels = self.embed(links, inputs)
+        ids = torch.cat([self.region_ids(link, batch, maps.shape[2:]) for link in links])
+        generator = torch.Generator(maps.device).manual_seed(inputs.seed)
         with torch.autocast(maps.device.type, enabled=False):  # Cholesky has no bfloat16
-            generator = torch.Generator(maps.device).manual_seed(inputs.seed)
-            ids = torch.cat([self.region_ids(link, batch, maps.shape[2:]) for link in links])
-            regions = find_regions(ids, self.min_pixels)
-            if self.contrast == "pixel":
-                regions = regions.sample(self.pixels, generator)
-            described = [self.describe(m, regions) for m in (maps, labels)]
-            image, owner = regions.image, torch.arange(len(regions.image), device=maps.device)
-            if self.contrast == "pixel":
-                image, owner = image[regions.owner], regions.owner
-            members = image.bincount(minlength=len(maps)).tolist()
-            losses, found = [], []
-            for p, t, own in zip(*(x.split(members) for x in (*described, owner)), strict=True):
-                loss, hits = self.contrast_image(p, t, own, generator)
-                losses.append(loss)
-                found.append(hits)
-            if self.negatives == "bank" and self.training:
-                self.remember(torch.cat(described))
-        sizes = [len(link.rows) for link in links]
-        parts = torch.stack(losses).split(sizes)
+            losses, found = self.contrast_maps(maps, labels, ids, generator)
+        parts = losses.split([len(link.rows) for link in links])
         total = torch.stack([x.weigh(part).sum() for x, part in zip(links, parts, strict=True)])
-        found = torch.cat(found).float()
         return total.sum() / len(batch), found.sum() / max(1, len(found))  # Eq. (6)
+
+    def contrast_maps(
+        self, maps: Tensor, labels: Tensor, ids: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Compares the regions of every map of a prediction with those of its label.
+
+        Args:
+            maps: (N, D, h, w) of predictions, from ``embed``.
+            labels: (N, D, h, w) of labels.
+            ids: (N, h, w) int64, from ``region_ids``.
+            generator: Of samples.
+
+        Returns:
+            (N,) InfoNCE; and for each anchor that something is compared with, 1 where its own
+            region is nearest, else 0.
+        """
+        regions = find_regions(ids, self.min_pixels)
+        image, owner = regions.image, torch.arange(len(regions.image), device=maps.device)
+        if self.contrast == "pixel":
+            regions = regions.sample(self.pixels, generator)
+            image, owner = image[regions.owner], regions.owner
+        described = [self.describe(m, regions) for m in (maps, labels)]
+        members = image.bincount(minlength=len(maps)).tolist()
+        rows = zip(*(x.split(members) for x in (*described, owner)), strict=True)
+        losses, found = zip(*(self.contrast_image(*row, generator) for row in rows), strict=True)
+        if self.negatives == "bank" and self.training:
+            self.remember(torch.cat(described))
+        return torch.stack(losses), torch.cat(found).float()
 
     def embed(self, links: Sequence[Link], inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Maps of the predictions and of the labels of all links: (N, D, h, w) float32 each."""
@@ -334,24 +350,25 @@ class RegionContrastLoss(nn.Module):
         if not len(p):
             return p.sum(), owner.bool()  # 0, and nothing to find
         same = owner.unsqueeze(1) == owner
-        ways = [(p, t)] if self.anchors == "prediction" else [(p, t), (t, p)]
+        here = torch.arange(len(p), device=p.device)
+        besides = same & (here.unsqueeze(1) != here)  # pixels of the anchor's region
         losses, found, across = [], [], None
-        for a, k in ways:
+        for a, k in [(p, t)] if self.anchors == "prediction" else [(p, t), (t, p)]:
             if self.negatives in ("image", "both"):
                 swap = across is not None and self.symmetric
                 across = across.T if swap else self.similarity(a.unsqueeze(1), k.unsqueeze(0))
-                positive, own = across.diagonal(), across.masked_fill(~same, -torch.inf).amax(1)
-                negatives = across.masked_fill(same, -torch.inf)
+                column, similar = here, across.masked_fill(besides, -torch.inf)
+                own = across.detach().masked_fill(~same, -torch.inf).amax(1)
             else:
-                positive = own = self.similarity(a, k)
-                negatives = self.sample(a, k, same, generator)
-            nearest_other = F.pad(negatives, (1, 0), value=-torch.inf).amax(1)
-            found.append((own > nearest_other)[nearest_other > -torch.inf])
+                positive, negative = self.similarity(a, k), self.sample(a, k, same, generator)
+                column, similar = here * 0, torch.cat([positive.unsqueeze(1), negative], dim=1)
+                own = positive.detach()
+            other = similar.detach().scatter(1, column.unsqueeze(1), -torch.inf).amax(1)
+            found.append((own > other)[other > -torch.inf])
             if self.negatives == "both":
                 around = self.similarity(a.unsqueeze(1), a.unsqueeze(0))
-                negatives = torch.cat([negatives, around.masked_fill(same, -torch.inf)], dim=1)
-            everything = torch.cat([positive.unsqueeze(1), negatives], dim=1)
-            losses.append(everything.logsumexp(1) - positive)  # Eq. (3)
+                similar = torch.cat([similar, around.masked_fill(same, -torch.inf)], dim=1)
+            losses.append(F.cross_entropy(similar, column, reduction="none"))  # Eq. (3)
         return torch.cat(losses).mean(), torch.cat(found)
 
     def sample(self, a: Tensor, k: Tensor, same: Tensor, generator: torch.Generator) -> Tensor:
