@@ -7,7 +7,7 @@ distance of ``p[:, None]`` and ``k[None]`` is the matrix of all pairs.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -69,6 +69,15 @@ def find_regions(ids: Tensor, least: int = 2) -> Regions:
     pixels, owner, sizes = pixels[kept], (used.cumsum(0) - 1)[owner[kept]], sizes[used]
     image = pixels[sizes.cumsum(0) - sizes] // ids[0].numel()
     return Regions(image, sizes, pixels, owner)
+
+
+def nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, H, W) of any type -> (B, C, *size), the pixels under the centers of the cells."""
+    down, right = (
+        ((torch.arange(n, device=maps.device) + 0.5) * (full / n)).long()
+        for full, n in zip(maps.shape[2:], size, strict=True)
+    )
+    return maps[..., down.unsqueeze(1), right]
 
 
 # ---------------------------------------------------------------- statistics

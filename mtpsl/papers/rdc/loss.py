@@ -29,6 +29,7 @@ from mtpsl.papers.rdc.gaussians import (
     SYMMETRIC,
     Regions,
     find_regions,
+    nearest,
     region_means,
     region_moments,
     shrink,
@@ -141,8 +142,7 @@ class RegionContrastLoss(nn.Module):
         ValueError: If an option is unknown or out of range.
     """
 
-    retrieval: Tensor  # (), of the last call: the share of anchors, on images with several regions,
-    # to which no other region is as similar as their own; 1 / M by chance. It has no gradient
+    retrieval: Tensor  # (), of the last call: share of anchors nearest to their own region
     bank: Tensor  # (BANK, n), the newest last
     banked: Tensor  # how many of them there are
 
@@ -187,9 +187,9 @@ class RegionContrastLoss(nn.Module):
                 raise ValueError(f"{name}: expected one of {allowed}, got {value!r}")
         if min(min_pixels - 2, patch, pixels - 1, map_stride - 1, shrinkage, 1 - shrinkage) < 0:
             raise ValueError(
-                "region contrast: expected min_pixels of at least 2, pixels and map_stride of 1, "
-                f"patch of 0, shrinkage from 0 to 1, got {min_pixels}, {pixels}, {map_stride}, "
-                f"{patch}, {shrinkage}"
+                "region contrast: expected min_pixels >= 2, patch >= 0, pixels >= 1, map_stride >= 1 "
+                f"and shrinkage in [0, 1], got {min_pixels}, {patch}, {pixels}, {map_stride}, "
+                f"{shrinkage}"
             )
         self.tasks, self.contrast, self.patch = tasks, contrast, patch
         self.retrieval = torch.zeros(())
@@ -209,17 +209,18 @@ class RegionContrastLoss(nn.Module):
         self.weight, self.ramp_up, self.gradient = weight, ramp_up, gradient
         self.film_lr, self.film_step, self.per_image_mean = film_lr, film_step, per_image_mean
         if negatives == "bank":
-            D = widths[-1]
-            numbers = self.describe_gaussian(torch.zeros(D), torch.eye(D)).shape[0]
-            self.register_buffer(
-                "bank", torch.zeros(BANK, numbers if contrast == "gaussian" else D)
-            )
+            one = torch.zeros(widths[-1])
+            one = self.describe_gaussian(one, torch.eye(len(one))) if gaussian else one
+            self.register_buffer("bank", torch.zeros(BANK, len(one)))
             self.register_buffer("banked", torch.zeros((), dtype=torch.int64))
 
     def forward(
         self, predictions: dict[str, Tensor], batch: Batch, *, progress: float = 1.0
     ) -> Terms:
-        """Computes the weighted contrast, a scalar, and ``retrieval`` besides.
+        """Computes the weighted contrast, a scalar.
+
+        ``retrieval`` then says, as a scalar without gradient, for which share of the anchors no
+        other region is as similar as their own; 1 / M by chance, 0 where there is one region.
 
         Args:
             predictions: task -> (B, task.channels, H, W), as the task's loss takes them; maps of
@@ -281,12 +282,12 @@ class RegionContrastLoss(nn.Module):
             region is nearest, else 0.
         """
         regions = find_regions(ids, self.min_pixels)
-        image, owner = regions.image, torch.arange(len(regions.image), device=maps.device)
+        owner = torch.arange(len(regions.image), device=maps.device)
         if self.contrast == "pixel":
             regions = regions.sample(self.pixels, generator)
-            image, owner = image[regions.owner], regions.owner
+            owner = regions.owner
         described = [self.describe(m, regions) for m in (maps, labels)]
-        members = image.bincount(minlength=len(maps)).tolist()
+        members = regions.image[owner].bincount(minlength=len(maps)).tolist()
         rows = zip(*(x.split(members) for x in (*described, owner)), strict=True)
         losses, found = zip(*(self.contrast_image(*row, generator) for row in rows), strict=True)
         if self.negatives == "bank" and self.training:
@@ -297,9 +298,9 @@ class RegionContrastLoss(nn.Module):
         """Maps of the predictions and of the labels of all links: (N, D, h, w) float32 each."""
         size = [side // self.map_stride for side in inputs.batch.images.shape[2:]]
         pairs = embed_links(self.mapping, links, inputs, self.statistics)
-        source, target = (torch.cat(maps) for maps in zip(*pairs, strict=True))
         maps, labels = (
-            F.interpolate(m, size, mode="bilinear", align_corners=False) for m in (source, target)
+            F.interpolate(torch.cat(m), size, mode="bilinear", align_corners=False)
+            for m in zip(*pairs, strict=True)
         )
         return maps, labels.detach() if self.stop_label else labels
 
@@ -335,7 +336,7 @@ class RegionContrastLoss(nn.Module):
     def contrast_image(
         self, p: Tensor, t: Tensor, owner: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """InfoNCE of one image and one pair of tasks, averaged over anchors.
+        """InfoNCE of the regions of one image in two maps, averaged over anchors.
 
         Args:
             p: (M, n) descriptions in the prediction's map.
@@ -373,13 +374,11 @@ class RegionContrastLoss(nn.Module):
 
     def sample(self, a: Tensor, k: Tensor, same: Tensor, generator: torch.Generator) -> Tensor:
         """(M, s) similarities of anchors and sampled negatives; -inf where there are too few."""
-        device = a.device
         if self.negatives == "bank":
-            oldest = BANK - int(self.banked)
-            drawn = DRAWN if oldest < BANK else 0
-            rows = torch.rand(drawn, generator=generator, device=device) * (BANK - oldest)
-            return self.similarity(a.unsqueeze(1), self.bank[oldest + rows.long()])
-        chance = torch.rand(same.shape, generator=generator, device=device).masked_fill(same, 2.0)
+            known = self.bank[BANK - int(self.banked) :]
+            chance = torch.rand(len(known), generator=generator, device=a.device)
+            return self.similarity(a.unsqueeze(1), known[chance.argsort()[:DRAWN]])
+        chance = torch.rand(same.shape, generator=generator, device=a.device).masked_fill(same, 2.0)
         picked = chance.argsort(dim=1)[:, : self.negatives]
         similar = self.similarity(a.unsqueeze(1), k[picked])
         return similar.masked_fill(same.gather(1, picked), -torch.inf)
@@ -393,13 +392,3 @@ class RegionContrastLoss(nn.Module):
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Groups the parameters beside a network of rate ``lr``; gamma and beta have their own."""
         return film_groups(self, self.mapping, lr, self.film_lr, self.film_step)
-
-
-def nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, H, W) of any type -> (B, C, *size), the pixels under the centers of the cells."""
-    places = (
-        ((torch.arange(n, device=maps.device) + 0.5) * (full / n)).long()
-        for full, n in zip(maps.shape[2:], size, strict=True)
-    )
-    down, right = places
-    return maps[..., down.unsqueeze(1), right]
