@@ -4,7 +4,9 @@
 how large a difference the tables can see; full labels against one label per image says whether
 labels matter. ``label_share`` asks for which share of the labels a method is worth its cost.
 ``consistency`` takes XTC apart: its second view, its consistency, and when that sets in.
-``mixture`` compares HiTTs' mixture loss as printed and as released.
+``mixture`` compares HiTTs' mixture loss as printed and as released. ``contrast``, ``regions`` and
+``gaussian`` take RDC apart: whether its contrast helps, what a region must be, and what of a region
+must be compared.
 """
 
 import math
@@ -14,6 +16,8 @@ import numpy as np
 
 from mtpsl.papers.hitts.tables import hitts, mtl, second_stage
 from mtpsl.papers.protocols import BEATS, DELTA, HEADLINES, NYUD, Runs, beats, make_rows
+from mtpsl.papers.rdc.tables import HRNET, QUICK_MAP, WEIGHTS, rdc
+from mtpsl.papers.rdc.tables import mtl as labels_alone
 from mtpsl.papers.xtc.printed import OURS as XTC
 from mtpsl.papers.xtc.printed import SL, SSL
 from mtpsl.papers.xtc.storm import UNCLIPPED
@@ -213,5 +217,3 @@ MIXTURE = Table(
         "below it); the code its authors released later has it the other way around.",
     ),
 )
-
-TABLES = {table.name: table for table in (SEPARATION, LABEL_SHARE, CONSISTENCY, MIXTURE)}

@@ -23,7 +23,8 @@ from mtpsl.models import Features, build_backbone
 from mtpsl.models.backbone import scale_channels
 
 CHOICES: dict[str, str] = {
-    "depths": "four maps of the transformer, evenly spaced: behind blocks 6, 12, 18 and 24 of ViT-L",
+    "depths": "four maps of the transformer, evenly spaced, the last one included: of ViT-L those that "
+    "leave blocks 6, 12, 18 and 24",
     "experts": "five a depth, each a 1x1 convolution with BatchNorm and GELU to 256 channels",
     "gate": "a 1x1 convolution of the map to 64 channels with GELU, beside their mean over the "
     "image as context, and a 1x1 convolution; softmax over the experts and the memory in every "
@@ -63,9 +64,7 @@ class TaskExpert(nn.Module):
     reduction = 16
     stride = 16
 
-    def __init__(
-        self, width_factor: float = 1.0, *, vit: str = "vit_large", **start: Any
-    ) -> None:
+    def __init__(self, width_factor: float = 1.0, *, vit: str = "vit_large", **start: Any) -> None:
         super().__init__()
         self.vit = build_backbone(vit, width_factor, **start)
         self.width_factor, self.pretrained = width_factor, self.vit.pretrained
