@@ -23,8 +23,8 @@ from mtpsl.models import Features, build_backbone
 from mtpsl.models.backbone import scale_channels
 
 CHOICES: dict[str, str] = {
-    "depths": "four maps of the transformer, evenly spaced, the last one included: of ViT-L those that "
-    "leave blocks 6, 12, 18 and 24",
+    "depths": "four maps of the transformer, evenly spaced, the last one included: of ViT-L those "
+    "that leave blocks 6, 12, 18 and 24",
     "experts": "five a depth, each a 1x1 convolution with BatchNorm and GELU to 256 channels",
     "gate": "a 1x1 convolution of the map to 64 channels with GELU, beside their mean over the "
     "image as context, and a 1x1 convolution; softmax over the experts and the memory in every "
