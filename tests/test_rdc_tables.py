@@ -5,6 +5,7 @@ import math
 from collections import Counter
 
 import pytest
+import torch
 
 from mtpsl import papers
 from mtpsl.data import find_class
@@ -56,7 +57,9 @@ def test_every_row_of_the_paper_is_there_in_its_order(table):
     assert [row.name for row in table.rows] == list(cells.rows)
     assert [len(t.rows) for t in TABLES.values()] == [19, 5, 12, 2, 4, 5]
     for row in table.rows:
-        kept, typed = ([c for c in r if not math.isnan(c)] for r in (row.printed, cells.rows[row.name]))
+        kept, typed = (
+            [c for c in r if not math.isnan(c)] for r in (row.printed, cells.rows[row.name])
+        )
         assert kept == typed
 
 
@@ -180,7 +183,15 @@ SMOKE = {e.key: e for e in map(get_profile("smoke"), runs(*EVERY).values())}
 
 @pytest.mark.parametrize("key", SMOKE)
 def test_every_row_builds_and_steps(key):
-    ...
+    """Two steps on noise, with squares for regions; what is learned must be everything."""
+    experiment = SMOKE[key]
+    start = build(experiment).state_dict()
+    trained = train_on_noise(experiment, torch.device("cpu")).state_dict()
+    moved = [n for n in start if not torch.equal(start[n], trained[n])]
+    assert all(trained[n].isfinite().all() for n in moved)
+    assert any(n.startswith("net.backbone") for n in moved)
+    learns = experiment.method_args.get("gradient", True) and experiment.method == "rdc"
+    assert any(n.startswith("loss.mapping") and "weight" in n for n in moved) == learns
 
 
 def test_costs():
