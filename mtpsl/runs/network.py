@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from mtpsl import files
 from mtpsl.batch import Batch, Discovered
@@ -196,6 +197,8 @@ def train_on_noise(experiment: Experiment, device: torch.device, steps: int = ST
     batch = noise_batch(tasks, experiment.height, experiment.width, experiment.batch_size)
     if experiment.teacher:
         batch = replace(batch, discovered=discovered_by(method, batch))
+    if experiment.regions:
+        batch = replace(batch, regions=squares(batch.images))
     method.to(device)
     views = (batch.to(device),) * method.views
     fit(
@@ -235,6 +238,13 @@ def noise_batch(tasks: TaskSet, height: int, width: int, images: int) -> Batch:
         targets[t.name] = torch.where(valid[t.name], target, t.fill_missing(target))
     image_maps = torch.rand(images, 3, height, width, generator=generator)
     return Batch(image_maps, targets, valid, labeled, index)
+
+
+def squares(images: Tensor, side: int = 16) -> Tensor:
+    """(B, 1, H, W) ids of squares, in place of the regions of noise."""
+    down, right = (torch.arange(n) // side for n in images.shape[2:])
+    ids = down.unsqueeze(1) * (int(right[-1]) + 1) + right
+    return ids.expand(len(images), 1, -1, -1)
 
 
 @torch.no_grad()
