@@ -24,7 +24,7 @@ from mtpsl import files
 from mtpsl.batch import Batch, Discovered
 from mtpsl.engine import fit, seeded
 from mtpsl.methods import Method
-from mtpsl.models.cost import Cost, cost
+from mtpsl.models.cost import COMPUTED, Cost, cost
 from mtpsl.papers import build_method
 from mtpsl.runs.data import bind_data, tasks_of
 from mtpsl.runs.experiment import Experiment
@@ -95,9 +95,16 @@ def network_cost(experiment: Experiment) -> Cost:
     return _counted(Experiment(**{name: getattr(fresh, name) for name in COSTLY}))
 
 
+def _untrained(experiment: Experiment) -> Method:
+    """The method without numbers at sizes where ``cost`` needs none: drawing them takes longer."""
+    large = experiment.height * experiment.width > COMPUTED
+    with torch.device("meta" if large else "cpu"):
+        return build(experiment)
+
+
 @functools.cache
 def _counted(network: Experiment) -> Cost:
-    return cost(build(network), network.height, network.width)
+    return cost(_untrained(network), network.height, network.width)
 
 
 @functools.cache
@@ -106,7 +113,7 @@ def full_size_cost(experiment: Experiment) -> Cost:
 
     The mean over what its method says is counted (``Method.counted``).
     """
-    modules = build(without_pretrained(experiment)).counted()
+    modules = _untrained(without_pretrained(experiment)).counted()
     if len(modules) == 1:
         return network_cost(experiment)
     counted = [cost(module, experiment.height, experiment.width) for module in modules]
