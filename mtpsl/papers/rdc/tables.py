@@ -170,16 +170,16 @@ TABLE1 = make_table(
     f"Check marks are lost in the text we type from: {printed.CHECK_MARKS['Table 1']}.",
     LENGTH,
     "Blocks of one setting differ in more than the network: 20 epochs from ImageNet's weights on "
-    "HRNet18 and ViT-L, 200 from random ones for XTC on SegNet. For its own rows on SegNet the paper "
-    "says 20 as well, which is hard to believe of a network that starts from nothing; here they "
-    "have XTC's 200.",
+    "HRNet18 and ViT-L, 200 from random ones for XTC on SegNet. For its own rows on SegNet the "
+    "paper says 20 as well, which is hard to believe of a network that starts from nothing; here "
+    "they have XTC's 200.",
     f'"HRNet18" is HRNet-W18-small-v2 in the released code; `backbone="hrnet_w18"` is the larger '
     f"one. {WEIGHTS}",
     "TaskExpert has no public code; what is trained here is a compact reading of ours "
     "(`mtpsl.papers.rdc.task_expert.CHOICES`). Its rows have the settings of HRNet18, of which the "
     "paper says nothing, but for the learning rate 2e-5, usual for transformers of this size.",
-    "DejaVu, whose rows are copied from its paper, redacts an image and learns to regenerate it from "
-    "what is left and the predicted maps. Neither that module nor a schedule is given.",
+    "DejaVu, whose rows are copied from its paper, redacts an image and learns to regenerate it "
+    "from what is left and the predicted maps. Neither that module nor a schedule is given.",
     SAM,
     COARSE_XTC,
     QUICK_MAP,
