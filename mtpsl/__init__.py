@@ -32,6 +32,8 @@ if TYPE_CHECKING:  # editors and type checkers import these at once, ``__getattr
     from mtpsl.papers import build_method
     from mtpsl.papers.hitts.method import HiTTs, MixtureLoss
     from mtpsl.papers.hitts.tokens import TaskTokens
+    from mtpsl.papers.rdc.loss import RegionContrastLoss
+    from mtpsl.papers.rdc.method import RDC
     from mtpsl.papers.xtc.loss import CrossTaskLoss
     from mtpsl.papers.xtc.method import XTC
     from mtpsl.tasks import (

@@ -99,6 +99,7 @@ class Batch(_Movable):
     index: Tensor  # (B,) int64, position in the dataset
     geometry: Geometry | None = None  # None: the clean image
     discovered: Discovered | None = None  # what a teacher found, in two-stage methods
+    regions: Tensor | None = None  # (B, 1, H, W) int64 region ids of each image, -1: none
 
     @classmethod
     def from_targets(

@@ -134,10 +134,11 @@ def relative(first: Geometry, second: Geometry, height: int, width: int) -> Geom
 
 
 def warp_batch(batch: Batch, geometry: Geometry, tasks: TaskSet) -> Batch:
-    """The views of ``batch`` that ``geometry`` describes: images, targets, holes, discoveries.
+    """The views of ``batch`` that ``geometry`` describes: images, targets, discoveries, regions.
 
-    Pseudo targets follow like targets. A teacher's features and confidence are read from their
-    coarse grid at the places that the view's cells show; no sign changes in a mirror.
+    Pseudo targets follow like targets, and region ids like class ids. A teacher's features and
+    confidence are read from their coarse grid at the places that the view's cells show; no sign
+    changes in a mirror.
 
     Args:
         batch: Clean, or views already; then the result's geometry is the composition.
@@ -147,7 +148,7 @@ def warp_batch(batch: Batch, geometry: Geometry, tasks: TaskSet) -> Batch:
 
     Returns:
         Views of the same height and width. A target is ``Task.missing`` wherever it is not valid.
-        Beyond the image, everything is 0 and no target is valid.
+        Beyond the image, everything is 0, no target is valid and regions are -1.
     """
     height, width = batch.images.shape[2:]
     sight = _Sight(geometry, height, width)
@@ -171,6 +172,7 @@ def warp_batch(batch: Batch, geometry: Geometry, tasks: TaskSet) -> Batch:
         valid=valid,
         geometry=seen,
         discovered=discovered,
+        regions=None if batch.regions is None else sight.shown(batch.regions, -1),
     )
 
 
@@ -195,15 +197,18 @@ class _Sight:
         flat = maps.flatten(2)
         return flat.gather(2, self.index.expand(-1, flat.shape[1], -1)).view_as(maps)
 
+    def shown(self, maps: Tensor, beyond: int) -> Tensor:
+        """The nearest pixels, and a value of its own beyond the image."""
+        maps = self.nearest(maps)
+        return maps if self.inside is None else maps.masked_fill(~self.inside, beyond)
+
 
 def _warp_targets(targets: Maps, valid: Maps, tasks: TaskSet, sight: _Sight) -> tuple[Maps, Maps]:
     geometry = sight.geometry
     warped, holes = {}, {}
     for task in tasks:
         target, mask = targets[task.name], valid[task.name]
-        shown = sight.nearest(mask)
-        if sight.inside is not None:
-            shown = shown & sight.inside
+        shown = sight.shown(mask, beyond=False)
         if task.resize == "nearest":
             target = sight.nearest(target)
         else:

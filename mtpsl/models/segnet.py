@@ -53,6 +53,7 @@ class SegNet(nn.Module):
     def __init__(self, width_factor: float = 1.0, *, stages: int = len(WIDTHS)) -> None:
         super().__init__()
         require_positive(width_factor)
+        self.width_factor = width_factor
         if type(stages) is not int or not 1 <= stages <= len(WIDTHS):
             raise ValueError(f"stages: expected 1 to {len(WIDTHS)}, got {stages!r}")
         widths = [scale_channels(width, width_factor) for width in WIDTHS[:stages]]

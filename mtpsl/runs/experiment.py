@@ -45,6 +45,11 @@ class Experiment:
     augment: bool = True  # random scale-crop; the released code's only augmentation
     augmentation: Augmentation = "scale_crop"  # what ``augment`` does; "turned" on PASCAL-Context
     flip: bool = False
+    regions: str = (
+        ""  # who divides training images: a key of ``data.regions.PROVIDERS``; "": nobody
+    )
+    region_args: Mapping[str, Any] = field(default_factory=dict)  # the provider's settings
+    region_version: str = ""  # of the provider, or the fingerprint of the files that it reads
 
     # model and method
     backbone: str = "segnet"  # a key of ``mtpsl.models.BACKBONES``

@@ -284,7 +284,13 @@ class CrossTaskLoss(nn.Module):
         Raises:
             ValueError: If predictions, features or batch do not fit the tasks or one another.
         """
-        self._require_fit(predictions, features, batch)
+        require_predictions(self.tasks, predictions, batch)
+        shape = tuple(features.shape)
+        if len(shape) != 4 or shape[:2] != (len(batch), self.feature_channels):
+            raise ValueError(
+                f"features: expected ({len(batch)}, {self.feature_channels}, h, w), got {shape}; "
+                "build the loss with the channels of your features"
+            )
         consistency, regularizer = self.consistency(predictions, features, batch)
         weight = self.weight * ramp(progress, self.ramp_up)
         terms = {"cross_task": weight * consistency}
@@ -331,30 +337,25 @@ class CrossTaskLoss(nn.Module):
         """Groups the parameters beside a network of rate ``lr``; gamma and beta have their own."""
         return film_groups(self, self.mapping, lr, self.film_lr, self.film_step)
 
-    def _require_fit(self, predictions: dict[str, Tensor], features: Tensor, batch: Batch) -> None:
-        names, B = self.tasks.names, len(batch)
-        for what, maps in {"predictions": predictions, "batch": batch.targets}.items():
-            if missing := [name for name in names if name not in maps]:
-                raise ValueError(
-                    f"{what}: expected the tasks {list(names)}, got {list(maps)}; "
-                    f"add {missing}, or build the loss for fewer tasks"
-                )
-        for t in self.tasks:
-            shape = tuple(predictions[t.name].shape)
-            if len(shape) != 4 or shape[:2] != (B, t.channels):
-                raise ValueError(
-                    f"predictions[{t.name!r}]: expected ({B}, {t.channels}, H, W), got {shape}; "
-                    "give what the task's loss takes"
-                )
-        shape = tuple(features.shape)
-        if len(shape) != 4 or shape[:2] != (B, self.feature_channels):
-            raise ValueError(
-                f"features: expected ({B}, {self.feature_channels}, h, w), got {shape}; "
-                "build the loss with the channels of your features"
-            )
-
 
 # ------------------------------------------------------------------- pieces
+
+
+def require_predictions(tasks: TaskSet, predictions: dict[str, Tensor], batch: Batch) -> None:
+    """Raises ValueError unless there is a prediction and a label of each task for every image."""
+    for what, maps in {"predictions": predictions, "batch": batch.targets}.items():
+        if missing := [name for name in tasks.names if name not in maps]:
+            raise ValueError(
+                f"{what}: expected the tasks {list(tasks.names)}, got {list(maps)}; "
+                f"add {missing}, or build the loss for fewer tasks"
+            )
+    for t in tasks:
+        shape = tuple(predictions[t.name].shape)
+        if len(shape) != 4 or shape[:2] != (len(batch), t.channels):
+            raise ValueError(
+                f"predictions[{t.name!r}]: expected ({len(batch)}, {t.channels}, H, W), "
+                f"got {shape}; give what the task's loss takes"
+            )
 
 
 def cosine_distance(a: Tensor, b: Tensor) -> Tensor:

@@ -174,8 +174,11 @@ def rectify(xs: Sequence[Tensor]) -> list[Tensor]:
 class PlainStage(nn.Module):
     """A stage of SegNet's encoder: Conv3x3, BatchNorm, FiLM, ReLU; several times; then pooling."""
 
-    def __init__(self, channels_in: int, channels: int, convs: int, pairs: int) -> None:
+    def __init__(
+        self, channels_in: int, channels: int, convs: int, pairs: int, pool: bool = True
+    ) -> None:
         super().__init__()
+        self.pool = pool
         before = [channels_in, *[channels] * (convs - 1)]
         self.convs = nn.ModuleList(nn.Conv2d(c, channels, 3, padding=1) for c in before)
         self.norms = nn.ModuleList(PairNorm(channels, pairs) for _ in before)
@@ -183,7 +186,7 @@ class PlainStage(nn.Module):
     def forward(self, xs: Sequence[Tensor], route: Route) -> list[Tensor]:
         for conv, norm in zip(self.convs, self.norms, strict=True):
             xs = rectify(normalized(conv, norm, xs, route))
-        return [F.max_pool2d(x, kernel_size=2) for x in xs]
+        return [F.max_pool2d(x, kernel_size=2) for x in xs] if self.pool else list(xs)
 
 
 @final
@@ -302,7 +305,7 @@ def build_mapping(tasks: TaskSet, backbone: nn.Module, *, condition: bool = True
     if isinstance(backbone, SegNet):
         convs = [[m for m in stage if isinstance(m, nn.Conv2d)] for stage in backbone.encoder]
         widths = [stage[0].out_channels for stage in convs]
-        return _plain_mapping(tasks, widths, [len(stage) for stage in convs], condition)
+        return plain_mapping(tasks, widths, [len(stage) for stage in convs], condition=condition)
     return _residual_mapping(tasks, backbone.bottleneck_channels, backbone.reduction, condition)
 
 
@@ -327,16 +330,32 @@ def mapping_for_channels(
         raise ValueError(f"mapping: expected 'segnet', 'resnet18' or a MappingNet, got {form!r}")
     stages = _halvings(reduction)  # one less for each halving that the features lack
     widths = _scaled(SEGNET_WIDTHS[:stages], channels)
-    return _plain_mapping(tasks, widths, SEGNET_CONVS[:stages], condition)
+    return plain_mapping(tasks, widths, SEGNET_CONVS[:stages], condition=condition)
 
 
-def _plain_mapping(
-    tasks: TaskSet, widths: Sequence[int], convs: Sequence[int], condition: bool
+def plain_mapping(
+    tasks: TaskSet,
+    widths: Sequence[int],
+    convs: Sequence[int],
+    *,
+    pools: int | None = None,
+    condition: bool = True,
 ) -> MappingNet:
+    """Makes a mapping network of ``PlainStage``s behind a Conv3x3 a task.
+
+    Args:
+        tasks: The tasks.
+        widths: Channels of each stage; the last is D.
+        convs: Convolutions of each stage.
+        pools: How many stages, from the first, end in a pooling: the image's size over that of an
+            embedding is 2 to this power. None: all.
+        condition: As in ``build_mapping``.
+    """
     inputs = [InputLayer(nn.Conv2d(t.channels, widths[0], 3, padding=1), False) for t in tasks]
     pairs = len(list(tasks.pairs())) if condition else 0
-    sizes = zip([widths[0], *widths], widths, convs, strict=False)
-    net = MappingNet(tasks, inputs, [PlainStage(*size, pairs) for size in sizes])
+    sizes = enumerate(zip([widths[0], *widths], widths, convs, strict=False))
+    stages = [PlainStage(*size, pairs, pools is None or i < pools) for i, size in sizes]
+    net = MappingNet(tasks, inputs, stages)
     init_weights(net)
     return net
 

@@ -1,0 +1,90 @@
+"""RDC, the method: one network with the region contrast of ``loss`` [RDC].
+
+Meixuan Li, Tianyu Li, Guoqing Wang, Peng Wang, Yang Yang, Heng Tao Shen. Region-aware Distribution
+Contrast: A Novel Approach to Multi-Task Partially Supervised Learning. ECCV 2024. arXiv:2403.10252
+"""
+
+import inspect
+from collections.abc import Callable
+from typing import Any, final
+
+from torch import nn
+
+from mtpsl.batch import Batch
+from mtpsl.methods.base import Method, Terms, supervised_terms
+from mtpsl.models import Backbone, MultiTaskNet
+from mtpsl.papers.rdc.loss import RegionContrastLoss
+from mtpsl.papers.xtc.loss import CrossTaskLoss
+from mtpsl.papers.xtc.mapping import build_mapping
+from mtpsl.papers.xtc.method import two_views as predict_views
+from mtpsl.registry import look_up
+from mtpsl.tasks import TaskSet
+
+DECODERS: dict[str, Callable[[Backbone, TaskSet], nn.Module]] = {"": MultiTaskNet}
+"""Name -> what makes a network with ``models.backbone.Output`` of a backbone; "": heads alone."""
+
+
+def build_net(backbone: Backbone, tasks: TaskSet, decoder: str = "") -> nn.Module:
+    """Makes the network that is trained; ValueError for a decoder that is not in ``DECODERS``."""
+    return look_up("decoder", decoder, DECODERS)(backbone, tasks)
+
+
+@final
+class RDC(Method):
+    """Learns from labels and from ``RegionContrastLoss``, each on a view of its own [RDC, Eq. 1].
+
+    ``weight=0`` is supervised training on two views; ``gradient=False``, which is what the released
+    code trains, has the same weights after any number of steps.
+
+    Args:
+        tasks: The tasks.
+        backbone: Its ``width_factor`` scales the mapping network too.
+        two_views: Ask for two crops of each image.
+        decoder: A key of ``DECODERS``.
+        with_xtc: Add XTC's loss, with a mapping network of its own.
+        **options: Those of ``RegionContrastLoss``.
+    """
+
+    views = 2
+
+    def __init__(
+        self,
+        tasks: TaskSet,
+        backbone: Backbone,
+        *,
+        two_views: bool = True,
+        decoder: str = "",
+        with_xtc: bool = False,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.tasks, self.views = tasks, 2 if two_views else 1
+        self.net = build_net(backbone, tasks, decoder)
+        options = {"width_factor": getattr(backbone, "width_factor", 1.0)} | options
+        self.loss = RegionContrastLoss(tasks, **options)
+        self.xtc = None
+        if with_xtc:
+            channels, mapping = backbone.bottleneck_channels, build_mapping(tasks, backbone)
+            self.xtc = CrossTaskLoss(tasks, channels, mapping=mapping)
+
+    def training_step(self, *views: Batch, progress: float) -> Terms:
+        predictions, others, features = predict_views(self.net, views)
+        mean = self.loss.per_image_mean
+        terms = supervised_terms(self.tasks, predictions, views[0], per_image_mean=mean)
+        if self.xtc:
+            terms |= self.xtc(others, features, views[-1], progress=progress)
+        return terms | self.loss(others, views[-1], progress=progress)  # their sum is Eq. (1)
+
+    def param_groups(self, lr: float) -> list[dict[str, Any]]:
+        losses = [loss for loss in (self.loss, self.xtc) if loss]
+        groups = [group for loss in losses for group in loss.param_groups(lr)]
+        return [{"params": list(self.net.parameters()), "lr": lr}, *groups]
+
+
+def _all_options() -> inspect.Signature:
+    own, loss = (list(inspect.signature(x).parameters.values()) for x in (RDC, RegionContrastLoss))
+    named = [p for p in own if p.kind is not p.VAR_KEYWORD]
+    return inspect.Signature([*named, *(p for p in loss if p.kind is p.KEYWORD_ONLY)])
+
+
+RDC.__signature__ = _all_options()  # so that help and error messages know every option
