@@ -38,9 +38,23 @@ def poly(epoch: int, epochs: int, step: int, steps: int, *, power: float = 0.9) 
 
 
 def cosine(
-    epoch: int, epochs: int, step: int, steps: int, *, warmup: float = 0.0, floor: float = 0.0
+    epoch: int,
+    epochs: int,
+    step: int,
+    steps: int,
+    *,
+    warmup: float = 0.0,
+    floor: float = 0.0,
+    restart_every: int = 0,
 ) -> float:
-    """Half a cosine from 1 to ``floor``, step by step, after a linear rise over a share."""
+    """Half a cosine from 1 to ``floor``, step by step, after a linear rise over a share of them.
+
+    With ``restart_every`` this begins anew every so many epochs, as in the released code of [RDC];
+    a last period that has fewer is cut short.
+    """
+    if restart_every:
+        period = restart_every * (steps // epochs)
+        step, steps = step % period, period
     rise = round(warmup * steps)
     if step < rise:
         return (step + 1) / rise

@@ -242,6 +242,7 @@ def test_average_of_the_last_steps(steps: int) -> None:
         ("poly", {"power": 2.0}, [1, 1, 0.25, 0.25]),
         ("cosine", {}, [1, 0.5 + 0.25 * math.sqrt(2), 0.5, 0.5 - 0.25 * math.sqrt(2)]),
         ("cosine", {"warmup": 0.5, "floor": 0.1}, [0.5, 1, 1, 0.55]),
+        ("cosine", {"restart_every": 1, "floor": 0.2}, [1, 0.6, 1, 0.6]),
     ],
 )
 def test_schedules(name: str, arguments: dict, expected: list[float]) -> None:

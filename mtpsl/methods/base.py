@@ -23,6 +23,7 @@ class Method(nn.Module, ABC):
 
     learns_from_unlabeled: ClassVar[bool] = True  # False: an image without labels adds nothing
     views: ClassVar[int] = 1  # augmented views of each image the method asks for
+    small_images: ClassVar[Mapping[str, Any]] = {}  # arguments that suit images below 128 pixels
     turns: ClassVar[int] = 1  # optimizer steps per batch; more where networks learn alternately
     turn: int = 0  # which of them is taken; set by the engine
     online: bool = False  # whether its teacher labels the views it learns from, as they come

@@ -12,7 +12,7 @@ one of your own needs no place in this package.
 import functools
 import os
 import pkgutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from importlib.util import find_spec
@@ -50,12 +50,21 @@ class Paper:
     title: str
     citation: str = ""
     methods: Mapping[str, str] = field(default_factory=dict)  # name -> "module.Class" in its folder
+    backbones: Mapping[str, str] = field(default_factory=dict)  # likewise
     symbols: tuple[tuple[str, str, str, str], ...] = ()  # fields of ``report.equations.Term``
     equation_files: tuple[str, ...] = ()  # files of the package that its equations are in
 
     def method(self, name: str) -> "type[Method]":
         """The class of a method of this paper."""
-        module, _, cls = self.methods[name].rpartition(".")
+        return self._find(self.methods[name])
+
+    def backbone(self, name: str) -> "Callable[..., Backbone]":
+        """The class of a backbone of this paper."""
+        return self._find(self.backbones[name])
+
+    def _find(self, place: str) -> Any:
+        """What stands at ``"module.Class"`` in its folder."""
+        module, _, cls = place.rpartition(".")
         return getattr(import_module(f"{__name__}.{self.name}.{module}"), cls)
 
     tables = _part("tables", "TABLES", {}, "Name -> table, such as ``table1``.")
@@ -110,6 +119,19 @@ def method_class(name: str) -> "type[Method]":
     return known.method(name) if isinstance(known, Paper) else known
 
 
+def backbone_builder(name: str) -> "Callable[..., Backbone]":
+    """What builds a backbone, of ``models.BACKBONES`` or of a paper; called with a width factor.
+
+    Raises:
+        ValueError: If there is none of that name, suggesting the nearest.
+    """
+    from mtpsl.models import BACKBONES
+
+    papers = {backbone: paper for paper in PAPERS.values() for backbone in paper.backbones}
+    known = look_up("backbone", name, BACKBONES | papers)
+    return known.backbone(name) if isinstance(known, Paper) else known
+
+
 def build_method(
     name: str,
     tasks: "TaskSet",
@@ -123,7 +145,7 @@ def build_method(
     Args:
         name: Of a method (``methods``).
         tasks: The tasks it learns.
-        backbone: A key of ``models.BACKBONES``, or one that is built already.
+        backbone: A key of ``models.BACKBONES`` or of a paper's, or one that is built already.
         width_factor: Scales the backbone's channels.
         method_args: Keyword arguments of the method's constructor.
         backbone_args: Further keyword arguments of the backbone's, such as ``weights``.
@@ -132,12 +154,12 @@ def build_method(
         ValueError: If there is no method or backbone of that name, or it does not know an
             argument, suggesting the nearest.
     """
-    from mtpsl.models import build_backbone
-
     method = method_class(name)
     require_known("method_args", method, method_args or {})
     if isinstance(backbone, str):
-        backbone = build_backbone(backbone, width_factor, **dict(backbone_args or {}))
+        build = backbone_builder(backbone)
+        require_known("backbone_args", build, backbone_args or {})
+        backbone = build(width_factor, **dict(backbone_args or {}))
     return method(tasks, backbone, **dict(method_args or {}))
 
 

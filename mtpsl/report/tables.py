@@ -143,24 +143,24 @@ class Table:
 def cost_rows() -> list[dict[str, Any]]:
     """Exact counts for each row of a table of costs, and the printed millions and billions or None.
 
-    A paper's further rows (``Paper.costs``) come after those of the table.
+    A paper's further rows (``Paper.costs``) come after those of the table, or stand alone, under
+    the paper's name, where it prints no such table.
     """
-    return [
-        _costs(table, row)
-        for paper in PAPERS.values()
-        for table in paper.tables.values()
-        if table.has_costs
-        for row in (*table.rows, *paper.costs)
-        if row.experiments
-    ]
+    found = []
+    for paper in PAPERS.values():
+        of_costs = [table for table in paper.tables.values() if table.has_costs]
+        for table in of_costs or [None]:
+            rows = (*(table.rows if table else ()), *paper.costs)
+            found += [_costs(paper.name, table, row) for row in rows if row.experiments]
+    return found
 
 
-def _costs(table: Table, row: Row) -> dict[str, Any]:
+def _costs(paper: str, table: Table | None, row: Row) -> dict[str, Any]:
     counted = [full_size_cost(experiment) for experiment in row.experiments]
-    printed = dict(zip(table.columns, row.printed, strict=False))
+    printed = dict(zip(table.columns, row.printed, strict=False)) if table else {}
     printed = {column: None if math.isnan(cell) else cell for column, cell in printed.items()}
     return {
-        "table": table.key,
+        "table": table.key if table else paper,
         "name": row.name,
         "params": sum(c.params for c in counted),
         "macs": sum(c.macs for c in counted),
@@ -179,10 +179,12 @@ def cost_text() -> str:
     heads = ["params (M)", "printed", "MACs (G)", "FLOPs (G)", "printed"]
     blocks = []
     for key, rows in groupby(cost_rows(), lambda row: row["table"]):
-        table = tables()[key]
-        shown = (*table.rows, *PAPERS[table.paper].costs)
+        table = tables().get(key)
+        paper = PAPERS[table.paper if table else key]
+        shown = (*(table.rows if table else ()), *paper.costs)
         size = next(f"{e.height}x{e.width}" for row in shown for e in row.experiments)
-        title = f"{table.source}: one image of {size}; FLOPs in the convention of the papers "
+        source = table.source if table else f"[{paper.key}], which prints no costs"
+        title = f"{source}: one image of {size}; FLOPs in the convention of the papers "
         cells = pandas.DataFrame(rows).set_index("name").rename_axis(None)[list(units)]
         cells = (cells.astype(float) * pandas.Series(units)).set_axis(heads, axis=1)
         text = cells.to_string(float_format="{:.2f}".format, na_rep="-")

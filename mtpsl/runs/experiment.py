@@ -52,7 +52,7 @@ class Experiment:
     region_version: str = ""  # of the provider, or the fingerprint of the files that it reads
 
     # model and method
-    backbone: str = "segnet"  # a key of ``mtpsl.models.BACKBONES``
+    backbone: str = "segnet"  # a key of ``mtpsl.models.BACKBONES``, or of a paper's
     width_factor: float = 1.0  # scales the backbone's channels
     backbone_args: Mapping[str, Any] = field(default_factory=dict)  # such as pretrained weights
     method: str = "supervised"  # a key of ``mtpsl.papers.methods``

@@ -2,14 +2,17 @@
 
 A profile is a function from the experiment that a table states to the one that runs. Method,
 tasks, label setting, teacher and seed are never touched, so rows stay comparable; a teacher is
-scaled like its student. Which data set it runs on is not a profile's business.
+scaled like its student. A method may name arguments that suit small images (``small_images``),
+which the experiment's own come before. Which data set it runs on is not a profile's business.
 """
 
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mtpsl.papers import backbone_builder, method_class
 from mtpsl.registry import look_up
 from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.network import without_pretrained
 
 Profile = Callable[[Experiment], Experiment]
 
@@ -48,6 +51,15 @@ QUICK: dict[str, Any] = {
 # papers. With all five it would have six positions, and XTC's consistency nothing to compare.
 STAGES = 3
 
+# A transformer sees patches of 16x16 pixels, of which an image of 64x96 has 4 x 6, too few for maps
+# of classes; so its images are half as high and wide again, 6 x 9 patches. An eighth of ViT-L's
+# width is the narrowest transformer of its depth, and takes a few minutes a run.
+PATCH = 16
+LARGER = 1.5
+TRANSFORMER_WIDTH = 0.125
+
+SMALL = 128  # pixels of the shorter side, below which a method may ask for other arguments
+
 # What differs on other data sets than rooms13, at about the same cost a run.
 SMOKE_SHAPES: dict[str, dict[str, Any]] = {
     "streets7": {"height": 64, "width": 96},
@@ -73,7 +85,11 @@ def smoke(experiment: Experiment) -> Experiment:
 
 def quick(experiment: Experiment) -> Experiment:
     """Two to three and a half minutes a supervised run on one core; its numbers rank methods."""
-    return _scaled(experiment, QUICK | QUICK_SHAPES.get(experiment.dataset, {}))
+    changes = QUICK | QUICK_SHAPES.get(experiment.dataset, {})
+    if _stride(experiment) == PATCH:
+        larger = {side: round(LARGER * changes[side]) for side in ("height", "width")}
+        changes |= larger | {"width_factor": TRANSFORMER_WIDTH}
+    return _scaled(experiment, changes)
 
 
 def full(experiment: Experiment) -> Experiment:
@@ -93,11 +109,25 @@ def get_profile(name: str) -> Profile:
     return look_up("profile", name, PROFILES)
 
 
+def _stride(experiment: Experiment) -> int:
+    """Image size / size of the map that the heads of its backbone read."""
+    builder = backbone_builder(experiment.backbone)
+    return getattr(builder, "func", builder).stride
+
+
 def _scaled(experiment: Experiment, changes: Mapping[str, Any]) -> Experiment:
+    """The experiment with these changes and what they bring along.
+
+    A scaled network is narrower than a published one, whose weights do not fit it: it begins with
+    random ones.
+    """
     thresholds = dict.fromkeys(experiment.thresholds, PSEUDO_SHARE)
     if experiment.clip:  # a row that is about clipping, or a protocol that has it
         changes = {**changes, "clip": experiment.clip}
-    scaled = experiment.replace(**changes, thresholds=thresholds)
+    scaled = without_pretrained(experiment.replace(**changes, thresholds=thresholds))
+    if min(scaled.height, scaled.width) < SMALL:
+        suits = method_class(experiment.method).small_images
+        scaled = scaled.replace(method_args={**suits, **scaled.method_args})
     if experiment.backbone == "segnet":
         scaled = scaled.replace(backbone_args={**scaled.backbone_args, "stages": STAGES})
     if experiment.eval_every:  # as many points on the learning curve, one an epoch at most

@@ -10,6 +10,7 @@ PAPER = Paper(
     citation="Meixuan Li, Tianyu Li, Guoqing Wang, Peng Wang, Yang Yang, Heng Tao Shen. ECCV 2024. "
     "arXiv:2403.10252",
     methods={"rdc": "method.RDC"},
+    backbones={"task_expert": "task_expert.TaskExpert"},
     symbols=(
         ("x<sub>i</sub>", "Batch.images", "B 3 H W", "Sec. 3.1"),
         ("r<sub>i</sub>", "Batch.regions", "B 1 H W", "Sec. 3.2"),
