@@ -84,5 +84,5 @@ $(STAMP): constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install $(call option,--extra-index-url,$(TORCH_INDEX)) \
 		-c constraints.txt torch torchvision
-	$(VENV)/bin/python -m pip install -q -c constraints.txt -e '.[notebooks,test,timm]'
+	$(VENV)/bin/python -m pip install -q -c constraints.txt -e '.[notebooks,test,timm,regions]'
 	@touch $@

@@ -119,6 +119,7 @@ for name in ("IPython", "ipykernel", "jupytext", "nbconvert", "nbformat", "paper
 sys.modules["torchjd"] = None  # "mgda" alone asks for it, and says so
 sys.modules["h5py"] = None  # so does the published file of NYUD-v2
 sys.modules["timm"] = sys.modules["huggingface_hub"] = None  # and HRNets and transformers
+sys.modules["skimage"] = sys.modules["transformers"] = None  # and some providers of regions
 import mtpsl
 for module in pkgutil.walk_packages(mtpsl.__path__, "mtpsl."):
     if module.name not in ("mtpsl.notebook", "mtpsl.__main__"):

@@ -19,6 +19,7 @@ from mtpsl.data.labels import (
 from mtpsl.data.readers.disk import AtFileSize
 from mtpsl.data.readers.own import Own, tasks_from
 from mtpsl.data.readers.own_files import DESCRIPTION
+from mtpsl.data.regions import WithRegions, region_version
 from mtpsl.data.supervision import SupervisionStore
 from mtpsl.methods import Method
 from mtpsl.papers import method_class
@@ -41,10 +42,14 @@ def bind_data(experiment: Experiment, data_root: Path | str = "") -> Experiment:
             other stand-ins stay. Empty for the embedded data.
 
     Returns:
-        With ``dataset`` and ``data_version`` filled in, so that its key is final, and "file" as an
-        open ``score_size`` where the protocol scores at the size of the files. Where a label-split
-        file lies beside data on disk, its digest in ``label_args`` takes the place of the seed.
+        With ``dataset``, ``data_version`` and ``region_version`` filled in, so that its key is
+        final, and "file" as an open ``score_size`` where the protocol scores at the size of the
+        files. Where a label-split file lies beside data on disk, its digest in ``label_args`` takes
+        the place of the seed.
     """
+    if experiment.regions and not experiment.region_version:
+        version = region_version(experiment.regions, experiment.region_args, data_root)
+        experiment = experiment.replace(region_version=version)
     if experiment.data_version:
         return experiment
     name = experiment.dataset
@@ -239,7 +244,14 @@ def training_batches(
         labeled: The images with the labels that the experiment keeps.
         session: Whose device the batches go to; None for the CPU.
         supervision: Pseudo labels that the batches bring along.
+
+    Raises:
+        ValueError: If the experiment's regions show labels that its label setting withholds.
     """
+    if experiment.regions:
+        here = session or Session()
+        where = {"root": here.data_root, "cache_dir": here.cache_dir}
+        labeled = WithRegions(labeled, experiment.regions, experiment.region_args, **where)
     return TrainLoader(
         labeled,
         batch_size=experiment.batch_size,

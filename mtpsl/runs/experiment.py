@@ -11,6 +11,7 @@ from typing import Any, Literal, get_args
 
 from mtpsl import NUMERICS, files
 from mtpsl.data.dataset import Augmentation
+from mtpsl.data.region_providers import PROVIDERS
 from mtpsl.training import Precision
 
 LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio", "share"]
@@ -45,9 +46,7 @@ class Experiment:
     augment: bool = True  # random scale-crop; the released code's only augmentation
     augmentation: Augmentation = "scale_crop"  # what ``augment`` does; "turned" on PASCAL-Context
     flip: bool = False
-    regions: str = (
-        ""  # who divides training images: a key of ``data.regions.PROVIDERS``; "": nobody
-    )
+    regions: str = ""  # of training images: a key of ``region_providers.PROVIDERS``; empty: none
     region_args: Mapping[str, Any] = field(default_factory=dict)  # the provider's settings
     region_version: str = ""  # of the provider, or the fingerprint of the files that it reads
 
@@ -166,6 +165,7 @@ _CHOICES: dict[str, tuple[str | None, ...]] = {
     "augmentation": get_args(Augmentation),
     "precision": get_args(Precision),
     "schedule": get_args(Schedule),
+    "regions": ("", *PROVIDERS),
     "score_size": (None, *get_args(ScoreSize)),
     "select": get_args(Select),
 }

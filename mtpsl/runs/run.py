@@ -22,6 +22,7 @@ import mtpsl
 from mtpsl import files
 from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.labels import PartialLabels
+from mtpsl.data.regions import region_version
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder, resolve_thresholds
 from mtpsl.engine import Fit, evaluate, fit, seeded
 from mtpsl.methods import Method
@@ -202,6 +203,9 @@ def discover(experiment: Experiment, partial: PartialLabels, session: Session) -
 
 def _check_versions(experiment: Experiment, session: Session) -> None:
     here = {"data_version": data.data_version(experiment.dataset, session.data_root)}
+    if experiment.regions:
+        asked = (experiment.regions, experiment.region_args)
+        here["region_version"] = region_version(*asked, session.data_root)
     for name, available in (here | {"numerics": mtpsl.NUMERICS}).items():
         asked = getattr(experiment, name)
         if asked != available:

@@ -220,8 +220,8 @@ MIXTURE = Table(
 )
 # --- RDC taken apart -----------------------------------------------------------------------------
 
-LABELS, DETACHED = "Labels alone", "RDC as released, detached"
-VECTOR, PIXEL, GAUSSIAN = "RDC, vectors", "RDC, pixels", "RDC, Gaussians"
+LABELS, DETACHED = "Labels alone", "RDC as released"
+VECTOR, PIXEL, GAUSSIAN = "RDC with vectors", "RDC with pixels", "RDC with Gaussians"
 
 _ALONE, _RDC = labels_alone(HRNET, "one"), rdc(HRNET, "one")
 _SETTING = "NYUD-v2 on HRNet18 with one label per image, as in [RDC, Table 3]."

@@ -5,8 +5,8 @@ Contrast: A Novel Approach to Multi-Task Partially Supervised Learning. ECCV 202
 """
 
 import inspect
-from collections.abc import Callable
-from typing import Any, final
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar, final
 
 from torch import nn
 
@@ -46,6 +46,7 @@ class RDC(Method):
     """
 
     views = 2
+    small_images: ClassVar[Mapping[str, Any]] = {"pools": 2}  # more than a cell or two a region
 
     def __init__(
         self,
