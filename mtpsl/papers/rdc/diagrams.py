@@ -39,7 +39,7 @@ from mtpsl.report.arrays import (
 )
 from mtpsl.report.arrays import picture as pixels
 from mtpsl.report.diagram import Diagram
-from mtpsl.report.maps import count_of, map_to_rgb, shape_of, titles_of
+from mtpsl.report.maps import count_of, map_to_rgb, shape_of, shape_text, titles_of
 from mtpsl.report.style import (
     CYCLE,
     INK,
@@ -295,7 +295,11 @@ def draw_fig3(arrays: Arrays) -> Figure:
         for key in ("mean", "covariance")
     )
     colors, dashed = [QUIET] * len(others) + [REGIONS[0]] * 2, [False] * (len(sizes)) + [True]
-    grid.row(". | . | . | words | about")
+    grid.row("region | tasks | mapped | words | about")
+    size = shape_text(numbers.shape)
+    diagram["region"] = remark("above: all of them; white:", "no label, or too small", size=SMALL)
+    diagram["tasks"] = remark("the line follows", "the same pixels", size=SMALL)
+    diagram["mapped"] = remark("one set of components;", f"{size} positions", size=SMALL)
     distance, nearest = arrays["region/distance"], "no other"
     if others:
         nearest = f"W = {_values(distance[number, others].min(keepdims=True))} or more"

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import NullLocator
 from torch import Tensor
 
 from mtpsl.data import open_dataset
@@ -196,8 +197,7 @@ def draw_retrieval(arrays: Arrays) -> Drawing:
     for line, text in enumerate(words):
         at = sheet.height - 0.87 + 0.17 * line
         sheet.text(0.25, at, text, va="center", fontsize=7.5, color=QUIET)
-    middle = sheet.width - 0.25 - 2.45 / 2
-    legend_below(sheet, middle, sheet.height - 0.17, ncols=2, columnspacing=1.2)
+    legend_below(sheet, sheet.width - 1.95, sheet.height - 0.17, ncols=2, columnspacing=1.2)
     return sheet.figure
 
 
@@ -241,11 +241,17 @@ def draw_norm_drift(arrays: Arrays) -> Drawing:
     errors.set(xlabel="step", ylabel="mean error (degrees)", ylim=(0, None))
     curve = {"released meter": (arrays["lengths"], arrays["rescaled"])}
     draw_curves(meter, curve, linewidth=2, colors=CYCLE[1:], dashes=[(5, 2)])
-    meter.set(xlabel="length of every vector", xlim=(1, 5), ylim=(0, 1.08 * arrays["rescaled"][0]))
+    falling = -arrays["rescaled"]
     for name, value in zip(arrays["cell_names"], arrays["cells"], strict=True):
+        at = np.interp(-value, falling, arrays["lengths"], left=np.nan, right=np.nan)
+        words = f"{name}: {value:.2f}" + (f" at {at:.1f}" if np.isfinite(at) else "")
         meter.axhline(value, **dotted)
-        words = f"{name}: {value:.2f}"
-        meter.text(4.95, value, words, fontsize=6.5, color=QUIET, ha="right", va="bottom")
+        meter.plot(at, value, "o", color=CYCLE[1], markersize=4)
+        meter.text(1.06, value * 0.985, words, fontsize=6.5, color=QUIET, va="top")
+    meter.set(xlabel="length of every vector", xlim=(1, 5), yscale="log")
+    meter.set_ylim(0.8 * arrays["cells"].min(), 1.15 * max(-falling))
+    meter.set_yticks(ticks := [3, 5, 10, 20, 40], [f"{t}" for t in ticks])
+    meter.yaxis.set_minor_locator(NullLocator())
     legend_below(sheet)
     return sheet.figure
 
