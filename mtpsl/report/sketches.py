@@ -1,6 +1,6 @@
-"""Small drawings that explain a method: toy matrices, bins, centers, activations, views."""
+"""Small drawings that explain a method: toy matrices, bins, ellipses, regions, curves, views."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import seaborn
@@ -15,6 +15,7 @@ from mtpsl.report.style import (
     AFFINITY_MAP,
     CYCLE,
     INK,
+    MARKERS,
     QUIET,
     SCORE_MAP,
     Image,
@@ -162,6 +163,95 @@ def draw_distances(
             axes.text(max(map(len, steps.values())), value, name, **how)
         axes.set(ylim=(-0.02, highest), xlabel="step")
     columns[0][0].set_ylabel("cosine distance")
+    legend_below(sheet)
+    return sheet.figure
+
+
+@styled
+def draw_ellipses(panels: Mapping[str, Mapping[str, tuple[Image, Image]]]) -> Figure:
+    """Gaussians in the plane: the ellipse one standard deviation around each mean.
+
+    Args:
+        panels: Title -> name -> mean (2,) and covariance (2, 2).
+    """
+    sheet, columns = chart_row(list(panels), 2.0, wide=2.0, gap=0.3, left=0.35, below=0.6)
+    angle = np.linspace(0, 2 * np.pi, 200)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
+    for (axes,), gaussians in zip(columns, panels.values(), strict=True):
+        ways = zip(gaussians.items(), CYCLE, MARKERS, strict=False)
+        for (name, (mean, covariance)), color, marker in ways:
+            x, y = np.reshape(mean, (2, 1)) + np.linalg.cholesky(covariance) @ circle
+            axes.fill(x, y, color=color, alpha=0.15, linewidth=0)
+            axes.plot(x, y, color=color, linewidth=1.6, label=name)
+            axes.plot(*mean, color=color, marker=marker, markersize=5)
+        axes.set_aspect("equal", adjustable="datalim")
+    legend_below(sheet)
+    return sheet.figure
+
+
+@styled
+def draw_regions(image: Image, panels: Mapping[str, Image], columns: int = 4) -> Figure:
+    """An image, and beside it each division in the mean colors of its regions.
+
+    Args:
+        image: (H, W, 3) uint8.
+        panels: Title -> (H, W) region ids, -1 where a pixel is in none; it stays white.
+        columns: Pictures in a row.
+    """
+    wide, gap, head = 1.9, 0.12, 0.24
+    high = wide * image.shape[0] / image.shape[1]
+    rows = -(-(len(panels) + 1) // columns)
+    sheet = Sheet(columns * (wide + gap) + gap, rows * (high + head + gap) + gap)
+    for place, (title, ids) in enumerate({"image": None, **panels}.items()):
+        shown = image if ids is None else _paint_regions(image, ids)
+        row, column = divmod(place, columns)
+        left, top = gap + column * (wide + gap), gap + row * (high + head + gap)
+        sheet.text(left + wide / 2, top + head / 2, title, ha="center", va="center", fontsize=8.5)
+        sheet.picture(left, top + head, wide, high, shown, interpolation="nearest")
+    return sheet.figure
+
+
+def _paint_regions(image: Image, ids: Image) -> Image:
+    """Every region in its mean color, white along its borders."""
+    numbers, index = np.unique(ids, return_inverse=True)
+    index = index.reshape(-1)
+    sums = [np.bincount(index, channel.reshape(-1)) for channel in np.moveaxis(image, 2, 0)]
+    means = np.stack(sums, axis=1) / np.bincount(index)[:, None]
+    means[numbers < 0] = 255
+    large, double = np.kron(ids, np.ones((2, 2), ids.dtype)), 2 * np.array(ids.shape)
+    border = np.zeros(double, dtype=bool)
+    border[1:] |= large[1:] != large[:-1]
+    border[:, 1:] |= large[:, 1:] != large[:, :-1]
+    painted = np.repeat(np.repeat(means[index].reshape(image.shape), 2, axis=0), 2, axis=1)
+    painted[border] = 255
+    return painted.astype(np.uint8)
+
+
+@styled
+def draw_lines(
+    panels: Mapping[str, Mapping[str, tuple[Image, Image]]],
+    x: str,
+    y: str,
+    levels: Mapping[str, float] | None = None,
+    scale: Sequence[str] = ("linear", "linear"),
+) -> Figure:
+    """Curves, a panel a title.
+
+    Args:
+        panels: Title -> name -> (n,) places and (n,) values.
+        x, y: What the axes say.
+        levels: Name -> a value that the curves are to be compared with: a dotted line.
+        scale: Of both axes.
+    """
+    sheet, columns = chart_row(list(panels), 2.3, wide=3.6)
+    for (axes,), curves in zip(columns, panels.values(), strict=True):
+        draw_curves(axes, curves, linewidth=2)
+        axes.set(xscale=scale[0], yscale=scale[1], xlabel=x)
+        for name, value in (levels or {}).items():
+            axes.axhline(value, color=QUIET, linestyle=":", linewidth=1)
+            how = {"fontsize": 7, "color": QUIET, "va": "bottom", "ha": "right"}
+            axes.text(axes.get_xlim()[1], value, name, **how)
+    columns[0][0].set_ylabel(y)
     legend_below(sheet)
     return sheet.figure
 
