@@ -39,6 +39,8 @@ def region_version(name: str, settings: Mapping[str, Any], root: str | Path = ""
         FileNotFoundError: If it reads a folder that is not there.
     """
     provider = look_up("regions", name, PROVIDERS)
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"region_args: expected an object of settings, got {settings!r:.40}")
     require_known("region_args", provider.divide, settings)
     parameters = inspect.signature(provider.divide).parameters.values()
     needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
