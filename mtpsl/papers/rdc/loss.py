@@ -331,6 +331,8 @@ class RegionContrastLoss(nn.Module):
             A scalar; and for every anchor that something is compared with, whether its own region
             is nearest.
         """
+        if not len(p):
+            return p.sum(), owner.bool()  # 0, and nothing to find
         same = owner.unsqueeze(1) == owner
         ways = [(p, t)] if self.anchors == "prediction" else [(p, t), (t, p)]
         losses, found, across = [], [], None
@@ -350,7 +352,7 @@ class RegionContrastLoss(nn.Module):
                 negatives = torch.cat([negatives, around.masked_fill(same, -torch.inf)], dim=1)
             everything = torch.cat([positive.unsqueeze(1), negatives], dim=1)
             losses.append(everything.logsumexp(1) - positive)  # Eq. (3)
-        return torch.cat(losses).sum() / max(1, len(ways) * len(p)), torch.cat(found)
+        return torch.cat(losses).mean(), torch.cat(found)
 
     def sample(self, a: Tensor, k: Tensor, same: Tensor, generator: torch.Generator) -> Tensor:
         """(M, s) similarities of anchors and sampled negatives; -inf where there are too few."""
