@@ -228,31 +228,22 @@ def _paint_regions(image: Image, ids: Image) -> Image:
 
 
 @styled
-def draw_lines(
-    panels: Mapping[str, Mapping[str, tuple[Image, Image]]],
-    x: str,
-    y: str,
-    levels: Mapping[str, float] | None = None,
-    scale: Sequence[str] = ("linear", "linear"),
-) -> Figure:
-    """Curves, a panel a title.
+def draw_points(points: Mapping[str, tuple[float, Sequence[float]]], x: str, y: str) -> Figure:
+    """A dot a value and a line through the means, above the place of each name.
 
     Args:
-        panels: Title -> name -> (n,) places and (n,) values.
+        points: Name -> its place, and the values there.
         x, y: What the axes say.
-        levels: Name -> a value that the curves are to be compared with: a dotted line.
-        scale: Of both axes.
     """
-    sheet, columns = chart_row(list(panels), 2.3, wide=3.6)
-    for (axes,), curves in zip(columns, panels.values(), strict=True):
-        draw_curves(axes, curves, linewidth=2)
-        axes.set(xscale=scale[0], yscale=scale[1], xlabel=x)
-        for name, value in (levels or {}).items():
-            axes.axhline(value, color=QUIET, linestyle=":", linewidth=1)
-            how = {"fontsize": 7, "color": QUIET, "va": "bottom", "ha": "right"}
-            axes.text(axes.get_xlim()[1], value, name, **how)
-    columns[0][0].set_ylabel(y)
-    legend_below(sheet)
+    sheet, ((axes,),) = chart_row([""], 2.6, wide=5.2, top=0.2, below=0.95)
+    axes.axhline(0, color=QUIET, linewidth=0.8)
+    for (name, (place, values)), color, marker in zip(points.items(), CYCLE, MARKERS, strict=False):
+        how = {"color": color, "marker": marker, "linestyle": "", "label": name}
+        axes.plot([place] * len(values), values, markersize=5, **how)
+    means = sorted((place, float(np.mean(values))) for place, values in points.values())
+    axes.plot(*zip(*means, strict=True), color=QUIET, linewidth=1, zorder=1)
+    axes.set(xlabel=x, ylabel=y)
+    legend_below(sheet, ncols=4)
     return sheet.figure
 
 
