@@ -68,8 +68,7 @@ DATA = option(
 ONLY = option("--only", default="", help="parts of names, comma-separated")
 FORCE = option("--force", action="store_true", help="do again what is done")
 TABLE = "hitts/table1, or table1"
-SIZES = "default: the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes)"
-SIZE = tuple(option(side, type=int, help=SIZES) for side in ("--height", "--width"))
+SIZE = tuple(option(s, type=int, help="default: as in the papers") for s in ("--height", "--width"))
 
 
 # ------------------------------------------------------------------ commands
@@ -279,13 +278,12 @@ def data_check(args: argparse.Namespace) -> int:
     what, sheet = Path(args.what).expanduser(), args.sheet and Path(args.sheet).expanduser()
     if args.regions:
         how = {"height": args.height, "width": args.width, "images": None if args.all else 32}
-        report, fine = check_regions(what, args.regions, args.region_args, sheet=sheet, **how), True
-    else:
-        report, fine = check(what, read_all=args.all)
+        print(check_regions(what, args.regions, args.region_args, sheet=sheet, **how))
+        return 0
+    report, fine = check(what, read_all=args.all)
     print(report)
-    if sheet and not args.regions:
-        write_sheet(what, sheet)
     if sheet:
+        write_sheet(what, sheet)
         print(f"sheet of samples: {args.sheet}")
     return 0 if fine else 1
 

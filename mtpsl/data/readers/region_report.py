@@ -58,8 +58,9 @@ def check_regions(
     regions = Regions(dataset, provider, settings, root=root, cache_dir=cache_dir)
     if sheet:
         draw_sheet(dataset, Path(sheet), SHEET_ROWS, partial(_painted, dataset, regions))
-    title = f"{provider} {settings or ''}".strip()
-    return "\n".join([f"regions by {title}, version {version}", "", *_describe(dataset, regions)])
+    title = f"regions by {provider}{f' {settings}' if settings else ''}, version {version}"
+    end = [f"sheet of samples: {sheet}"] if sheet else []
+    return "\n".join([title, "", *_describe(dataset, regions), *end])
 
 
 def _describe(dataset: Dataset, regions: Regions) -> list[str]:
