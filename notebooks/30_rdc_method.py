@@ -105,13 +105,14 @@ scenes = open_dataset("rooms13", "train", height=144, width=192, images=8)
 rooms8 = [to_picture(scenes, i, with_labels=True) for i in range(8)]
 
 # %%
+from mtpsl.papers.rdc.compared import mosaic
 from mtpsl.report.arrays import picture
-from mtpsl.report.sketches import draw_regions
+from mtpsl.report.sketches import draw_pictures
 
 ids = {n: [compact(PROVIDERS[p].divide(r, **s)) for r in rooms8] for n, (p, s) in ways.items()}
-one = 2
+room, one = picture(scenes[2].image[None])[0], {name: maps[2] for name, maps in ids.items()}
 show(
-    draw_regions(picture(scenes[one].image[None])[0], {n: maps[one] for n, maps in ids.items()}),
+    draw_pictures({"image": room} | {name: mosaic(room, m) for name, m in one.items()}),
     alt="A room, and seven divisions of it, each region in its mean color with white borders.",
     caption="Seven ways to divide one generated room; each region has its mean color.",
 )

@@ -1,4 +1,4 @@
-"""Small drawings that explain a method: toy matrices, bins, ellipses, regions, curves, views."""
+"""Small drawings that explain a method: toy matrices, bins, ellipses, pictures, points, views."""
 
 from collections.abc import Mapping, Sequence
 
@@ -190,41 +190,18 @@ def draw_ellipses(panels: Mapping[str, Mapping[str, tuple[Image, Image]]]) -> Fi
 
 
 @styled
-def draw_regions(image: Image, panels: Mapping[str, Image], columns: int = 4) -> Figure:
-    """An image, and beside it each division in the mean colors of its regions.
-
-    Args:
-        image: (H, W, 3) uint8.
-        panels: Title -> (H, W) region ids, -1 where a pixel is in none; it stays white.
-        columns: Pictures in a row.
-    """
+def draw_pictures(panels: Mapping[str, Image], columns: int = 4) -> Figure:
+    """Pictures (H, W, 3) of one shape below their titles, row by row."""
     wide, gap, head = 1.9, 0.12, 0.24
-    high = wide * image.shape[0] / image.shape[1]
-    rows = -(-(len(panels) + 1) // columns)
+    height, width = next(iter(panels.values())).shape[:2]
+    high, rows = wide * height / width, -(-len(panels) // columns)
     sheet = Sheet(columns * (wide + gap) + gap, rows * (high + head + gap) + gap)
-    for place, (title, ids) in enumerate({"image": None, **panels}.items()):
-        shown = image if ids is None else _paint_regions(image, ids)
+    for place, (title, image) in enumerate(panels.items()):
         row, column = divmod(place, columns)
         left, top = gap + column * (wide + gap), gap + row * (high + head + gap)
         sheet.text(left + wide / 2, top + head / 2, title, ha="center", va="center", fontsize=8.5)
-        sheet.picture(left, top + head, wide, high, shown, interpolation="nearest")
+        sheet.picture(left, top + head, wide, high, image)
     return sheet.figure
-
-
-def _paint_regions(image: Image, ids: Image) -> Image:
-    """Every region in its mean color, white along its borders."""
-    numbers, index = np.unique(ids, return_inverse=True)
-    index = index.reshape(-1)
-    sums = [np.bincount(index, channel.reshape(-1)) for channel in np.moveaxis(image, 2, 0)]
-    means = np.stack(sums, axis=1) / np.bincount(index)[:, None]
-    means[numbers < 0] = 255
-    large, double = np.kron(ids, np.ones((2, 2), ids.dtype)), 2 * np.array(ids.shape)
-    border = np.zeros(double, dtype=bool)
-    border[1:] |= large[1:] != large[:-1]
-    border[:, 1:] |= large[:, 1:] != large[:, :-1]
-    painted = np.repeat(np.repeat(means[index].reshape(image.shape), 2, axis=0), 2, axis=1)
-    painted[border] = 255
-    return painted.astype(np.uint8)
 
 
 @styled
