@@ -339,6 +339,7 @@ print("I - T =", [[round(x, 2) for x in row] for row in to_covariance.tolist()])
 #
 # **The textbook's way** to $\operatorname{Tr}(\Sigma_p\Sigma_k)^{1/2}$ is two symmetric roots by `eigh`. Its backward pass divides by the *differences* of eigenvalues:
 
+
 # %%
 def root(S):
     values, vectors = torch.linalg.eigh(S)
@@ -454,6 +455,7 @@ print("the mean of rows and columns; an anchor is a hit if its own region is nea
 #
 # $$L_{RC} = \frac1{KM}\sum_t\sum_i L^{NCE}_{i,t}$$
 
+
 # %%
 def pair_loss(number):
     inside = regions.image == number
@@ -525,7 +527,9 @@ for progress in (0.5, 1.0):
     again = rdc.loss(output.predictions, batch, progress=progress)
     halves.append(again["region_contrast"])
 torch.testing.assert_close(halves[1], 2 * halves[0])
-print(f"from {factor[0]:.0f} to {factor[-1]}; here weight=0.15, growing with the progress of training")
+print(
+    f"from {factor[0]:.0f} to {factor[-1]}; here weight=0.15, growing with the progress of training"
+)
 
 # %% [markdown]
 # Where does the gradient go? To the *prediction* of every task that has no label, and to nothing where it has one:

@@ -55,13 +55,15 @@ from mtpsl.report.ledger import against, printed_gains
 asked, failing = 0, []
 for table in TABLES.values():
     asked += sum(len(claim.columns) for claim in table.claims)
-    failing += [(table, claim, column) for claim in table.claims for column in against(claim, table)]
-print(f"{asked} comparisons, {len(failing)} of them fails in print:")
+    failing += [
+        (table, claim, column) for claim in table.claims for column in against(claim, table)
+    ]
+print(f"{asked} comparisons, {len(failing)} against the printed cells:")
 for table, claim, column in failing:
     print(f"{table.source} {column} by {printed_gains(claim, table)[column]:+.2f} %: {claim.text}")
 
 # %% [markdown]
-# One, and the text half admits it ("approaches or even surpasses"). It prints no spread and no number of seeds, and reports the best epoch on the test set, so nothing can be said about chance. But printed cells can be held against each other, across tables, which the text rarely does.
+# One, and the text half admits it ("approaches or even surpasses"). The paper prints no spread and no number of seeds, and reports the best epoch on the test set, so nothing can be said about chance. But printed cells can be held against each other, across tables, which the text rarely does.
 #
 # > **Predict.** A network is trained with a random number of labels per image and RDC, another one of the same kind with all labels and without it. Which one has the better depth, in print?
 
@@ -99,7 +101,7 @@ meter = lambda length: (length * angles.deg2rad().cos()).clamp(-1, 1).acos().rad
 
 for length in (1, 1.1, 1.2, 1.5, 2, 5):
     print(f"length {length:3}: true error {angles.mean():.1f}, released meter {meter(length):5.1f}")
-assert abs(meter(1) - angles.mean()) < 0.01 and meter(1.5) < angles.mean() / 5
+assert abs(meter(1) - angles.mean()) < 0.01 and meter(1.5) < angles.mean() / 4
 
 # %% [markdown]
 # Where the inner product is cut off, the error is zero: at length 2, for every pixel within 60° of the truth. So the question is not how good the printed normals are but how *long*. The length that turns these very directions into each printed cell:
@@ -122,13 +124,13 @@ import pandas
 
 frame = pandas.DataFrame({"printed normals": cells, "length needed": needed})
 frame = frame.sort_values("printed normals")
-show_table(frame.style.format("{:.2f}"))
+show_table(frame[~frame.index.str.startswith("Table 3")].style.format("{:.2f}"))
 assert 1.0 < frame["length needed"].min() and frame["length needed"].max() < 2.2
 order = frame["length needed"]
 assert (order.diff().dropna() <= 0).all()
 
 # %% [markdown]
-# A length between 1.0 and 2.2 explains every cell, without one direction becoming better. That does not prove that directions are equal; it says that *this column cannot tell*.
+# (Table 3 repeats most of these cells and adds others between them.) A length between 1.0 and 2.2 explains every cell, without one direction becoming better. That does not prove that directions are equal; it says that *this column cannot tell*.
 #
 # **Why lengths grow.** The loss is $1-\cos$ of the angle, and a cosine divides by the length. So its gradient is at a right angle to the vector:
 #
@@ -147,7 +149,7 @@ assert (stepped.norm(dim=1) > w.norm(dim=1)).all()
 print("the gradient never points along the vector; every step made it longer, 1000 of 1000")
 
 # %% [markdown]
-# Nothing in the loss pulls it back. A short training of ours with the normalization removed, on 64 generated rooms: its length over the steps, its error by both meters, and the released meter on its last directions, with printed cells as dotted lines.
+# Nothing in the loss pulls it back. A short training of ours with the normalization removed, on 64 generated rooms: its length over the steps, its error by both meters, and the released meter on its last directions, with printed cells as dotted lines. (These directions are worse than those of a long training, so the curve on the right ends higher than in the list above.)
 
 # %%
 drift = session.figure("rdc/norm_drift")
@@ -197,7 +199,9 @@ for block in ("one", "random"):
         printed.TABLE1.metrics(f"{block}/{row}")["semseg/miou"]
         for row in (printed.XTC, printed.XTC_HRNET, printed.REGION)
     )
-    print(f"{block}: backbone {100 * (hrnet / segnet - 1):+.0f} %, contrast {100 * (ours / hrnet - 1):+.0f} %")
+    print(
+        f"{block}: backbone {100 * (hrnet / segnet - 1):+.0f} %, contrast {100 * (ours / hrnet - 1):+.0f} %"
+    )
     assert hrnet / segnet > ours / hrnet > 1
 
 # %% [markdown]

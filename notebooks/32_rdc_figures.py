@@ -175,6 +175,7 @@ print(f"0.55^6 = {0.55**6:.3f} by luck alone; among 654 images there are many su
 # %% [markdown]
 # Here images come from all over the test split, at equal distances; nobody picked them. Who leads, image by image:
 
+
 # %% tags=["nbval-ignore-output"]
 def leaders(a, task):
     best = max if a[f"{task}/higher_is_better"] else min
@@ -188,6 +189,7 @@ for name, figure in (("one label", fig4), ("random labels", fig5)):
 
 # %% [markdown]
 # "Smooth" can be measured as well: the share of neighboring pixels to which a prediction gives different classes, beside the truth's. Smoother than the truth is no virtue.
+
 
 # %% tags=["nbval-ignore-output"]
 def changes(ids):
@@ -266,7 +268,7 @@ for figures in (fig1, fig2, fig3, fig4, fig5, fig6):
 #
 # <details><summary>Solution</summary>
 #
-# Two pairs of maps, 40 x 40 distances each, the matrix serving both directions: 3,200 singular value decompositions of 32x32 matrices, about 0.2 ms each with their gradient, so some 0.6 s on one core per image.
+# Two pairs of maps, 40 x 40 distances each, the matrix serving both directions: 3,200 decompositions of 32x32 matrices. At up to 0.2 ms each with their gradient that is at most 0.6 s per image on one core.
 # </details>
 #
 # ## References
