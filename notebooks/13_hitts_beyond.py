@@ -390,4 +390,4 @@ session.write(MIXTURE, recorded, now)
 # 2. Ask where labels are wrong, not only how many: at boundaries and in rare classes a mask may let wrong labels through, or leave nothing.
 # 3. Quality is not yet use. Only the gain over the first stage, at equal labels and from scratch, says what discovery is worth.
 #
-# **Next:** [`20_xtc_method`](20_xtc_method.ipynb), the other paper, or [`90_all_tables`](90_all_tables.ipynb), all sentences on one page.
+# **Next:** [`20_xtc_method`](20_xtc_method.ipynb), the next paper, or [`90_all_tables`](90_all_tables.ipynb), all sentences on one page.

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # XTC's storm: what the first steps of a training leave behind
 #
-# **You will be able to** say why a small loss can pull many times as hard as a large one, how long Adam remembers it, and what to do about it in a training of your own. **Takes** about 20 minutes to read. **Read before:** [`20_xtc_method`](20_xtc_method.ipynb), where the consistency is built up equation by equation. **Previous:** [`22_xtc_figures`](22_xtc_figures.ipynb). **Next:** [`90_all_tables`](90_all_tables.ipynb). **Paper:** [Li, Liu and Bilen, CVPR 2022](https://arxiv.org/abs/2111.14893), Section 3.2.
+# **You will be able to** say why a small loss can pull many times as hard as a large one, how long Adam remembers it, and what to do about it in a training of your own. **Takes** about 20 minutes to read. **Read before:** [`20_xtc_method`](20_xtc_method.ipynb), where the consistency is built up equation by equation. **Previous:** [`22_xtc_figures`](22_xtc_figures.ipynb). **Next:** [`30_rdc_method`](30_rdc_method.ipynb), the next paper. **Paper:** [Li, Liu and Bilen, CVPR 2022](https://arxiv.org/abs/2111.14893), Section 3.2.
 #
 # XTC adds one term to the losses of the labels: the prediction of an unlabeled task and the label of another one, mapped into a joint space, should agree. In our first short trainings that term did harm, and a look at the gradients showed that the trouble begins before anything is learned. This page takes the first steps apart. Everything on it can be measured in your own code with the same four functions of `mtpsl.papers.xtc.storm`.
 

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # All tables, all sentences, and where the numbers come from
 #
-# **You will be able to** say how many sentences of the papers were tested, which way they came out, and where any number of this repository comes from. **Takes** about 15 minutes to look through. **Read before:** [`11_hitts_tables`](11_hitts_tables.ipynb), Section 1; previous is [`23_xtc_storm`](23_xtc_storm.ipynb). **Next:** [`99_your_own_data`](99_your_own_data.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893), [HiTTs](https://arxiv.org/abs/2411.18823).
+# **You will be able to** say how many sentences of the papers were tested, which way they came out, and where any number of this repository comes from. **Takes** about 15 minutes to look through. **Read before:** [`11_hitts_tables`](11_hitts_tables.ipynb), Section 1; previous is [`33_rdc_beyond`](33_rdc_beyond.ipynb). **Next:** [`99_your_own_data`](99_your_own_data.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893), [HiTTs](https://arxiv.org/abs/2411.18823), [RDC](https://arxiv.org/abs/2403.10252).
 #
 # Every table of the register is on this page: paper, recorded, computed now; before them the scoreboard over all sentences, after them the provenance of each number. What a table asks and how its rows compare is said in each paper's own notebook. A table that is added to the register appears here by itself.
 

@@ -8,8 +8,11 @@ from mtpsl.report.figure import png_bytes
 from mtpsl.report.sketches import (
     draw_activations,
     draw_depth_bins,
+    draw_ellipses,
     draw_matrices,
     draw_normal_centers,
+    draw_pictures,
+    draw_points,
     draw_similarities,
     draw_views,
 )
@@ -42,6 +45,33 @@ def test_similarities_state_the_mean_between_two_tokens() -> None:
     values = np.array([[1.0, -0.5], [-0.5, 1.0]])
     figure = draw_similarities({"x": values})
     assert "mean |off-diagonal| 0.50" in figure.axes[0].get_title()
+
+
+def test_ellipses_are_one_deviation_around_the_mean() -> None:
+    gaussian = np.array([1.0, 2.0]), np.array([[4.0, 1.0], [1.0, 1.0]])
+    (axes,) = draw_ellipses({"a pair": {"p": gaussian}}).axes
+    line, mean = (np.array(drawn.get_data()).T for drawn in axes.lines)
+    away = line - gaussian[0]
+    distance = np.einsum("na,ab,nb->n", away, np.linalg.inv(gaussian[1]), away)
+    np.testing.assert_allclose(distance, 1)
+    assert mean.tolist() == [[1, 2]]
+
+
+def test_pictures_fill_rows() -> None:
+    black = np.zeros((2, 4, 3), dtype=np.uint8)
+    figure = draw_pictures({name: black + i for i, name in enumerate("abc")}, columns=2)
+    assert [axes.images[0].get_array().max() for axes in figure.axes] == [0, 1, 2]
+    tops = [axes.get_position().y1 for axes in figure.axes]
+    assert tops[0] == tops[1] > tops[2]
+    assert [text.get_text() for text in figure.texts] == ["a", "b", "c"]
+
+
+def test_points_have_a_line_through_their_means() -> None:
+    (axes,) = draw_points({"b": (0.9, [3.0, 5.0]), "a": (0.8, [1.0])}, x="ASA", y="gain").axes
+    *_, b, a, means = (np.array(line.get_data()) for line in axes.lines)
+    np.testing.assert_allclose(b, [[0.9, 0.9], [3, 5]])
+    np.testing.assert_allclose(a, [[0.8], [1]])
+    np.testing.assert_allclose(means, [[0.8, 0.9], [1, 4]])
 
 
 def test_activations_draw_value_and_slope() -> None:
