@@ -399,7 +399,6 @@ def test_every_choice_names_arguments_that_exist() -> None:
         "contrast",
         "temperature",
         "width_factor",
-        "decoder",
         "two_views",
         "film_lr",
         "tasks",
@@ -423,7 +422,6 @@ def test_every_choice_names_arguments_that_exist() -> None:
         ({"shrinkage": 1.5}, r"shrinkage in \[0, 1\], got .*1.5"),
         ({"temprature": 1.0}, "method_args: expected some of .* did you mean 'temperature'"),
         ({"two_vews": False}, "method_args: expected some of .* did you mean 'two_views'"),
-        ({"decoder": "expert"}, "decoder: expected one of"),
     ],
 )
 def test_an_unknown_option_is_refused(options: dict[str, Any], says: str) -> None:

@@ -5,10 +5,10 @@ Contrast: A Novel Approach to Multi-Task Partially Supervised Learning. ECCV 202
 """
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from mtpsl.batch import Batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
@@ -17,16 +17,7 @@ from mtpsl.papers.rdc.loss import RegionContrastLoss
 from mtpsl.papers.xtc.loss import CrossTaskLoss
 from mtpsl.papers.xtc.mapping import build_mapping
 from mtpsl.papers.xtc.method import two_views as predict_views
-from mtpsl.registry import look_up
 from mtpsl.tasks import TaskSet
-
-DECODERS: dict[str, Callable[[Backbone, TaskSet], nn.Module]] = {"": MultiTaskNet}
-"""Name -> what makes a network with ``models.backbone.Output`` of a backbone; "": heads alone."""
-
-
-def build_net(backbone: Backbone, tasks: TaskSet, decoder: str = "") -> nn.Module:
-    """Makes the network that is trained; ValueError for a decoder that is not in ``DECODERS``."""
-    return look_up("decoder", decoder, DECODERS)(backbone, tasks)
 
 
 @final
@@ -40,7 +31,6 @@ class RDC(Method):
         tasks: The tasks.
         backbone: Its ``width_factor`` scales the mapping network too.
         two_views: Ask for two crops of each image.
-        decoder: A key of ``DECODERS``.
         with_xtc: Add XTC's loss, with a mapping network of its own.
         **options: Those of ``RegionContrastLoss``.
     """
@@ -54,13 +44,12 @@ class RDC(Method):
         backbone: Backbone,
         *,
         two_views: bool = True,
-        decoder: str = "",
         with_xtc: bool = False,
         **options: Any,
     ) -> None:
         super().__init__()
         self.tasks, self.views = tasks, 2 if two_views else 1
-        self.net = build_net(backbone, tasks, decoder)
+        self.net = MultiTaskNet(backbone, tasks)
         options = {"width_factor": getattr(backbone, "width_factor", 1.0)} | options
         self.loss = RegionContrastLoss(tasks, **options)
         self.xtc = None
