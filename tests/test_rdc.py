@@ -146,7 +146,7 @@ def test_both_networks_learn(name: str) -> None:
     assert any(g.any() for g in gradients[:heads]) and any(g.any() for g in gradients[heads:])
 
 
-@EVERY_VARIANT
+@pytest.mark.parametrize("name", ["gaussian", "pixel", "kl"])
 def test_autocast_changes_little(name: str) -> None:
     batch, terms = random_batch(), []
     for enabled in (False, True):
@@ -420,7 +420,7 @@ def test_every_choice_names_arguments_that_exist() -> None:
         ({"statistics": "batch"}, "statistics: expected one of"),
         ({"pools": 5}, r"pools: expected one of \(1, 2, 3, 4\), got 5"),
         ({"min_pixels": 1}, "expected min_pixels >= 2"),
-        ({"shrinkage": 1.5}, r"shrinkage in \[0, 1\], got .* 1.5"),
+        ({"shrinkage": 1.5}, r"shrinkage in \[0, 1\], got .*1.5"),
         ({"temprature": 1.0}, "method_args: expected some of .* did you mean 'temperature'"),
         ({"two_vews": False}, "method_args: expected some of .* did you mean 'two_views'"),
         ({"decoder": "expert"}, "decoder: expected one of"),

@@ -187,9 +187,8 @@ class RegionContrastLoss(nn.Module):
                 raise ValueError(f"{name}: expected one of {allowed}, got {value!r}")
         if min(min_pixels - 2, patch, pixels - 1, map_stride - 1, shrinkage, 1 - shrinkage) < 0:
             raise ValueError(
-                "region contrast: expected min_pixels >= 2, patch >= 0, pixels >= 1, map_stride >= 1 "
-                f"and shrinkage in [0, 1], got {min_pixels}, {patch}, {pixels}, {map_stride}, "
-                f"{shrinkage}"
+                "options: expected min_pixels >= 2, patch >= 0, pixels >= 1, map_stride >= 1 and "
+                f"shrinkage in [0, 1], got {min_pixels, patch, pixels, map_stride, shrinkage}"
             )
         self.tasks, self.contrast, self.patch = tasks, contrast, patch
         self.retrieval = torch.zeros(())
