@@ -36,6 +36,9 @@ def test_defaults_never_change():
         "score_size": None,
         "select_reference": {},
         "clip": 0.0,
+        "regions": "",
+        "region_args": {},
+        "region_version": "",
     }
     assert {name: defaults.pop(name) for name in added} == added
     text = json.dumps(defaults, sort_keys=True)
