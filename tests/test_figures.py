@@ -98,7 +98,7 @@ def every() -> dict[str, dict[str, np.ndarray]]:
 def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict[str, np.ndarray]]:
     tokens, plain = method("hitts"), method("hitts", orthogonal_embeddings=False)
     ours, baseline = method("xtc"), method("supervised")
-    street = {role: method(role, Street) for role in ("supervised", "mtan", "xtc", "hitts")}
+    street = {role: method(role, Street) for role in ("supervised", "mtan", "xtc", "hitts", "rdc")}
     methods = {
         "hitts/fig5": {
             "baseline": baseline,
@@ -117,16 +117,23 @@ def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict
         "xtc/consistency": {"with": ours, "without": method("xtc", regularize=False)},
         "xtc/storm": {role: baseline if "labels" in role else ours for role in storm.ROLES},
     }
+    contrast = {"ours": method("rdc", pools=2)}
+    methods |= {f"rdc/{name}": contrast for name in ("fig1", "fig2", "fig3", "retrieval")}
+    methods |= {f"rdc/fig{i}": {"xtc": ours} | contrast for i in (4, 5)}
     second = method("hitts", pseudo_labels=True, pseudo_features=True)
     methods |= {f"hitts/fig{i}": {"teacher": tokens, "ours": second} for i in range(1, 5)}
     histories = {"without": history(0.0), "with": history(0.05)}
     histories |= dict.fromkeys(storm.ROLES, history(0.1))
-    experiments = papers.figures()["xtc/storm"].experiments(smoke)
+    experiments = {
+        role: experiment
+        for name in ("xtc/storm", "rdc/fig1")
+        for role, experiment in papers.figures()[name].experiments(smoke).items()
+    }
     given = {
         name: FigureInputs(
             methods=roles,
             histories={r: h for r, h in histories.items() if r in (roles or ("without", "with"))},
-            experiments=experiments,
+            experiments={r: e for r, e in experiments.items() if r in roles},
             test=Noise(),
         )
         for name, roles in methods.items()
@@ -137,6 +144,9 @@ def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict
     given |= {
         "hitts/fig6": FigureInputs(
             methods={role: streets[role] for role in ("mtan", "xtc", "ours")}, test=Street()
+        ),
+        "rdc/fig6": FigureInputs(
+            methods={"xtc": street["xtc"], "ours": street["rdc"]}, test=Street()
         ),
         "hitts/fig10": taught(Street),
         "hitts/fig13": FigureInputs(

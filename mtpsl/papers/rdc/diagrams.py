@@ -39,7 +39,7 @@ from mtpsl.report.arrays import (
 )
 from mtpsl.report.arrays import picture as pixels
 from mtpsl.report.diagram import Diagram
-from mtpsl.report.maps import count_of, map_to_rgb, shape_of, titles_of
+from mtpsl.report.maps import count_of, map_to_rgb, shape_of, shape_text, titles_of
 from mtpsl.report.style import (
     CYCLE,
     INK,
@@ -108,28 +108,24 @@ def architecture(inputs: FigureInputs) -> Arrays:
 
 
 def trace(method: RDC, batch: Batch) -> Arrays:
-    """What passes through a training step: ``shape/...`` without the batch, and ``loss/...``.
+    """What passes through a training step: ``shape/...`` without the batch, ``loss/contrast``.
 
-    Shapes of ``image``, ``features``, ``<task>`` (predictions), ``input/<task>`` (what enters the
-    mapping network for the pair) and ``map`` (what leaves it); ``loss/<task>`` and
-    ``loss/contrast``, without its weight.
+    Shapes of ``image``, ``features``, ``<task>`` (predictions), and ``map`` (what leaves the
+    mapping network); the loss is without its weight.
     """
     step, seen = deepcopy(method).train(), {}
     modules: dict[str, nn.Module] = {"net": step.net, "backbone": step.net.backbone}
     with ExitStack() as hooks:
         for name, module in (modules | {"mapping": step.loss.mapping}).items():
-            note = lambda *passing, name=name: seen.update({name: passing[1:]})  # noqa: E731
+            note = lambda *passing, name=name: seen.update({name: passing[-1]})  # noqa: E731
             hooks.enter_context(module.register_forward_hook(note))
         with seeded(batch.images.device, "step"):  # Gumbel noise
             terms = step.training_step(*[batch] * step.views, progress=1.0)
-    (passes, *_), embedded = seen["mapping"]
-    maps: dict[str, Tensor] = {"image": batch.images, "features": seen["backbone"][1].decoder}
-    maps |= seen["net"][1].predictions | {"map": embedded[0]}
-    maps |= {f"input/{p.task}": p.maps for p in passes if p.pair == PAIR}
+    maps: dict[str, Tensor] = {"image": batch.images, "features": seen["backbone"].decoder}
+    maps |= seen["net"].predictions | {"map": seen["mapping"][0]}
+    contrast = float(terms["region_contrast"]) / step.loss.weight
     arrays = {f"shape/{name}": np.array(m.shape[1:]) for name, m in maps.items()}
-    losses = {name: terms[name] for name in method.tasks.names}
-    losses["contrast"] = terms["region_contrast"] / step.loss.weight
-    return arrays | {f"loss/{k}": np.round(float(v), 4) for k, v in losses.items()}
+    return arrays | {"loss/contrast": np.round(contrast, 4)}
 
 
 @torch.no_grad()
@@ -224,8 +220,9 @@ def draw_fig2(arrays: Arrays) -> Figure:
     shape, count, maps = partial(shape_of, arrays), partial(count_of, arrays), _maps(arrays)
     s, t = map(str, arrays["pair"])
     tasks = {"s": s, "u": next(task for task in titles if task not in (s, t)), "t": t}
-    heads = "(a) Network, and regions", "(b) One mapping", "(c) A Gaussian for each region"
-    grid = diagram.grid(*heads)
+    loss = rf"at the end $L = L_{{Sup}} + {float(arrays['weight']):g}\,L_{{RC}}$"
+    heads = "(a) Network, and regions", "(b) One mapping", "(c) Gaussians of regions"
+    grid = diagram.grid(*heads[:2], f"{heads[2]} | {loss}")
     for sign, task in tasks.items():
         f, g = (f"{letter}_{sign}" if sign in SIDES else "." for letter in "fg")
         grid.row(f"image extractor h_{sign} y_{sign} label_{sign} | a {f} | meet {g} W")
@@ -295,7 +292,11 @@ def draw_fig3(arrays: Arrays) -> Figure:
         for key in ("mean", "covariance")
     )
     colors, dashed = [QUIET] * len(others) + [REGIONS[0]] * 2, [False] * (len(sizes)) + [True]
-    grid.row(". | . | . | words | about")
+    grid.row("region | tasks | mapped | words | about")
+    size = shape_text(numbers.shape)
+    diagram["region"] = remark("above: all of them; white:", "no label, or too small", size=SMALL)
+    diagram["tasks"] = remark("the line follows", "the same pixels", size=SMALL)
+    diagram["mapped"] = remark("one set of components;", f"{size} positions", size=SMALL)
     distance, nearest = arrays["region/distance"], "no other"
     if others:
         nearest = f"W = {_values(distance[number, others].min(keepdims=True))} or more"

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure as Drawing
+from matplotlib.ticker import NullLocator
 from torch import Tensor
 
 from mtpsl.data import open_dataset
@@ -116,9 +117,8 @@ def norm_drift(inputs: FigureInputs) -> Arrays:
             with torch.no_grad():
                 raw = predict(held_out.images)  # in training mode: as the training sees them
             length = raw.norm(dim=1, keepdim=True)[mask].mean()
-            points.append(
-                (step, length, true_error(raw, target, mask), released_error(raw, target, mask))
-            )
+            errors = (meter(raw, target, mask) for meter in (true_error, released_error))
+            points.append((step, length, *errors))
         if step == STEPS:
             break
         batch = train.load(order[step].tolist())
@@ -133,16 +133,9 @@ def norm_drift(inputs: FigureInputs) -> Arrays:
     rescaled = [released_error(unit * length, target, mask) for length in LENGTHS.tolist()]
     columns = zip(("steps", "length", "true", "released"), zip(*points, strict=True), strict=True)
     arrays = {name: np.round(np.array(values, dtype=float), 4) for name, values in columns}
-    return (
-        describe(tasks)
-        | arrays
-        | {
-            "lengths": np.round(LENGTHS, 2),
-            "rescaled": np.round(rescaled, 4),
-            "cells": np.array([*CELLS.values()]),
-            "cell_names": np.array([*CELLS]),
-        }
-    )
+    arrays |= {"lengths": np.round(LENGTHS, 2), "rescaled": np.round(rescaled, 4)}
+    arrays |= {"cells": np.array([*CELLS.values()]), "cell_names": np.array([*CELLS])}
+    return describe(tasks) | arrays
 
 
 def true_error(prediction: Tensor, target: Tensor, mask: Tensor) -> float:
@@ -155,7 +148,7 @@ def true_error(prediction: Tensor, target: Tensor, mask: Tensor) -> float:
 def released_error(prediction: Tensor, target: Tensor, mask: Tensor) -> float:
     """Mean arc cosine of the inner product, cut off at 1, in degrees [RDC, released code].
 
-    That is an angle for vectors of length 1 alone; longer ones have smaller errors.
+    That is an angle for vectors of length 1 alone; of longer ones nearly all seem nearer.
     """
     cosine = (prediction * target.masked_fill(~mask, 0.0)).sum(dim=1, keepdim=True)
     return float(torch.rad2deg(cosine.double().clamp(-1, 1).acos())[mask].mean())
@@ -167,23 +160,16 @@ def released_error(prediction: Tensor, target: Tensor, mask: Tensor) -> float:
 @styled
 def draw_retrieval(arrays: Arrays) -> Drawing:
     """All distances of an image before and after training, and what is found by size."""
+    heads = "", "", "Regions of many images"
     sheet, (*columns, (shares, counts)) = chart_row(
-        ["", "", "Regions of many images"],
-        2.45,
-        1.63,
-        wide=2.45,
-        between=0.35,
-        left=0.25,
-        gap=0.72,
-        below=1.1,
+        heads, 2.45, 1.63, wide=2.45, between=0.35, left=0.25, gap=0.72, below=1.1
     )
     for (large, small), (when, words) in zip(columns, WHEN.items(), strict=True):
         hits = found(arrays[f"{when}/distance"])
         tints = {i: RIGHT if hit else WRONG for i, hit in enumerate(hits.tolist())}
         drawn = mosaic(arrays["images"][0], arrays["numbers"], tints)
-        large.set_title(
-            f"{words.capitalize()}: {hits.sum()} of {len(hits)} found", weight="bold", fontsize=9
-        )
+        title = f"{words.capitalize()}: {hits.sum()} of {len(hits)} found"
+        large.set_title(title, weight="bold", fontsize=9)
         rgb = matrix(arrays[f"{when}/distance"], arrays["example/sizes"])
         for axes, shown in ((large, rgb), (small, drawn)):
             axes.imshow(shown, aspect="auto")
@@ -196,8 +182,7 @@ def draw_retrieval(arrays: Arrays) -> Drawing:
     for line, text in enumerate(words):
         at = sheet.height - 0.87 + 0.17 * line
         sheet.text(0.25, at, text, va="center", fontsize=7.5, color=QUIET)
-    middle = sheet.width - 0.25 - 2.45 / 2
-    legend_below(sheet, middle, sheet.height - 0.17, ncols=2, columnspacing=1.2)
+    legend_below(sheet, sheet.width - 1.95, sheet.height - 0.17, ncols=2, columnspacing=1.2)
     return sheet.figure
 
 
@@ -211,9 +196,8 @@ def _by_size(shares: Axes, counts: Axes, arrays: Arrays) -> None:
         for when, words in KINDS.items()
     }
     draw_curves(shares, curves, markers=MARKERS, linewidth=1.8)
-    shares.axhline(
-        100 * float(arrays["chance"]), color=QUIET, linestyle=":", linewidth=1.2, label="chance"
-    )
+    dotted = {"color": QUIET, "linestyle": ":", "linewidth": 1.2}
+    shares.axhline(100 * float(arrays["chance"]), label="chance", **dotted)
     shares.set(ylabel="found (%)", ylim=(-4, 104))
     counts.bar(middle, numbers, width=middle * 0.62, color=CYCLE[5])
     counts.set(ylabel="regions", xlabel="pixels of the region")
@@ -231,7 +215,7 @@ def draw_norm_drift(arrays: Arrays) -> Drawing:
         "Their error, by two meters",
         "The same directions, longer",
     )
-    sheet, ((length,), (errors,), (meter,)) = chart_row(heads, 2.4, wide=2.9, gap=0.85)
+    sheet, ((length,), (errors,), (meter,)) = chart_row(heads, 2.4, wide=3.0, gap=0.85)
     steps, dotted = arrays["steps"], {"color": QUIET, "linestyle": ":", "linewidth": 1}
     draw_curves(length, {"length": (steps, arrays["length"])}, linewidth=2, colors=CYCLE[3:])
     length.set(xlabel="step", ylabel="mean length", ylim=(0, None))
@@ -241,11 +225,16 @@ def draw_norm_drift(arrays: Arrays) -> Drawing:
     errors.set(xlabel="step", ylabel="mean error (degrees)", ylim=(0, None))
     curve = {"released meter": (arrays["lengths"], arrays["rescaled"])}
     draw_curves(meter, curve, linewidth=2, colors=CYCLE[1:], dashes=[(5, 2)])
-    meter.set(xlabel="length of every vector", xlim=(1, 5), ylim=(0, 1.08 * arrays["rescaled"][0]))
+    falling = -arrays["rescaled"]
     for name, value in zip(arrays["cell_names"], arrays["cells"], strict=True):
-        meter.axhline(value, **dotted)
-        words = f"{name}: {value:.2f}"
-        meter.text(4.95, value, words, fontsize=6.5, color=QUIET, ha="right", va="bottom")
+        at = np.interp(-value, falling, arrays["lengths"], left=np.nan, right=np.nan)
+        meter.hlines(value, 1, 5, **dotted)
+        meter.plot(at, value, "o", color=CYCLE[1], markersize=4)
+        meter.text(5.1, value, f"{name}: {value:.2f}", fontsize=6.5, color=QUIET, va="center")
+    meter.set(xlabel="length of every vector", xlim=(1, 7.4), xticks=range(1, 6), yscale="log")
+    meter.set_ylim(0.8 * arrays["cells"].min(), 1.15 * max(-falling))
+    meter.set_yticks(ticks := [3, 5, 10, 20, 40], [f"{t}" for t in ticks])
+    meter.yaxis.set_minor_locator(NullLocator())
     legend_below(sheet)
     return sheet.figure
 
@@ -280,9 +269,9 @@ FIGURES: tuple[Figure, ...] = (
         1,
         title="What agrees: views of an image, or regions in two tasks",
         caption="Prediction and label of two images, each one distribution in the space of the "
-        "mapping network (a), and of two regions of one image (b), as ellipses at one and two "
-        "standard deviations in two principal directions, with the squared Wasserstein distances "
-        "of the trained network.",
+        "mapping network (a), which training compares nowhere, and of two regions of one image "
+        "(b), as ellipses at one and two standard deviations in two principal directions, with "
+        "the squared Wasserstein distances of the trained network.",
         alt="Two panels: two room images with a class map and a normal map each, and two regions "
         "of one room in both maps, with arrows to planes in which ellipses lie.",
         arrays=diagrams.agreement,
@@ -326,11 +315,11 @@ FIGURES: tuple[Figure, ...] = (
         title="Which regions find themselves in another task's label",
         source="[beyond RDC: region by region]",
         caption="Squared Wasserstein distances between all regions of a test image in prediction "
-        "and label, before and after training, with the regions that another one's label is "
-        "nearer to outlined below, and for regions of many test images the share that is found, "
-        "by size.",
-        alt="Two square heatmaps with framed diagonals above two room images with outlined "
-        "regions, a line chart of shares over region size, and a bar chart of counts.",
+        "and label, before and after training, the regions that are found by them, and by size "
+        "the share of found regions of many test images, also with the labels of another image "
+        "in place of their own, by which only a region that is known by its place can be found.",
+        alt="Two square heatmaps with framed diagonals above two maps of regions in green and "
+        "orange, a line chart of shares over region size, and a bar chart of counts.",
         arrays=retrieval,
         draw=draw_retrieval,
         runs={"ours": _RDC},
