@@ -153,7 +153,7 @@ except ValueError as error:
 #
 # Mean and covariance of the D-dimensional features inside region $r_i$ of map $f_t$. The toy has two channels, 4x4 cells and two regions; one cell belongs to none.
 #
-# 🤔 *Two regions have the same mean; in one the channels are independent, in the other they are equal. Can a method tell them apart that keeps only the mean?*
+# 🤔 *Does a covariance divide by the number of pixels n, or by n - 1? And what becomes of a region with a single pixel?*
 
 # %%
 from mtpsl.papers.rdc.gaussians import find_regions, region_moments, shrink
@@ -170,7 +170,7 @@ for i, number in enumerate((0, 7)):
 print("pixels of the two regions:", regions.sizes.tolist())
 
 # %% [markdown]
-# Pixels are sorted by region once; every statistic is then a sum over neighbors. And they are *centered before* they are multiplied. The textbook's $E[xx'] - \mu\mu'$ costs less thought and most digits:
+# By n - 1, as in the released code, so a region needs two pixels at least. Pixels are sorted by region once; every statistic is then a sum over neighbors. And they are *centered before* they are multiplied. The textbook's $E[xx'] - \mu\mu'$ costs less thought and most digits:
 
 # %%
 far_off = 100 + torch.randn(400, dtype=torch.float64)
@@ -367,7 +367,7 @@ torch.testing.assert_close(fine, torch.eye(3) - torch.diag(torch.tensor([0.5, 2*
 print("the same W; gradient by eigh: NaN; by Cholesky:", [f"{x:.2f}" for x in fine.diagonal()])
 
 # %% [markdown]
-# Two equal variances are enough. And Section 2 has just made *all* eigenvalues equal that a region with few pixels lacks. In practice they differ by rounding, which is no better: the gradient is then a finite wrong number. A hundred pairs of regions of six pixels, in 32 channels and in **float64**:
+# Two equal variances are enough. And shrinkage (Section 2) has given every region with few pixels many equal eigenvalues. In practice they differ by rounding, which is no better: the gradient is then a finite wrong number. A hundred pairs of regions of six pixels, in 32 channels and in **float64**:
 
 # %%
 torch.manual_seed(0)
@@ -421,10 +421,10 @@ M = len(p)
 own = torch.arange(M, device=p.device)
 torch.testing.assert_close(rdc.loss.similarity(p[:, None], k[None]), -table / rdc.loss.temperature)
 nce = lambda W: F.cross_entropy(-W / rdc.loss.temperature, own)  # noqa: E731  Eq. 3, 4
-collapsed, perfect = nce(torch.zeros_like(table)), nce(1e3 * (1 - torch.eye(M).to(table)))
-torch.testing.assert_close(collapsed.exp().item(), float(M), rtol=1e-4, atol=0)
+nothing, perfect = nce(torch.zeros_like(table)), nce(1e3 * (1 - torch.eye(M).to(table)))
+torch.testing.assert_close(nothing.exp().item(), float(M), rtol=1e-4, atol=0)
 assert perfect < 1e-6
-print(f"{M} regions; collapsed: log M = {collapsed:.2f}; perfect: {perfect:.0f}")
+print(f"{M} regions; collapsed: log M = {nothing:.2f}; perfect: {perfect:.0f}")
 
 # %% [markdown]
 # That is the difference to XTC: a collapsed mapping pays $\log M$, and no regularizer is needed to forbid it. The matrix of one pair of maps, before any training; its diagonal should be the smallest of each row and column:
@@ -480,10 +480,11 @@ print("the loss of a batch is that of its pairs of maps, divided by its images")
 
 # %% tags=["nbval-ignore-output"]
 chance = (1 / kept.double()).mean().item()
-print(f"L_RC {L_RC:.2f}; retrieval {retrieval:.0%}, by chance {chance:.0%}")
+collapsed = (kept.double().log().sum() / len(batch)).item()
+print(f"L_RC {L_RC:.2f}, collapsed {collapsed:.2f}; retrieval {retrieval:.0%}, chance {chance:.0%}")
 
 # %% [markdown]
-# Chance is not quite what a random network has to beat: wherever depth, class and direction change together, two random maps change together as well. So compare a trained network with an untrained one, and not with 1/M; Figure `rdc/retrieval` in [`33_rdc_beyond`](33_rdc_beyond.ipynb) does.
+# The loss hardly differs from that of a collapsed mapping (each image has two pairs of maps here), and yet regions are found more often than by chance. But chance is not quite what a random network has to beat: wherever depth, class and direction change together, two random maps change together as well. So compare a trained network with an untrained one, and not with 1/M; Figure `rdc/retrieval` in [`33_rdc_beyond`](33_rdc_beyond.ipynb) does.
 #
 # **Temperature.** W is not bounded like a cosine, and it grows with the number of channels; $\tau$ = 5.4 in the released code belongs to D = 32 and is scaled with D here.
 
@@ -493,7 +494,7 @@ assert rdc.loss.temperature == 5.4 * D / 32 and RegionContrastLoss(nyud).tempera
 entropy = lambda tau: torch.distributions.Categorical(logits=-table / tau).entropy().mean()  # noqa: E731
 spread = {tau: entropy(tau).item() for tau in (0.01, rdc.loss.temperature, 100.0)}
 assert spread[0.01] < spread[rdc.loss.temperature] < spread[100.0]
-torch.testing.assert_close(spread[100.0], collapsed.item(), rtol=0.05, atol=0)
+torch.testing.assert_close(spread[100.0], nothing.item(), rtol=0.05, atol=0)
 print("small tau: one other region decides; large tau: all count alike, and nothing is learned")
 
 # %% [markdown]

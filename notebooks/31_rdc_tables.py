@@ -81,12 +81,12 @@ assert few["semseg/miou"] < every["semseg/miou"]
 assert one["normals/mean_err"] < expert["normals/mean_err"]
 
 # %% [markdown]
-# The one with fewer labels, by 4 % on depth and a third on normals. And the smallest HRNet with *one* label per image prints better normals (4.86°) than ViT-L with *all* labels (5.90°). Neither is impossible. The next section has a simpler explanation for the normals.
+# The one with fewer labels, by 4 % on depth and a third on normals. And a small HRNet with *one* label per image prints better normals (4.86°) than ViT-L with *all* labels (5.90°). Neither is impossible. The next section has a simpler explanation for the normals.
 
 # %% [markdown]
 # ## 2. A ruler that bends: normals without length 1
 #
-# The angle between two directions is $\arccos(n\cdot n^*)$ if both have length 1. The released evaluation takes $\arccos$ of the inner product, cut off at 1, and *nobody gives the prediction length 1*, neither the network nor the meter. For XTC's SegNet both were done, so its 32.08° stands in the same column as 4.86° of another quantity.
+# The angle between two directions is $\arccos(n\cdot n^*)$ if both have length 1. The released evaluation takes $\arccos$ of the inner product, cut off at 1, and *nobody gives the prediction length 1*, neither the network nor the meter. XTC's SegNet divides by the length itself, so its 32.08° stands in the same column as 4.86° of another quantity.
 #
 # > **Predict.** A network is off by 20.5° on average, with many small errors and a few large ones. Its predictions are made longer by 10 %, by half, by a factor of 5, with every direction as before. What does the released meter say?
 
@@ -130,7 +130,7 @@ order = frame["length needed"]
 assert (order.diff().dropna() <= 0).all()
 
 # %% [markdown]
-# (Table 3 repeats most of these cells and adds others between them.) A length between 1.0 and 2.2 explains every cell, without one direction becoming better. That does not prove that directions are equal; it says that *this column cannot tell*.
+# (Table 3 repeats most of these cells and adds others between them.) A length between 1.0 and 1.7 explains every cell (up to 2.2 where errors are spread otherwise), without one direction becoming better. That does not prove that directions are equal; it says that *this column cannot tell*.
 #
 # **Why lengths grow.** The loss is $1-\cos$ of the angle, and a cosine divides by the length. So its gradient is at a right angle to the vector:
 #
@@ -175,14 +175,14 @@ assert gain > 80
 print(f"normals of 5 against {reference}: +{gain:.0f} %, in a mean over three tasks")
 
 # %% [markdown]
-# So the epoch that is reported tends to be the one with the longest vectors.
+# A rule like that favors epochs with long vectors.
 
 # %% [markdown]
 # ## 3. Table 1: partial labels on NYUD-v2
 #
 # **What it asks.** One label per image or a random number of them; three backbones; XTC, DejaVu and TaskExpert as rivals. "Patch" compares windows of the map, "region" compares SAM's regions, in whose place felzenszwalb's stand here.
 #
-# > **Predict.** Going from SegNet to HRNet18 with ImageNet's weights, XTC gains 30 % of mIoU in print. By how much does RDC beat XTC on the same backbone? Which of the two steps is the larger?
+# > **Predict.** Going from SegNet to HRNet18 with ImageNet's weights, XTC gains 30 % in mIoU, in print. By how much does RDC beat XTC on the same backbone? Which of the two steps is the larger?
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.rdc.tables import TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6
@@ -207,9 +207,9 @@ for block in ("one", "random"):
 # %% [markdown]
 # *What holds.* In print, every comparison of the text: regions beat patches, patches beat XTC, RDC beats DejaVu on SegNet, and TaskExpert gains from the contrast, in all tasks.
 #
-# *What fails.* One bracket: the depth of RDC on SegNet gains 2.08 % over DejaVu by the cells, where 2.25 % is printed and repeated in the text. And whatever is said of normals on HRNet18 and ViT-L fails as a statement about directions (Section 2).
+# *What fails.* One bracket: the depth of RDC on SegNet gains 2.08 % over DejaVu by the cells, where 2.25 % is printed and repeated in the text.
 #
-# *What cannot be seen.* What the contrast adds to supervised training: the table has no row of labels alone on HRNet18 with partial labels, so pretrained weights, the second view and the contrast come in one step. `companion/contrast` in [`33_rdc_beyond`](33_rdc_beyond.ipynb) takes them apart.
+# *What cannot be seen.* Anything about directions of normals on HRNet18 and ViT-L (Section 2). Nor what the contrast adds to supervised training: the table has no row of labels alone on HRNet18 with partial labels, so pretrained weights, the second view and the contrast come in one step. `companion/contrast` in [`33_rdc_beyond`](33_rdc_beyond.ipynb) takes them apart.
 #
 # What the recorded runs say so far stands in the ledger below the table; *n* says how many seeds there are. In one line:
 
@@ -291,7 +291,7 @@ assert abs(one[0][2]) > 5 * abs(one[1][1])
 #
 # *What fails.* "Surpasses pixel contrast" in one cell of twelve: with random labels and regions, pixels have the better mIoU (46.41 against 46.21).
 #
-# *What cannot be seen.* Whether any of it is about directions: the largest effects stand in the normals column, where regions take a third off the error and everything else moves by a few percent. Nor whether two tenths of mIoU are more than chance, as there is one run per row.
+# *What cannot be seen.* Whether any of it is about directions: the largest effects stand in the normals column, where regions take a third off the error and everything else moves by less than a tenth. Nor whether two tenths of mIoU are more than chance, as there is one run per row.
 
 # %% [markdown]
 # ## 6. Tables 4 and 6: every label, and whose segments
@@ -355,7 +355,7 @@ for block in ("one", "random"):
     print(block, "Wasserstein in place of KL:", gains)
 
 # %% [markdown]
-# *What holds.* In print Wasserstein is ahead in all six cells, by one to three percent on two tasks and by up to a tenth on normals.
+# *What holds.* In print Wasserstein is ahead in all six cells, by one to three percent on two tasks and by up to 11 % on normals.
 #
 # *What fails.* The reason that is given. KL between two Gaussians does not mind whether a task was discrete: both maps come out of one mapping network and are continuous. What does tell the two apart is scale: KL counts in units of a region's width.
 #

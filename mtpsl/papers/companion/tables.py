@@ -312,8 +312,8 @@ REGIONS = Table(
         ("True segments are better", f"full/{TRUTH}", f"full/{DEFAULT}"),
     ),
     notes=(
-        "`python -m mtpsl data check rooms13 --regions felzenszwalb` says how well such regions "
-        "can follow the classes. Random cells are the control: as many, and blind to the image.",
+        "`python -m mtpsl data check rooms13 --regions felzenszwalb` says how well these regions "
+        "follow the classes. Random cells are the control: as many, and blind to the image.",
         "Segments of the labels are allowed only where no label of semseg is withheld, so they and "
         "two rivals have a block with every label.",
         WEIGHTS,
