@@ -135,7 +135,11 @@ def test_mixed_sizes_are_a_problem(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "title", "images"),
-    [("rooms13", "NYUD-v2", 795), ("streets7", "Cityscapes", 2975), ("people21", "PASCAL-Context", 4998)],
+    [
+        ("rooms13", "NYUD-v2", 795),
+        ("streets7", "Cityscapes", 2975),
+        ("people21", "PASCAL-Context", 4998),
+    ],
 )
 def test_a_stand_in_is_reported_like_a_folder(tmp_path, name, title, images):
     text, ok = check(name, images=3, cache_dir=tmp_path)
