@@ -12,8 +12,8 @@ from mtpsl.models.timm_backbone import HRNet, ViT
 from mtpsl.registry import look_up, require_known
 
 __all__ = [
-    "BACKBONES", "Backbone", "Encoder", "Features", "FusedResNet", "HRNet", "MultiTaskNet", "ResNet", "SegNet",
-    "ViT", "build_backbone",
+    "BACKBONES", "Backbone", "Encoder", "Features", "FusedResNet", "HRNet", "MultiTaskNet",
+    "ResNet", "SegNet", "ViT", "build_backbone",
 ]  # fmt: skip
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {  # name -> builder(width_factor, **args)

@@ -95,7 +95,7 @@ class ResNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Features:
-        """(B, 3, H, W) in [0, 1] -> features, one map (B, C, H / stride, W / stride) in both places.
+        """(B, 3, H, W) in [0, 1] -> features, a map (B, C, H / stride, W / stride) in both places.
 
         The stages are at 1/4, 1/8, 1/8 and 1/8 of the image, or without dilation at 1/4, 1/8, 1/16
         and 1/32; the last is that map.
