@@ -134,7 +134,7 @@ def train_epoch(
     """Trains on every image once.
 
     Returns:
-        The loss terms, each a mean over the batches.
+        The loss terms and the method's readings, each a mean over the batches.
     """
     method, weighting, optimizer = state.method, state.weighting, state.optimizer
     device, accumulate = next(method.parameters()).device, optimization.accumulate
@@ -150,7 +150,7 @@ def train_epoch(
             method.turn = turn
             with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
                 terms = method.training_step(*views, progress=step / optimizer.steps)
-            losses.add(i, terms, views[0].index)
+            losses.add(i, terms | dict(method.readings), views[0].index)
             (weighting(terms, shared) / size).backward()
             if i == first + size - 1:
                 optimizer.step_at(epoch, step)

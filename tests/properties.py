@@ -71,6 +71,12 @@ def random_mask(images: int, side: int, generator: torch.Generator) -> Tensor:
     return torch.rand(images, 1, side, side, generator=generator) > 0.1
 
 
+def windows(images: int, side: int, size: int) -> Tensor:
+    """(images, 1, side, side) int64, square regions of that many pixels a side."""
+    row = torch.arange(side) // size
+    return (row.view(-1, 1) * (side // size) + row).repeat(images, 1, 1, 1)
+
+
 def random_batch(
     tasks: TaskSet = TASKS,
     *,
@@ -93,6 +99,7 @@ def random_batch(
         },
         labeled=labeled,
         index=index,
+        regions=windows(images, side, side // 4),
     )
     missing = {t.name: t.fill_missing(batch.targets[t.name]) for t in tasks}
     targets = {n: torch.where(batch.mask(n), batch.targets[n], missing[n]) for n in tasks.names}
@@ -169,6 +176,7 @@ def permuted(batch: Batch, order: Tensor) -> Batch:
         valid=rows(batch.valid),
         labeled=rows(batch.labeled),
         index=batch.index[order],
+        regions=batch.regions[order],
         discovered=found
         and Discovered(*map(rows, (found.targets, found.valid, found.features, found.confidence))),
     )
@@ -179,7 +187,7 @@ def take_turns(method: Method, *views: Batch) -> Terms:
     terms = {}
     for turn in range(method.turns):
         method.turn = turn
-        mine = method.training_step(*views * (method.views // len(views)), progress=0.0)
+        mine = method.training_step(*views * (method.views // len(views)), progress=0.5)
         torch.stack(list(mine.values())).sum().backward()
         terms |= mine
     return terms
@@ -401,7 +409,7 @@ def assert_every_term_teaches_the_network(method: Method, batch: Batch) -> None:
     method = copy.deepcopy(method).train()
     for turn in range(method.turns):
         method.turn = turn
-        terms = method.training_step(*[batch] * method.views, progress=0.0)
+        terms = method.training_step(*[batch] * method.views, progress=0.5)
         for name, term in terms.items():
             if term == 0 or name in AUXILIARY:
                 continue

@@ -28,6 +28,7 @@ class Method(nn.Module, ABC):
     turn: int = 0  # which of them is taken; set by the engine
     online: bool = False  # whether its teacher labels the views it learns from, as they come
     teacher: "OnlineTeacher | None" = None  # the one that does; set by whoever trains the method
+    readings: Mapping[str, Tensor] = {}  # scalars of the last step to log beside its terms: no loss
     tasks: TaskSet
 
     @abstractmethod

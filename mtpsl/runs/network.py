@@ -215,7 +215,10 @@ def train_on_noise(experiment: Experiment, device: torch.device, steps: int = ST
 
 
 def noise_batch(tasks: TaskSet, height: int, width: int, images: int) -> Batch:
-    """Noise of the right types and ranges; image i has the label of task i modulo K."""
+    """Noise of the right types and ranges; image i has the label of task i modulo K.
+
+    Regions are windows of 16 x 16 pixels.
+    """
     generator = torch.Generator().manual_seed(0)
     index = torch.arange(images)
     labeled = {name: index % len(tasks) == k for k, name in enumerate(tasks.names)}
@@ -234,7 +237,9 @@ def noise_batch(tasks: TaskSet, height: int, width: int, images: int) -> Batch:
                 target = F.normalize(noise - 0.5, dim=1)
         targets[t.name] = torch.where(valid[t.name], target, t.fill_missing(target))
     image_maps = torch.rand(images, 3, height, width, generator=generator)
-    return Batch(image_maps, targets, valid, labeled, index)
+    down, right = torch.arange(height).unsqueeze(1) // 16, torch.arange(width) // 16
+    regions = (down * -(-width // 16) + right).expand(images, 1, -1, -1)
+    return Batch(image_maps, targets, valid, labeled, index, regions=regions)
 
 
 @torch.no_grad()

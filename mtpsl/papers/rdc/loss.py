@@ -139,6 +139,8 @@ class RegionContrastLoss(nn.Module):
         ValueError: If an option is unknown or out of range.
     """
 
+    retrieval: Tensor  # (), of the last call: the share of anchors, on images with several regions,
+    # to which no other region is as similar as their own; 1 / M by chance. It has no gradient
     bank: Tensor  # (BANK, n), the newest last
     banked: Tensor  # how many of them there are
 
@@ -188,6 +190,7 @@ class RegionContrastLoss(nn.Module):
                 f"{patch}, {shrinkage}"
             )
         self.tasks, self.contrast, self.patch = tasks, contrast, patch
+        self.retrieval = torch.zeros(())
         widths = [scale_channels(width, width_factor) for width in WIDTHS]
         self.mapping = plain_mapping(tasks, widths, CONVS, pools=pools, condition=condition)
         self.describe_gaussian, self.distance = look_up("measure", measure, MEASURES)
@@ -212,7 +215,7 @@ class RegionContrastLoss(nn.Module):
     def forward(
         self, predictions: dict[str, Tensor], batch: Batch, *, progress: float = 1.0
     ) -> Terms:
-        """Computes the weighted contrast, and how well regions are found, each a scalar.
+        """Computes the weighted contrast, a scalar, and ``retrieval`` besides.
 
         Args:
             predictions: task -> (B, task.channels, H, W), as the task's loss takes them; maps of
@@ -221,10 +224,7 @@ class RegionContrastLoss(nn.Module):
             progress: The share of training done, which ``ramp_up`` asks for.
 
         Returns:
-            ``region_contrast``; and ``region_retrieval``, a number without gradient that therefore
-            trains nothing: the share of anchors, among images with two regions or more, to which
-            no other region is as similar as their own. Chance is 1 / M. Both are exactly 0 for
-            a batch without a pair of regions.
+            ``region_contrast``; exactly 0 for a batch without a pair of tasks or of regions.
 
         Raises:
             ValueError: If predictions or batch do not fit the tasks, or there are no regions.
@@ -239,12 +239,12 @@ class RegionContrastLoss(nn.Module):
             )
         predictions = {t.name: to_size(predictions[t.name], batch.images) for t in self.tasks}
         inputs = Inputs(predictions, batch)  # draws a step's one random number in every mode
-        contrast = retrieval = batch.images.new_zeros(())
+        contrast = self.retrieval = batch.images.new_zeros(())
         if self.weight:
             with torch.set_grad_enabled(self.gradient and torch.is_grad_enabled()):
-                contrast, retrieval = self.contrast_regions(inputs)
+                contrast, self.retrieval = self.contrast_regions(inputs)
         weight = self.weight * ramp(progress, self.ramp_up)
-        return {"region_contrast": weight * contrast, "region_retrieval": retrieval}
+        return {"region_contrast": weight * contrast}
 
     def contrast_regions(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Sums InfoNCE over pairs and images, divided by the batch size; and the retrieval."""

@@ -8,7 +8,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, final
 
-from torch import nn
+from torch import Tensor, nn
 
 from mtpsl.batch import Batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
@@ -75,6 +75,11 @@ class RDC(Method):
         if self.xtc:
             terms |= self.xtc(others, features, views[-1], progress=progress)
         return terms | self.loss(others, views[-1], progress=progress)  # their sum is Eq. (1)
+
+    @property
+    def readings(self) -> dict[str, Tensor]:
+        """Region retrieval, which shows what the contrast has learned as no loss does."""
+        return {"region_retrieval": self.loss.retrieval}
 
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         losses = [loss for loss in (self.loss, self.xtc) if loss]
