@@ -18,7 +18,7 @@ from mtpsl.models._torchvision import import_torchvision
 from mtpsl.models.backbone import Features, scale_channels
 from mtpsl.models.resnet import ResNet
 
-WIDTH = 512  # channels of the joined map
+CHANNELS = 512  # of the joined map
 BLOCKS = 2  # residual blocks of a task's decoder
 
 
@@ -33,7 +33,8 @@ class FusedResNet(nn.Module):
         depth: A key of ``resnet.DEPTHS``.
         width_factor: Multiplies all channel counts, those of the heads too (rounded to multiples
             of 8, at least 8).
-        **start: ``weights`` and ``weights_sha256``, as ``ResNet`` takes them.
+        channels: Of the joined map, before they are multiplied.
+        weights, weights_sha256: As of ``ResNet``.
     """
 
     reduction = 8  # image size / map size; other sizes than its multiples are rounded up
@@ -44,6 +45,7 @@ class FusedResNet(nn.Module):
         depth: int,
         width_factor: float = 1.0,
         *,
+        channels: int = CHANNELS,
         weights: str | None = None,
         weights_sha256: str = "",
     ) -> None:
@@ -52,7 +54,7 @@ class FusedResNet(nn.Module):
         self.encoder = ResNet(depth, width_factor, dilated=False, **start)
         self.width_factor, self.pretrained = width_factor, self.encoder.pretrained
         self.stage_channels = self.encoder.stage_channels
-        self.channels = self.bottleneck_channels = scale_channels(WIDTH, width_factor)
+        self.channels = self.bottleneck_channels = scale_channels(channels, width_factor)
         self.join = nn.Conv2d(sum(self.stage_channels), self.channels, kernel_size=3, padding=1)
 
     def forward(self, images: Tensor) -> Features:
