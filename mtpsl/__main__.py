@@ -73,6 +73,13 @@ def check_arguments(args: argparse.Namespace) -> None:
         if not folder.is_dir():
             raise UsageError(f"--data: expected a folder, got {args.data}")
         args.data = str(folder.resolve())
+    if "what" in args and not Path(args.what).expanduser().exists():
+        from mtpsl.data import DATASETS
+
+        known = [name for name, kind in DATASETS.items() if kind.stand_in]
+        if args.what not in known:
+            got = f"{args.what!r}{nearest(args.what, known)}"
+            raise UsageError(f"data check: expected a folder or one of {known}, got {got}")
     try:
         if "profile" in args:
             from mtpsl.runs.profiles import get_profile

@@ -68,7 +68,7 @@ DATA = option(
 ONLY = option("--only", default="", help="parts of names, comma-separated")
 FORCE = option("--force", action="store_true", help="do again what is done")
 TABLE = "hitts/table1, or table1"
-SIZES = "default: the papers', 288 x 384 (NYUD-v2), 128 x 256 (Cityscapes)"
+SIZE = tuple(option(s, type=int, help="default: as in the papers") for s in ("--height", "--width"))
 
 
 # ------------------------------------------------------------------ commands
@@ -266,23 +266,24 @@ def cost(args: argparse.Namespace) -> int:
     option("what", metavar="NAME_OR_PATH", help="rooms13, streets7, people21, or a folder"),
     option("--all", action="store_true", help="read every image, not only 32 of each split"),
     option("--sheet", metavar="FILE.png", help="draw images and labels of the test split"),
+    option("--regions", metavar="PROVIDER", help="report on regions of training images instead"),
+    option("--region-args", metavar="JSON", type=json.loads, help="such as '{\"scale\": 200}'"),
+    *SIZE,
 )
 def data_check(args: argparse.Namespace) -> int:
     """Report on a stand-in or a folder: counts, ranges, classes, axes."""
-    from mtpsl.data import DATASETS
+    from mtpsl.data.readers.region_report import check_regions
     from mtpsl.data.readers.report import check, write_sheet
 
-    what = Path(args.what).expanduser()
-    if args.what not in DATASETS and not what.exists():
-        known = [name for name, kind in DATASETS.items() if kind.stand_in]
-        hint = nearest(args.what, known)
-        raise UsageError(
-            f"data check: expected a folder or one of {known}, got {args.what!r}{hint}"
-        )
+    what, sheet = Path(args.what).expanduser(), args.sheet and Path(args.sheet).expanduser()
+    if args.regions:
+        how = {"height": args.height, "width": args.width, "images": None if args.all else 32}
+        print(check_regions(what, args.regions, args.region_args, sheet=sheet, **how))
+        return 0
     report, fine = check(what, read_all=args.all)
     print(report)
-    if args.sheet:
-        write_sheet(what, Path(args.sheet).expanduser())
+    if sheet:
+        write_sheet(what, sheet)
         print(f"sheet of samples: {args.sheet}")
     return 0 if fine else 1
 
@@ -291,8 +292,7 @@ def data_check(args: argparse.Namespace) -> int:
     "data convert",
     option("source", metavar="SOURCE", help="a folder of NYUD-v2 or Cityscapes"),
     option("target", metavar="TARGET", help="a new folder, or one to go on with"),
-    option("--height", type=int, help=SIZES),
-    option("--width", type=int, help=SIZES),
+    *SIZE,
     option("--workers", type=int, default=1, help="processes; default: 1"),
 )
 def data_convert(args: argparse.Namespace) -> int:

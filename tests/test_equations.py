@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from mtpsl import batch, metrics
+from mtpsl.methods import base
 from mtpsl.methods import baselines as consistency
 from mtpsl.methods.baselines import SemiSupervised
 from mtpsl.models import Features
@@ -19,6 +20,8 @@ from mtpsl.papers.hitts.method import HiTTs
 from mtpsl.papers.hitts.quantize import Centers
 from mtpsl.papers.hitts.scales import MultiScaleTokens
 from mtpsl.papers.hitts.tokens import Trace
+from mtpsl.papers.rdc import gaussians
+from mtpsl.papers.rdc.loss import RegionContrastLoss
 from mtpsl.papers.xtc import loss as cross_task
 from mtpsl.papers.xtc.loss import CrossTaskLoss, Inputs, Link, find_links
 from mtpsl.papers.xtc.mapping import MappingNet, PairNorm
@@ -28,7 +31,7 @@ from mtpsl.runs.experiment import Experiment
 from mtpsl.tasks import Task, TaskSet, depth, normals, semseg
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-NUMBERED = {"xtc": 4, "hitts": 18}  # equations that a paper numbers
+NUMBERED = {"xtc": 4, "hitts": 18, "rdc": 6}  # equations that a paper numbers
 WALKED = {"xtc": 4, "hitts": 13}  # the first ones, which its notebook works out by hand
 TASKS = TaskSet((semseg(tuple("abcd")), depth(), normals()))
 
@@ -39,6 +42,14 @@ EXPECTED = {
         2: {"SemiSupervised.consistency"},
         3: {"find_links", "cosine_distance"},
         4: {"CrossTaskLoss.consistency"},
+    },
+    "rdc": {
+        1: {"RDC.training_step"},
+        2: {"region_moments"},
+        3: {"RegionContrastLoss.contrast_image"},
+        4: {"RegionContrastLoss.similarity"},
+        5: {"wasserstein"},
+        6: {"RegionContrastLoss.contrast_regions"},
     },
     "hitts": {
         1: {"TaskTokens.learn_inter_task", "Scale.affinity"},
@@ -77,14 +88,14 @@ def test_every_equation_is_where_the_map_says(paper: str) -> None:
 
 
 def test_no_citation_names_an_equation_that_the_paper_lacks() -> None:
-    cited = re.compile(r"\[(XTC|HiTTs), (?:[^\[\]]*, )?Eq\. ([^\]]+)\]")
+    cited = re.compile(r"\[(XTC|HiTTs|RDC), (?:[^\[\]]*, )?Eq\. ([^\]]+)\]")
     found = set()
     for file in PACKAGE.rglob("*.py"):
         for paper, numbers in cited.findall(file.read_text()):
             known = range(1, NUMBERED[paper.lower()] + 1)
             assert {int(n) for n in re.findall(r"\d+", numbers)} <= set(known), (file, numbers)
             found.add(paper)
-    assert found == {"XTC", "HiTTs"}
+    assert found == {"XTC", "HiTTs", "RDC"}
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda p: f"{p.file}-{p.equation}-{p.line}")
@@ -146,6 +157,7 @@ def test_an_unmarked_equation_is_missed() -> None:
 
 def test_every_symbol_has_the_name_it_is_said_to_have() -> None:
     hitts, xtc = (build_method(name, TASKS, "segnet", 0.125) for name in ("hitts", "xtc"))
+    rdc = build_method("rdc", TASKS, "segnet", 0.125)
     scales: MultiScaleTokens = build_method("hitts", TASKS, "resnet18", 0.125).scales
     owners = {
         "HiTTs": dir(hitts),
@@ -154,11 +166,12 @@ def test_every_symbol_has_the_name_it_is_said_to_have() -> None:
         "MultiScaleTokens": dir(scales),
         "Scale": dir(scales.scales[0]),
         "CrossTaskLoss": dir(xtc.loss),
+        "RegionContrastLoss": dir(rdc.loss),
         "MappingNet": dir(xtc.mapping),
         "PairNorm": dir(xtc.mapping.stages[0].norms[0]),
         "Centers": [*Centers.__annotations__],
     }
-    for kind in (metrics, cross_task, consistency, Inputs, SemiSupervised):
+    for kind in (metrics, base, cross_task, consistency, gaussians, Inputs, SemiSupervised):
         owners[kind.__name__.split(".")[-1]] = dir(kind)
     for kind in (Trace, batch.Batch, batch.Discovered, Features, Output, Link, Task, Experiment):
         owners[kind.__name__] = [*vars(kind), *(field.name for field in dataclasses.fields(kind))]
@@ -245,13 +258,42 @@ def test_every_symbol_of_xtc_has_the_shape_it_is_said_to_have() -> None:
     assert isinstance(net.mapping, MappingNet) and len(net.mapping.pairs) == 6
 
 
+def test_every_symbol_of_rdc_has_the_shape_it_is_said_to_have() -> None:
+    torch.manual_seed(0)
+    net = build_method("rdc", TASKS, "segnet", 0.125, {"pools": 1, "min_pixels": 2})
+    images = _batch()
+    loss: RegionContrastLoss = net.loss
+    predictions = net.net(images.images).predictions
+    links = find_links(TASKS, images)
+    maps = loss.embed(links, Inputs(predictions, images))
+    ids = torch.cat([loss.region_ids(link, images, (16, 32)) for link in links])
+    regions = gaussians.find_regions(ids)
+    p, k = (loss.describe(m, regions)[regions.image == 0] for m in maps)
+    every = p[:, None], k[None]
+    sizes = {"B": 2, "N": 12, "H": 32, "W": 64, "D": 8, "h": 16, "w": 32, "M": 8, "R": 96, "n": 72}
+    values = {
+        "Batch.images": [images.images],
+        "Batch.regions": [images.regions],
+        "RegionContrastLoss.embed": maps,
+        "RegionContrastLoss.describe": [loss.describe(m, regions) for m in maps],
+        "RegionContrastLoss.similarity": [loss.similarity(*every)],
+        "gaussians.wasserstein": [gaussians.wasserstein(*every)],
+    }
+    assert set(values) == {term.code for term in PAPERS["rdc"].terms if term.shape}
+    for term in PAPERS["rdc"].terms:
+        for value in values.get(term.code, ()):
+            expected = [sizes[s] if s in sizes else int(s) for s in term.shape.split()]
+            assert list(value.shape) == expected, term.code
+
+
 def _batch() -> batch.Batch:
     images = torch.rand(2, 3, 32, 64)
     direction = torch.nn.functional.normalize(images - 0.5, dim=1)
     targets = {"semseg": images[:, :1].long(), "depth": 1 + images[:, :1], "normals": direction}
     shown = {t.name: torch.ones(2, 1, 32, 64, dtype=torch.bool) for t in TASKS}
     labeled = {t.name: torch.ones(2, dtype=torch.bool) for t in TASKS}
-    return batch.Batch(images, targets, shown, labeled, torch.arange(2))
+    regions = (torch.arange(64) // 8).expand(2, 1, 32, 64)
+    return batch.Batch(images, targets, shown, labeled, torch.arange(2), regions=regions)
 
 
 @pytest.mark.parametrize("paper, name", [("xtc", "20_xtc_method"), ("hitts", "10_hitts_method")])

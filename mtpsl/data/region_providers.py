@@ -1,8 +1,8 @@
 """Ways to divide one image into regions: integer maps that say which pixels belong together.
 
 ``PROVIDERS`` names them. Ids are whole numbers from 0 on, in any order and with gaps, and ``NONE``
-where a pixel is in no region. All providers give the same ids on every machine and under every
-number of threads, except for ``sam``, which [RDC] uses: the bits of a network are the machine's.
+where a pixel is in no region. All providers give the same ids every time and under every number of
+threads, except for ``sam``, which [RDC] uses: the last bits of a network depend on both.
 """
 
 import importlib
@@ -73,7 +73,7 @@ def slic(picture: Picture, *, segments: int = 64, compactness: float = 10) -> np
 
 def grid(picture: Picture, *, size: int = 16) -> np.ndarray:
     """Squares of ``size`` pixels, cut off at the right and at the bottom."""
-    rows, columns = (np.arange(side) // size for side in picture.size)
+    rows, columns = (np.arange(side) // _at_least_1(size) for side in picture.size)
     return rows[:, None] * (columns[-1] + 1) + columns
 
 
@@ -85,7 +85,7 @@ def voronoi(picture: Picture, *, count: int | None = None, seed: int = 0) -> np.
         count: How many points; None: as many as ``felzenszwalb`` finds regions in this image.
         seed: Of the points, together with the image's index.
     """
-    count = count or len(np.unique(felzenszwalb(picture)))
+    count = len(np.unique(felzenszwalb(picture))) if count is None else _at_least_1(count)
     random = np.random.Generator(np.random.PCG64([seed, picture.index]))
     points = random.random((count, 2)) * picture.size
     y, x = (np.arange(side) + 0.5 for side in picture.size)
@@ -191,6 +191,12 @@ def paint_masks(masks: np.ndarray, *, drop_rest: bool = False) -> np.ndarray:
     for number in np.argsort(-masks.sum(axis=(1, 2)), kind="stable"):
         ids[masks[number]] = number
     return ids
+
+
+def _at_least_1(number: int) -> int:
+    if type(number) is not int or number < 1:
+        raise ValueError(f"region_args: expected a whole number, at least 1, got {number!r}")
+    return number
 
 
 def _skimage() -> ModuleType:

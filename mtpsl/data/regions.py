@@ -39,6 +39,8 @@ def region_version(name: str, settings: Mapping[str, Any], root: str | Path = ""
         FileNotFoundError: If it reads a folder that is not there.
     """
     provider = look_up("regions", name, PROVIDERS)
+    if not isinstance(settings, Mapping):
+        raise ValueError(f"region_args: expected an object of settings, got {settings!r:.40}")
     require_known("region_args", provider.divide, settings)
     parameters = inspect.signature(provider.divide).parameters.values()
     needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
@@ -92,19 +94,18 @@ class Regions:
         root: str | os.PathLike = "",
         cache_dir: str | os.PathLike | None = None,
     ) -> None:
-        settings = dict(settings or {})
+        settings = json.loads(json.dumps(settings or {}, default=dict))  # as the manifest says it
         version, how = region_version(provider, settings, root), PROVIDERS[provider]
         size = f"{dataset.height}x{dataset.width}-{len(dataset)}"
         source = f"{dataset.name}-{dataset.version}-{dataset.split}-{size}"
         source = dataset.folder.name if isinstance(dataset, Stored) else source
         identity = {"data": source, "provider": provider, "version": version, "settings": settings}
-        text = json.dumps(settings, sort_keys=True, default=dict)
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
+        digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()[:8]
         self.folder = cache_root(cache_dir) / f"{source}-{provider}-{version}-{digest}"
         layout = {"regions": ((len(dataset), dataset.height, dataset.width), "uint16")}
         divide = partial(how.divide, **_resolve(how, settings, root))
         fill = partial(_fill, dataset=dataset, how=how, divide=divide)
-        self._ids = cached_arrays(self.folder, json.loads(json.dumps(identity)), layout, fill)
+        self._ids = cached_arrays(self.folder, identity, layout, fill)
 
     def __len__(self) -> int:
         return len(self._ids["regions"])

@@ -1,6 +1,6 @@
-"""Small drawings that explain a method: toy matrices, bins, centers, activations, views."""
+"""Small drawings that explain a method: toy matrices, bins, ellipses, regions, curves, views."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import seaborn
@@ -15,6 +15,7 @@ from mtpsl.report.style import (
     AFFINITY_MAP,
     CYCLE,
     INK,
+    MARKERS,
     QUIET,
     SCORE_MAP,
     Image,
@@ -163,6 +164,86 @@ def draw_distances(
         axes.set(ylim=(-0.02, highest), xlabel="step")
     columns[0][0].set_ylabel("cosine distance")
     legend_below(sheet)
+    return sheet.figure
+
+
+@styled
+def draw_ellipses(panels: Mapping[str, Mapping[str, tuple[Image, Image]]]) -> Figure:
+    """Gaussians in the plane: the ellipse one standard deviation around each mean.
+
+    Args:
+        panels: Title -> name -> mean (2,) and covariance (2, 2).
+    """
+    sheet, columns = chart_row(list(panels), 2.0, wide=2.0, gap=0.3, left=0.35, below=0.6)
+    angle = np.linspace(0, 2 * np.pi, 200)
+    circle = np.stack([np.cos(angle), np.sin(angle)])
+    for (axes,), gaussians in zip(columns, panels.values(), strict=True):
+        ways = zip(gaussians.items(), CYCLE, MARKERS, strict=False)
+        for (name, (mean, covariance)), color, marker in ways:
+            x, y = np.reshape(mean, (2, 1)) + np.linalg.cholesky(covariance) @ circle
+            axes.fill(x, y, color=color, alpha=0.15, linewidth=0)
+            axes.plot(x, y, color=color, linewidth=1.6, label=name)
+            axes.plot(*mean, color=color, marker=marker, markersize=5)
+        axes.set_aspect("equal", adjustable="datalim")
+    legend_below(sheet)
+    return sheet.figure
+
+
+@styled
+def draw_regions(image: Image, panels: Mapping[str, Image], columns: int = 4) -> Figure:
+    """An image, and beside it each division in the mean colors of its regions.
+
+    Args:
+        image: (H, W, 3) uint8.
+        panels: Title -> (H, W) region ids, -1 where a pixel is in none; it stays white.
+        columns: Pictures in a row.
+    """
+    wide, gap, head = 1.9, 0.12, 0.24
+    high = wide * image.shape[0] / image.shape[1]
+    rows = -(-(len(panels) + 1) // columns)
+    sheet = Sheet(columns * (wide + gap) + gap, rows * (high + head + gap) + gap)
+    for place, (title, ids) in enumerate({"image": None, **panels}.items()):
+        shown = image if ids is None else _paint_regions(image, ids)
+        row, column = divmod(place, columns)
+        left, top = gap + column * (wide + gap), gap + row * (high + head + gap)
+        sheet.text(left + wide / 2, top + head / 2, title, ha="center", va="center", fontsize=8.5)
+        sheet.picture(left, top + head, wide, high, shown, interpolation="nearest")
+    return sheet.figure
+
+
+def _paint_regions(image: Image, ids: Image) -> Image:
+    """Every region in its mean color, white along its borders."""
+    numbers, index = np.unique(ids, return_inverse=True)
+    index = index.reshape(-1)
+    sums = [np.bincount(index, channel.reshape(-1)) for channel in np.moveaxis(image, 2, 0)]
+    means = np.stack(sums, axis=1) / np.bincount(index)[:, None]
+    means[numbers < 0] = 255
+    large, double = np.kron(ids, np.ones((2, 2), ids.dtype)), 2 * np.array(ids.shape)
+    border = np.zeros(double, dtype=bool)
+    border[1:] |= large[1:] != large[:-1]
+    border[:, 1:] |= large[:, 1:] != large[:, :-1]
+    painted = np.repeat(np.repeat(means[index].reshape(image.shape), 2, axis=0), 2, axis=1)
+    painted[border] = 255
+    return painted.astype(np.uint8)
+
+
+@styled
+def draw_points(points: Mapping[str, tuple[float, Sequence[float]]], x: str, y: str) -> Figure:
+    """A dot a value and a line through the means, above the place of each name.
+
+    Args:
+        points: Name -> its place, and the values there.
+        x, y: What the axes say.
+    """
+    sheet, ((axes,),) = chart_row([""], 2.6, wide=5.2, top=0.2, below=0.95)
+    axes.axhline(0, color=QUIET, linewidth=0.8)
+    for (name, (place, values)), color, marker in zip(points.items(), CYCLE, MARKERS, strict=False):
+        how = {"color": color, "marker": marker, "linestyle": "", "label": name}
+        axes.plot([place] * len(values), values, markersize=5, **how)
+    means = sorted((place, float(np.mean(values))) for place, values in points.values())
+    axes.plot(*zip(*means, strict=True), color=QUIET, linewidth=1, zorder=1)
+    axes.set(xlabel=x, ylabel=y)
+    legend_below(sheet, ncols=4)
     return sheet.figure
 
 

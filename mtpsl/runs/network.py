@@ -18,12 +18,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from mtpsl import files
 from mtpsl.batch import Batch, Discovered
 from mtpsl.engine import fit, seeded
 from mtpsl.methods import Method
-from mtpsl.models.cost import Cost, cost
+from mtpsl.models.cost import COMPUTED, Cost, cost
 from mtpsl.papers import build_method
 from mtpsl.runs.data import bind_data, tasks_of
 from mtpsl.runs.experiment import Experiment
@@ -94,9 +95,16 @@ def network_cost(experiment: Experiment) -> Cost:
     return _counted(Experiment(**{name: getattr(fresh, name) for name in COSTLY}))
 
 
+def _untrained(experiment: Experiment) -> Method:
+    """The method without numbers at sizes where ``cost`` needs none: drawing them takes longer."""
+    large = experiment.height * experiment.width > COMPUTED
+    with torch.device("meta" if large else "cpu"):
+        return build(experiment)
+
+
 @functools.cache
 def _counted(network: Experiment) -> Cost:
-    return cost(build(network), network.height, network.width)
+    return cost(_untrained(network), network.height, network.width)
 
 
 @functools.cache
@@ -105,7 +113,7 @@ def full_size_cost(experiment: Experiment) -> Cost:
 
     The mean over what its method says is counted (``Method.counted``).
     """
-    modules = build(without_pretrained(experiment)).counted()
+    modules = _untrained(without_pretrained(experiment)).counted()
     if len(modules) == 1:
         return network_cost(experiment)
     counted = [cost(module, experiment.height, experiment.width) for module in modules]
@@ -196,6 +204,8 @@ def train_on_noise(experiment: Experiment, device: torch.device, steps: int = ST
     batch = noise_batch(tasks, experiment.height, experiment.width, experiment.batch_size)
     if experiment.teacher:
         batch = replace(batch, discovered=discovered_by(method, batch))
+    if experiment.regions:
+        batch = replace(batch, regions=squares(batch.images))
     method.to(device)
     views = (batch.to(device),) * method.views
     fit(
@@ -240,6 +250,13 @@ def noise_batch(tasks: TaskSet, height: int, width: int, images: int) -> Batch:
     down, right = torch.arange(height).unsqueeze(1) // 16, torch.arange(width) // 16
     regions = (down * -(-width // 16) + right).expand(images, 1, -1, -1)
     return Batch(image_maps, targets, valid, labeled, index, regions=regions)
+
+
+def squares(images: Tensor, side: int = 16) -> Tensor:
+    """(B, 1, H, W) ids of squares, in place of the regions of noise."""
+    down, right = (torch.arange(n) // side for n in images.shape[2:])
+    ids = down.unsqueeze(1) * (int(right[-1]) + 1) + right
+    return ids.expand(len(images), 1, -1, -1)
 
 
 @torch.no_grad()

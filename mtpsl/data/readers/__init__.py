@@ -5,7 +5,7 @@ row an image and, side by side, all its labels as pictures.
 """
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -64,8 +64,15 @@ RANGE = (0.02, 0.98)  # quantiles that a positive number's gray spans
 SPARSE = 4  # every so many pixels decide it
 
 
-def draw_sheet(dataset: Dataset, path: Path, rows: int) -> None:
+def draw_sheet(
+    dataset: Dataset,
+    path: Path,
+    rows: int,
+    more: Callable[[int], list[np.ndarray]] = lambda index: [],
+) -> None:
     """Writes ``path`` as PNG; columns are the image and the data set's tasks, in order.
+
+    Between them stand ``more`` pictures (H, W, 3) uint8 of the image at an index.
 
     Classes have the colors of PASCAL VOC by id, binary labels are black and white, positive
     numbers are gray with near ones bright, directions show (x, -y, -z) as red, green and blue.
@@ -75,7 +82,7 @@ def draw_sheet(dataset: Dataset, path: Path, rows: int) -> None:
     lines = []
     for index in chosen.tolist():
         sample = dataset[index]
-        pictures = [_bytes(sample.image.movedim(0, -1))]
+        pictures = [_bytes(sample.image.movedim(0, -1)), *more(index)]
         for task in dataset.tasks:
             pictures.append(to_picture(task, sample.targets[task.name], sample.valid[task.name]))
         lines.append(_join(pictures, axis=1))

@@ -13,11 +13,11 @@ PAPER = Paper(
     backbones={"task_expert": "task_expert.TaskExpert"},
     symbols=(
         ("x<sub>i</sub>", "Batch.images", "B 3 H W", "Sec. 3.1"),
-        ("r<sub>i</sub>", "Batch.regions", "B 1 H W", "Sec. 3.2"),
+        ("r<sub>i</sub>", "Batch.regions", "B 1 H W", "Eq. 2"),
         ("t", "Link.source", "", "Sec. 3.2"),
         ("s", "Link.target", "", "Sec. 3.2"),
         ("a<sub>θ</sub>", "RegionContrastLoss.mapping", "", "Sec. 3.2"),
-        ("f<sub>t</sub>, f<sub>s</sub>", "RegionContrastLoss.embed", "N D h w", "Sec. 3.2"),
+        ("f<sub>t</sub>, f<sub>s</sub>", "RegionContrastLoss.embed", "N D h w", "Sec. 3.3"),
         ("μ<sub>i,t</sub>, Σ<sub>i,t</sub>", "gaussians.region_moments", "", "Eq. 2"),
         ("p<sub>i,t</sub>", "RegionContrastLoss.describe", "R n", "Eq. 2"),
         ("L<sup>NCE</sup><sub>i,t</sub>", "RegionContrastLoss.contrast_image", "", "Eq. 3"),

@@ -7,7 +7,7 @@ distance of ``p[:, None]`` and ``k[None]`` is the matrix of all pairs.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, final
@@ -69,6 +69,15 @@ def find_regions(ids: Tensor, least: int = 2) -> Regions:
     pixels, owner, sizes = pixels[kept], (used.cumsum(0) - 1)[owner[kept]], sizes[used]
     image = pixels[sizes.cumsum(0) - sizes] // ids[0].numel()
     return Regions(image, sizes, pixels, owner)
+
+
+def nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
+    """(B, C, H, W) of any type -> (B, C, *size), the pixels under the centers of the cells."""
+    down, right = (
+        ((torch.arange(n, device=maps.device) + 0.5) * (full / n)).long()
+        for full, n in zip(maps.shape[2:], size, strict=True)
+    )
+    return maps[..., down.unsqueeze(1), right]
 
 
 # ---------------------------------------------------------------- statistics
@@ -182,18 +191,43 @@ def split_factor(p: Tensor) -> tuple[Tensor, Tensor]:
     return p[..., :D], p[..., D:].unflatten(-1, (D, D))
 
 
-def wasserstein(p: Tensor, k: Tensor) -> Tensor:
+def wasserstein(p: Tensor, k: Tensor, least: float = 0.0) -> Tensor:
     """Squared 2-Wasserstein distance of two Gaussians (``with_factor``) [RDC, Eq. 5].
 
     With S = L L', Tr((S_p S_k)^(1/2)) is the sum of the singular values of L_p' L_k. Its gradient
     is bounded, whatever values coincide. Equal Gaussians are at 0 but for rounding of either sign.
+
+    Args:
+        p: (..., D + D^2).
+        k: (..., D + D^2), which is broadcast.
+        least: A promise about both covariances: no eigenvalue is below this share of the trace.
+            It saves the singular values: three times as fast, and as exact (``polar_factor``).
     """
     (mean_p, factor_p), (mean_k, factor_k) = split_factor(p), split_factor(k)
     product = torch.einsum("...ab,...ac->...bc", factor_p, factor_k)
-    with one_thread():
-        overlap = torch.linalg.svdvals(product).sum(-1)
+    if least:
+        overlap = (polar_factor(product.detach(), least) * product).sum((-2, -1))
+    else:
+        with one_thread():
+            overlap = torch.linalg.svdvals(product).sum(-1)
     traces = factor_p.square().sum((-2, -1)) + factor_k.square().sum((-2, -1))
     return squared(mean_p, mean_k) + traces - 2 * overlap  # Eq. (5)
+
+
+def polar_factor(product: Tensor, least: float) -> Tensor:
+    """U V' of matrices U s V': (..., D, D), the gradient of the sum of s, by products alone.
+
+    Newton-Schulz iterations, each scaled to what is known of s [Chen and Chow, A Stable Scaling of
+    Newton-Schulz for Improving the Sign Function Computation, 2014]: a dozen, if no singular value
+    is below ``least`` times the Frobenius norm.
+    """
+    x = product / torch.linalg.matrix_norm(product, keepdim=True)
+    x = x.reshape(-1, *product.shape[-2:])
+    while 1 - least > torch.finfo(x.dtype).eps:
+        scale = math.sqrt(3 / (1 + least + least**2))
+        x = torch.baddbmm(x, x, x.mT @ x, beta=1.5 * scale, alpha=-0.5 * scale**3)
+        least *= scale * (3 - (scale * least) ** 2) / 2
+    return x.view_as(product)
 
 
 def squared(p: Tensor, k: Tensor) -> Tensor:

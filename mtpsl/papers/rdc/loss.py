@@ -14,6 +14,7 @@ The released code never trained with this loss: it calls a number without gradie
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal, final
 
 import torch
@@ -28,9 +29,11 @@ from mtpsl.papers.rdc.gaussians import (
     SYMMETRIC,
     Regions,
     find_regions,
+    nearest,
     region_means,
     region_moments,
     shrink,
+    wasserstein,
 )
 from mtpsl.papers.xtc.loss import (
     Inputs,
@@ -139,8 +142,7 @@ class RegionContrastLoss(nn.Module):
         ValueError: If an option is unknown or out of range.
     """
 
-    retrieval: Tensor  # (), of the last call: the share of anchors, on images with several regions,
-    # to which no other region is as similar as their own; 1 / M by chance. It has no gradient
+    retrieval: Tensor  # (), of the last call: share of anchors nearest to their own region
     bank: Tensor  # (BANK, n), the newest last
     banked: Tensor  # how many of them there are
 
@@ -185,15 +187,17 @@ class RegionContrastLoss(nn.Module):
                 raise ValueError(f"{name}: expected one of {allowed}, got {value!r}")
         if min(min_pixels - 2, patch, pixels - 1, map_stride - 1, shrinkage, 1 - shrinkage) < 0:
             raise ValueError(
-                "region contrast: expected min_pixels of at least 2, pixels and map_stride of 1, "
-                f"patch of 0, shrinkage from 0 to 1, got {min_pixels}, {pixels}, {map_stride}, "
-                f"{patch}, {shrinkage}"
+                "region contrast: expected min_pixels >= 2, patch >= 0, pixels >= 1, map_stride >= 1 "
+                f"and shrinkage in [0, 1], got {min_pixels}, {patch}, {pixels}, {map_stride}, "
+                f"{shrinkage}"
             )
         self.tasks, self.contrast, self.patch = tasks, contrast, patch
         self.retrieval = torch.zeros(())
         widths = [scale_channels(width, width_factor) for width in WIDTHS]
         self.mapping = plain_mapping(tasks, widths, CONVS, pools=pools, condition=condition)
         self.describe_gaussian, self.distance = look_up("measure", measure, MEASURES)
+        if measure == "wasserstein":  # shrunk covariances keep the promise
+            self.distance = partial(wasserstein, least=shrinkage / widths[-1])
         gaussian = contrast == "gaussian"
         self.symmetric = not gaussian or measure in SYMMETRIC
         if temperature is None:
@@ -205,17 +209,18 @@ class RegionContrastLoss(nn.Module):
         self.weight, self.ramp_up, self.gradient = weight, ramp_up, gradient
         self.film_lr, self.film_step, self.per_image_mean = film_lr, film_step, per_image_mean
         if negatives == "bank":
-            D = widths[-1]
-            numbers = self.describe_gaussian(torch.zeros(D), torch.eye(D)).shape[0]
-            self.register_buffer(
-                "bank", torch.zeros(BANK, numbers if contrast == "gaussian" else D)
-            )
+            one = torch.zeros(widths[-1])
+            one = self.describe_gaussian(one, torch.eye(len(one))) if gaussian else one
+            self.register_buffer("bank", torch.zeros(BANK, len(one)))
             self.register_buffer("banked", torch.zeros((), dtype=torch.int64))
 
     def forward(
         self, predictions: dict[str, Tensor], batch: Batch, *, progress: float = 1.0
     ) -> Terms:
-        """Computes the weighted contrast, a scalar, and ``retrieval`` besides.
+        """Computes the weighted contrast, a scalar.
+
+        ``retrieval`` then says, as a scalar without gradient, for which share of the anchors no
+        other region is as similar as their own; 1 / M by chance, 0 where there is one region.
 
         Args:
             predictions: task -> (B, task.channels, H, W), as the task's loss takes them; maps of
@@ -253,37 +258,49 @@ class RegionContrastLoss(nn.Module):
         if not links:
             return batch.images.new_zeros(()), batch.images.new_zeros(())
         maps, labels = self.embed(links, inputs)
+        ids = torch.cat([self.region_ids(link, batch, maps.shape[2:]) for link in links])
+        generator = torch.Generator(maps.device).manual_seed(inputs.seed)
         with torch.autocast(maps.device.type, enabled=False):  # Cholesky has no bfloat16
-            generator = torch.Generator(maps.device).manual_seed(inputs.seed)
-            ids = torch.cat([self.region_ids(link, batch, maps.shape[2:]) for link in links])
-            regions = find_regions(ids, self.min_pixels)
-            if self.contrast == "pixel":
-                regions = regions.sample(self.pixels, generator)
-            described = [self.describe(m, regions) for m in (maps, labels)]
-            image, owner = regions.image, torch.arange(len(regions.image), device=maps.device)
-            if self.contrast == "pixel":
-                image, owner = image[regions.owner], regions.owner
-            members = image.bincount(minlength=len(maps)).tolist()
-            losses, found = [], []
-            for p, t, own in zip(*(x.split(members) for x in (*described, owner)), strict=True):
-                loss, hits = self.contrast_image(p, t, own, generator)
-                losses.append(loss)
-                found.append(hits)
-            if self.negatives == "bank" and self.training:
-                self.remember(torch.cat(described))
-        sizes = [len(link.rows) for link in links]
-        parts = torch.stack(losses).split(sizes)
+            losses, found = self.contrast_maps(maps, labels, ids, generator)
+        parts = losses.split([len(link.rows) for link in links])
         total = torch.stack([x.weigh(part).sum() for x, part in zip(links, parts, strict=True)])
-        found = torch.cat(found).float()
         return total.sum() / len(batch), found.sum() / max(1, len(found))  # Eq. (6)
+
+    def contrast_maps(
+        self, maps: Tensor, labels: Tensor, ids: Tensor, generator: torch.Generator
+    ) -> tuple[Tensor, Tensor]:
+        """Compares the regions of every map of a prediction with those of its label.
+
+        Args:
+            maps: (N, D, h, w) of predictions, from ``embed``.
+            labels: (N, D, h, w) of labels.
+            ids: (N, h, w) int64, from ``region_ids``.
+            generator: Of samples.
+
+        Returns:
+            (N,) InfoNCE; and for each anchor that something is compared with, 1 where its own
+            region is nearest, else 0.
+        """
+        regions = find_regions(ids, self.min_pixels)
+        owner = torch.arange(len(regions.image), device=maps.device)
+        if self.contrast == "pixel":
+            regions = regions.sample(self.pixels, generator)
+            owner = regions.owner
+        described = [self.describe(m, regions) for m in (maps, labels)]
+        members = regions.image[owner].bincount(minlength=len(maps)).tolist()
+        rows = zip(*(x.split(members) for x in (*described, owner)), strict=True)
+        losses, found = zip(*(self.contrast_image(*row, generator) for row in rows), strict=True)
+        if self.negatives == "bank" and self.training:
+            self.remember(torch.cat(described))
+        return torch.stack(losses), torch.cat(found).float()
 
     def embed(self, links: Sequence[Link], inputs: Inputs) -> tuple[Tensor, Tensor]:
         """Maps of the predictions and of the labels of all links: (N, D, h, w) float32 each."""
         size = [side // self.map_stride for side in inputs.batch.images.shape[2:]]
         pairs = embed_links(self.mapping, links, inputs, self.statistics)
-        source, target = (torch.cat(maps) for maps in zip(*pairs, strict=True))
         maps, labels = (
-            F.interpolate(m, size, mode="bilinear", align_corners=False) for m in (source, target)
+            F.interpolate(torch.cat(m), size, mode="bilinear", align_corners=False)
+            for m in zip(*pairs, strict=True)
         )
         return maps, labels.detach() if self.stop_label else labels
 
@@ -319,7 +336,7 @@ class RegionContrastLoss(nn.Module):
     def contrast_image(
         self, p: Tensor, t: Tensor, owner: Tensor, generator: torch.Generator
     ) -> tuple[Tensor, Tensor]:
-        """InfoNCE of one image and one pair of tasks, averaged over anchors.
+        """InfoNCE of the regions of one image in two maps, averaged over anchors.
 
         Args:
             p: (M, n) descriptions in the prediction's map.
@@ -331,36 +348,37 @@ class RegionContrastLoss(nn.Module):
             A scalar; and for every anchor that something is compared with, whether its own region
             is nearest.
         """
+        if not len(p):
+            return p.sum(), owner.bool()  # 0, and nothing to find
         same = owner.unsqueeze(1) == owner
-        ways = [(p, t)] if self.anchors == "prediction" else [(p, t), (t, p)]
+        here = torch.arange(len(p), device=p.device)
+        besides = same & (here.unsqueeze(1) != here)  # pixels of the anchor's region
         losses, found, across = [], [], None
-        for a, k in ways:
+        for a, k in [(p, t)] if self.anchors == "prediction" else [(p, t), (t, p)]:
             if self.negatives in ("image", "both"):
                 swap = across is not None and self.symmetric
                 across = across.T if swap else self.similarity(a.unsqueeze(1), k.unsqueeze(0))
-                positive, own = across.diagonal(), across.masked_fill(~same, -torch.inf).amax(1)
-                negatives = across.masked_fill(same, -torch.inf)
+                column, similar = here, across.masked_fill(besides, -torch.inf)
+                own = across.detach().masked_fill(~same, -torch.inf).amax(1)
             else:
-                positive = own = self.similarity(a, k)
-                negatives = self.sample(a, k, same, generator)
-            nearest_other = F.pad(negatives, (1, 0), value=-torch.inf).amax(1)
-            found.append((own > nearest_other)[nearest_other > -torch.inf])
+                positive, negative = self.similarity(a, k), self.sample(a, k, same, generator)
+                column, similar = here * 0, torch.cat([positive.unsqueeze(1), negative], dim=1)
+                own = positive.detach()
+            other = similar.detach().scatter(1, column.unsqueeze(1), -torch.inf).amax(1)
+            found.append((own > other)[other > -torch.inf])
             if self.negatives == "both":
                 around = self.similarity(a.unsqueeze(1), a.unsqueeze(0))
-                negatives = torch.cat([negatives, around.masked_fill(same, -torch.inf)], dim=1)
-            everything = torch.cat([positive.unsqueeze(1), negatives], dim=1)
-            losses.append(everything.logsumexp(1) - positive)  # Eq. (3)
-        return torch.cat(losses).sum() / max(1, len(ways) * len(p)), torch.cat(found)
+                similar = torch.cat([similar, around.masked_fill(same, -torch.inf)], dim=1)
+            losses.append(F.cross_entropy(similar, column, reduction="none"))  # Eq. (3)
+        return torch.cat(losses).mean(), torch.cat(found)
 
     def sample(self, a: Tensor, k: Tensor, same: Tensor, generator: torch.Generator) -> Tensor:
         """(M, s) similarities of anchors and sampled negatives; -inf where there are too few."""
-        device = a.device
         if self.negatives == "bank":
-            oldest = BANK - int(self.banked)
-            drawn = DRAWN if oldest < BANK else 0
-            rows = torch.rand(drawn, generator=generator, device=device) * (BANK - oldest)
-            return self.similarity(a.unsqueeze(1), self.bank[oldest + rows.long()])
-        chance = torch.rand(same.shape, generator=generator, device=device).masked_fill(same, 2.0)
+            known = self.bank[BANK - int(self.banked) :]
+            chance = torch.rand(len(known), generator=generator, device=a.device)
+            return self.similarity(a.unsqueeze(1), known[chance.argsort()[:DRAWN]])
+        chance = torch.rand(same.shape, generator=generator, device=a.device).masked_fill(same, 2.0)
         picked = chance.argsort(dim=1)[:, : self.negatives]
         similar = self.similarity(a.unsqueeze(1), k[picked])
         return similar.masked_fill(same.gather(1, picked), -torch.inf)
@@ -374,13 +392,3 @@ class RegionContrastLoss(nn.Module):
     def param_groups(self, lr: float) -> list[dict[str, Any]]:
         """Groups the parameters beside a network of rate ``lr``; gamma and beta have their own."""
         return film_groups(self, self.mapping, lr, self.film_lr, self.film_step)
-
-
-def nearest(maps: Tensor, size: Sequence[int]) -> Tensor:
-    """(B, C, H, W) of any type -> (B, C, *size), the pixels under the centers of the cells."""
-    places = (
-        ((torch.arange(n, device=maps.device) + 0.5) * (full / n)).long()
-        for full, n in zip(maps.shape[2:], size, strict=True)
-    )
-    down, right = places
-    return maps[..., down.unsqueeze(1), right]
