@@ -17,6 +17,7 @@ from mtpsl.papers.tpkr import method as tpkr
 from mtpsl.papers.tpkr.codebook import CHUNK, UPDATES, Codebook, Reconstruction, nearest_code
 from mtpsl.papers.tpkr.method import CHOICES, TPKR
 from mtpsl.papers.tpkr.retrieval import SlotAttention
+from mtpsl.papers.tpkr.sizes import BASELINE, FEATURES, Design, baseline_band, designs, slope_band
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 ROOMS = TaskSet((semseg(13), depth(), normals()))
@@ -378,6 +379,30 @@ def test_the_slope_of_table_4() -> None:
         ]
     slope = (counts[1] - counts[0]) / 1024
     assert slope == 3590 and 3516 <= slope <= 3613
+
+
+def test_the_printed_counts_do_not_say_which_network_it_is() -> None:
+    low, high = slope_band()
+    assert (round(low), round(high)) == (3516, 3613)
+    found = list(designs())
+    assert len(found) == 16 and {design.slope for design in found} == {3587}
+    assert Design(512, 3, 512, 2, "keys and values of the cross-attention") in found
+    own = {256: 10_130_947, 512: 11_049_987, 1024: 12_888_067, 2048: 16_564_227}
+    assert baseline_band(own) == pytest.approx((146.462, 146.486), abs=5e-4)
+    steeper = {d: count + 200 * d for d, count in own.items()}
+    first, last = baseline_band(steeper)
+    assert first > last
+
+
+def test_the_printed_baseline_is_no_network_of_the_framework() -> None:
+    counts = {}
+    for name, c in itertools.product(("resnet18_fused", "resnet50_fused"), FEATURES):
+        with torch.device("meta"):
+            net = build_method("supervised", ROOMS, name, 1.0, backbone_args={"channels": c})
+        counts[name, c] = parameters(net) / 1e6
+    assert counts["resnet18_fused", 512] == pytest.approx(43.93, abs=0.01)
+    assert counts["resnet18_fused", 1024] == pytest.approx(133.3, abs=0.05)
+    assert min(abs(count - BASELINE) for count in counts.values()) > 5
 
 
 def test_without_its_parts_it_is_the_baseline() -> None:
