@@ -584,3 +584,20 @@ def test_unknown_options_are_refused() -> None:
 def test_decoders_are_known_by_name() -> None:
     for decoder, tensors in itertools.product(tpkr.DECODERS.values(), [noise(1, 8, 4, 6)]):
         assert decoder(8)(tensors).shape == tensors.shape
+
+
+@pytest.mark.parametrize(
+    "args", [{}, {"codes": "ema"}, {"retrieve": "slots", "reduce": 2}], ids=str
+)
+def test_lower_precision_and_other_layouts_train(args: dict[str, object]) -> None:
+    """Under autocast, as on a GPU, and with channels innermost, as at profile quick."""
+    batch = random_batch(images=2, side=64)
+    plain, mixed = (small(**args).train() for _ in range(2))
+    mixed.to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = mixed.training_step(batch, progress=0.0)
+    sum(terms.values()).backward()
+    gradients = [p.grad for p in mixed.parameters() if p.grad is not None]
+    assert all(g.isfinite().all() for g in gradients)
+    for name, term in plain.training_step(batch, progress=0.0).items():
+        torch.testing.assert_close(terms[name].float(), term, rtol=0.1, atol=0.02)
