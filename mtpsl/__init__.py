@@ -34,6 +34,8 @@ if TYPE_CHECKING:  # editors and type checkers import these at once, ``__getattr
     from mtpsl.papers.hitts.tokens import TaskTokens
     from mtpsl.papers.rdc.loss import RegionContrastLoss
     from mtpsl.papers.rdc.method import RDC
+    from mtpsl.papers.tpkr.loss import TaskPrototypes
+    from mtpsl.papers.tpkr.method import TPKR
     from mtpsl.papers.xtc.loss import CrossTaskLoss
     from mtpsl.papers.xtc.method import XTC
     from mtpsl.tasks import (

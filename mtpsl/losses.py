@@ -18,8 +18,7 @@ IGNORE_INDEX = 255  # class id of a pixel without a label, in every dataset of t
 def l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     """Computes the mean absolute error, the depth loss [XTC, Sec. 4] and one of those for normals.
 
-    For unit normals, the mean over three channels: a third of a sum over them per pixel, which
-    later papers use.
+    For unit normals, the mean over three channels: a third of ``l1_sum``.
 
     Args:
         prediction: (B, C, H, W) float, in the unit of ``target`` (NYUD-v2 depth: meters).
@@ -32,6 +31,19 @@ def l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
     # Fill first: where(mask, (p - nan)**2, 0) has a NaN gradient.
     error = (prediction - target.masked_fill(~mask, 0.0)).abs()
     return per_image_mean(error, mask)
+
+
+def l1_sum(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
+    """Computes the absolute error summed over channels, the loss of normals of DiffusionMTL.
+
+    Args:
+        prediction: (B, C, H, W) float, in the unit of ``target``.
+        target: (B, C, H, W) float.
+
+    Returns:
+        (B,), means over pixels.
+    """
+    return prediction.shape[1] * l1(prediction, target, mask)
 
 
 def cosine(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:

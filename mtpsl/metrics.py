@@ -145,14 +145,19 @@ class Saliency(Metric):
 
     Args:
         measure: Which of the two; nothing relates their numbers, so there is never both.
+        double_sigmoid: Map probabilities through another sigmoid first, as the meter of
+            DiffusionMTL's release does, which leaves all of them between 0.5 and 0.731: of its 19
+            thresholds, four tell maps apart.
     """
 
     BETA_SQUARED = 0.3
 
-    def __init__(self, measure: Literal["miou", "max_f"] = "miou") -> None:
+    def __init__(
+        self, measure: Literal["miou", "max_f"] = "miou", *, double_sigmoid: bool = False
+    ) -> None:
         if measure not in ("miou", "max_f"):
             raise ValueError(f"measure: expected 'miou' or 'max_f', got {measure!r}")
-        self.measure = measure
+        self.measure, self.double_sigmoid = measure, double_sigmoid
         first, last, steps = (0.2, 0.9, 15) if measure == "miou" else (0.05, 0.95, 19)
         self.thresholds = torch.linspace(first, last, steps, dtype=torch.float64)
         super().__init__()
@@ -161,9 +166,10 @@ class Saliency(Metric):
         """Adds a batch of (B, 1, H, W) logits and truths."""
         check_shapes(prediction, 1, target, 1, mask)
         images, bins = len(target), len(self.thresholds) + 1
+        probability = prediction.double().sigmoid()
         # Every pixel is counted once, under the number of thresholds that it passes.
         level = torch.bucketize(
-            prediction.double().sigmoid(),
+            probability.sigmoid() if self.double_sigmoid else probability,
             self.thresholds.to(prediction.device),
             right=self.measure == "max_f",
         )

@@ -102,6 +102,7 @@ class TaskSet:
     """Tasks in a fixed order. Dicts are keyed by ``task.name``; columns follow this order."""
 
     tasks: tuple[Task, ...]
+    rescale: bool = False  # ``supervised_terms`` multiplies an image's losses by T / its labels
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)
@@ -121,7 +122,7 @@ class TaskSet:
 
     def subset(self, names: tuple[str, ...]) -> "TaskSet":
         """The named tasks, in the order of ``names``."""
-        return TaskSet(tuple(self[name] for name in names))
+        return replace(self, tasks=tuple(self[name] for name in names))
 
     def pairs(self) -> Iterator[tuple[Task, Task]]:
         """Ordered pairs (source, target) with source != target."""
@@ -196,12 +197,12 @@ def inverse_depth() -> Task:
     return replace(depth(), zoom_power=1, unit="")
 
 
-def normals(loss: Literal["cosine", "l1"] = "cosine", *, weight: float = 1.0) -> Task:
+def normals(loss: Literal["cosine", "l1", "l1_sum"] = "cosine", *, weight: float = 1.0) -> Task:
     """Unit surface normals, camera frame (x right, y down, z forward); NaN where none.
 
     Args:
         loss: ``"cosine"`` as on NYUD-v2; ``"l1"``, a mean over valid elements, as in the
-            protocol that [XTC] follows on PASCAL-Context.
+            protocol that [XTC] follows on PASCAL-Context; ``"l1_sum"``, three times that.
         weight: Multiplies the loss, in ``supervised_terms``.
     """
     return Task(
@@ -209,7 +210,7 @@ def normals(loss: Literal["cosine", "l1"] = "cosine", *, weight: float = 1.0) ->
         title="Normal.",
         kind="direction",
         channels=3,
-        loss=look_up("loss", loss, {"cosine": losses.cosine, "l1": losses.l1}),
+        loss=look_up("loss", loss, {n: getattr(losses, n) for n in ("cosine", "l1", "l1_sum")}),
         metric=metrics.NormalErrors,
         headline="mean_err",
         columns=("mean_err", "angle_rmse", "within_11_25", "within_22_5", "within_30"),
@@ -259,3 +260,27 @@ def edges(*, weight: float = 1.0, nms: bool = False) -> Task:
         columns=("ods_f",),
         weight=weight,
     )
+
+
+Protocol = Literal["", "atrc"]
+
+
+def follow(protocol: Protocol, tasks: TaskSet) -> TaskSet:
+    """The same tasks as a line of papers trains and measures them; names and weights stay.
+
+    Args:
+        protocol: Empty: as they are, as in [XTC], [HiTTs] and [RDC]. ``"atrc"``, that of
+            DiffusionMTL and [TPKR]: the F-measure of saliency, thinned boundaries, the L1 loss of
+            normals summed over their components, and losses that make up for missing labels. The
+            numbers of the two have nothing to do with one another.
+        tasks: Those of a data set.
+    """
+    if not protocol:
+        return tasks
+    other: dict[str, Callable[..., Task]] = {
+        "saliency": partial(saliency, "max_f"),
+        "edges": partial(edges, nms=True),
+        "normals": partial(normals, "l1_sum"),
+    }
+    changed = (other[t.name](weight=t.weight) if t.name in other else t for t in tasks)
+    return TaskSet(tuple(changed), rescale=True)

@@ -27,7 +27,7 @@ ROWS = (
 )
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
 TOGETHER = {("boundary", "metrics"), ("notebook", "reproduce")}  # siblings, the first on top
-PAPERS = ("xtc", "hitts", "rdc", "companion")  # none may import a later one
+PAPERS = ("xtc", "hitts", "rdc", "tpkr", "companion")  # none may import a later one
 
 # What decides is an attribute of a method or a paper, never its name.
 METHOD_NAMES = {*papers.methods(), *papers.PAPERS}

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader
 
 from mtpsl.batch import Batch, Discovered, Geometry
+from mtpsl.data.atrc import AtrcViews
 from mtpsl.data.transforms import SCALES, draw_geometry, draw_turned, warp_batch
 from mtpsl.tasks import TaskSet
 
@@ -128,7 +129,7 @@ class Stored(Dataset):
         self._map({n: np.load(self.folder / f"{n}.npy", mmap_mode="r") for n in names})
 
 
-Augmentation = Literal["scale_crop", "turned"]  # of ``data.transforms``
+Augmentation = Literal["scale_crop", "turned", "atrc"]  # of ``data.transforms``, ``data.atrc``
 
 
 class Supervision(Protocol):
@@ -153,8 +154,9 @@ class TrainLoader:
             on, as in the released code [XTC].
         augment: Random scale-crop of the first view too. Without it the first view is the image
             itself; the others, which a method asks for, are cut all the same.
-        augmentation: ``"scale_crop"``, or ``"turned"``: zoom and rotation in its place, as on
-            PASCAL-Context. Further views are scale-crops in any case.
+        augmentation: ``"scale_crop"``, or in its place ``"turned"``, zoom and rotation as on
+            PASCAL-Context, or ``"atrc"``, zoom and colors. Further views are scale-crops in any
+            case.
         flip: Mirrors half of the views.
         supervision: Discoveries to attach, warped like the views; None: none.
         workers: Processes that read images; 0 reads in this process, which is faster for data in
@@ -197,28 +199,31 @@ class TrainLoader:
         order = torch.randperm(images, generator=_generator(self.seed, "order", epoch))
         drawn = [self._draw(view, epoch) for view in range(self.views)]
         for batch in self._read(order.split(self.batch_size)):
-            geometries = [g.rows(batch.index).to(self.device) for g in drawn]
+            draws = [d.rows(batch.index).to(self.device) for d in drawn]
             discovered = None
             if self.supervision is not None:
                 discovered = self.supervision.lookup(batch.index, batch.labeled, self.device)
             batch = replace(batch.to(self.device), discovered=discovered)
-            yield self._views(batch, geometries)
+            yield self._views(batch, draws)
 
-    def _draw(self, view: int, epoch: int) -> Geometry:
-        """The geometry of one view of every image."""
+    def _draw(self, view: int, epoch: int) -> Geometry | AtrcViews:
+        """What is random in one view of every image."""
         generator = _generator(self.seed, f"view {view}", epoch)
         images, height, width = len(self.dataset), self.dataset.height, self.dataset.width
         if view == 0 and self.augment and self.augmentation == "turned":
             return draw_turned(generator, images, height, width, flip=self.flip)
+        if view == 0 and self.augment and self.augmentation == "atrc":
+            return AtrcViews.draw(generator, images, flip=self.flip)
         scales = SCALES if self.augment or view else (1.0,)
         return draw_geometry(generator, images, height, width, flip=self.flip, scales=scales)
 
-    def _views(self, batch: Batch, drawn: list[Geometry]) -> tuple[Batch, ...]:
+    def _views(self, batch: Batch, drawn: list[Geometry | AtrcViews]) -> tuple[Batch, ...]:
         if self.views == 1 and not (self.augment or self.flip):
             return (batch,)
-        views = []
-        for geometry in drawn:
-            batch = warp_batch(batch, geometry, self.dataset.tasks)
+        views, tasks = [], self.dataset.tasks
+        for draw in drawn:
+            colors = isinstance(draw, AtrcViews)
+            batch = draw.view(batch, tasks) if colors else warp_batch(batch, draw, tasks)
             views.append(batch)
         return tuple(views)
 

@@ -144,7 +144,9 @@ def supervised_terms(
 
     Per-image losses are summed over the labeled images and divided by *all* B images, as in the
     authors' code: an image without the label counts as 0. Each task's mean is multiplied by its
-    ``Task.weight``. Works in any training loop.
+    ``Task.weight``. Where the tasks ask for it (``TaskSet.rescale``), an image's losses are also
+    multiplied by T / |T_n|, so that one with few labels counts as much as one with all of them.
+    Works in any training loop.
 
     Args:
         tasks: The tasks.
@@ -163,7 +165,8 @@ def supervised_terms(
     terms = {}
     for t in tasks:
         loss = t.loss(predictions[t.name], batch.targets[t.name], batch.mask(t.name))
-        loss = loss / labels if per_image_mean else loss
+        loss = loss / labels if per_image_mean or tasks.rescale else loss
+        loss = loss * len(tasks) if tasks.rescale else loss
         terms[t.name] = t.weight * loss.mean()  # Eq. (1)
     return terms
 

@@ -5,20 +5,23 @@ from functools import partial
 from typing import Any
 
 from mtpsl.models.backbone import Backbone, Encoder, Features, MultiTaskNet
+from mtpsl.models.fused import FusedResNet
 from mtpsl.models.resnet import ResNet
 from mtpsl.models.segnet import SegNet
 from mtpsl.models.timm_backbone import HRNet, ViT
 from mtpsl.registry import look_up, require_known
 
 __all__ = [
-    "BACKBONES", "Backbone", "Encoder", "Features", "HRNet", "MultiTaskNet", "ResNet", "SegNet",
-    "ViT", "build_backbone",
+    "BACKBONES", "Backbone", "Encoder", "Features", "FusedResNet", "HRNet", "MultiTaskNet",
+    "ResNet", "SegNet", "ViT", "build_backbone",
 ]  # fmt: skip
 
 BACKBONES: dict[str, Callable[..., Backbone]] = {  # name -> builder(width_factor, **args)
     "segnet": SegNet,
     "resnet18": partial(ResNet, 18),
     "resnet50": partial(ResNet, 50),
+    "resnet18_fused": partial(FusedResNet, 18),
+    "resnet50_fused": partial(FusedResNet, 50),
     "hrnet_w18": partial(HRNet, "hrnet_w18"),
     "hrnet_w18_small_v2": partial(HRNet, "hrnet_w18_small_v2"),
     "vit_base": partial(ViT, "vit_base_patch16_224"),

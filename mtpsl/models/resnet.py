@@ -41,6 +41,7 @@ class ResNet(nn.Module):
         weights: None for random weights, the name of torchvision's ("IMAGENET1K_V1"; downloaded
             once), or a local file; see ``load_pretrained``.
         weights_sha256: Hex digest that the file must have; empty to skip the check.
+        dilated: Whether the last two stages dilate; else they stride, and the last map is at 1/32.
 
     Raises:
         ValueError: If an argument makes no sense, or the weights do not fit.
@@ -58,6 +59,7 @@ class ResNet(nn.Module):
         *,
         weights: str | None = None,
         weights_sha256: str = "",
+        dilated: bool = True,
     ) -> None:
         super().__init__()
         if depth not in DEPTHS:
@@ -74,9 +76,12 @@ class ResNet(nn.Module):
         self.bn1 = nn.BatchNorm2d(stem)
         self.stage_channels = tuple(width * block.expansion for width in widths)
         enters = (stem, *self.stage_channels[:-1])  # a stage
+        if not dilated:
+            self.reduction = self.stride = 32
+        dilations = DILATIONS if dilated else (1, 1, 1, 1)
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             residual_stage(block, *stage)
-            for stage in zip(enters, widths, counts, STRIDES, DILATIONS, strict=True)
+            for stage in zip(enters, widths, counts, STRIDES, dilations, strict=True)
         )
         self.channels = self.bottleneck_channels = self.stage_channels[-1]
         self.head_channels = scale_channels(HEAD_WIDTH, width_factor)
@@ -90,9 +95,10 @@ class ResNet(nn.Module):
         )
 
     def forward(self, images: Tensor) -> Features:
-        """(B, 3, H, W) in [0, 1] -> features, the same map (B, C, H / 8, W / 8) in both places.
+        """(B, 3, H, W) in [0, 1] -> features, a map (B, C, H / stride, W / stride) in both places.
 
-        The stages are at 1/4, 1/8, 1/8 and 1/8 of the image; the last is that map.
+        The stages are at 1/4, 1/8, 1/8 and 1/8 of the image, or without dilation at 1/4, 1/8, 1/16
+        and 1/32; the last is that map.
         """
         x = F.relu(self.bn1(self.conv1((images - self.mean) / self.std)), inplace=True)
         x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from mtpsl.report.tables import Table
     from mtpsl.tasks import TaskSet
 
-NAMES = ("xtc", "hitts", "rdc", "companion")  # an earlier one is never built on a later one
+NAMES = ("xtc", "hitts", "rdc", "tpkr", "companion")  # an earlier one is never built on a later one
 
 
 def _part(module: str, name: str, missing: Any, doc: str) -> property:

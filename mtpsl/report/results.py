@@ -60,9 +60,11 @@ _GUESSED_FROM = (
 def floor_key(ran: Mapping[str, Any], measured_on: MeasuredOn) -> str:
     """Names the scores of ``GUESSES`` for an experiment, as ``Experiment.to_dict``: 12 hex digits.
 
-    They depend on its data, its labels and the images that it is measured on alone.
+    They depend on its data, its labels, its protocol and the images that it is measured on alone.
     """
     decides = [ran.get(name) for name in _GUESSED_FROM]
+    if protocol := ran.get("protocol"):  # which older runs do not name
+        decides.append(protocol)
     text = json.dumps([*decides, measured_on], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 from mtpsl.data import find_class
 from mtpsl.data.readers import PUBLISHED
 from mtpsl.papers import PAPERS, tables
+from mtpsl.runs.data import tasks_of
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import full_size_cost
 
@@ -65,6 +66,15 @@ class Table:
     claims: tuple[Claim, ...] = ()
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        """Refuses to set numbers of two protocols in one column, where they cannot be compared."""
+        protocols = {e.protocol for row in self.rows for e in row.experiments}
+        if len(protocols) > 1:
+            raise ValueError(
+                f"table {self.key}: expected rows of one protocol, got {sorted(protocols)}; make "
+                "two tables"
+            )
+
     @property
     def key(self) -> str:
         """What the papers' tables are listed under: ``"hitts/table1"``."""
@@ -115,8 +125,8 @@ class Table:
     @property
     def headlines(self) -> tuple[str, ...]:
         """The columns that sum a row up: each task's first metric, gains and costs."""
-        names = {e.dataset for row in self.rows for e in row.experiments}
-        first = {f"{t.name}/{t.headline}" for name in names for t in find_class(name).tasks}
+        ran = (e for row in self.rows for e in row.experiments)
+        first = {f"{t.name}/{t.headline}" for e in ran for t in tasks_of(e)}
         return tuple(c for c in self.columns if c in first or c.rpartition("/")[0] in ("", "cost"))
 
     def in_words(self, text: str) -> str:

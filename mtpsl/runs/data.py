@@ -25,7 +25,7 @@ from mtpsl.methods import Method
 from mtpsl.papers import method_class
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.store import Session
-from mtpsl.tasks import TaskSet
+from mtpsl.tasks import TaskSet, follow
 
 EVAL_BATCH = 16  # images; metrics do not depend on it
 
@@ -145,9 +145,9 @@ def _bind_own(experiment: Experiment, root: str | Path) -> Experiment:
 
 def tasks_of(experiment: Experiment) -> TaskSet:
     """The tasks a network of this experiment has, in the experiment's order."""
-    if experiment.data_args:
-        return tasks_from(experiment.data_args).subset(experiment.tasks)
-    return find_class(experiment.dataset).tasks.subset(experiment.tasks)
+    own = experiment.data_args
+    tasks = tasks_from(own) if own else find_class(experiment.dataset).tasks
+    return follow(experiment.protocol, tasks).subset(experiment.tasks)
 
 
 def open_split(experiment: Experiment, split: str, session: Session | None = None) -> Dataset:
@@ -166,7 +166,10 @@ def open_split(experiment: Experiment, split: str, session: Session | None = Non
         root=(session.data_root or None) if on_disk else None,
         cache_dir=session.cache_dir,
     )
-    return Cached(dataset, cache_dir=session.cache_dir) if on_disk else dataset
+    if on_disk:
+        dataset = Cached(dataset, cache_dir=session.cache_dir)
+    dataset.tasks = follow(experiment.protocol, dataset.tasks)
+    return dataset
 
 
 def label(

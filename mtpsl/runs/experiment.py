@@ -12,6 +12,7 @@ from typing import Any, Literal, get_args
 from mtpsl import NUMERICS, files
 from mtpsl.data.dataset import Augmentation
 from mtpsl.data.region_providers import PROVIDERS
+from mtpsl.tasks import Protocol
 from mtpsl.training import Precision
 
 LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio", "share"]
@@ -40,11 +41,13 @@ class Experiment:
     train_images: int = 795
     test_images: int = 654
     tasks: tuple[str, ...] = ("semseg", "depth", "normals")
+    protocol: Protocol = ""  # how a line of papers trains and measures them, see ``tasks.follow``
     label_setting: LabelSetting = "one_label"
     label_args: Mapping[str, Any] = field(default_factory=dict)
     label_seed: int = 0  # which images lose which labels; the same for every ``seed``
     augment: bool = True  # random scale-crop; the released code's only augmentation
-    augmentation: Augmentation = "scale_crop"  # what ``augment`` does; "turned" on PASCAL-Context
+    augmentation: Augmentation = "scale_crop"  # what ``augment`` does; "turned" on PASCAL-Context,
+    # "atrc" in the protocol of that name
     flip: bool = False
     regions: str = ""  # of training images: a key of ``region_providers.PROVIDERS``; empty: none
     region_args: Mapping[str, Any] = field(default_factory=dict)  # the provider's settings
@@ -162,6 +165,7 @@ def read_experiment(path: Path | str) -> Experiment:
 _DEFAULTS = Experiment().to_dict()
 _CHOICES: dict[str, tuple[str | None, ...]] = {
     "label_setting": get_args(LabelSetting),
+    "protocol": get_args(Protocol),
     "augmentation": get_args(Augmentation),
     "precision": get_args(Precision),
     "schedule": get_args(Schedule),
