@@ -115,8 +115,7 @@ from mtpsl.papers.rdc.tables import TABLE1
 from mtpsl.papers.xtc.mapping import Pass
 
 row = TABLE1.row("one/RDC by region on HRNet18").experiments[0]
-tasks = find_class("rooms13").tasks
-mapping = RegionContrastLoss(tasks).mapping.eval()
+mapping = RegionContrastLoss(find_class("rooms13").tasks).mapping.eval()
 with torch.inference_mode():
     one = Pass("depth", ("depth", "normals"), torch.rand(1, 1, row.height, row.width))
     shape = tuple(mapping([one])[0].shape[1:])

@@ -47,6 +47,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.companion.tables import CONTRAST, DISTANCES, REGIONS
 from mtpsl.report.ledger import summary
+from mtpsl.report.results import DELTA
 
 contrast, now_contrast = session.results(CONTRAST)
 show_results(CONTRAST, contrast, now_contrast)
@@ -161,7 +162,6 @@ session.write(REGIONS, regions, now_regions)
 # Gain over quality, a point per row of the block with one label, from the recorded runs where there are any:
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.results import DELTA
 from mtpsl.report.sketches import draw_points
 
 measured = {}
