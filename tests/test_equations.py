@@ -32,13 +32,8 @@ from mtpsl.runs.experiment import Experiment
 from mtpsl.tasks import Task, TaskSet, depth, normals, semseg
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-<<<<<<< HEAD
 NUMBERED = {"xtc": 4, "hitts": 18, "rdc": 6, "tpkr": 10}  # equations that a paper numbers
-WALKED = {"xtc": 4, "hitts": 13}  # the first ones, which its notebook works out by hand
-=======
-NUMBERED = {"xtc": 4, "hitts": 18, "rdc": 6}  # equations that a paper numbers
 WALKED = {"xtc": 4, "hitts": 13, "rdc": 6}  # the first ones, which its notebook works out by hand
->>>>>>> rdcE
 TASKS = TaskSet((semseg(tuple("abcd")), depth(), normals()))
 
 # Read in the papers and in the package, not generated: equation -> functions that compute it.

@@ -19,11 +19,10 @@ from mtpsl import RDC, RegionContrastLoss
 from mtpsl.batch import Batch
 from mtpsl.engine import fit
 from mtpsl.methods.base import Method, Terms, supervised_terms
-from mtpsl.models import build_backbone
+from mtpsl.models import MultiTaskNet, build_backbone
 from mtpsl.papers import build_method
 from mtpsl.papers.rdc.gaussians import find_regions, region_moments, shrink
 from mtpsl.papers.rdc.loss import BANK, CHOICES
-from mtpsl.papers.rdc.method import build_net
 from mtpsl.papers.xtc.loss import Inputs, find_links
 from mtpsl.papers.xtc.method import two_views
 from mtpsl.tasks import TaskSet, depth, normals, semseg
@@ -459,11 +458,8 @@ class TwoViews(Method):
 
     def __init__(self) -> None:
         super().__init__()
-        self.tasks, self.net, self.views = (
-            TASKS,
-            build_net(build_backbone("segnet", 0.125), TASKS),
-            2,
-        )
+        self.tasks, self.views = TASKS, 2
+        self.net = MultiTaskNet(build_backbone("segnet", 0.125), TASKS)
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         return supervised_terms(self.tasks, two_views(self.net, views)[0], views[0])
