@@ -155,22 +155,18 @@ class Denoiser(nn.Module):
         super().__init__()
         self.reduce = reduce
         width, waves = (scale_channels(n, width_factor) for n in (WIDTH, SINUSOIDS))
-        self.waves = waves
         self.pre = nn.ModuleDict({t: nn.Conv2d(c, width, 3, padding=1) for t, c in enters.items()})
         self.time = nn.Sequential(nn.Linear(waves, width), nn.SiLU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(CrossBlock(width) for _ in range(blocks))
         self.heads = nn.ModuleDict({t: task_head(width, leaves) for t in enters})
 
     def forward(self, noisy: Maps, condition: Tensor, step: int) -> Maps:
-        """Estimates what is clean.
+        """Estimates what is clean: task -> (n, C, h, w) to task -> (n, leaves, h, w).
 
         Args:
-            noisy: task -> (n, C, h, w).
+            noisy: What is not.
             condition: (N, width, h, w), of the images of all tasks, one task after the other.
-            step: Of the schedule.
-
-        Returns:
-            task -> (n, leaves, h, w).
+            step: Of the schedule, from 0 on.
         """
         maps = [self.pre[task](x) for task, x in noisy.items()]
         entered = torch.cat(maps) + self.time(self.embed(step, condition)).view(1, -1, 1, 1)
@@ -184,8 +180,8 @@ class Denoiser(nn.Module):
         return {task: self.heads[task](x) for task, x in zip(noisy, parts, strict=True)}
 
     def embed(self, step: int, like: Tensor) -> Tensor:
-        """(waves,) cosines and sines of the step."""
-        half = self.waves // 2
+        """The cosines and sines of the step that ``self.time`` reads."""
+        half = self.time[0].in_features // 2
         places = torch.arange(half, device=like.device, dtype=torch.float32)
         angles = step * PERIOD ** (-places / half)
         return torch.cat([angles.cos(), angles.sin()])
@@ -242,8 +238,8 @@ class DiffusionMTL(Method):
         factor, c = getattr(backbone, "width_factor", 1.0), backbone.channels
         self.decoders = nn.ModuleDict({t.name: residual_decoder(c) for t in tasks})
         self.preliminary = nn.ModuleDict({t.name: nn.Conv2d(c, t.channels, 1) for t in tasks})
-        every = sum(t.channels for t in tasks)
-        self.condition = nn.Conv2d(every, scale_channels(WIDTH, factor), 3, padding=1)
+        width, every = scale_channels(WIDTH, factor), sum(t.channels for t in tasks)
+        self.condition = nn.Conv2d(every, width, 3, padding=1)
         enters = {t.name: c if variant == "feature" else t.channels for t in tasks}
         self.denoiser = Denoiser(enters, c, factor, blocks, reduce)
         self.final = nn.ModuleDict({t.name: nn.Conv2d(c, t.channels, 1) for t in tasks})
@@ -299,9 +295,8 @@ class DiffusionMTL(Method):
                 clean = {t: self.final[t](y) for t, y in clean.items()}
             if step:
                 a, b = schedule.mean_clean[step], schedule.mean_noisy[step]
-                x = noised(
-                    {t: a * clean[t] + b * y for t, y in x.items()}, schedule.deviation[step], step
-                )
+                mean = {t: a * clean[t] + b * y for t, y in x.items()}
+                x = noised(mean, schedule.deviation[step], step)
         return clean
 
     def finish(self, maps: Maps, images: Tensor) -> Maps:
@@ -324,8 +319,7 @@ def task_head(width: int, leaves: int) -> nn.Sequential:
 
 def normed_mlp(width: int) -> nn.Sequential:
     """LayerNorm and a GELU network of two layers: (..., width) -> (..., width)."""
-    hidden = MLP_RATIO * width
-    layers = nn.Linear(width, hidden), nn.GELU(), nn.Linear(hidden, width)
+    layers = nn.Linear(width, MLP_RATIO * width), nn.GELU(), nn.Linear(MLP_RATIO * width, width)
     return nn.Sequential(nn.LayerNorm(width), *layers)
 
 
