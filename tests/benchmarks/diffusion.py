@@ -27,7 +27,7 @@ from tests.benchmarks.common import CLOCKS, take_turns, timed_step, write_report
 PEOPLE = (semseg(21), human_parts(weight=2), saliency(weight=5), normals(weight=10))
 TASKS = follow("atrc", TaskSet((*PEOPLE, edges(weight=50))))
 IMAGES, SIDE, WIDTH_FACTOR = 6, 96, 0.25
-LABELS = {"one": 1, "every": len(TASKS)}  # name -> labels an image
+LABELS = {"one": 1, "some": 3, "every": len(TASKS)}  # name -> labels an image
 LIMIT = 0.5  # together over loop
 BETAS = (0.001, 0.010)
 

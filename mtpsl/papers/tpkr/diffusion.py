@@ -69,7 +69,7 @@ class Schedule:
 
     def __init__(self, steps: int, betas: tuple[float, float]) -> None:
         first, last = (math.sqrt(beta) for beta in betas)
-        beta = torch.linspace(first, last, steps, dtype=torch.float64).square()
+        beta = torch.linspace(first, last, steps, dtype=torch.float64, device="cpu").square()
         clean = (1 - beta).cumprod(0)  # the share of the signal in the variance
         before = torch.cat([clean.new_ones(1), clean[:-1]])
         self.betas = beta.tolist()
