@@ -68,6 +68,7 @@ records: $(READY) ## fill in missing recorded results at PROFILE=quick, resumabl
 bench: $(READY) ## time and memory of a training step, and how fast data is read, as JSON
 	@$(PY) -m tests.benchmarks.steps $(call option,--device,$(DEVICE))
 	@$(PY) -m tests.benchmarks.rdc
+	@$(PY) -m tests.benchmarks.tpkr
 	@$(PY) -m tests.benchmarks.data $(call option,--data,$(DATA))
 
 venv: $(READY) ## only make .venv

@@ -22,6 +22,7 @@ from mtpsl.papers.hitts.scales import MultiScaleTokens
 from mtpsl.papers.hitts.tokens import Trace
 from mtpsl.papers.rdc import gaussians
 from mtpsl.papers.rdc.loss import RegionContrastLoss
+from mtpsl.papers.tpkr.method import Traced
 from mtpsl.papers.xtc import loss as cross_task
 from mtpsl.papers.xtc.loss import CrossTaskLoss, Inputs, Link, find_links
 from mtpsl.papers.xtc.mapping import MappingNet, PairNorm
@@ -31,7 +32,7 @@ from mtpsl.runs.experiment import Experiment
 from mtpsl.tasks import Task, TaskSet, depth, normals, semseg
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
-NUMBERED = {"xtc": 4, "hitts": 18, "rdc": 6}  # equations that a paper numbers
+NUMBERED = {"xtc": 4, "hitts": 18, "rdc": 6, "tpkr": 10}  # equations that a paper numbers
 WALKED = {"xtc": 4, "hitts": 13}  # the first ones, which its notebook works out by hand
 TASKS = TaskSet((semseg(tuple("abcd")), depth(), normals()))
 
@@ -50,6 +51,18 @@ EXPECTED = {
         4: {"RegionContrastLoss.similarity"},
         5: {"wasserstein"},
         6: {"RegionContrastLoss.contrast_regions"},
+    },
+    "tpkr": {
+        1: {"TPKR.trace", "Codebook.forward"},
+        2: {"Reconstruction.forward"},
+        3: {"TaskPrototypes.similarity"},
+        4: {"TaskPrototypes.affinity", "TaskPrototypes.embedding_loss"},
+        5: {"TaskPrototypes.consistency_loss"},
+        6: {"TaskPrototypes.forward"},
+        7: {"TaskPrototypes.affinity_features"},
+        8: {"RetrievalBlock.forward"},
+        9: {"SlotAttention.forward", "SlotAttention.direct"},
+        10: {"TPKR.training_step"},
     },
     "hitts": {
         1: {"TaskTokens.learn_inter_task", "Scale.affinity"},
@@ -88,14 +101,14 @@ def test_every_equation_is_where_the_map_says(paper: str) -> None:
 
 
 def test_no_citation_names_an_equation_that_the_paper_lacks() -> None:
-    cited = re.compile(r"\[(XTC|HiTTs|RDC), (?:[^\[\]]*, )?Eq\. ([^\]]+)\]")
+    cited = re.compile(r"\[(XTC|HiTTs|RDC|TPKR), (?:[^\[\]]*, )?Eq\. ([^\]]+)\]")
     found = set()
     for file in PACKAGE.rglob("*.py"):
         for paper, numbers in cited.findall(file.read_text()):
             known = range(1, NUMBERED[paper.lower()] + 1)
             assert {int(n) for n in re.findall(r"\d+", numbers)} <= set(known), (file, numbers)
             found.add(paper)
-    assert found == {"XTC", "HiTTs", "RDC"}
+    assert found == {"XTC", "HiTTs", "RDC", "TPKR"}
 
 
 @pytest.mark.parametrize("place", PLACES, ids=lambda p: f"{p.file}-{p.equation}-{p.line}")
@@ -158,6 +171,7 @@ def test_an_unmarked_equation_is_missed() -> None:
 def test_every_symbol_has_the_name_it_is_said_to_have() -> None:
     hitts, xtc = (build_method(name, TASKS, "segnet", 0.125) for name in ("hitts", "xtc"))
     rdc = build_method("rdc", TASKS, "segnet", 0.125)
+    tpkr = build_method("tpkr", TASKS, "segnet", 0.125)
     scales: MultiScaleTokens = build_method("hitts", TASKS, "resnet18", 0.125).scales
     owners = {
         "HiTTs": dir(hitts),
@@ -167,13 +181,27 @@ def test_every_symbol_has_the_name_it_is_said_to_have() -> None:
         "Scale": dir(scales.scales[0]),
         "CrossTaskLoss": dir(xtc.loss),
         "RegionContrastLoss": dir(rdc.loss),
+        "TPKR": dir(tpkr),
+        "Codebook": dir(tpkr.codebook),
+        "Reconstruction": dir(tpkr.reconstruction),
+        "TaskPrototypes": dir(tpkr.prototypes),
         "MappingNet": dir(xtc.mapping),
         "PairNorm": dir(xtc.mapping.stages[0].norms[0]),
         "Centers": [*Centers.__annotations__],
     }
     for kind in (metrics, base, cross_task, consistency, gaussians, Inputs, SemiSupervised):
         owners[kind.__name__.split(".")[-1]] = dir(kind)
-    for kind in (Trace, batch.Batch, batch.Discovered, Features, Output, Link, Task, Experiment):
+    for kind in (
+        Trace,
+        Traced,
+        batch.Batch,
+        batch.Discovered,
+        Features,
+        Output,
+        Link,
+        Task,
+        Experiment,
+    ):
         owners[kind.__name__] = [*vars(kind), *(field.name for field in dataclasses.fields(kind))]
     for term in (term for paper in PAPERS.values() for term in paper.terms):
         owner, name = term.code.split(".")

@@ -91,7 +91,7 @@ class Codebook(nn.Module):
             self.register_buffer("begun", torch.zeros((), dtype=torch.bool))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Looks up the codes of a map.
+        """Looks up the nearest codes of a map [TPKR, Eq. 1].
 
         Args:
             features: f^e, (B, c, h, w).

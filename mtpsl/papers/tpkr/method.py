@@ -12,6 +12,7 @@ All widths are those of the published network and scale with the backbone's ``wi
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import cycle
 from typing import Any, Literal, final
 
 import torch
@@ -85,7 +86,7 @@ CHOICES: dict[str, str] = {
 
 
 @dataclass(frozen=True)
-class Trace:
+class Traced:
     """What the network computes on its way, [TPKR, Fig. 2, 3]."""
 
     encoded: Tensor  # f^e, (B, c, h, w)
@@ -169,8 +170,7 @@ class TPKR(Method):
         d, inside, width = (scale_channels(n, factor) for n in (dimension, WIDTH, OUT))
         if blocks and (retrieve != "none" or inner == "projected"):
             count = 1 if shared_projection else len(tasks)
-            project = [nn.Conv2d(c, d, 1) for _ in range(count)] * (len(tasks) // count)
-            self.projections = nn.ModuleDict(zip(tasks.names, project, strict=True))
+            self.projections = nn.ModuleList(nn.Conv2d(c, d, 1) for _ in range(count))
         if blocks and retrieve != "none":
             self.prototypes = TaskPrototypes(tasks, d, **options)
         if blocks:
@@ -181,8 +181,8 @@ class TPKR(Method):
             self.out = nn.Linear(sequence, width)
             if position:
                 self.place = nn.Parameter(torch.zeros(1, sequence, POSITIONS, POSITIONS))
-        width = width if blocks else c
-        self.heads = nn.ModuleDict({t.name: nn.Conv2d(width, t.channels, 1) for t in tasks})
+        enters = width if blocks else c
+        self.heads = nn.ModuleDict({t.name: nn.Conv2d(enters, t.channels, 1) for t in tasks})
         self.readings: dict[str, Tensor] = {}
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
@@ -190,9 +190,10 @@ class TPKR(Method):
         trace = self.trace(batch.images)
         terms = supervised_terms(self.tasks, trace.predictions, batch)
         self.readings = dict(self.codebook.readings) if self.codebook else {}
+        if self.codebook and self.codebook.update != "gather":
+            terms["codes"] = trace.code_loss
         if self.reconstruction:
-            loss = self.reconstruction(trace.latent, batch.images)
-            terms["tae"] = self.weight_tae * (loss + trace.code_loss)
+            terms["tae"] = self.weight_tae * self.reconstruction(trace.latent, batch.images)
             if self.codebook:
                 with torch.no_grad():
                     other = trace.encoded + self.codebook.others(trace.codes)
@@ -202,7 +203,7 @@ class TPKR(Method):
             self.readings |= read_affinity(trace.affinity)
         return terms  # their sum is Eq. (10)
 
-    def trace(self, images: Tensor) -> Trace:
+    def trace(self, images: Tensor) -> Traced:
         """Every quantity of the paper for images (B, 3, H, W) in [0, 1]."""
         encoded = latent = self.backbone(images).decoder
         size = encoded.shape[2:]
@@ -213,7 +214,8 @@ class TPKR(Method):
         decoded = {t: decode(latent) for t, decode in self.decoders.items()}
         projected, similarity, affinity, retrieved = {}, {}, {}, decoded
         if self.projections:
-            projected = {t: rows(f(decoded[t])) for t, f in self.projections.items()}
+            pairs = zip(decoded.items(), cycle(self.projections))  # noqa: B905
+            projected = {t: rows(project(x)) for (t, x), project in pairs}
         if self.prototypes:
             similarity = {t: self.prototypes.similarity(x) for t, x in projected.items()}
             affinity = {t: self.fix(t, self.prototypes.affinity(s)) for t, s in similarity.items()}
@@ -226,7 +228,7 @@ class TPKR(Method):
             t.name: t.activate(to_size(self.heads[t.name](retrieved[t.name]), images))
             for t in self.tasks
         }
-        return Trace(
+        return Traced(
             encoded, number, code_loss, latent, decoded, projected, similarity, affinity,
             retrieved, predictions,
         )  # fmt: skip

@@ -88,15 +88,14 @@ class SlotAttention(nn.Module):
         bias = self.query.bias.unflatten(0, (self.heads, -1, 1))
         key = (k @ ask).flatten(0, 1) * scale  # (H T, channels)
         scores = F.linear(x, key, (k @ bias).flatten() * scale)
-        scores = split_heads(scores, self.heads)  # (N, H, n, T), of queries against slots
+        scores = scores.unflatten(2, (self.heads, -1)).flatten(1, 2)  # (N, n H, T), against slots
         if self.retrieve == "slots":
             shares = scores.softmax(dim=-1)
-        else:
-            mixed = affinity.to(scores.dtype).unsqueeze(1).expand_as(scores)
-            shares = F.scaled_dot_product_attention(scores, mixed, mixed, scale=1.0)
+        else:  # every head is one more query of the same keys
+            mixed = affinity.to(scores.dtype).unsqueeze(1)
+            shares = F.scaled_dot_product_attention(scores.unsqueeze(1), mixed, mixed, scale=1.0)
         value = (v @ tell.mT).flatten(0, 1)  # (H T, channels)
-        shares = shares.transpose(1, 2).flatten(2)
-        return F.linear(shares, value.T, self.out.bias)  # Eq. (9)
+        return F.linear(shares.reshape(*x.shape[:2], -1), value.T, self.out.bias)  # Eq. (9)
 
     def direct(self, x: Tensor, affinity: Tensor, slots: Tensor) -> Tensor:
         """The same by the book: every position's f^ta becomes a key and a value [TPKR, Eq. 9]."""
