@@ -102,7 +102,7 @@ class TaskSet:
     """Tasks in a fixed order. Dicts are keyed by ``task.name``; columns follow this order."""
 
     tasks: tuple[Task, ...]
-    rescale: bool = False  # an image's losses are multiplied by T / its number of labels
+    rescale: bool = False  # ``supervised_terms`` multiplies an image's losses by T / its labels
 
     def __iter__(self) -> Iterator[Task]:
         return iter(self.tasks)

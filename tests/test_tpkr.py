@@ -17,6 +17,7 @@ from mtpsl.papers.tpkr import method as tpkr
 from mtpsl.papers.tpkr.codebook import CHUNK, UPDATES, Codebook, Reconstruction, nearest_code
 from mtpsl.papers.tpkr.method import CHOICES, TPKR
 from mtpsl.papers.tpkr.retrieval import SlotAttention
+from mtpsl.papers.tpkr.sizes import BASELINE, FEATURES, Design, baseline_band, designs, slope_band
 from mtpsl.tasks import TaskSet, depth, normals, semseg
 
 ROOMS = TaskSet((semseg(13), depth(), normals()))
@@ -380,6 +381,30 @@ def test_the_slope_of_table_4() -> None:
     assert slope == 3590 and 3516 <= slope <= 3613
 
 
+def test_the_printed_counts_do_not_say_which_network_it_is() -> None:
+    low, high = slope_band()
+    assert (round(low), round(high)) == (3516, 3613)
+    found = list(designs())
+    assert len(found) == 16 and {design.slope for design in found} == {3587}
+    assert Design(512, 3, 512, 2, "keys and values of the cross-attention") in found
+    own = {256: 10_130_947, 512: 11_049_987, 1024: 12_888_067, 2048: 16_564_227}
+    assert baseline_band(own) == pytest.approx((146.462, 146.486), abs=5e-4)
+    steeper = {d: count + 200 * d for d, count in own.items()}
+    first, last = baseline_band(steeper)
+    assert first > last
+
+
+def test_the_printed_baseline_is_no_network_of_the_framework() -> None:
+    counts = {}
+    for name, c in itertools.product(("resnet18_fused", "resnet50_fused"), FEATURES):
+        with torch.device("meta"):
+            net = build_method("supervised", ROOMS, name, 1.0, backbone_args={"channels": c})
+        counts[name, c] = parameters(net) / 1e6
+    assert counts["resnet18_fused", 512] == pytest.approx(43.93, abs=0.01)
+    assert counts["resnet18_fused", 1024] == pytest.approx(133.3, abs=0.05)
+    assert min(abs(count - BASELINE) for count in counts.values()) > 5
+
+
 def test_without_its_parts_it_is_the_baseline() -> None:
     args = {"codes": "none", "weight_tae": 0, "blocks": 0}
     with torch.device("meta"):
@@ -559,3 +584,20 @@ def test_unknown_options_are_refused() -> None:
 def test_decoders_are_known_by_name() -> None:
     for decoder, tensors in itertools.product(tpkr.DECODERS.values(), [noise(1, 8, 4, 6)]):
         assert decoder(8)(tensors).shape == tensors.shape
+
+
+@pytest.mark.parametrize(
+    "args", [{}, {"codes": "ema"}, {"retrieve": "slots", "reduce": 2}], ids=str
+)
+def test_lower_precision_and_other_layouts_train(args: dict[str, object]) -> None:
+    """Under autocast, as on a GPU, and with channels innermost, as at profile quick."""
+    batch = random_batch(images=2, side=64)
+    plain, mixed = (small(**args).train() for _ in range(2))
+    mixed.to(memory_format=torch.channels_last)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = mixed.training_step(batch, progress=0.0)
+    sum(terms.values()).backward()
+    gradients = [p.grad for p in mixed.parameters() if p.grad is not None]
+    assert all(g.isfinite().all() for g in gradients)
+    for name, term in plain.training_step(batch, progress=0.0).items():
+        torch.testing.assert_close(terms[name].float(), term, rtol=0.1, atol=0.02)
