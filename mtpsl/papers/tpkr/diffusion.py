@@ -108,11 +108,11 @@ class ImageNoise:
     def draw(self, rows: Sequence[int], task: int, step: int, like: Tensor) -> Tensor:
         """Noise like (n, C, h, w), whose images are those rows of the batch."""
         device = "cpu" if like.is_meta else like.device
-        noise = torch.empty(like.shape, device=device, dtype=like.dtype)
+        noise = torch.empty(like.shape, device=device)
         for row, out in zip(rows, noise, strict=True):
             seed = hash((self.seeds[row], task, step)) & (2**63 - 1)
             out.normal_(generator=torch.Generator(device).manual_seed(seed))
-        return noise.to(like.device)
+        return noise.to(like)
 
 
 @final
