@@ -50,8 +50,8 @@ CHOICES: dict[str, str] = {
     "not change from call to call or batch to batch; the release draws afresh",
     "tokens": "condition and x on a grid reduce=4 times smaller, bilinearly, and back likewise",
     "blocks": "blocks=4, shared by tasks and steps; 4 heads, MLPs four times as wide, norms first. "
-    "The MLP of a task's tokens comes before the attention, or nothing would read the last one; the "
-    "queries are handed on",
+    "The MLP of a task's tokens comes before the attention, or nothing would read the last one; "
+    "the queries are handed on",
     "preliminary loss": "weight=0.5, the same losses and weights as for the final maps",
     "task decoder": "two residual blocks and a 1x1 convolution, those of the multi-task baseline",
 }
