@@ -172,8 +172,8 @@ def test_figure_3_writes_what_is_pulled_and_pushed(every: Every) -> None:
     found, i = every["fig3"], int(every["fig3"]["chosen"])
     others = np.delete(found["region/distance"][i], i)
     words = said(every, "fig3")
-    assert f"pulled together: W = {found['region/distance'][i, i]:.2g}" in words
-    assert f"pushed apart: W = {others.min():.2g} or more" in words
+    assert f"pulled together: W = {found['region/distance'][i, i]:.3g}" in words
+    assert f"pushed apart: W = {others.min():.3g} or more" in words
     assert f"{found['region/sizes'][i]} pixels" in words
 
 

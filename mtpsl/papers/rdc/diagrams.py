@@ -331,7 +331,7 @@ def _largest(arrays: Arrays, count: int) -> list[int]:
 
 
 def _values(distances: Image) -> str:
-    return " and ".join(f"{value:.2g}" for value in distances)
+    return " and ".join(f"{value:.3g}" for value in distances)
 
 
 def _key(arrays: Arrays, name: str) -> tuple[str, str]:
