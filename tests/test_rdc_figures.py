@@ -133,7 +133,7 @@ def test_a_region_is_found_where_its_own_label_is_nearest() -> None:
 def test_figure_1_writes_its_distances(every: Every) -> None:
     numbers = np.array([[0.125, 77.0], [88.0, 0.25]])
     words = said(every, "fig1", **{"image/distance": numbers})
-    assert "W = 0.12 and 0.25" in words and "W = 77 and 88" in words
+    assert "W = 0.125 and 0.25" in words and "W = 77 and 88" in words
 
 
 def test_figure_2_takes_shapes_from_a_training_step(every: Every) -> None:
