@@ -69,6 +69,7 @@ bench: $(READY) ## time and memory of a training step, and how fast data is read
 	@$(PY) -m tests.benchmarks.steps $(call option,--device,$(DEVICE))
 	@$(PY) -m tests.benchmarks.rdc
 	@$(PY) -m tests.benchmarks.tpkr
+	@$(PY) -m tests.benchmarks.diffusion
 	@$(PY) -m tests.benchmarks.data $(call option,--data,$(DATA))
 
 venv: $(READY) ## only make .venv
