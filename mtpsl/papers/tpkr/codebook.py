@@ -111,7 +111,8 @@ class Codebook(nn.Module):
             loss = COMMITMENT * distance
             if self.update == "straight_through":
                 loss = loss + F.mse_loss(found, tokens.detach().float())
-        self._read(tokens, number, found)
+        if not tokens.is_meta:  # where shapes alone are counted, no code is chosen
+            self._read(tokens, number, found)
         if self.update == "ema" and self.training:
             self._average(tokens.detach().float(), number)
         if self.update != "gather":

@@ -16,6 +16,7 @@ import torch
 
 from mtpsl.data import find_class
 from mtpsl.metrics import COLUMNS
+from mtpsl.papers.protocols import HEADLINES
 from mtpsl.papers.tpkr import sizes
 from mtpsl.papers.tpkr.diffusion import Schedule
 from mtpsl.papers.tpkr.loss import Sign, TaskPrototypes
@@ -25,6 +26,12 @@ from mtpsl.report.ledger import against
 
 NYUD = x.NYUD
 PASCAL = ("semseg/miou", "human_parts/miou", "saliency/max_f", "normals/mean_err", "edges/ods_f")
+
+TITLES = HEADLINES | {
+    "human_parts/miou": "parsing mIoU",
+    "saliency/max_f": "saliency maxF",
+    "edges/ods_f": "boundary odsF",
+}
 
 STL, MTL, SSL, XTC = "STL", "MTL baseline", "SSL (XTC's)", "MTPSL*"
 PREDICTION, FEATURE, OURS = "DiffusionMTL (Prediction)", "DiffusionMTL (Feature)", "TPKR"
@@ -154,7 +161,7 @@ def stl_over_ours(table: Printed) -> list[str]:
         ours = table.rows[f"{block}/{OURS}"]
         for column, single, own in zip(table.columns, cells, ours, strict=True):
             if label == STL and better(column, single, own):
-                found.append(f"{block} {column} ({single:g}, TPKR {own:g})")
+                found.append(f"{TITLES[column]}, {block}: {single:g}, TPKR {own:g}")
     return found
 
 

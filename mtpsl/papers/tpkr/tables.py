@@ -39,11 +39,6 @@ VIT = NYUD.replace(
 )
 PROMPTED = VIT.replace(backbone="vit_large")  # which makes its decoders itself
 
-TITLES = protocols.HEADLINES | {
-    "human_parts/miou": "parsing mIoU",
-    "saliency/max_f": "saliency maxF",
-    "edges/ods_f": "boundary odsF",
-}
 RIVALS = (p.XTC, p.PREDICTION, p.FEATURE)  # methods for partial labels on the same network
 
 
@@ -79,7 +74,7 @@ def over(
     """What the paper says of a row and others, on all columns of results; ``why`` is its point."""
     results = [c for c in cells.columns if not c.startswith("cost/")]
     text = f"{why}: {protocols.BEATS} on {{title}}"
-    yield from beats(better, others, columns or results, text, TITLES)
+    yield from beats(better, others, columns or results, text, p.TITLES)
 
 
 WEIGHTS = (
