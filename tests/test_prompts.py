@@ -147,20 +147,27 @@ def test_without_prompts_the_transformer_is_timms() -> None:
     torch.testing.assert_close(found, expected.expand_as(found), rtol=1e-4, atol=1e-4)
 
 
-def test_patches_of_task_prompter_are_timms_with_tokens_in_front() -> None:
-    """By timm's own blocks, where the prompts get nothing back from their maps."""
+def test_what_a_task_reads_by_timms_own_attention() -> None:
+    """Its map and its attention scores at the last depth, one block after the other."""
     method = build("task_prompter").eval()
-    for layer in method.hand_back:
-        nn.init.zeros_(layer.weight)
-        nn.init.zeros_(layer.bias)
     seen = []
-    method.readers["depth"][3].register_forward_pre_hook(lambda _, args: seen.append(args[0]))
+    method.readers[3]["depth"].register_forward_pre_hook(lambda _, args: seen.extend(args))
+    vit = method.backbone.net
     with torch.no_grad():
         method.predict(images())
         x, size = prompts.embed(method.backbone, images())
         x = torch.cat([method.prompts.expand(2, -1, -1), x[:, 1:]], dim=1)
-        expected = method.backbone.net.norm(method.backbone.net.blocks(x))
-    torch.testing.assert_close(seen[0], expected[:, 3:].mT.unflatten(2, size), rtol=1e-4, atol=1e-4)
+        for block, draw, hand_back in zip(vit.blocks, method.draw, method.hand_back, strict=True):
+            enters = block.norm1(x)
+            x = x + block.attn(enters)
+            x[:, :3] += hand_back(draw(enters[:, :3]))
+            x = x + block.mlp(block.norm2(x))
+        q, k, _ = block.attn.qkv(enters).chunk(3, dim=2)
+        heads = [q[:, 1, c : c + 64].unsqueeze(1) @ k[:, 3:, c : c + 64].mT for c in (0, 64)]
+    maps, spatial, _ = seen
+    close = {"rtol": 1e-4, "atol": 1e-4}
+    torch.testing.assert_close(maps, vit.norm(x)[:, 3:].mT.unflatten(2, size), **close)
+    torch.testing.assert_close(spatial, torch.cat(heads, 1).unflatten(2, size), **close)
 
 
 @BOTH
@@ -221,10 +228,9 @@ def test_reweighting_mixes_the_features_of_all_tasks() -> None:
     """With weights of 1 for every task, all tasks read the sum of the plain features."""
     plain, mixed = build("task_prompter").eval(), build("task_prompter", **MIXED).eval()
     mixed.load_state_dict(plain.state_dict(), strict=False)
-    for layers in mixed.mixers.values():
-        for layer in layers:
-            nn.init.zeros_(layer[2].weight)
-            nn.init.ones_(layer[2].bias)
+    for layer in (reader.weigh for level in mixed.readers for reader in level.values()):
+        nn.init.zeros_(layer[2].weight)
+        nn.init.ones_(layer[2].bias)
     with torch.no_grad():
         expected, found = sum(plain.read(images())), mixed.read(images())
     for features in found:
@@ -251,9 +257,7 @@ def test_preliminary_predictions_learn_from_the_same_labels() -> None:
     method = build("tsp")
     terms = method.training_step(random_batch(images=3), progress=0.0)
     assert set(terms) == {*TASKS.names, *(f"{n}_preliminary" for n in TASKS.names)}
-    (gradient,) = torch.autograd.grad(
-        terms["depth_preliminary"], method.preliminary[1].weight
-    )
+    (gradient,) = torch.autograd.grad(terms["depth_preliminary"], method.preliminary[1].weight)
     assert gradient.any()
 
 
@@ -278,7 +282,7 @@ def test_a_reader_by_hand() -> None:
 def test_the_channel_path_sums_over_windows(windows: int) -> None:
     method = build("task_prompter", windows=windows, grid=(6, 9)).eval()
     seen = []
-    method.readers["normals"][0].register_forward_pre_hook(lambda _, args: seen.append(args[2]))
+    method.readers[0]["normals"].register_forward_pre_hook(lambda _, args: seen.append(args[2]))
     maps, keys = torch.rand(2, 1, 128, 6, 9)
     drawn = torch.rand(1, 3, 54)
     with torch.no_grad():
