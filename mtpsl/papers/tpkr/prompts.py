@@ -26,38 +26,36 @@ from mtpsl.tasks import TaskSet
 ENLARGED = 4  # the map of TaskPrompter's heads / the transformer's, along a side
 
 CHOICES: dict[str, str] = {
-    "protocol of Table 5": "not in the paper. TaskPrompter has the released widths for NYUD-v2, "
-    "channels=768 and final_channels=768 without reweighting (those for PASCAL-Context are 300, "
-    "350, with reweighting)",
+    "protocol of Table 5": "not in the paper; TaskPrompter's defaults are the released widths for "
+    "NYUD-v2, without reweighting (PASCAL-Context: channels=300, final_channels=350, windows=1, "
+    "reweight=True)",
     "windows": "the release cuts the map into 4x4 for the channel path, which 18 rows do not "
     "allow; windows=3 cuts 3x3, and windows that do not divide a map overlap by a row or column",
     "grid": "spatial prompts and positions are learned for 18x24 patches, an image of 288x384 "
     "pixels; for other images they are interpolated",
-    "class token": "TaskPrompter has none; its position stays in the file, and nothing reads it",
-    "last block": "what it hands back from the spatial prompts is never read, as in the release",
-    "drop path": "none, where the release drops 0.15",
-    "images": "normalized as the transformer's weights want it; the release takes ImageNet's "
+    "last block": "what it hands back to the prompts is never read, as in the release",
+    "drop path": "none, where the releases drop 0.15",
+    "images": "normalized as the transformer's weights want it; the releases take ImageNet's "
     "statistics (backbone_args={'mean': ..., 'std': ...})",
-    "training": "as the other rows of the table; the release takes 40,000 steps of two images",
-    "B": "'MTL network with a ViT-L backbone' and no more: ViT-L's last map, a 3x3 convolution to "
-    "512 channels, and the heads of the fused ResNets",
+    "training": "as the other rows; the releases take 40,000 steps of a few images",
+    "B": "'MTL network with a ViT-L backbone', no more is said: ViT-L's last map, a 3x3 "
+    "convolution to 512 channels, and the heads of the fused ResNets",
     "width": "a width factor scales the transformer's heads and all channel counts alike",
 }
-"""What the paper and the release leave open, or what is done otherwise here."""
+"""What the paper and the releases leave open, or what is done otherwise here."""
 
 
 @final
 class TaskPrompter(Method):
-    """A transformer with a prompt a task, which the tasks read its patches through.
+    """A transformer with a prompt for each task, through which the task reads the patches.
 
-    With ViT-L, five tasks of PASCAL-Context and 512x512 pixels, 300 and 350 channels, one window
-    and reweighting, it has 401,104,864 parameters.
+    With ViT-L and the arguments for PASCAL-Context, 512x512 pixels, it has 401,104,864 parameters.
 
     Args:
         tasks: The tasks; prompt i is that of task i.
         backbone: A ``models.ViT``; its grid of positions is changed, its class token removed.
-        channels: What each of the two readings of a task has, before they are scaled.
-        final_channels: Of the task's features.
+        channels: Of each of the two readings of a task, before they are scaled.
+        final_channels: Of the task's features, likewise.
         windows: The channel path looks at so many windows along each side of the map.
         reweight: Mix the features of all tasks by how their prompts attend to each other.
         grid: Rows and columns of patches that spatial prompts and positions are learned for.
@@ -82,70 +80,67 @@ class TaskPrompter(Method):
         super().__init__()
         self.tasks, self.backbone = tasks, fit(backbone, grid)
         self.grid, self.windows = tuple(grid), windows
-        vit, width, patches = self.backbone.net, self.backbone.channels, grid[0] * grid[1]
+        vit, width, patches = backbone.net, backbone.channels, grid[0] * grid[1]
         token = vit.cls_token.detach()
         del vit.cls_token
-        vit.register_buffer("cls_token", token, persistent=False)  # timm puts one before patches
-        within, leaves = (
-            max(8, round(n * backbone.width_factor)) for n in (channels, final_channels)
-        )
+        vit.register_buffer("cls_token", token, persistent=False)  # ``embed`` of timm wants one
+        inside, c = (max(8, round(n * backbone.width_factor)) for n in (channels, final_channels))
+        heads = vit.blocks[0].attn.num_heads if reweight else 0
         self.prompts = nn.Parameter(torch.empty(len(tasks), width))
         nn.init.trunc_normal_(self.prompts, mean=1.0, std=1.0)
         self.draw = nn.ModuleList(nn.Linear(width, patches) for _ in vit.blocks)
         self.hand_back = nn.ModuleList(nn.Linear(patches, width) for _ in vit.blocks)
-        self.readers = nn.ModuleDict(
+        self.readers = nn.ModuleList(  # by depth, then by task
+            nn.ModuleDict({t.name: Reader(width, inside, c, heads) for t in tasks})
+            for _ in backbone.depths
+        )
+        self.heads = nn.ModuleDict(
             {
-                t.name: nn.ModuleList(Reader(width, within, leaves) for _ in backbone.depths)
+                t.name: nn.Sequential(
+                    nn.Conv2d(c, c, kernel_size=3, padding=1),
+                    nn.BatchNorm2d(c),
+                    nn.GELU(),
+                    nn.Conv2d(c, t.channels, kernel_size=1),
+                )
                 for t in tasks
             }
         )
-        self.mixers = None
-        if reweight:
-            heads = vit.blocks[0].attn.num_heads
-            self.mixers = nn.ModuleDict(
-                {t.name: nn.ModuleList(mixer(heads) for _ in backbone.depths) for t in tasks}
-            )
-        self.heads = nn.ModuleDict({t.name: conv_head(leaves, t.channels) for t in tasks})
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
         return supervised_terms(self.tasks, self.predict(batch.images), batch)
 
     def predict(self, images: Tensor) -> dict[str, Tensor]:
-        return {
-            t.name: t.activate(to_size(self.heads[t.name](features), images))
-            for t, features in zip(self.tasks, self.read(images), strict=True)
-        }
+        pairs = zip(self.tasks, self.read(images), strict=True)
+        return {t.name: t.activate(to_size(self.heads[t.name](x), images)) for t, x in pairs}
 
     def read(self, images: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> the features of each task, (B, ``final_channels``, H / 4, W / 4)."""
         vit, count, depths = self.backbone.net, len(self.tasks), self.backbone.depths
         x, size = embed(self.backbone, images)
         x = torch.cat([self.prompts.expand(len(x), -1, -1), x[:, 1:]], dim=1)  # (B, T + n, C)
-        total = [0.0] * count
+        found = []
         for i, block in enumerate(vit.blocks):
-            entered = block.norm1(x)
-            drawn = self.draw[i](entered[:, :count])  # a map a prompt, (B, T, patches)
-            q, k, v = split_heads(block.attn, entered)
+            enters = block.norm1(x)
+            qkv = block.attn.qkv(enters).unflatten(2, (3, block.attn.num_heads, -1))
+            q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, T + n, C / heads)
             attended = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
-            back = F.pad(self.hand_back[i](drawn), (0, 0, 0, x.shape[1] - count))  # to prompts
+            drawn = self.draw[i](enters[:, :count])  # a map a prompt, (B, T, patches of the grid)
+            back = F.pad(self.hand_back[i](drawn), (0, 0, 0, x.shape[1] - count))  # to the prompts
             x = x + block.attn.proj(attended) + back
             x = x + block.mlp(block.norm2(x))
             if i in depths:
-                scores = q[:, :, :count] @ k.mT  # neither scaled nor normalized, (B, H, T, T + n)
+                scores = q[:, :, :count] @ k.mT  # neither scaled nor normalized
                 left = vit.norm(x) if i == depths[-1] else x
-                maps, keys = (y[:, count:].mT.unflatten(2, size) for y in (left, entered))
-                found = self.read_depth(depths.index(i), maps, keys, scores, drawn)
-                total = [a + b for a, b in zip(total, found, strict=True)]
-        return [
-            F.interpolate(y, scale_factor=ENLARGED, mode="bilinear", align_corners=False)
-            for y in total
-        ]
+                maps, keys = (y[:, count:].mT.unflatten(2, size) for y in (left, enters))
+                found.append(self.read_depth(len(found), maps, keys, scores, drawn))
+        scale = {"scale_factor": ENLARGED, "mode": "bilinear"}
+        return [F.interpolate(sum(features), **scale) for features in zip(*found, strict=True)]
 
     def read_depth(
         self, depth: int, maps: Tensor, keys: Tensor, scores: Tensor, drawn: Tensor
     ) -> list[Tensor]:
-        """What the tasks read at one depth.
+        """The features of each task at one depth, (B, final_channels, h, w).
 
         Args:
             depth: Its number, from 0.
@@ -153,27 +148,19 @@ class TaskPrompter(Method):
             keys: Those that entered its attention, likewise.
             scores: How the prompts attend to prompts and patches, (B, heads, T, T + h w).
             drawn: Spatial prompts, (B, T, patches of ``grid``).
-
-        Returns:
-            Features of each task, (B, final_channels, h, w).
         """
-        size, count = maps.shape[2:], len(self.tasks)
-        spatial = scores[..., count:].unflatten(3, size)  # (B, H, T, h, w)
-        drawn = drawn.unflatten(2, self.grid)
-        if size != self.grid:
-            drawn = F.interpolate(drawn, size, mode="bilinear", align_corners=False)
-        area = size.numel() / self.windows**2  # of a window; the mean below is to be a sum
+        size, count, readers = maps.shape[2:], len(self.tasks), self.readers[depth]
+        spatial = scores[..., count:].unflatten(3, size)  # (B, heads, T, h, w)
+        drawn = F.interpolate(drawn.unflatten(2, self.grid), size, mode="bilinear")
+        area = size.numel() / self.windows**2  # of a window, whose mean is to be a sum
         found = []
-        for j, t in enumerate(self.tasks):
-            agrees = area * F.adaptive_avg_pool2d(drawn[:, j : j + 1] * keys, self.windows)
-            found.append(self.readers[t.name][depth](maps, spatial[:, :, j], agrees))
-        if self.mixers is None:
+        for i, reader in enumerate(readers.values()):
+            agrees = area * F.adaptive_avg_pool2d(drawn[:, i : i + 1] * keys, self.windows)
+            found.append(reader(maps, spatial[:, :, i], agrees))
+        if None in (weigh := [reader.weigh for reader in readers.values()]):
             return found
-        weights = [
-            self.mixers[t.name][depth](scores[:, :, j : j + 1, :count])
-            for j, t in enumerate(self.tasks)
-        ]
-        return [sum(w[..., [j]] * y for j, y in enumerate(found)) for w in weights]
+        weights = [mix(scores[:, :, [i], :count]) for i, mix in enumerate(weigh)]  # (B, 1, 1, T)
+        return [sum(w[..., [j]] * x for j, x in enumerate(found)) for w in weights]
 
 
 @final
@@ -184,9 +171,10 @@ class Reader(nn.Module):
         width: Of the transformer.
         channels: Of each of the two readings.
         leaves: Of the features.
+        heads: Of the transformer, where the features of all tasks are to be mixed; else 0.
     """
 
-    def __init__(self, width: int, channels: int, leaves: int) -> None:
+    def __init__(self, width: int, channels: int, leaves: int, heads: int = 0) -> None:
         super().__init__()
         self.by_position = nn.Conv2d(width, channels, kernel_size=1)
         self.by_channel = nn.Conv2d(width, channels, kernel_size=1)
@@ -197,23 +185,25 @@ class Reader(nn.Module):
             nn.GELU(),
             nn.Conv2d(leaves, leaves, kernel_size=1),
         )
+        self.weigh = None
+        if heads:
+            self.weigh = nn.Sequential(
+                nn.Conv2d(heads, heads, kernel_size=1), nn.GELU(), nn.Conv2d(heads, 1, 1)
+            )
 
     def forward(self, maps: Tensor, spatial: Tensor, agrees: Tensor) -> Tensor:
         """Weighs a map (B, C, h, w) twice -> (B, leaves, h, w).
 
         Args:
             maps: The map.
-            spatial: How a prompt attends to its positions, (B, heads, h, w); a head weighs its own
+            spatial: How the prompt attends to positions, (B, heads, h, w); each head has its own
                 channels.
             agrees: How the map that the prompt draws agrees with each channel in each window,
                 (B, C, windows, windows).
         """
-        of_channels = spatial.repeat_interleave(maps.shape[1] // spatial.shape[1], dim=1)
-        of_positions = F.interpolate(agrees, maps.shape[2:])  # the nearest window
-        readings = (
-            self.by_position(maps + of_channels * maps),
-            self.by_channel(maps + of_positions * maps),
-        )
+        spatial = spatial.repeat_interleave(maps.shape[1] // spatial.shape[1], dim=1)
+        agrees = F.interpolate(agrees, maps.shape[2:])  # the nearest window
+        readings = self.by_position(maps + spatial * maps), self.by_channel(maps + agrees * maps)
         return self.fuse(torch.cat(readings, dim=1))
 
 
@@ -273,20 +263,3 @@ def embed(backbone: ViT, images: Tensor) -> tuple[Tensor, torch.Size]:
     require_multiples(images, backbone.reduction)
     patches = backbone.net.patch_embed((images - backbone.mean) / backbone.std)  # (B, h, w, C)
     return backbone.net._pos_embed(patches), patches.shape[1:3]
-
-
-def split_heads(attention: nn.Module, x: Tensor) -> Tensor:
-    """(B, n, C) -> queries, keys and values of timm's attention, (3, B, heads, n, C / heads)."""
-    return attention.qkv(x).unflatten(2, (3, attention.num_heads, -1)).permute(2, 0, 3, 1, 4)
-
-
-def mixer(heads: int) -> nn.Sequential:
-    """(B, heads, 1, T) -> (B, 1, 1, T): one weight for each task's features."""
-    return nn.Sequential(nn.Conv2d(heads, heads, 1), nn.GELU(), nn.Conv2d(heads, 1, 1))
-
-
-def conv_head(channels: int, out: int) -> nn.Sequential:
-    """A 3x3 convolution with BatchNorm and GELU, then a 1x1 convolution."""
-    conv = nn.Conv2d(channels, channels, kernel_size=3, padding=1)
-    norm = nn.BatchNorm2d(channels)
-    return nn.Sequential(conv, norm, nn.GELU(), nn.Conv2d(channels, out, kernel_size=1))
