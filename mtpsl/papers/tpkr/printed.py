@@ -211,7 +211,8 @@ def _of_cells(checks: tuple[Check, ...]) -> Iterator[Erratum]:
         "Table 6",
         "the larger ResNet-50 does not improve every task of TPKR",
         "; ".join(
-            f"{c}: {small:g}, with ResNet-50 {large:g}" for c, (small, large) in worse.items()
+            f"{TITLES[c]}: {small:g}, with ResNet-50 {large:g}"
+            for c, (small, large) in worse.items()
         ),
         remains=list(worse) == ["saliency/max_f", "normals/mean_err"],
     )
