@@ -46,6 +46,7 @@ STUDENTS: dict[str, dict[str, Any]] = {
 }
 CASES = {name: (name, {}) for name in papers.methods()}
 CASES |= {f"{name}, second stage": (name, args) for name, args in STUDENTS.items()}
+PROMPTED = ("task_prompter", "tsp")  # their prompts need a transformer
 EVERY_CASE = pytest.mark.parametrize("case", CASES)
 ALL_SIX = torch.ones(6, dtype=torch.bool)
 FULL = {name: torch.ones(4, dtype=torch.bool) for name in TASKS.names}
@@ -54,7 +55,7 @@ FULL = {name: torch.ones(4, dtype=torch.bool) for name in TASKS.names}
 def build(case: str) -> Method:
     """Without ``prepare``; weights from the global generator."""
     name, args = CASES[case]
-    return build_method(name, TASKS, "segnet", 0.125, args)
+    return build_method(name, TASKS, "vit_base" if name in PROMPTED else "segnet", 0.125, args)
 
 
 @cache

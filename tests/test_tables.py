@@ -61,10 +61,10 @@ def test_a_row_runs_or_says_why_not(name):
 
 @pytest.mark.parametrize("profile", PROFILES)
 def test_rows_of_a_table_differ_only_in_what_they_compare(profile):
-    """One path for every method: same data, size, schedule and seeds on every backbone."""
+    """One path for every method on a network: same data, size, schedule and seeds."""
     varies = {
         "tasks", "label_setting", "label_args", "method", "method_args", "teacher", "thresholds",
-        "weighting", "regions", "region_args", "region_version",
+        "weighting", "regions", "region_args",
     }  # fmt: skip
     for table in papers.tables().values():
         settings = {
@@ -74,8 +74,8 @@ def test_rows_of_a_table_differ_only_in_what_they_compare(profile):
             for e in row.experiments
         }
         clipped = any("unclipped" in row.name for row in table.rows)
-        backbones = {e.backbone for row in table.rows for e in row.experiments}
-        assert len(settings) == len(backbones) + clipped, table.name
+        networks = {e.backbone for row in table.rows for e in row.experiments}
+        assert len(settings) == len(networks) + clipped, table.name
 
 
 @pytest.mark.parametrize("name", GOLDEN[NUMERICS])

@@ -8,7 +8,13 @@ PAPER = Paper(
     title="Task Prototype-Based Knowledge Retrieval for Multi-Task Learning from Partially "
     "Annotated Data",
     citation="Youngmin Oh, Hyung-Il Kim, Jung Uk Kim. AAAI 2026. arXiv:2601.07474",
-    methods={"tpkr": "method.TPKR", "diffusion_mtl": "diffusion.DiffusionMTL"},
+    methods={
+        "tpkr": "method.TPKR",
+        "diffusion_mtl": "diffusion.DiffusionMTL",
+        "task_prompter": "prompts.TaskPrompter",
+        "tsp": "tsp.TSP",
+    },
+    backbones={"residual_vit": "prompts.ResidualViT"},
     symbols=(
         ("I", "Batch.images", "B 3 H W", "Sec. 3.1"),
         ("f<sup>e</sup>", "Traced.encoded", "B c h w", "Eq. 1"),

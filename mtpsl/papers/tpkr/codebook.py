@@ -38,7 +38,7 @@ def nearest_code(tokens: Tensor, codes: Tensor) -> Tensor:
     The distances are those of float32, also under autocast, where many would be equal, and at most
     ``CHUNK`` x K of them exist at a time.
     """
-    with torch.autocast(tokens.device.type, enabled=False):
+    with in_float32(tokens):
         turned, halves = codes.float().T.contiguous(), codes.float().square().sum(1) / 2
         chunks = tokens.float().split(CHUNK)  # |z|^2 / 2 - x z decides as |x - z|^2 does
         return torch.cat([torch.addmm(halves, x, turned, alpha=-1).argmin(1) for x in chunks])
@@ -111,7 +111,8 @@ class Codebook(nn.Module):
             loss = COMMITMENT * distance
             if self.update == "straight_through":
                 loss = loss + F.mse_loss(found, tokens.detach().float())
-        self._read(tokens, number, found)
+        if not tokens.is_meta:  # where shapes alone are counted, no code is chosen
+            self._read(tokens, number, found)
         if self.update == "ema" and self.training:
             self._average(tokens.detach().float(), number)
         if self.update != "gather":
@@ -195,6 +196,11 @@ class Reconstruction(nn.Module):
         """f^i (B, c, h, w) and images (B, 3, H, W) in [0, 1] -> L_tae, a mean over all pixels."""
         rebuilt = to_size(self.decoder(features), images)  # I^r
         return F.smooth_l1_loss(rebuilt, (images - self.mean) / self.std)  # Eq. (2)
+
+
+def in_float32(x: Tensor) -> torch.autocast:
+    """Inside, autocast leaves tensors on the device of this one alone."""
+    return torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False)
 
 
 def require_one_of(name: str, value: object, choices: object) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mtpsl.batch import Batch
 from mtpsl.methods.base import Terms
-from mtpsl.papers.tpkr.codebook import require_one_of
+from mtpsl.papers.tpkr.codebook import in_float32, require_one_of
 from mtpsl.tasks import TaskSet
 
 Sign = Literal["text", "printed", "none"]
@@ -92,7 +92,7 @@ class TaskPrototypes(nn.Module):
 
     def similarity(self, features: Tensor) -> Tensor:
         """Cosines of features and slots, in float32 [TPKR, Eq. 3]: (..., d) -> (..., T)."""
-        with torch.autocast(features.device.type, enabled=False):
+        with in_float32(features):
             return normalize(features.float()) @ normalize(self.slots.float()).T
 
     def affinity(self, similarity: Tensor) -> Tensor:
@@ -118,7 +118,7 @@ class TaskPrototypes(nn.Module):
         stacked = torch.stack([features[name] for name in self.tasks.names]).float()  # (T, B, n, d)
         labeled = torch.stack([batch.labeled[name] for name in self.tasks.names])  # (T, B)
         everything = torch.ones_like(labeled)
-        with torch.autocast(stacked.device.type, enabled=False):
+        with in_float32(stacked):
             counted = labeled if self.tke_on == "labeled" else everything
             terms = {"tke": self.weight * self.embedding_loss(self.similarity(stacked), counted)}
             if self.tc_sign != "none":
