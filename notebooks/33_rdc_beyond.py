@@ -109,7 +109,9 @@ for source, made in found.items():
 
 # %%
 if "recorded" in found:
-    trained, swapped = (found["recorded"].arrays[f"{k}/found"].mean() for k in ("after", "mismatched"))
+    trained, swapped = (
+        found["recorded"].arrays[f"{k}/found"].mean() for k in ("after", "mismatched")
+    )
     assert trained > 0.95 and swapped > 0.95
     print("with the labels of another image as many regions are found: over 95 % either way")
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from mtpsl import papers
 from mtpsl.data import open_dataset
 from mtpsl.report.records import row_experiments
+from mtpsl.report.results import load_recorded
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import full_size_cost
 
@@ -84,6 +85,8 @@ def test_every_record_answers_its_row(name: str) -> None:
         row = papers.tables()[name].row(entry["row"])
         today = [e.key for e in row_experiments(row, "quick", entry["seed"])]
         assert entry["keys"] == today, entry["row"]
+    recorded = load_recorded(FIGURES / f"{name}.json", papers.tables()[name])
+    assert not any(recorded.stale(entry["row"]) for entry in entries)
 
 
 @pytest.mark.parametrize("name", SCENES)

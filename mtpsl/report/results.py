@@ -30,6 +30,7 @@ from typing import Any, Literal
 
 from mtpsl import files, metrics
 from mtpsl.data import DATASETS
+from mtpsl.data.region_providers import PROVIDERS
 from mtpsl.report.tables import MeasuredOn, Row, Table
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.profiles import get_profile
@@ -320,6 +321,10 @@ def _on_same_data(experiment: Experiment, ran: Mapping[str, Any]) -> Experiment:
     kind = DATASETS.get(data.get("dataset", ""))
     if kind and kind.stand_in and data.get("data_version"):
         data["data_version"] = kind.version
+    if experiment.regions:  # by today's version of who divides, unless they were read from files
+        divides = PROVIDERS[experiment.regions]
+        found = ran.get("region_version", "") if divides.folder else divides.version
+        data["region_version"] = found
     if "file" in ran.get("label_args", {}):  # label splits lie beside the data
         data["label_args"] = ran["label_args"]
     return experiment.replace(teacher=teacher, **data)
