@@ -280,6 +280,22 @@ def test_the_preliminary_maps_have_the_losses_of_the_final_ones() -> None:
     torch.testing.assert_close(terms["preliminary"], 0.5 * sum(preliminary.values()))
 
 
+@BOTH
+def test_lower_precision_and_other_layouts_train(variant: str) -> None:
+    """Under autocast, as on a GPU, and with channels innermost, as at profile quick."""
+    batch = random_batch(ROOMS, images=2)
+    plain, mixed = (build(variant=variant).train() for _ in range(2))
+    mixed.to(memory_format=torch.channels_last)
+    torch.manual_seed(1)
+    with torch.autocast("cpu", torch.bfloat16):
+        terms = mixed.training_step(batch, progress=0.0)
+    sum(terms.values()).backward()
+    assert all(p.grad.isfinite().all() for p in mixed.parameters() if p.grad is not None)
+    torch.manual_seed(1)
+    for name, term in plain.training_step(batch, progress=0.0).items():
+        torch.testing.assert_close(terms[name].float(), term, rtol=0.1, atol=0.02)
+
+
 def test_every_choice_names_arguments_that_exist() -> None:
     named = {x for text in CHOICES.values() for x in re.findall(r"(\w+)=", text)}
     assert named == {*inspect.signature(DiffusionMTL).parameters} - {"tasks", "backbone"}

@@ -1,12 +1,12 @@
-"""DiffusionMTL: predictions or features of tasks are noised and denoised, the strongest baseline.
+"""DiffusionMTL, the strongest baseline: what a network says of its tasks is noised and denoised.
 
 Hanrong Ye, Dan Xu. DiffusionMTL: Learning Multi-Task Denoising Diffusion Model from Partially
 Annotated Data. CVPR 2024. arXiv:2403.15389
 
 This is our own reading. Each task has a decoder and a preliminary map. All these maps together are
-the condition under which a denoiser cleans what a task knows: its features, or its preliminary map,
-of which no code was released. The release denoises image by image and task by task; here all of
-them go through the denoiser together, which changes nothing, since it has no BatchNorm.
+the condition under which a denoiser cleans the task's features, or the preliminary map itself; only
+code for the features was released. It denoises image by image and task by task. Here all of them go
+through the denoiser together, which changes no result, since the denoiser has no BatchNorm.
 """
 
 import math
@@ -50,7 +50,7 @@ CHOICES: dict[str, str] = {
     "not change from call to call or batch to batch; the release draws afresh",
     "tokens": "condition and x on a grid reduce=4 times smaller, bilinearly, and back likewise",
     "blocks": "blocks=4, shared by tasks and steps; 4 heads, MLPs four times as wide, norms first. "
-    "The MLP of a task's tokens comes before the attention, or the last one would be without use; "
+    "The MLP of a task's tokens comes before the attention, or nothing would read the last one; "
     "the queries are handed on",
     "preliminary loss": "weight=0.5, the same losses and weights as for the final maps",
     "task decoder": "two residual blocks and a 1x1 convolution, those of the multi-task baseline",
@@ -74,7 +74,7 @@ class Schedule:
         before = torch.cat([clean.new_ones(1), clean[:-1]])
         self.betas = beta.tolist()
         self.signal, self.noise = clean.sqrt().tolist(), (1 - clean).sqrt().tolist()
-        # The posterior of the step before, given x and an estimate of what is clean
+        # The posterior of the step before, given x and an estimate of what is clean.
         self.mean_clean = (beta * before.sqrt() / (1 - clean)).tolist()
         self.mean_noisy = ((1 - before) * (1 - beta).sqrt() / (1 - clean)).tolist()
         self.deviation = (beta * (1 - before) / (1 - clean)).sqrt().tolist()
@@ -108,11 +108,11 @@ class ImageNoise:
     def draw(self, rows: Sequence[int], task: int, step: int, like: Tensor) -> Tensor:
         """Noise like (n, C, h, w), whose images are those rows of the batch."""
         device = "cpu" if like.is_meta else like.device
-        noise = torch.empty(like.shape, device=device, dtype=like.dtype)
+        noise = torch.empty(like.shape, device=device)
         for row, out in zip(rows, noise, strict=True):
             seed = hash((self.seeds[row], task, step)) & (2**63 - 1)
             out.normal_(generator=torch.Generator(device).manual_seed(seed))
-        return noise.to(like.device)
+        return noise.to(like)
 
 
 @final
@@ -164,7 +164,7 @@ class Denoiser(nn.Module):
         """Estimates what is clean: task -> (n, C, h, w) to task -> (n, leaves, h, w).
 
         Args:
-            noisy: What is not.
+            noisy: The maps, after the noise of that step.
             condition: (N, width, h, w), of the images of all tasks, one task after the other.
             step: Of the schedule, from 0 on.
         """
