@@ -111,6 +111,11 @@ def build_net(name: str, tasks: TaskSet, width_factor: float = 1.0, **args: Any)
     return MultiTaskNet(build_backbone(name, width_factor, **args), tasks)
 
 
+def backbone_for(method: str) -> str:
+    """A backbone that a method can have: prompts need a transformer, all else takes the SegNet."""
+    return "vit_base" if method in ("task_prompter", "tsp") else "segnet"
+
+
 def discovered_by(teacher: Teacher, batch: Batch) -> Discovered:
     """What a teacher finds on the batch's images, without what has a label (``Discovered``)."""
     with torch.no_grad():

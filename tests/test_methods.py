@@ -27,6 +27,7 @@ from properties import (
     assert_weight_scales_its_terms,
     assert_weights_say_everything,
     assert_withheld_labels_never_reach_gradient,
+    backbone_for,
     discovered_by,
     options,
     random_batch,
@@ -46,7 +47,6 @@ STUDENTS: dict[str, dict[str, Any]] = {
 }
 CASES = {name: (name, {}) for name in papers.methods()}
 CASES |= {f"{name}, second stage": (name, args) for name, args in STUDENTS.items()}
-PROMPTED = ("task_prompter", "tsp")  # their prompts need a transformer
 EVERY_CASE = pytest.mark.parametrize("case", CASES)
 ALL_SIX = torch.ones(6, dtype=torch.bool)
 FULL = {name: torch.ones(4, dtype=torch.bool) for name in TASKS.names}
@@ -55,7 +55,7 @@ FULL = {name: torch.ones(4, dtype=torch.bool) for name in TASKS.names}
 def build(case: str) -> Method:
     """Without ``prepare``; weights from the global generator."""
     name, args = CASES[case]
-    return build_method(name, TASKS, "vit_base" if name in PROMPTED else "segnet", 0.125, args)
+    return build_method(name, TASKS, backbone_for(name), 0.125, args)
 
 
 @cache
@@ -209,7 +209,7 @@ def test_one_task_suffices(case: str) -> None:
     for task in TASKS:
         only = TASKS.subset((task.name,))
         torch.manual_seed(0)
-        method = build_method(name, only, "segnet", 0.125, args)
+        method = build_method(name, only, backbone_for(name), 0.125, args)
         batch = random_batch(only)
         method.prepare([batch])
         if args:

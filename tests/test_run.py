@@ -16,6 +16,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from properties import backbone_for
 
 from mtpsl import files, papers
 from mtpsl.data.dataset import EvalLoader
@@ -127,8 +128,8 @@ FROM_LABELS_ALONE = [n for n, m in papers.methods().items() if not m.learns_from
 
 @pytest.mark.parametrize("name", FROM_LABELS_ALONE)
 def test_what_says_so_learns_nothing_from_images_without_a_label(name) -> None:
-    method = build(TINY.replace(method=name))
-    batch = noise_batch(method.tasks, 32, 32, 1)  # with a label of the first task
+    method = build(TINY.replace(method=name, backbone=backbone_for(name)))
+    batch = noise_batch(method.tasks, 64, 96, 1)  # with a label of the first task
     first, *others = (method.training_step(batch, progress=0.0)[n] for n in TINY.tasks)
     assert first > 0 and all(term == 0 for term in others)
 

@@ -79,11 +79,11 @@ class TaskPrompter(Method):
     ) -> None:
         super().__init__()
         self.tasks, self.backbone = tasks, fit(backbone, grid)
-        self.grid, self.windows = tuple(grid), windows
+        self.grid, self.windows, self.reweight = tuple(grid), windows, reweight
         vit, width, patches = backbone.net, backbone.channels, grid[0] * grid[1]
         token = vit.cls_token.detach()
         del vit.cls_token
-        vit.register_buffer("cls_token", token, persistent=False)  # ``embed`` of timm wants one
+        vit.register_buffer("cls_token", token, persistent=False)  # timm adds it, ``read`` drops it
         inside, c = (max(8, round(n * backbone.width_factor)) for n in (channels, final_channels))
         heads = vit.blocks[0].attn.num_heads if reweight else 0
         self.prompts = nn.Parameter(torch.empty(len(tasks), width))
@@ -94,17 +94,7 @@ class TaskPrompter(Method):
             nn.ModuleDict({t.name: Reader(width, inside, c, heads) for t in tasks})
             for _ in backbone.depths
         )
-        self.heads = nn.ModuleDict(
-            {
-                t.name: nn.Sequential(
-                    nn.Conv2d(c, c, kernel_size=3, padding=1),
-                    nn.BatchNorm2d(c),
-                    nn.GELU(),
-                    nn.Conv2d(c, t.channels, kernel_size=1),
-                )
-                for t in tasks
-            }
-        )
+        self.heads = nn.ModuleDict({t.name: conv_head(c, t.channels, nn.GELU()) for t in tasks})
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
@@ -157,9 +147,10 @@ class TaskPrompter(Method):
         for i, reader in enumerate(readers.values()):
             agrees = area * F.adaptive_avg_pool2d(drawn[:, i : i + 1] * keys, self.windows)
             found.append(reader(maps, spatial[:, :, i], agrees))
-        if None in (weigh := [reader.weigh for reader in readers.values()]):
+        if not self.reweight:
             return found
-        weights = [mix(scores[:, :, [i], :count]) for i, mix in enumerate(weigh)]  # (B, 1, 1, T)
+        pairs = enumerate(readers.values())
+        weights = [reader.weigh(scores[:, :, [i], :count]) for i, reader in pairs]  # (B, 1, 1, T)
         return [sum(w[..., [j]] * x for j, x in enumerate(found)) for w in weights]
 
 
@@ -179,11 +170,7 @@ class Reader(nn.Module):
         self.by_position = nn.Conv2d(width, channels, kernel_size=1)
         self.by_channel = nn.Conv2d(width, channels, kernel_size=1)
         self.fuse = nn.Sequential(
-            nn.Conv2d(2 * channels, leaves, kernel_size=1),
-            nn.Conv2d(leaves, leaves, kernel_size=3, padding=1),
-            nn.BatchNorm2d(leaves),
-            nn.GELU(),
-            nn.Conv2d(leaves, leaves, kernel_size=1),
+            nn.Conv2d(2 * channels, leaves, kernel_size=1), conv_head(leaves, leaves, nn.GELU())
         )
         self.weigh = None
         if heads:
@@ -263,3 +250,9 @@ def embed(backbone: ViT, images: Tensor) -> tuple[Tensor, torch.Size]:
     require_multiples(images, backbone.reduction)
     patches = backbone.net.patch_embed((images - backbone.mean) / backbone.std)  # (B, h, w, C)
     return backbone.net._pos_embed(patches), patches.shape[1:3]
+
+
+def conv_head(channels: int, out: int, activation: nn.Module) -> nn.Sequential:
+    """A 3x3 convolution with BatchNorm and the activation, then a 1x1 convolution."""
+    conv, norm = nn.Conv2d(channels, channels, 3, padding=1), nn.BatchNorm2d(channels)
+    return nn.Sequential(conv, norm, activation, nn.Conv2d(channels, out, kernel_size=1))

@@ -4,10 +4,10 @@ Shuo Wang, Jing Li, Zibo Zhao, Dongze Lian, Binbin Huang, Xiaomei Wang, Zhengxin
 TSP-Transformer: Task-Specific Prompts Boosted Transformer for Holistic Scene Understanding. WACV
 2024. arXiv:2311.03427
 
-The transformer runs once a task, with prompts of that task in half of its blocks. A decoder like
-InvPT's [Ye and Xu, ECCV 2022, arXiv:2203.07997] follows: at three sizes, each twice the one before,
-the positions of all tasks attend to each other, and hand their scores to the next size. Maps of all
-tasks are one tensor, (T, B, h, w, C).
+The transformer runs once a task, with prompts of that task in half of its blocks; blocks before the
+first prompt run once for all. A decoder like InvPT's [Ye and Xu, ECCV 2022, arXiv:2203.07997]
+follows: at three sizes, each twice the one before, the positions of all tasks attend to each other,
+and hand their scores to the next size. Maps of all tasks are one tensor, (T, B, h, w, C).
 """
 
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from mtpsl.batch import Batch
 from mtpsl.methods.base import Method, Terms, supervised_terms
 from mtpsl.models import Backbone
 from mtpsl.models.backbone import conv_norm_relu, scale_channels
-from mtpsl.papers.tpkr.prompts import embed, fit
+from mtpsl.papers.tpkr.prompts import conv_head, embed, fit
 from mtpsl.tasks import TaskSet
 
 Where = Literal["deep", "shallow"]
@@ -35,7 +35,6 @@ MULTIPLE = 4  # of what the sides of a map must be
 CHOICES: dict[str, str] = {
     "prompts": "five a task and block, in the second half of the blocks as the release does on "
     "NYUD-v2; where='shallow' is the first half, as on PASCAL-Context",
-    "passes of a task": "blocks before the first prompt see the same for all tasks and run once",
     "grid": "the release fails where rows or columns of patches are no multiple of 4, as the 18 of "
     "288 pixels; here the last row or column is repeated, and predictions are cropped",
     "number of tasks": "any; the release knows four or five",
@@ -82,8 +81,7 @@ class TSP(Method):
         self.first = half if where == "deep" else 0  # block with prompts
         self.prompts = nn.Parameter(torch.zeros(half, len(tasks), prompts, width))
         c, *sizes = (scale_channels(n, backbone.width_factor) for n in (CHANNELS, *STAGES))
-        joint = sizes[0]
-        conv = conv_norm_relu
+        joint, conv = sizes[0], conv_norm_relu
         self.refine = nn.ModuleList(
             nn.Sequential(conv(width, width, 3), conv(width, c, 3)) for _ in tasks
         )
@@ -99,15 +97,7 @@ class TSP(Method):
                 nn.ConvTranspose2d(width, sizes[2], 3, stride=2, padding=1, output_padding=1),
             )
         )
-        self.heads = nn.ModuleList(
-            nn.Sequential(
-                nn.Conv2d(joint, joint, kernel_size=3, padding=1),
-                nn.BatchNorm2d(joint),
-                nn.ReLU(),
-                nn.Conv2d(joint, t.channels, kernel_size=1),
-            )
-            for t in tasks
-        )
+        self.heads = nn.ModuleList(conv_head(joint, t.channels, nn.ReLU()) for t in tasks)
 
     def training_step(self, *views: Batch, progress: float) -> Terms:
         (batch,) = views
@@ -137,7 +127,7 @@ class TSP(Method):
         return self.show(final, images, grid), self.show(raw, images, grid)
 
     def encode(self, images: Tensor) -> list[Tensor]:
-        """(B, 3, H, W) -> maps (T, B, H / 16, W / 16, C) behind a quarter, half and all blocks."""
+        """(B, 3, H, W) -> maps (T, B, H / 16, W / 16, C) after a quarter, half and all blocks."""
         vit, count, found = self.backbone.net, len(self.tasks), []
         x, size = embed(self.backbone, images)
         x = x.unsqueeze(0)  # (1, B, 1 + h w, C) as long as all tasks have the same
