@@ -170,7 +170,7 @@ def test_the_scoreboard_has_every_sentence_of_the_papers(tmp_path) -> None:
     assert {"holds", "not tested"} <= set(found["states"][mine]) <= set(STATES)
     assert set(found["states"][~mine]) == {"not tested"}
     assert set(found["printed"][mine]) == {"agrees"}
-    assert (found["printed"] == "contradicts").sum() == 9  # with eleven of their metrics
+    assert (found["printed"] == "contradicts").sum() == 10  # with twelve of their metrics
 
 
 def test_the_scoreboard_draws_two_squares_a_sentence() -> None:
