@@ -39,6 +39,7 @@ def test_defaults_never_change():
         "regions": "",
         "region_args": {},
         "region_version": "",
+        "protocol": "",
     }
     assert {name: defaults.pop(name) for name in added} == added
     text = json.dumps(defaults, sort_keys=True)
