@@ -70,7 +70,7 @@ for table in papers.tables().values():
 # %% [markdown]
 # ## The tables
 #
-# This page trains nothing that belongs to a paper: *computed now* is what the papers' notebooks have left in the folder of runs, and a row that none of them has trained has no such line. (Runs are looked up by their key, so it does not matter who trained them.) Only the check of the data's power, which no notebook has, is run here. At `smoke` the tables leave *computed now* out, because numbers after four steps mean nothing.
+# This page trains nothing that belongs to a paper: *computed now* is what the papers' notebooks have left in the folder of runs, and a row that none of them has trained has no such line. (Runs are looked up by their key, so it does not matter who trained them.) Only the check of the data's power, which no notebook has, is run here. TPKR has no notebooks yet, so its tables are written here, with what is printed and recorded; `python -m mtpsl run tpkr/table1` trains one. At `smoke` the tables leave *computed now* out, because numbers after four steps mean nothing.
 
 # %%
 from mtpsl.report.render import count_verdicts, write_table
@@ -79,7 +79,7 @@ measured = {}
 for key, table in papers.tables().items():
     own = key == "companion/separation"
     measured[key] = (table, *session.results(table, train=own))
-    if own:
+    if own or table.paper == "tpkr":
         paths = write_table(*measured[key], session.output / table.paper)
         print(table.source, "in", ", ".join(session.short_path(path) for path in paths))
 
