@@ -44,6 +44,24 @@ def require_known(what: str, function: Callable[..., Any], args: Mapping[str, An
             raise ValueError(f"{what}: expected some of {known}, got {suggest(name, known)}")
 
 
+def with_options_of(
+    other: Callable[..., Any],
+) -> Callable[[Callable[..., Entry]], Callable[..., Entry]]:
+    """Decorates what passes its ``**options`` on to another: its signature names them all.
+
+    So help and ``require_known`` know every option.
+    """
+
+    def decorate(cls: Callable[..., Entry]) -> Callable[..., Entry]:
+        own, more = (list(inspect.signature(x).parameters.values()) for x in (cls, other))
+        named = [p for p in own if p.kind is not p.VAR_KEYWORD]
+        options = [p for p in more if p.kind is p.KEYWORD_ONLY]
+        cls.__signature__ = inspect.Signature([*named, *options])
+        return cls
+
+    return decorate
+
+
 def suggest(name: str, known: Iterable[str]) -> str:
     """The name in quotes, and the known one that is nearest if any is near."""
     near = difflib.get_close_matches(name, list(known), n=1)

@@ -14,10 +14,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mtpsl import papers
 from mtpsl.batch import Batch, Discovered
 from mtpsl.methods import Method, Teacher, Terms
 from mtpsl.metrics import Metric
 from mtpsl.models import MultiTaskNet, build_backbone
+from mtpsl.report.results import column_of
+from mtpsl.report.tables import Table
 from mtpsl.tasks import (
     Loss,
     Task,
@@ -543,3 +546,19 @@ def assert_teacher_keeps_the_contract(teacher: Teacher, batch: Batch) -> None:
         assert confidence.shape == (len(batch), 1, *features.shape[2:])
         assert ((confidence >= 0) & (confidence <= 1)).all()
         assert not features.requires_grad and not confidence.requires_grad
+
+
+def assert_table_is_complete(table: Table) -> None:
+    """Rows have their numbers and say why they do not run; sentences are about rows and columns."""
+    assert papers.tables()[table.key] is table
+    assert len({row.name for row in table.rows}) == len(table.rows)
+    for row in table.rows:
+        assert len(row.printed) == len(table.columns)
+        assert bool(row.experiments) != bool(row.why_not_run)
+        assert row.name.lower() == f"{row.group}/{row.label}".strip("/").lower()
+    for column in table.columns:
+        assert column_of(column).label
+    for claim in table.claims:
+        assert set(claim.columns) <= set(table.columns)
+        assert table.row(claim.better) != table.row(claim.worse)
+    assert len({claim.text for claim in table.claims}) == len(table.claims)

@@ -7,6 +7,7 @@ from collections import Counter
 
 import pytest
 import torch
+from properties import assert_table_is_complete
 
 from mtpsl import papers
 from mtpsl.papers.protocols import NYUD, PASCAL
@@ -17,7 +18,6 @@ from mtpsl.papers.tpkr.tables import TABLES
 from mtpsl.report import tables
 from mtpsl.report.audit import audit
 from mtpsl.report.ledger import against
-from mtpsl.report.results import column_of
 from mtpsl.runs.data import tasks_of
 from mtpsl.runs.network import build, train_on_noise
 from mtpsl.runs.profiles import TRANSFORMER_WIDTH, get_profile
@@ -38,18 +38,7 @@ def run(table, row):
 
 @ALL
 def test_a_table_is_complete(table):
-    assert papers.tables()[f"tpkr/{table.name}"] is table
-    assert len({row.name for row in table.rows}) == len(table.rows)
-    for row in table.rows:
-        assert len(row.printed) == len(table.columns)
-        assert bool(row.experiments) != bool(row.why_not_run)
-        assert row.name == (f"{row.group.lower()}/{row.label}" if row.group else row.label)
-    for column in table.columns:
-        assert column_of(column).label
-    for claim in table.claims:
-        assert set(claim.columns) <= set(table.columns)
-        assert table.row(claim.better) != table.row(claim.worse)
-    assert len({claim.text for claim in table.claims}) == len(table.claims)
+    assert_table_is_complete(table)
 
 
 @ALL

@@ -4,6 +4,7 @@ import inspect
 import math
 
 import pytest
+from properties import assert_table_is_complete
 
 from mtpsl import papers
 from mtpsl.data import find_class
@@ -14,7 +15,6 @@ from mtpsl.papers.xtc import printed as xtc_printed
 from mtpsl.papers.xtc import tables as xtc
 from mtpsl.papers.xtc.tables import TABLES
 from mtpsl.report.ledger import against
-from mtpsl.report.results import column_of
 from mtpsl.report.tables import cost_rows
 from mtpsl.weighting import WEIGHTINGS
 
@@ -27,18 +27,7 @@ def runs(table):
 
 @ALL
 def test_a_table_is_complete(table):
-    assert papers.tables()[f"xtc/{table.name}"] is table
-    assert len({row.name for row in table.rows}) == len(table.rows)
-    for row in table.rows:
-        assert len(row.printed) == len(table.columns)
-        assert bool(row.experiments) != bool(row.why_not_run)
-        assert row.name == (f"{row.group}/{row.label}" if row.group else row.label)
-    for column in table.columns:
-        assert column_of(column).label
-    for claim in table.claims:
-        assert set(claim.columns) <= set(table.columns)
-        assert table.row(claim.better) != table.row(claim.worse)
-    assert len({claim.text for claim in table.claims}) == len(table.claims)
+    assert_table_is_complete(table)
     assert set(table.reference) == ({""} if "delta_mtl" in table.columns else set())
 
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from mtpsl import files
 from mtpsl.batch import Batch, Discovered
@@ -204,8 +203,6 @@ def train_on_noise(experiment: Experiment, device: torch.device, steps: int = ST
     batch = noise_batch(tasks, experiment.height, experiment.width, experiment.batch_size)
     if experiment.teacher:
         batch = replace(batch, discovered=discovered_by(method, batch))
-    if experiment.regions:
-        batch = replace(batch, regions=squares(batch.images))
     method.to(device)
     views = (batch.to(device),) * method.views
     fit(
@@ -250,13 +247,6 @@ def noise_batch(tasks: TaskSet, height: int, width: int, images: int) -> Batch:
     down, right = torch.arange(height).unsqueeze(1) // 16, torch.arange(width) // 16
     regions = (down * -(-width // 16) + right).expand(images, 1, -1, -1)
     return Batch(image_maps, targets, valid, labeled, index, regions=regions)
-
-
-def squares(images: Tensor, side: int = 16) -> Tensor:
-    """(B, 1, H, W) ids of squares, in place of the regions of noise."""
-    down, right = (torch.arange(n) // side for n in images.shape[2:])
-    ids = down.unsqueeze(1) * (int(right[-1]) + 1) + right
-    return ids.expand(len(images), 1, -1, -1)
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from mtpsl.batch import Batch, Discovered
-from mtpsl.losses import l1, per_image_mean
+from mtpsl.losses import l1_sum, per_image_mean
 from mtpsl.methods.base import Method, Terms, require_discoveries
 from mtpsl.models import Backbone
 from mtpsl.papers.hitts.quantize import (
@@ -77,7 +77,7 @@ class MixtureLoss(nn.Module):
         self.soft = look_up("pseudo", pseudo, {"argmax": False, "soft": True})
         if look_up("normals_loss", normals_loss, {"task": False, "l1": True}):
             self.tasks = TaskSet(
-                tuple(replace(t, loss=summed_l1) if t.kind == "direction" else t for t in tasks)
+                tuple(replace(t, loss=l1_sum) if t.kind == "direction" else t for t in tasks)
             )
 
     def forward(self, logits: dict[str, Tensor], batch: Batch) -> Terms:
@@ -149,11 +149,6 @@ class MixtureLoss(nn.Module):
         error = (prediction - target).abs().mean(1, keepdim=True)
         losses = (error * found.weights[task.name][rows] * valid).mean((1, 2, 3))
         return task.weight * losses / (len(rows) * len(self.tasks))
-
-
-def summed_l1(prediction: Tensor, target: Tensor, mask: Tensor) -> Tensor:
-    """The L1 distance of vectors (B, 3, H, W), a sum over channels: (B,)."""
-    return prediction.shape[1] * l1(prediction, target, mask)
 
 
 def feature_terms(tasks: TaskSet, features: dict[str, Tensor], batch: Batch) -> Terms:

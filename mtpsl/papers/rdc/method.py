@@ -4,7 +4,6 @@ Meixuan Li, Tianyu Li, Guoqing Wang, Peng Wang, Yang Yang, Heng Tao Shen. Region
 Contrast: A Novel Approach to Multi-Task Partially Supervised Learning. ECCV 2024. arXiv:2403.10252
 """
 
-import inspect
 from collections.abc import Mapping
 from typing import Any, ClassVar, final
 
@@ -17,10 +16,12 @@ from mtpsl.papers.rdc.loss import RegionContrastLoss
 from mtpsl.papers.xtc.loss import CrossTaskLoss
 from mtpsl.papers.xtc.mapping import build_mapping
 from mtpsl.papers.xtc.method import two_views as predict_views
+from mtpsl.registry import with_options_of
 from mtpsl.tasks import TaskSet
 
 
 @final
+@with_options_of(RegionContrastLoss)
 class RDC(Method):
     """Learns from labels and from ``RegionContrastLoss``, each on a view of its own [RDC, Eq. 1].
 
@@ -74,12 +75,3 @@ class RDC(Method):
         losses = [loss for loss in (self.loss, self.xtc) if loss]
         groups = [group for loss in losses for group in loss.param_groups(lr)]
         return [{"params": list(self.net.parameters()), "lr": lr}, *groups]
-
-
-def _all_options() -> inspect.Signature:
-    own, loss = (list(inspect.signature(x).parameters.values()) for x in (RDC, RegionContrastLoss))
-    named = [p for p in own if p.kind is not p.VAR_KEYWORD]
-    return inspect.Signature([*named, *(p for p in loss if p.kind is p.KEYWORD_ONLY)])
-
-
-RDC.__signature__ = _all_options()  # so that help and error messages know every option

@@ -9,7 +9,6 @@ slot; A is the affinity with the slots V, f^ta = A V, and f^tr what the transfor
 All widths are those of the published network and scale with the backbone's ``width_factor``.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import cycle
@@ -35,7 +34,7 @@ from mtpsl.papers.tpkr.codebook import (
 )
 from mtpsl.papers.tpkr.loss import DIMENSION, TaskPrototypes
 from mtpsl.papers.tpkr.retrieval import RetrievalBlock, Retrieve
-from mtpsl.registry import look_up
+from mtpsl.registry import look_up, with_options_of
 from mtpsl.tasks import TaskSet
 
 Codes = Literal[Update, "none"]
@@ -102,6 +101,7 @@ class Traced:
 
 
 @final
+@with_options_of(TaskPrototypes)
 class TPKR(Method):
     """One network whose tasks ask the prototypes of all tasks for what they know [TPKR, Eq. 10].
 
@@ -298,12 +298,3 @@ DECODERS: dict[str, Callable[[int], nn.Module]] = {
     "plain": plain_decoder,
 }
 """Name -> what makes the decoder of a task, which keeps the map's channels."""
-
-
-def _all_options() -> inspect.Signature:
-    own, loss = (list(inspect.signature(x).parameters.values()) for x in (TPKR, TaskPrototypes))
-    named = [p for p in own if p.kind is not p.VAR_KEYWORD]
-    return inspect.Signature([*named, *(p for p in loss if p.kind is p.KEYWORD_ONLY)])
-
-
-TPKR.__signature__ = _all_options()  # so that help and error messages know every option
