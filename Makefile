@@ -1,7 +1,7 @@
 # `make` alone lists what there is to do.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test lab notebooks records bench venv clean
+.PHONY: help reproduce test lab notebooks exercises records bench venv clean
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -60,6 +60,9 @@ lab: $(READY) ## JupyterLab on the notebooks
 
 notebooks: $(READY) ## build the .ipynb from the .py and run them (ONLY=)
 	@$(PY) -m mtpsl reproduce --build $(call option,--only,$(ONLY))
+
+exercises: $(READY) ## the method notebooks without their solutions, into notebooks/exercises
+	@$(PY) -m mtpsl.exercises
 
 records: PROFILE = quick
 records: $(READY) ## fill in missing recorded results at PROFILE=quick, resumable

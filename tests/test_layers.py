@@ -22,7 +22,7 @@ ROWS = (
     ("report",),
     ("papers",),
     ("notebook", "reproduce"),
-    ("commands",),
+    ("commands", "exercises"),
     ("__main__",),
 )
 ROW = {name: number for number, names in enumerate(ROWS) for name in names}
@@ -78,7 +78,7 @@ def bad_imports(path: str, tree: ast.Module) -> Iterator[tuple[int, str]]:
         if root in VISION and parts != ("models", "_torchvision"):
             yield node.lineno, f"{root} only through models/_torchvision.py"
         if root in NOTEBOOK and top != "notebook":
-            if top != "reproduce" or node in tree.body:
+            if top not in ("reproduce", "exercises") or node in tree.body:
                 yield node.lineno, f"{root} only in notebook.py, and inside the runner's functions"
 
 
