@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from mtpsl import papers
 from mtpsl.__main__ import main
@@ -76,7 +77,7 @@ def test_is_short_and_the_two_commands_come_first() -> None:
 
 
 def loader() -> list:
-    """Two images of three batches: classes everywhere, no depth, normals of the second image."""
+    """Three batches of two images: classes of both, depth of neither, normals of the first."""
     generator = torch.Generator().manual_seed(0)
     normals = torch.nn.functional.normalize(torch.randn(3, 64, 64, generator=generator), dim=0)
     ids = torch.randint(13, (2, 64, 64), generator=generator)
@@ -207,6 +208,9 @@ def test_all_four_papers_can_be_cited() -> None:
     keys = re.findall(r"^@\w+\{(\w+),$", bibtex, re.MULTILINE)
     assert keys == ["zhang2024hitts", "li2022xtc", "li2024rdc", "oh2026tpkr"]
     assert bibtex.count("{") == bibtex.count("}")
+    references = yaml.safe_load((ROOT / "CITATION.cff").read_text())["references"]
+    titles = sorted(re.findall(r"^  title += \{(.*)\},$", bibtex, re.MULTILINE))
+    assert sorted(reference["title"] for reference in references) == titles
 
 
 # --------------------------------------------------------------- numbers
