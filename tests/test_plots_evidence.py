@@ -9,7 +9,7 @@ from matplotlib.colors import to_hex
 
 from mtpsl import papers
 from mtpsl.data import find_class
-from mtpsl.papers.companion.figures import rulers
+from mtpsl.papers.companion.figures import recorded_rulers
 from mtpsl.papers.hitts.tables import TABLES
 from mtpsl.report import evidence
 from mtpsl.report.arrays import FigureInputs
@@ -129,7 +129,7 @@ def test_costs_stand_in_no_forest() -> None:
 
 def test_a_ruler_runs_from_guesses_to_full_labels() -> None:
     results = measured()
-    found = ruler("rooms13", [(TABLE, results), (TABLE, results)])  # a run counts once
+    found = ruler("rooms13", "segnet", [(TABLE, results), (TABLE, results)])  # a run counts once
     assert found["columns"].tolist() == ["semseg/miou", "depth/abs_err", "normals/mean_err"]
     assert found["higher"].tolist() == [True, False, False]
     methods = ["STL", ONE_LABEL, "MTAN", "XTC", "HiTTs, stages 1 and 2", FULL]
@@ -139,18 +139,20 @@ def test_a_ruler_runs_from_guesses_to_full_labels() -> None:
     mine = (found["method"] == ONE_LABEL) & (found["metric"] == 0) & (found["seed"] == 1)
     expected = results.values(TABLE, "one-label/MTL baseline", "semseg/miou")[1]
     assert found["value"][mine] == pytest.approx(100 * expected)
-    assert len(ruler("streets7", [(TABLE, results)])["value"]) == 0
+    assert len(ruler("streets7", "segnet", [(TABLE, results)])["value"]) == 0
+    assert len(ruler("rooms13", "resnet18", [(TABLE, results)])["value"]) == 0  # other networks
 
 
 def test_rulers_are_drawn_with_every_dot(tmp_path) -> None:
     write_results(tmp_path, measured())
-    arrays = rulers(FigureInputs(records=tmp_path))
-    assert arrays["parts"].tolist() == ["rooms13", "streets7", "people21"]
-    assert len(arrays["rooms13/value"]) and not len(arrays["streets7/value"])
+    arrays = recorded_rulers(FigureInputs(records=tmp_path))
+    assert arrays["parts"].tolist() == ["rooms13/segnet"]
     figure = evidence.draw_rulers(arrays)
     semseg = figure.axes[0]
     dots = sum(len(c.get_offsets()) for c in semseg.collections)
-    known = (arrays["rooms13/metric"] == 0) & ~np.isin(arrays["rooms13/method"], GUESSES)
+    known = (arrays["rooms13/segnet/metric"] == 0) & ~np.isin(
+        arrays["rooms13/segnet/method"], GUESSES
+    )
     assert dots == known.sum()
     assert len(semseg.lines) == 4  # two guesses, one label, full labels
     assert not semseg.xaxis_inverted() and figure.axes[1].xaxis_inverted()
@@ -182,9 +184,18 @@ def test_the_scoreboard_draws_two_squares_a_sentence() -> None:
     assert set(arrays["tables"].tolist()) <= said
 
 
+def test_a_glance_counts_the_sentences_of_each_table() -> None:
+    arrays = scoreboard(read_all(None))
+    figure = papers.figures()["companion/glance"].draw(arrays)
+    assert len([p for p in figure.artists if p.get_width() < 0.05]) == len(arrays["sentences"])
+    said = [text.get_text() for text in figure.texts]
+    count = (arrays["tables"] == "HiTTs, Table 1").sum()
+    assert said[said.index("HiTTs, Table 1") + 1] == f"{count} not tested"
+
+
 def test_stale_records_are_not_tested(tmp_path: Path) -> None:
     old = measured()
     entries = tuple(replace(e, keys=tuple("0" * 12 for _ in e.keys)) for e in old.entries)
     write_results(tmp_path, replace(old, entries=entries))
     assert set(scoreboard(read_all(tmp_path))["states"]) == {"not tested"}
-    assert len(ruler("rooms13", read_all(tmp_path).values())["value"]) == 0
+    assert len(ruler("rooms13", "segnet", read_all(tmp_path).values())["value"]) == 0

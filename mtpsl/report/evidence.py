@@ -5,7 +5,7 @@ All three are drawn from recorded results alone. ``forest`` and ``scoreboard`` s
 never look at the image to a network that has every label, and where the methods are on that way.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -136,11 +136,22 @@ def _key(sheet: Sheet, entries: Sequence[tuple[str, str, str, str]]) -> None:
 # --------------------------------------------------------------------- ruler
 
 
-def ruler(dataset: str, known: Iterable[tuple[Table, Results | None]]) -> Arrays:
+def rulers(
+    datasets: Iterable[str], known: Collection[tuple[Table, Results | None]]
+) -> dict[str, Arrays]:
+    """``ruler`` of each stand-in and backbone of which something is recorded, by their names."""
+    recorded = [r.experiments[0] for table, results in known if results
+                for r in table.recorded_rows if r.experiments and results.of(r.name)]  # fmt: skip
+    pairs = [(d, e.backbone) for d in datasets for e in recorded if e.dataset == d]
+    return {"/".join(pair): ruler(*pair, known) for pair in dict.fromkeys(pairs)}
+
+
+def ruler(dataset: str, backbone: str, known: Iterable[tuple[Table, Results | None]]) -> Arrays:
     """Everything that was recorded on a stand-in with one label per image, and its two ends.
 
     Args:
         dataset: A key of ``DATASETS``.
+        backbone: Of every row, since methods on different networks cannot be compared.
         known: Tables with their recorded results, as ``read_all`` gives them.
 
     Returns:
@@ -154,8 +165,9 @@ def ruler(dataset: str, known: Iterable[tuple[Table, Results | None]]) -> Arrays
     for table, results in known:
         ours = [r for r in table.recorded_rows if r.experiments and not r.task_of_each]
         ours = [r for r in ours if r.experiments[0].dataset == dataset and r.measured_on == "test"]
+        ours = [r for r in ours if r.experiments[0].backbone == backbone]
         columns |= dict.fromkeys(c for c in table.headlines if ours and "/" in c[:-1])
-        title = table.data if ours else title
+        title = f"{table.data}, backbone {backbone}" if ours else title
         for row in ours if results else ():
             method = _method(table, row.name)
             for entry in results.of(row.name) if method else ():
@@ -203,8 +215,8 @@ def draw_rulers(arrays: Arrays) -> Figure:
     """A block for each stand-in: a panel for each metric, better to the right, a line a method.
 
     Args:
-        arrays: Of one or several stand-ins, as ``ruler`` makes them, under ``<stand-in>/``. One of
-            which nothing is recorded is left out.
+        arrays: As ``ruler`` makes them, under ``<part>/`` for each of ``parts``. One with nothing
+            recorded is left out.
     """
     names = [str(part) for part in arrays["parts"] if arrays[f"{part}/value"].size]
     parts = [{k.removeprefix(f"{n}/"): v for k, v in arrays.items() if k[: len(n) + 1] == f"{n}/"}
@@ -318,6 +330,31 @@ def draw_scoreboard(arrays: Arrays, columns: int = 3) -> Figure:
     entries = [(f"printed cells {verb}", "s", color, INK) for verb, color in cells.items()]
     entries += [(f"{state} ({counts[state]})", "s", COLORS[state], INK) for state in STATES]
     _key(sheet, entries)
+    return sheet.figure
+
+
+@styled
+def draw_glance(arrays: Arrays) -> Figure:
+    """The scoreboard without its words: a line for each table, a square for each sentence.
+
+    Args:
+        arrays: As ``scoreboard`` makes them.
+    """
+    names = list(dict.fromkeys(arrays["tables"].tolist()))
+    papers = list(dict.fromkeys(name.partition(",")[0] for name in names))
+    most = max((np.count_nonzero(arrays["tables"] == name) for name in names), default=0)
+    line, step, gap = 0.15, 0.13, 0.12
+    sheet = Sheet(1.5 + step * most + 2.6, 0.35 + line * len(names) + gap * len(papers) + 0.65)
+    for number, name in enumerate(names):
+        states = arrays["states"][arrays["tables"] == name].tolist()
+        middle = 0.25 + line * number + gap * papers.index(name.partition(",")[0])
+        sheet.text(0.15, middle, name, fontsize=7.5, va="center")
+        for place, state in enumerate(sorted(states, key=STATES.index)):
+            _square(sheet, 1.3 + step * place, middle, COLORS[state])
+        words = ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states)
+        sheet.text(1.45 + step * most, middle, words, fontsize=6.5, va="center", color=QUIET)
+    counts = {state: int((arrays["states"] == state).sum()) for state in STATES}
+    _key(sheet, [(f"{state} ({n})", "s", COLORS[state], INK) for state, n in counts.items()])
     return sheet.figure
 
 

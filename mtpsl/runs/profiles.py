@@ -51,6 +51,10 @@ QUICK: dict[str, Any] = {
 # papers. With all five it would have six positions, and XTC's consistency nothing to compare.
 STAGES = 3
 
+# The papers of DiffusionMTL's protocol state a fifth of the others' learning rate (2e-5, 1e-4), and
+# their scaled rows keep that proportion. Its denoiser, which nothing normalizes, diverges at 3e-3.
+QUICK_PROTOCOLS: dict[str, dict[str, Any]] = {"atrc": {"lr": 6e-4}}
+
 # A transformer sees patches of 16x16 pixels, of which an image of 64x96 has 4 x 6, too few for maps
 # of classes; so its images are half as high and wide again, 6 x 9 patches. An eighth of ViT-L's
 # width is the narrowest transformer of its depth, and takes a few minutes a run.
@@ -86,6 +90,7 @@ def smoke(experiment: Experiment) -> Experiment:
 def quick(experiment: Experiment) -> Experiment:
     """Two to three and a half minutes a supervised run on one core; its numbers rank methods."""
     changes = QUICK | QUICK_SHAPES.get(experiment.dataset, {})
+    changes |= QUICK_PROTOCOLS.get(experiment.protocol, {})
     if _stride(experiment) == PATCH:
         larger = {side: round(LARGER * changes[side]) for side in ("height", "width")}
         changes |= larger | {"width_factor": TRANSFORMER_WIDTH}

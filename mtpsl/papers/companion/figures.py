@@ -18,7 +18,14 @@ from mtpsl.report.arrays import (
     picture,
     true_maps,
 )
-from mtpsl.report.evidence import draw_rulers, draw_scoreboard, read_all, ruler, scoreboard
+from mtpsl.report.evidence import (
+    draw_glance,
+    draw_rulers,
+    draw_scoreboard,
+    read_all,
+    rulers,
+    scoreboard,
+)
 from mtpsl.report.figure import Figure
 from mtpsl.report.maps import Grid, draw_grids, map_to_rgb, titles_of
 from mtpsl.report.plots import DASHES, chart_row, legend_below
@@ -42,11 +49,11 @@ STAND_INS = ("rooms13", "streets7", "people21")
 # -------------------------------------------------------------------- arrays
 
 
-def rulers(inputs: FigureInputs) -> Arrays:
-    """``parts`` (P,), the stand-ins, and of each ``<stand-in>/`` what ``evidence.ruler`` gives."""
-    known = read_all(inputs.records).values()
-    arrays = {f"{d}/{key}": a for d in STAND_INS for key, a in ruler(d, known).items()}
-    return {"parts": np.array(STAND_INS)} | arrays
+def recorded_rulers(inputs: FigureInputs) -> Arrays:
+    """``parts`` (P,), such as "rooms13/segnet", and of each ``<part>/`` what ``ruler`` gives."""
+    parts = rulers(STAND_INS, read_all(inputs.records).values())
+    arrays = {f"{part}/{key}": a for part, found in parts.items() for key, a in found.items()}
+    return {"parts": np.array(list(parts), dtype=str)} | arrays
 
 
 def overview(inputs: FigureInputs) -> Arrays:
@@ -223,16 +230,28 @@ FIGURES: tuple[Figure, ...] = (
         draw=draw_scoreboard,
     ),
     Figure(
+        name="glance",
+        paper="companion",
+        title="What the records say of each table's sentences",
+        source="recorded results",
+        caption="A line for each table of the papers and a square for each of its sentences: "
+        "whether the records show that it holds or that it does not, leave it open, have fewer "
+        "than two seeds of it, or have a row in it that is no better than a guess.",
+        alt="Each table as a line of colored squares, with the counts of its sentences by state.",
+        arrays=lambda inputs: scoreboard(read_all(inputs.records)),
+        draw=draw_glance,
+    ),
+    Figure(
         name="rulers",
         paper="companion",
         title="How far there is to go on each stand-in",
         source="recorded results, one label per image",
-        caption="Each metric of each stand-in as an axis, better to the right: closed eyes, "
-        "position lookup, supervised MTL with one label and with all, and a dot for each seed of "
-        "every method with one label per image.",
-        alt="For each stand-in a panel for each metric, with a line of dots for each method, and "
-        "vertical lines for guesses, one label and full labels.",
-        arrays=rulers,
+        caption="For each stand-in and backbone, each metric as an axis, better to the right: "
+        "closed eyes, position lookup, supervised MTL with one label and with all, and a dot for "
+        "each seed of every method with one label per image.",
+        alt="For each stand-in and backbone a panel for each metric, with a line of dots for each "
+        "method, and vertical lines for guesses, one label and full labels.",
+        arrays=recorded_rulers,
         draw=draw_rulers,
     ),
 )
