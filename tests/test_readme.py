@@ -15,6 +15,7 @@ import yaml
 from mtpsl import papers
 from mtpsl.__main__ import main
 from mtpsl.models._torchvision import import_torchvision
+from mtpsl.report.ledger import judge
 from mtpsl.report.results import read_recorded
 
 ROOT = Path(__file__).parents[1]
@@ -232,10 +233,14 @@ def test_what_is_recorded_is_what_the_readme_says() -> None:
 
 def test_what_is_decided_is_what_the_readme_says() -> None:
     board = np.load(ROOT / "figures" / "companion" / "scoreboard.npz")
-    states, printed = board["states"].tolist(), board["printed"].tolist()
-    assert f"draw {len(states)} sentences" in README
+    printed, states = board["printed"].tolist(), []
+    for table in (t for t in papers.tables().values() if papers.PAPERS[t.paper].key):
+        verdicts = judge(table, read_recorded(ROOT / "figures", table))
+        states += [verdict.state for verdict in verdicts]
+    assert f"draw {len(states)} sentences" in README and len(printed) == len(states)
     words = f"{states.count('not tested')} of {len(states)} sentences are not tested"
     assert words in README, f"write: {words}"
+    assert f"{states.count('holds')} hold" in README, f"write: {states.count('holds')} hold"
     words = f"contradict {printed.count('contradicts')} of the {len(states)} sentences"
     assert words in README, f"write: {words}"
 
