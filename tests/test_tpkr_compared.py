@@ -104,7 +104,7 @@ def test_the_drawing_writes_means_and_deviations(made: dict[str, FinishedFigure]
     words = said("tpkr/fig6", found)
     for row in found["maps"]:
         for values in row:
-            assert f"{values.mean():.2f} ± {values.std():.3f}" in words
+            assert f"{values.mean():.2f} ± {values.std():.4f}" in words
     assert f"{found['ceiling']:.3f} at most" in words and found["ceiling"] == 0.466
     flat = found | {"within": np.full((5, 5), 0.0123), "between": np.full((5, 5), 0.0456)}
     assert "0.0123 over positions" in said("tpkr/fig6", flat)

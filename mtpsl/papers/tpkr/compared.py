@@ -103,7 +103,7 @@ def draw_affinities(arrays: Arrays) -> Drawing:
         values = maps[row, row if key == "own" else int(key)]
         if key == "own":
             return f"{values.min():.3f} to {values.max():.3f}"
-        return f"{values.mean():.2f} ± {values.std():.3f}"
+        return f"{values.mean():.2f} ± {values.std():.4f}"
 
     groups = (
         ("Target task", [("ours", "prediction")]),
