@@ -169,7 +169,7 @@ for source, made in fig5.items():
         print(f"{source:<13} {task:<12} deviation from image to image: {change}")
 
 # %% [markdown]
-# At `quick` the deviation of DiffusionMTL is zero in semantic segmentation, parsing, saliency and edges, and small in normals: it gives every image the same answer, background everywhere and a horizon. Its semantic score is then the share of background in the image, and the single image on which it "beats" TPKR is one on which TPKR names the wrong class. So the sentence of the paper cannot be judged by this picture: **a method that has learned something stands beside a training that failed.** Whether longer trainings, another learning rate or gradients cut shorter rescue DiffusionMTL at this size has not been tried here; nothing was tuned for this figure, in either direction.
+# At `quick` the deviation of DiffusionMTL is zero in semantic segmentation, parsing, saliency and edges, and small in normals: it gives every image the same answer, background everywhere and a horizon. Its semantic score is then the share of background in the image divided by the number of its classes, and the single image on which it "beats" TPKR is one on which TPKR names the wrong class. So the sentence of the paper cannot be judged by this picture: **a method that has learned something stands beside a training that failed.** Whether longer trainings, another learning rate or gradients cut shorter rescue DiffusionMTL at this size has not been tried here; nothing was tuned for this figure, in either direction.
 #
 # TPKR's own maps can be judged. It finds objects and where people are, confuses classes, and its parts and edges are coarse, as those of a small network on images of 96x96 pixels are.
 
