@@ -56,9 +56,9 @@ class Street(Noise):
     tasks = TaskSet((semseg(CLASSES), inverse_depth()))
 
 
-def method(name: str, data: type[Noise] = Noise, **args: Any) -> Method:
+def method(name: str, data: type[Noise] = Noise, backbone: str = "segnet", **args: Any) -> Method:
     torch.manual_seed(0)
-    built = build_method(name, data.tasks, "segnet", 0.125, args)
+    built = build_method(name, data.tasks, backbone, 0.125, args)
     built.prepare([data().load(range(6))])
     return built.eval()
 
@@ -120,8 +120,9 @@ def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict
     contrast = {"ours": method("rdc", pools=2)}
     methods |= {f"rdc/{name}": contrast for name in ("fig1", "fig2", "fig3", "retrieval")}
     methods |= {f"rdc/fig{i}": {"xtc": ours} | contrast for i in (4, 5)}
-    prototypes = {"ours": method("tpkr", code_count=32)}
-    methods |= {"tpkr/fig5": {"diffusion": baseline} | prototypes, "tpkr/fig6": prototypes}
+    prototypes = {"ours": method("tpkr", backbone="resnet18_fused", code_count=16)}
+    methods |= {f"tpkr/fig{i}": prototypes for i in (1, 2, 3, 6)}
+    methods["tpkr/fig5"] = {"diffusion": baseline} | prototypes
     second = method("hitts", pseudo_labels=True, pseudo_features=True)
     methods |= {f"hitts/fig{i}": {"teacher": tokens, "ours": second} for i in range(1, 5)}
     histories = {"without": history(0.0), "with": history(0.05)}

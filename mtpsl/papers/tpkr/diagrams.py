@@ -122,7 +122,7 @@ def trace(method: TPKR, images: Tensor) -> tuple[Traced, Arrays]:
             hooks.enter_context(module.register_forward_hook(note))
         passed = method.trace(images)
     first = method.tasks.names[0]
-    seen |= {name: getattr(passed, name) for name in ("encoded", "latent", "codes")}
+    seen |= {name: getattr(passed, name) for name in ("encoded", "latent")}
     names = ("decoded", "projected", "similarity", "affinity", "retrieved")
     seen |= {name: getattr(passed, name)[first] for name in names}
     seen |= {"image": images} | passed.predictions
@@ -175,7 +175,7 @@ def draw_fig1(arrays: Arrays) -> Figure:
     diagram, titles, shape = Diagram(picture=1.0), titles_of(arrays), partial(shape_of, arrays)
     task, title = next(iter(titles.items()))
     maps, reach = arrays["affinity"][0].astype(float), float(arrays["affinity"].max())
-    heads = f"(a) Features: {title}", f"(b) Prototypes and affinity | black: 0, white: {reach:.2f}"
+    heads = f"(a) Features: {title}", f"(b) Prototypes and affinity | dark: 0, pale: {reach:.2f}"
     grid = diagram.grid(*heads, "(c) Refined features")
     for k, name in enumerate(titles.values()):
         grid.row(f"image decoded | v{k} a{k} | mixed retrieved ours")
@@ -231,7 +231,7 @@ def draw_fig2(arrays: Arrays) -> Figure:
     diagram["latent"] = picture(arrays["latent"], SHARED, above=above)
     diagram["tae"] = box("decoder", learned("reconstruction"), color=SHARED)
     diagram["rebuilt"] = picture(arrays["rebuilt"][0], SHARED, below="$I^r$")
-    lines = shape("slots"), "", "$A$: softmax", "of cosines", "of $f^t$ and $V$"
+    lines = shape("slots"), "", "$A$: softmax", "of cosines", r"of $\hat{f}\,^t$ and $V$"
     diagram["V"] = box("$V$", *lines, color=MAPPING, stretch=True)
     lines = (
         "self-attention",
@@ -266,7 +266,7 @@ def draw_fig3(arrays: Arrays) -> Figure:
     grid = diagram.grid("(a) Knowledge of tasks is embedded | means over images and positions")
     for k, (task, title) in enumerate(titles.items()):
         grid.row(f"p{k} V S softmax A Y")
-        below = title if k < T - 1 else (title, shape("projected", r"$\hat{f}{}^t$"))
+        below = title if k < T - 1 else (title, shape("projected", r"$\hat{f}\,^t$"))
         diagram[f"p{k}"] = picture(arrays[f"{task}/projected"], TASK, wide=0.8, below=below)
         diagram.join(f"p{k} -> V", TASK)
     words = shape("slots"), "", "cosines of", "features", "and slots"
@@ -301,7 +301,8 @@ def draw_fig3(arrays: Arrays) -> Figure:
     words = {"look": "self-attention", "ask": "cross-attention", "think": "FFN"}
     for name, title in words.items():
         diagram[name] = box(title, shape(name), color=PAIRWISE, stretch=name == "ask")
-    diagram.join("decoded -> look; ask -> think -> retrieved", PAIRWISE)
+    diagram.join("decoded -> look; ask -> think", PAIRWISE)
+    diagram.join("think -> retrieved", PAIRWISE, label="next blocks")
     diagram.join("look -> ask", PAIRWISE, label="queries")
     diagram.join("strip -> mixed", MAPPING, label="$V$")
     diagram.join("mixed -> ask", MAPPING, label="keys, values")
