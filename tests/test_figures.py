@@ -121,7 +121,8 @@ def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict
     methods |= {f"rdc/{name}": contrast for name in ("fig1", "fig2", "fig3", "retrieval")}
     methods |= {f"rdc/fig{i}": {"xtc": ours} | contrast for i in (4, 5)}
     prototypes = {"ours": method("tpkr", backbone="resnet18_fused", code_count=16)}
-    methods |= {f"tpkr/fig{i}": prototypes for i in (1, 2, 3)}
+    methods |= {f"tpkr/fig{i}": prototypes for i in (1, 2, 3, 6)}
+    methods["tpkr/fig5"] = {"diffusion": baseline} | prototypes
     second = method("hitts", pseudo_labels=True, pseudo_features=True)
     methods |= {f"hitts/fig{i}": {"teacher": tokens, "ours": second} for i in range(1, 5)}
     histories = {"without": history(0.0), "with": history(0.05)}
@@ -149,6 +150,11 @@ def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict
         ),
         "rdc/fig6": FigureInputs(
             methods={"xtc": street["xtc"], "ours": street["rdc"]}, test=Street()
+        ),
+        "tpkr/fig7": FigureInputs(
+            methods=prototypes,
+            experiments={"ours": smoke(*papers.tables()["tpkr/table2"].rows[6].experiments)},
+            test=Noise(),
         ),
         "hitts/fig10": taught(Street),
         "hitts/fig13": FigureInputs(

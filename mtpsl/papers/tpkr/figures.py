@@ -3,6 +3,7 @@
 from typing import Any
 
 from mtpsl.papers.tpkr import diagrams
+from mtpsl.papers.tpkr.compared import COMPARED
 from mtpsl.papers.tpkr.printed import OURS
 from mtpsl.report.figure import Figure
 
@@ -65,4 +66,5 @@ FIGURES: tuple[Figure, ...] = (
         arrays=diagrams.both_signs,
         draw=diagrams.draw_fig4,
     ),
+    *COMPARED,
 )
