@@ -66,7 +66,7 @@ DATA = option(
     "or the one that an experiment on your own data is about; default: none",
 )
 ONLY = option("--only", default="", help="parts of names, comma-separated")
-FORCE = option("--force", action="store_true", help="do again what is done")
+FORCE = option("--force", action="store_true", help="do again what is done, with data read anew")
 TABLE = "hitts/table1, or table1"
 SIZE = tuple(option(s, type=int, help="default: as in the papers") for s in ("--height", "--width"))
 
@@ -144,7 +144,7 @@ def run_experiment(args: argparse.Namespace) -> int:
     """What every worker process does; prints the key and the metrics as JSON."""
     from mtpsl import files
     from mtpsl.data import find_class
-    from mtpsl.runs.data import bind_data
+    from mtpsl.runs.data import bind_data, forget_data
     from mtpsl.runs.experiment import read_experiment
     from mtpsl.runs.run import run
 
@@ -156,14 +156,15 @@ def run_experiment(args: argparse.Namespace) -> int:
                 f"--{name}: expected none with --experiment, which is one run and decides all "
                 f"its numbers itself; change {args.experiment}"
             )
-    asked = read_experiment(args.experiment)
+    asked, session = read_experiment(args.experiment), make_session(args, Path.cwd())
+    if args.force:
+        forget_data(session)
     experiment = bind_data(asked, args.data)
     if args.data and not asked.data_version and find_class(experiment.dataset).stand_in:
         raise UsageError(
             f"--data: the experiment is on {asked.dataset}, which {args.data} is not; name the "
             f'data set in {args.experiment}, "dataset": "own" for a folder of your own'
         )
-    session = make_session(args, Path.cwd())
     if args.force:
         session.store.forget(experiment.key)
     record = run(experiment, session)

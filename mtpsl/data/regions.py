@@ -22,6 +22,7 @@ from torch import Tensor
 from mtpsl.batch import Batch
 from mtpsl.data.cache import cache_root, cached_arrays, cores, write_images
 from mtpsl.data.dataset import Dataset, Sample, Stored
+from mtpsl.data.fingerprint import fingerprint
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.readers import reading
 from mtpsl.data.region_providers import NONE, PROVIDERS, STORED_NONE, Divide, Picture, Provider
@@ -54,7 +55,7 @@ def region_version(name: str, settings: Mapping[str, Any], root: str | Path = ""
             return provider.version
         raise reading.missing(folder, "a folder of regions", reading.listing(folder))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return f"{provider.version}-{reading.fingerprint(name, folder, [files])}"
+    return f"{provider.version}-{fingerprint(name, folder, files)}"
 
 
 def _resolve(provider: Provider, settings: Mapping[str, Any], root: str | Path) -> dict[str, Any]:

@@ -6,9 +6,8 @@ Every function of a reader raises ``FileNotFoundError`` for a file or folder tha
 ``ValueError`` for one that is damaged or holds anything but what the function's text says.
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from mtpsl.data.formats import Value, read_variables, refusal
 
 TOLERANCE = 1e-3  # of ranges, for files written in half precision
 MOST_PIXELS = 1 << 26  # of a picture; more is a damaged header
-LOOKED_INTO = 64  # files of a data set, for its fingerprint
 KINDS = {
     "1": "black and white",
     "L": "8-bit gray",
@@ -289,32 +287,6 @@ def stored_type(path: Path) -> str:
         return "MATLAB"
     with Image.open(path) as picture:
         return KINDS.get(picture.mode, picture.mode)
-
-
-def fingerprint(kind: str, root: Path, groups: Iterable[Sequence[Path]]) -> str:
-    """Names and sizes of all files and parts of a few: the same for the same data anywhere.
-
-    ``groups`` are files of a kind each, in a fixed order, under ``root``, whose own place does not
-    count; ``kind`` goes before the 12 hex digits.
-    """
-    digest, groups = hashlib.sha256(), [list(paths) for paths in groups]
-    for paths in groups:
-        for path in paths:
-            name = path.relative_to(root).as_posix()
-            digest.update(f"{name} {_size(path)}\n".encode())
-        for path in paths[:: max(1, len(groups) * len(paths) // LOOKED_INTO)]:
-            with path.open("rb") as file:
-                digest.update(file.read(4096))
-                file.seek(_size(path) // 2)
-                digest.update(file.read(4096))
-    return f"{kind}-{digest.hexdigest()[:12]}"
-
-
-def _size(path: Path) -> int:
-    if not path.is_file():
-        other = "a folder" if path.is_dir() else "no such file, or a link to none"
-        raise refusal(path, "a file", other)
-    return path.stat().st_size
 
 
 def listing(path: Path) -> str:
