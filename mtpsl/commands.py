@@ -185,11 +185,10 @@ def run_table(args: argparse.Namespace) -> int:
     bound = {bind_data(e, args.data).dataset for e in experiments}
     if bound and all(find_class(name).stand_in for name in bound):
         real = ", ".join(sorted({find_class(e.dataset).stands_for for e in experiments}))
-        content = recognize(args.data)
-        raise UsageError(f"--data: expected a folder of {real}, got {args.data}, of {content}")
+        found = f"{args.data}, of {recognize(args.data)}"
+        raise UsageError(f"--data: expected a folder of {real}, got {found}")
     root = checkout()
-    session = make_session(args, root)
-    what = {"profile": args.profile, "seeds": range(args.seeds)}
+    session, what = make_session(args, root), {"profile": args.profile, "seeds": range(args.seeds)}
     if records.train_missing([table], session, jobs=args.jobs, force=args.force, **what):
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
@@ -356,12 +355,14 @@ def records(args: argparse.Namespace) -> int:
 def reproduce(args: argparse.Namespace) -> int:
     """Run all notebooks: every table and figure. What is done stays done."""
     from mtpsl import reproduce
+    from mtpsl.data import require_recognized
 
     root = checkout()
+    if args.data:
+        require_recognized(args.data)
     if args.build:
         return reproduce.build_all(root, args.only)
-    expected = reproduce.register(output_folder(args.profile, root))
-    return reproduce.reproduce(args, root, expected)
+    return reproduce.reproduce(args, root, reproduce.register(output_folder(args.profile, root)))
 
 
 # ------------------------------------------------------------------- lookups

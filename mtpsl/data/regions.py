@@ -23,7 +23,7 @@ from mtpsl.batch import Batch
 from mtpsl.data.cache import cache_root, cached_arrays, cores, write_images
 from mtpsl.data.dataset import Dataset, Sample, Stored
 from mtpsl.data.fingerprint import fingerprint
-from mtpsl.data.labels import PartialLabels
+from mtpsl.data.labels import WITHHOLD_NONE, PartialLabels
 from mtpsl.data.readers import reading
 from mtpsl.data.region_providers import NONE, PROVIDERS, STORED_NONE, Divide, Picture, Provider
 from mtpsl.losses import IGNORE_INDEX
@@ -215,7 +215,7 @@ class WithRegions(Dataset):
 def _require_semseg(provider: str, dataset: PartialLabels) -> None:
     assignment = dataset.assignment
     kept = assignment.counts.get("semseg", 0)
-    if assignment.setting != "full" and kept < len(assignment):
+    if assignment.setting not in WITHHOLD_NONE and kept < len(assignment):
         raise ValueError(
             f"regions: expected the label setting full, or semseg of every image, because "
             f"{provider} shows its labels, got {assignment.setting} with semseg of {kept} of "

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mtpsl import files
-from mtpsl.data import find_class, open_dataset, recognize
+from mtpsl.data import find_class, open_dataset, recognize, require_recognized
 from mtpsl.data.cache import Cached, cache_root
 from mtpsl.data.dataset import Dataset, EvalLoader, TrainLoader
 from mtpsl.data.fingerprint import forget_fingerprints, looks_of
@@ -48,6 +48,9 @@ def bind_data(experiment: Experiment, data_root: Path | str = "") -> Experiment:
         final, and "file" as an open ``score_size`` where the protocol scores at the size of the
         files. Where a label-split file lies beside data on disk, its digest in ``label_args`` takes
         the place of the seed.
+
+    Raises:
+        FileNotFoundError: If ``data_root`` is in no layout that is known, naming them all.
     """
     if experiment.regions and not experiment.region_version:
         version = region_version(experiment.regions, experiment.region_args, data_root)
@@ -58,8 +61,8 @@ def bind_data(experiment: Experiment, data_root: Path | str = "") -> Experiment:
     if name == Own.name:
         return _bind_own(experiment, data_root)
     real = find_class(name).stands_for
-    if data_root and real and recognize(data_root) in (real, None):
-        name = real  # what is in no known layout is left to its reader to complain about
+    if data_root and real and require_recognized(data_root) == real:
+        name = real
     kind = find_class(name)
     label_args = dict(experiment.label_args)
     if data_root and not kind.stand_in and not label_args:

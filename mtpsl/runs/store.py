@@ -43,7 +43,7 @@ class RunRecord:
     images_per_s: float  # while training
     device: str  # "cpu" or "cuda"
     peak_memory: int  # bytes while training; of the GPU, or by which the process grew on a CPU
-    labels: dict[str, Any]  # the label setting's "hash" and "counts", and how many "images" trained
+    labels: dict[str, Any]  # "hash" and "counts" by task, of how many "available"; "images" trained
     data: dict[str, Any]  # "name", "version", "stand_in"; "pretrained": weights it began with
     environment: dict[str, Any]  # ``environment()``
     weights_sha256: str
