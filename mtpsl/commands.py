@@ -62,8 +62,7 @@ DEVICE = option(
 DATA = option(
     "--data",
     default="",
-    help="folder of NYUD-v2, Cityscapes or PASCAL-Context on disk, which replaces its stand-in, "
-    "or the one that an experiment on your own data is about; default: none",
+    help="NYUD-v2, Cityscapes or PASCAL-Context, which replaces its stand-in, or your own folder",
 )
 ONLY = option("--only", default="", help="parts of names, comma-separated")
 FORCE = option("--force", action="store_true", help="do again what is done, with data read anew")
@@ -354,12 +353,11 @@ def records(args: argparse.Namespace) -> int:
 )
 def reproduce(args: argparse.Namespace) -> int:
     """Run all notebooks: every table and figure. What is done stays done."""
-    from mtpsl import reproduce
-    from mtpsl.data import require_recognized
+    from mtpsl import data, reproduce
 
     root = checkout()
     if args.data:
-        require_recognized(args.data)
+        data.require_recognized(args.data)
     if args.build:
         return reproduce.build_all(root, args.only)
     return reproduce.reproduce(args, root, reproduce.register(output_folder(args.profile, root)))

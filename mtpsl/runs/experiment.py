@@ -165,7 +165,7 @@ def read_experiment(path: Path | str) -> Experiment:
     """
     try:
         return Experiment.from_dict(json.loads(Path(path).read_text()))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: expected an experiment as JSON, got {error}") from error
 
 

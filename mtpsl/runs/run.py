@@ -59,6 +59,7 @@ def run(experiment: Experiment, session: Session) -> RunRecord:
     with session.store.lock(experiment.key):
         record = session.store.load(experiment.key)
         if record is not None:
+            session.store.mend(record)
             return record
         if experiment.teacher:  # a lock inside a lock, always the student's first: no cycle
             run(experiment.teacher, session)
@@ -201,7 +202,7 @@ def discover(experiment: Experiment, partial: PartialLabels, session: Session) -
             return SupervisionStore(folder, partial.tasks)
         except FileNotFoundError:
             pass  # not made yet
-        except ValueError as error:
+        except (files.Damaged, ValueError) as error:
             print(f"discoveries are damaged and have to be made again: {error}", file=sys.stderr)
         method = load_method(teacher, session)
         if teacher.channels_last:

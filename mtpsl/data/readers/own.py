@@ -250,7 +250,7 @@ def read_description(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError as error:
         expected = "a file that names the tasks, with lines such as [depth]"
         raise missing(path, expected, remedy="write it") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise refusal(path, "TOML such as [depth]", reason(error), "correct it") from error
     if not content:
         raise refusal(path, "a table for each task, such as [depth]", "none", "add one")

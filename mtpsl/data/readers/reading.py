@@ -255,6 +255,7 @@ def check_range(
     high: float,
     what: str = "values",
     kinds: str = "fiu",
+    remedy: str = "use the original file, or convert its unit or classes",
 ) -> None:
     """Raises ValueError unless all values are in [low, high], so finite, and of such a type.
 
@@ -267,13 +268,16 @@ def check_range(
     least, most = float(array.min()), float(array.max())  # NaN if any value is
     if not (low - TOLERANCE <= least and most <= high + TOLERANCE):
         found = f"{least:g} to {most:g}"
-        remedy = "use the original file, or convert its unit or classes"
         raise refusal(path, f"{what} in [{low:g}, {high:g}]", found, remedy)
 
 
 def whole_ids(path: Path, array: np.ndarray, low: int, high: int) -> np.ndarray:
     """Class ids in [low, high] as int64."""
-    check_range(path, array, low, high, "class ids")
+    numbers = array.dtype.kind in "fiu"
+    from_1 = numbers and low < 0 <= array.min() and array.max() == high + 1
+    remedy = "subtract 1: ids start at 1 in this file, with 0 for void, and at 0 in this layout"
+    how = {"remedy": remedy} if from_1 else {}
+    check_range(path, array, low, high, "class ids", **how)
     if (array != np.round(array)).any():
         raise refusal(path, "whole class ids", "fractions", "resize to the nearest pixel")
     return array.astype(np.int64)
