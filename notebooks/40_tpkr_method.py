@@ -14,7 +14,7 @@
 # %% [markdown]
 # # TPKR, equation by equation
 #
-# **You will be able to** compute every equation of TPKR by hand and find it in the code, say why the affinity of a task with its own prototype cannot exceed 0.69 with three tasks, show what the printed sign of Eq. 5 teaches, and tell which of the paper's parameters can be derived and which cannot. **Takes** about 45 minutes to read. **Read before:** [`01_label_settings`](01_label_settings.ipynb), and [`10_hitts_method`](10_hitts_method.ipynb), whose task tokens are the relatives of TPKR's prototypes. **Previous:** [`33_rdc_beyond`](33_rdc_beyond.ipynb). **Next:** [`41_tpkr_tables`](41_tpkr_tables.ipynb). **Paper:** Oh, Kim, Kim, [*Task Prototype-Based Knowledge Retrieval*](https://arxiv.org/abs/2601.07474), AAAI 2026, section "Proposed Method".
+# **You will be able to** compute every equation of TPKR by hand and find it in the code, say why the affinity of tasks with their own prototypes cannot exceed 0.69 with three tasks, show what the printed sign of Eq. 5 teaches, and tell which of the paper's parameters can be derived and which cannot. **Takes** about 45 minutes to read. **Read before:** [`01_label_settings`](01_label_settings.ipynb), and [`10_hitts_method`](10_hitts_method.ipynb), whose task tokens are the relatives of TPKR's prototypes. **Previous:** [`33_rdc_beyond`](33_rdc_beyond.ipynb). **Next:** [`41_tpkr_tables`](41_tpkr_tables.ipynb). **Paper:** Oh, Kim, Kim, [*Task Prototype-Based Knowledge Retrieval*](https://arxiv.org/abs/2601.07474), AAAI 2026, section "Proposed Method".
 #
 # **The problem in three sentences.** XTC, HiTTs and RDC all let a task without a label learn from what the network predicts for it, or compare with it, and such predictions may be wrong. TPKR keeps one learned vector per task instead, its *prototype*, and asks of every position how much it resembles each of them. A transformer then reads the prototypes through these affinities, for labeled and unlabeled tasks alike.
 #
@@ -33,15 +33,6 @@ use_cache: bool = True
 from mtpsl.notebook import setup, show, show_table, show_terms
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
-
-# %% [markdown]
-# ## The picture first
-#
-# Figure 2 of the paper, drawn from a training step that is really there, with the shapes that passed through it.
-
-# %%
-overview = session.figure("tpkr/fig2")["computed now"]
-show(overview.figure, alt=overview.alt, caption=overview.caption)
 
 # %% [markdown]
 # ## Symbols
@@ -105,7 +96,8 @@ f_q, _, number = book(f_e)  # Eq. 1
 distances = (pixels[:, None] - book.codes).square().sum(dim=2)  # (2 pixels, 3 codes)
 assert number.flatten().tolist() == distances.argmin(dim=1).tolist() == [1, 2]
 torch.testing.assert_close(f_q[0, :, 0].T, book.codes[[1, 2]])
-print("squared distances", distances.tolist(), "-> codes", number.flatten().tolist())
+for pixel, row in zip("12", distances.tolist(), strict=True):
+    print(f"pixel {pixel}, squared distances:", [round(x, 2) for x in row])
 
 # %% [markdown]
 # If all codes were zero the decoders would lose nothing: they would read $f^e$. Keep that in mind.
@@ -165,7 +157,9 @@ assert [line["codes reached"] for line in lines.values()] == [True, False, False
 # %%
 for difference, by_hand in ((0.5, 0.125), (2.0, 1.5)):
     assert F.smooth_l1_loss(torch.tensor(difference), torch.tensor(0.0)) == by_hand  # Eq. 2
+print("0.5 -> 0.125, 2 -> 1.5")
 
+# %% tags=["nbval-ignore-output"]
 from mtpsl.models.backbone import to_size
 
 with torch.no_grad():
@@ -209,6 +203,8 @@ if session.profile == "smoke":
     print("fewer than 5 % of the codes in use; other codes change L_tae by less than 5 %")
 
 # %% [markdown]
+# Codes that are short beside $f^e$ hardly matter, whichever they are. Moving averages follow the features that choose them, so they grow long, and then exchanging them hurts. But a perplexity near 1 is a codebook with one word: what it adds is a constant, and a constant tells nothing of the image.
+#
 # **Erratum: the codebook can be ignored.** The decoders read $f^e + f^q$. A network may keep $f^q$ small and constant and do all its work in $f^e$, and as printed nothing stops it. Then a codebook adds 2.1 M parameters and no information, which fits the 0.1 mIoU that Table 3 credits it with. In VQ-VAE the decoder sees $f^q$ *alone*, and there is no way around the codes.
 #
 # The same question put to predictions: a trained TPKR on the test images, with its codes and with others.
@@ -258,7 +254,7 @@ S = prototypes.similarity(f_t)  # Eq. 3
 lengths = f_t.norm(dim=1, keepdim=True) * prototypes.slots.norm(dim=1)
 torch.testing.assert_close(S, f_t @ prototypes.slots.T / lengths)
 torch.testing.assert_close(S, torch.tensor([[0.8, 0.6, -0.8], [-0.6, 0.8, 0.6]]))
-print("S =", S.tolist())
+print("S =", [[round(x, 2) for x in row] for row in S.tolist()])
 
 # %%
 with torch.no_grad():
@@ -268,7 +264,16 @@ torch.testing.assert_close(A, S.exp() / S.exp().sum(dim=1, keepdim=True))
 torch.testing.assert_close(A.sum(dim=1), torch.ones(2))
 by_hand = [[a * 1 + c * -3, b * 2] for a, b, c in A.tolist()]  # A V, a sum of slots
 torch.testing.assert_close(f_ta, torch.tensor(by_hand))
-print("A =", [[round(x, 2) for x in row] for row in A.tolist()])
+
+# %%
+from mtpsl.report.sketches import draw_matrices
+
+show(
+    draw_matrices({"S": S.detach(), "A": A}, {"S": (-1, 1), "A": (0, 1)}),
+    alt="Two matrices of two pixels by three tasks: cosines from -0.8 to 0.8, and affinities from "
+    "0.10 to 0.49.",
+    caption="Rows are pixels, columns are tasks. Left the cosines, right their softmax.",
+)
 
 # %% [markdown]
 # Cosines forget length, so S and A do; $f^{ta}$ mixes the prototypes as they are. Look at how *flat* A is: cosines of 0.8 and -0.8 become affinities of 0.49 and 0.10. More about that in Section 5.
@@ -377,12 +382,15 @@ show(
 )
 
 # %% [markdown]
-# At the optimum every other task gets the same, $\tfrac{1-a}{T-1}$. So a perfectly trained affinity says *nothing* about how tasks are related, which is what it is introduced for: whatever relation Figure 6 shows is what $L_{tke}$ has not finished removing. The argument `temperature` divides the cosines and lifts the ceiling; [`43_tpkr_beyond`](43_tpkr_beyond.ipynb) trains with it.
+# At the optimum every other task gets the same, $\tfrac{1-a}{T-1}$. So a perfectly trained affinity says *nothing* about how tasks are related, which is what it is introduced for: whatever relation Figure 6 shows, $L_{tke}$ is working to even it out. The argument `temperature` divides the cosines and lifts the ceiling; [`43_tpkr_beyond`](43_tpkr_beyond.ipynb) trains with it.
 #
-# No set of vectors does better; a thousand random ones do not come close:
+# The bound holds for the mean of $\log A$ over tasks, so for the geometric mean of the own affinities. *One* task may have more at the expense of the others: opposite to two equal ones, a task reaches $e/(e+2e^{-1}) = 0.79$, and those two are left with less than a half. For the mean, no set of vectors does better than the simplex; a thousand random ones do not come close:
 
 # %%
-random = torch.nn.functional.normalize(torch.randn(1000, 2, 5, 32), dim=3)
+lonely = torch.tensor([[1.0, 0.0], [-1.0, 0.0], [-1.0, 0.0]])
+alone = (lonely @ lonely.T).softmax(dim=1).diagonal()
+assert alone[0] > 0.78 and alone[1:].max() < 0.5 and alone.log().mean() < ceiling[1].log()
+random = F.normalize(torch.randn(1000, 2, 5, 32), dim=3)
 cosines = random[:, 0] @ random[:, 1].mT  # (1000, 5, 5)
 losses = -cosines.log_softmax(dim=2).diagonal(dim1=1, dim2=2).mean(dim=1)
 assert losses.min() > -ceiling[3].log()
@@ -453,6 +461,16 @@ for tasks_, index in ((3, 1), (5, 3)):
     assert wrong.own_affinity < 0.7 * text.own_affinity and wrong.same - wrong.cross < 0.2
 print("text: the simplex, at the ceiling; printed: other tasks' means are almost as near")
 
+# %%
+panels = {f"{n} tasks, {sign}": end.cosines for (n, sign), end in free.items()}
+show(
+    draw_matrices(panels, dict.fromkeys(panels, (-0.5, 1))),
+    alt="Four matrices of cosines. By the text 1 on the diagonal and -0.5 or -0.25 beside it; as "
+    "printed all numbers are close to one another.",
+    caption="Mean cosine of a task's mean (row) with the features of each task (column).",
+)
+
+
 # %% [markdown]
 # With the sign of the text, everything ends where $L_{tke}$ alone would take it: in a simplex, at the ceiling. With the printed one, features are hardly nearer to the mean of their own task than to those of others, and the affinity loses much of what $L_{tke}$ gains. So the sign is a slip of print, or the paper trained something that works against itself.
 #
@@ -489,7 +507,7 @@ assert all(terms["tc"] < 0.1 * terms["tke"] for terms in history)
 assert history[-1]["tke"] > -ceiling[T - 2].log()
 
 # %% [markdown]
-# $L_{tc}$ is never a tenth of $L_{tke}$. What then is the 1.6 mIoU that Table 3 prints for it? With one run a row, nobody can tell; [`41_tpkr_tables`](41_tpkr_tables.ipynb) trains both rows.
+# $L_{tc}$ is never a tenth of $L_{tke}$. Where then do the 1.6 mIoU come from that Table 3 prints for it? The paper gives no spread over runs, so its numbers cannot tell; [`41_tpkr_tables`](41_tpkr_tables.ipynb) trains both rows.
 #
 # ## 7 Eq. 8 and 9: the transformer that retrieves
 #
@@ -607,6 +625,8 @@ with torch.device("meta"):  # shapes without numbers: nothing is computed
         d: count(build_method("tpkr", nyud, "resnet18_fused", 1.0, {"dimension": d}))
         for d in PRINTED
     }
+
+# %%
 slope = (sizes[2048] - sizes[1024]) / 1024
 assert low < slope == 3590 < high and base == 43_933_265
 print(f"band {low:,.0f} to {high:,.0f} parameters per dimension; the network here: {slope:,.0f}")
@@ -620,7 +640,8 @@ own = {d: total - base - 512 * sum(t.channels for t in nyud) for d, total in siz
 first, last = baseline_band(own)
 lines = {d: {"own parts": n / 1e6, "over 146.47": 146.47 + n / 1e6} for d, n in own.items()}
 lines = {d: line | {"printed": PRINTED[d]} for d, line in lines.items()}
-show_table(pd.DataFrame(lines).T.style.format("{:.2f}", subset=["own parts", "over 146.47"]))
+digits = dict.fromkeys(["own parts", "over 146.47"], "{:.2f}") | {"printed": "{:.1f}"}
+show_table(pd.DataFrame(lines).T.style.format(digits), caption="Millions of parameters, by d.")
 assert all(abs(line["over 146.47"] - line["printed"]) < 0.05 for line in lines.values())
 print(f"any baseline from {first:.3f} to {last:.3f} M makes all five counts; printed {BASELINE}")
 
@@ -636,7 +657,7 @@ show_table(kinds)
 print(f"{len(found)} designs, all with a slope of 3,587 without biases")
 
 # %% [markdown]
-# **The slope is reproduced, the offset is reproduced by the choice of one design among many, and the baseline is not reproduced at all.** 146.5 M is three times the framework's own multi-task baseline. Every network that the framework offers, with decoders of ordinary widths:
+# **The slope is reproduced, the offset is reproduced by the choice of one design among many, and the baseline is not reproduced at all.** 146.5 M is more than three times the framework's own multi-task baseline. Every network that the framework offers, with decoders of ordinary widths:
 
 # %%
 from mtpsl.papers.tpkr.sizes import FEATURES
@@ -760,7 +781,7 @@ print("thresholds that matter:", [round(t, 2) for t in telling[True].tolist()])
 print("as probabilities:", [round(p, 2) for p in cuts])
 
 # %% [markdown]
-# The lowest nine thresholds select the whole image, and so does 0.5; from 0.75 on none selects anything. What remains are cuts at four probabilities, and what they miss, no prediction is blamed for. The package has the meter without that slip, and `double_sigmoid=True` for parity.
+# The ten thresholds up to 0.5 select the whole image, and the five from 0.75 on select nothing. What remains are cuts at four probabilities. The package has the meter without that slip, and `double_sigmoid=True` for parity.
 #
 # ### Two rows of another measure
 #
