@@ -35,6 +35,15 @@ from mtpsl.notebook import setup, show, show_table, show_terms
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
 # %% [markdown]
+# ## The picture first
+#
+# Figure 2 of the paper, with the shapes and counts that hooks read off a trained network. It has five tasks (people21, the stand-in for PASCAL-Context); the rest of this page has three.
+
+# %%
+overview = session.figure("tpkr/fig2")["computed now"]
+show(overview.figure, alt=overview.alt, caption=overview.caption)
+
+# %% [markdown]
 # ## Symbols
 #
 # `B` images of `H x W` pixels, `T` tasks; a map of features has `h x w = n` positions and `c` channels; `K` codes; a prototype has `d` numbers. The paper calls the prototypes *slots*; the matrix `V` of all of them it calls the *task prototype*.
@@ -440,7 +449,7 @@ print("L_akg =", " + ".join(terms))
 # > **Predict.** With the sign of the text, and with the printed one: where do the cosines with the own mean and with those of other tasks end up?
 
 # %%
-from mtpsl.papers.tpkr.diagrams import free_features
+from mtpsl.papers.tpkr.free import free_features
 
 free, lines = {}, {}
 for tasks_ in (3, 5):
