@@ -63,6 +63,7 @@ show(overview.figure, alt=overview.alt, caption=overview.caption)
 # | **XTC** | predictions of different tasks must agree in a common space | [`20`](20_xtc_method.ipynb) to [`23`](23_xtc_storm.ipynb) |
 # | **RDC** | a region must look alike in the maps of two tasks, and unlike other regions | [`30`](30_rdc_method.ipynb) to [`33`](33_rdc_beyond.ipynb) |
 # | **HiTTs** | learned *task tokens* find labels and features for what is unlabeled | [`10`](10_hitts_method.ipynb) to [`13`](13_hitts_beyond.ipynb) |
+# | **TPKR** | a learned *prototype* per task, which every task asks for what it knows | from [`40`](40_tpkr_method.ipynb) on |
 
 # %% [markdown]
 # ## 2. The data

@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Beyond the paper: RDC with a gradient
 #
-# **You will be able to** say whether the contrast helps once it trains anything, what the quality of regions has to do with it, which part of a Gaussian matters, and what each kind of contrast costs. **Takes** about 30 minutes to read. **Read before:** [`30_rdc_method`](30_rdc_method.ipynb), Sections 4 to 9. **Previous:** [`32_rdc_figures`](32_rdc_figures.ipynb). **Next:** [`90_all_tables`](90_all_tables.ipynb). **Paper:** [RDC](https://arxiv.org/abs/2403.10252), Sections 3.3 and 4.3.
+# **You will be able to** say whether the contrast helps once it trains anything, what the quality of regions has to do with it, which part of a Gaussian matters, and what each kind of contrast costs. **Takes** about 30 minutes to read. **Read before:** [`30_rdc_method`](30_rdc_method.ipynb), Sections 4 to 9. **Previous:** [`32_rdc_figures`](32_rdc_figures.ipynb). **Next:** [`40_tpkr_method`](40_tpkr_method.ipynb), the next paper. **Paper:** [RDC](https://arxiv.org/abs/2403.10252), Sections 3.3 and 4.3.
 #
 # The released loss has no gradient, and the paper's tables have no row of labels alone with the same network and the same views. So four questions are open that a reader would take for answered:
 #
@@ -359,4 +359,4 @@ assert pixels**2 > 100_000 * count**2
 #
 # Li et al., [ECCV 2024](https://arxiv.org/abs/2403.10252), the paper; Wang et al., [*Exploring Cross-Image Pixel Contrast*](https://arxiv.org/abs/2101.11939), ICCV 2021, contrast of pixels with a sample; Hu, Cui, Wang, *Region-aware Contrastive Learning*, ICCV 2021.
 #
-# **Next:** [`90_all_tables`](90_all_tables.ipynb), all sentences on one page.
+# **Next:** [`40_tpkr_method`](40_tpkr_method.ipynb), the next paper, or [`90_all_tables`](90_all_tables.ipynb), all sentences on one page.

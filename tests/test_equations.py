@@ -33,7 +33,12 @@ from mtpsl.tasks import Task, TaskSet, depth, normals, semseg
 
 NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 NUMBERED = {"xtc": 4, "hitts": 18, "rdc": 6, "tpkr": 10}  # equations that a paper numbers
-WALKED = {"xtc": 4, "hitts": 13, "rdc": 6}  # the first ones, which its notebook works out by hand
+WALKED = {
+    "xtc": 4,
+    "hitts": 13,
+    "rdc": 6,
+    "tpkr": 10,
+}  # the first ones, which its notebook works out by hand
 TASKS = TaskSet((semseg(tuple("abcd")), depth(), normals()))
 
 # Read in the papers and in the package, not generated: equation -> functions that compute it.
@@ -326,7 +331,12 @@ def _batch() -> batch.Batch:
 
 @pytest.mark.parametrize(
     "paper, name",
-    [("xtc", "20_xtc_method"), ("hitts", "10_hitts_method"), ("rdc", "30_rdc_method")],
+    [
+        ("xtc", "20_xtc_method"),
+        ("hitts", "10_hitts_method"),
+        ("rdc", "30_rdc_method"),
+        ("tpkr", "40_tpkr_method"),
+    ],
 )
 def test_the_notebook_checks_each_equation_in_a_cell(paper: str, name: str) -> None:
     tree = ast.parse((NOTEBOOKS / f"{name}.py").read_text())

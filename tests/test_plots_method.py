@@ -9,6 +9,7 @@ from mtpsl.report.sketches import (
     draw_activations,
     draw_depth_bins,
     draw_ellipses,
+    draw_lines,
     draw_matrices,
     draw_normal_centers,
     draw_pictures,
@@ -72,6 +73,15 @@ def test_points_have_a_line_through_their_means() -> None:
     np.testing.assert_allclose(b, [[0.9, 0.9], [3, 5]])
     np.testing.assert_allclose(a, [[0.8], [1]])
     np.testing.assert_allclose(means, [[0.8, 0.9], [1, 4]])
+
+
+def test_lines_have_a_chart_for_each_title() -> None:
+    curves = {"a": ([1, 2, 4], [0.5, 0.3, 0.2]), "b": ([1, 2], [1.0, 1.0])}
+    left, right = draw_lines({"both": curves, "first": {"a": curves["a"]}}, "tasks").axes
+    assert [axes.get_title() for axes in (left, right)] == ["both", "first"]
+    assert [len(axes.lines) for axes in (left, right)] == [2, 1]
+    np.testing.assert_allclose(right.lines[0].get_data(), curves["a"])
+    assert right.get_xlabel() == "tasks"
 
 
 def test_activations_draw_value_and_slope() -> None:

@@ -225,6 +225,18 @@ def draw_points(points: Mapping[str, tuple[float, Sequence[float]]], x: str, y: 
 
 
 @styled
+def draw_lines(charts: Mapping[str, Mapping[str, tuple[Image, Image]]], x: str) -> Figure:
+    """Named curves side by side, a chart for each title, over what ``x`` names."""
+    wide = 4.6 if len(charts) == 1 else 2.4
+    sheet, columns = chart_row([*charts], 2.1, wide=wide, below=0.5)
+    for (axes,), curves in zip(columns, charts.values(), strict=True):
+        draw_curves(axes, curves)
+        axes.set_xlabel(x)
+        axes.legend(fontsize=7.5)
+    return sheet.figure
+
+
+@styled
 def draw_known(arrays: Arrays) -> Figure:
     """A row an image: the image and, task by task, its label or the prediction in its place.
 
