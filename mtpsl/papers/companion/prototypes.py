@@ -6,7 +6,7 @@ DiffusionMTL. ``transfer`` trains tasks in pairs: what a task gains by another o
 affinity between the two should say, and ``relatedness`` holds the two against each other.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations, permutations, product
 from typing import Any
 
@@ -174,19 +174,23 @@ TRANSFER = Table(
 TABLES = (RETRIEVAL, TEMPERATURE, DIFFUSION, TRANSFER)
 
 
-def transfer_gains(results: Results | None) -> np.ndarray:
+def transfer_gains(results: Results | None, names: Sequence[str] = PEOPLE.tasks) -> np.ndarray:
     """What each task gains by a second one, over the task alone, from runs of ``TRANSFER``.
+
+    Args:
+        results: Of the table; None: no run.
+        names: The tasks in the order that is wanted.
 
     Returns:
         (T, T, n) in percent of the task's headline, positive where it is better with the second
         task, over n seeds; NaN on the diagonal and where a run is missing.
     """
-    names = [column.partition("/")[0] for column in PASCAL]
+    columns = {column.partition("/")[0]: column for column in PASCAL}
     seeds = sorted({entry.seed for entry in results.current()}) if results else []
     gains = np.full((len(names), len(names), max(1, len(seeds))), np.nan)
     for (i, task), (j, other) in permutations(enumerate(names), 2):
         for n, seed in enumerate(seeds):
-            column = PASCAL[i]
+            column = columns[task]
             alone, together = (
                 results.values(TRANSFER, row, column).get(seed, np.nan)
                 for row in (STL, pair(task, other))
@@ -220,12 +224,11 @@ def relatedness(inputs: FigureInputs) -> Arrays:
         )
         for batch in part.batches(evenly_spaced(len(part.test), IMAGES))
     ]
-    gain = transfer_gains(read_recorded(inputs.records, TRANSFER))
-    order = [[c.partition("/")[0] for c in PASCAL].index(name) for name in tasks.names]
+    known = read_recorded(inputs.records, TRANSFER) if inputs.records else None
     return describe(tasks) | {
         "cosine": network.prototypes.similarity(slots).cpu().numpy().round(4),
         "affinity": torch.stack(means).mean(0).cpu().numpy().round(4),
-        "gain": gain[np.ix_(order, order)].round(3),
+        "gain": transfer_gains(known, tasks.names).round(3),
     }
 
 

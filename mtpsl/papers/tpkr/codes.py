@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from matplotlib.figure import Figure as Drawing
 
 from mtpsl.papers.tpkr.printed import OURS
-from mtpsl.report.arrays import Arrays, FigureInputs, evenly_spaced, picture
+from mtpsl.report.arrays import Arrays, FigureInputs, describe, evenly_spaced, picture
 from mtpsl.report.figure import Figure
 from mtpsl.report.style import QUIET, TASK, Sheet, styled
 
@@ -42,7 +42,7 @@ def used_codes(inputs: FigureInputs) -> Arrays:
     first = order[: min(SHOWN, int((counts > 0).sum()))]
     means = (sums[first] / counts[first].unsqueeze(1)).unflatten(1, (3, side, side))
     terms = [entry["terms"] for entry in inputs.histories[role]]
-    return {
+    return describe(inputs.test.tasks) | {
         "counts": counts[order].long().numpy(),
         "number": first.numpy(),
         "patches": picture(means.clamp(0, 1)),
