@@ -202,7 +202,7 @@ assert count[printed.TKE] - count[printed.TAE] > 9e6 and count[printed.ALL] == c
 #
 # *What fails.* One cell: the first row is the MTL baseline of Table 1, but for boundary (64.38 and 64.30).
 #
-# *What cannot be seen.* What L_tke adds. With prototypes comes all of the retrieval transformer, two blocks of self-attention, cross-attention and feed-forward network with nine million parameters, and no row has that transformer without prototypes. Nine tenths of the gain over MTL are in this one step. `companion/retrieval` in [`43_tpkr_beyond`](43_tpkr_beyond.ipynb) takes it apart. Nor can L_tc be told from chance: it gains 0.15 % on two of five columns, and where L_tke is at its least, L_tc is zero ([`40_tpkr_method`](40_tpkr_method.ipynb)).
+# *What cannot be seen.* What L_tke adds. With prototypes comes all of the retrieval transformer, two blocks of self-attention, cross-attention and feed-forward network with their projections, ten million parameters in all, and no row has that transformer without prototypes. Nine tenths of the gain over MTL are in this one step. `companion/retrieval` in [`43_tpkr_beyond`](43_tpkr_beyond.ipynb) takes it apart. Nor can L_tc be told from chance: it gains 0.15 % on two of five columns, and where L_tke is at its least, L_tc is zero ([`40_tpkr_method`](40_tpkr_method.ipynb)).
 
 # %% [markdown]
 # ## 5. Table 4: how wide a slot is, and how large the network
@@ -243,7 +243,7 @@ print(f"networks of ordinary widths in that band: {len(list(printed.sizes.design
 assert low < slope < high and plain == 43_933_265
 
 # %% [markdown]
-# The slope is reproduced, by seven linear maps of width 512 that touch *d* (a projection for each of three tasks, keys and values of two blocks) and the three slots. It is reproduced by 47 other networks as well. The offset is not: over *our* MTL baseline of 43.93 M the four rows cannot have the printed counts, over one of 146.47 M they would. No network of the framework has that size.
+# The slope is reproduced, by seven linear maps of width 512 that touch *d* (a projection for each of three tasks, keys and values of two blocks) and the three slots. But 15 other networks of ordinary widths have a slope in the printed band as well. The offset is not: over *our* MTL baseline of 43.93 M the four rows cannot have the printed counts, over one of 146.47 M they would. No network of the framework has that size.
 #
 # *What holds.* In print d = 1024 is the best of four on every column.
 #
