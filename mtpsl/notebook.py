@@ -49,17 +49,29 @@ class Session(runs.Session):
         """Where the committed results are, whatever the profile."""
         return self.root / "figures"
 
-    def results(self, table: Table, *, train: bool = True) -> tuple[Results | None, Results]:
+    def results(
+        self, table: Table, *, train: bool = True, once: bool = False
+    ) -> tuple[Results | None, Results]:
         """Reads a table's recorded results, None where there are none yet, and computes new ones.
 
         Args:
             table: Whose rows are run.
             train: False takes the runs that there are and leaves out other rows.
+            once: At profile smoke, which only proves that code works, rows that differ in labels
+                or in a number alone are trained once, and it is said how many those are.
         """
+        once = once and self.profile == "smoke"
         path = self.recorded / table.paper / f"{table.name}.json"
         known = load_recorded(path, table) if path.exists() else None
-        how = {"profile": self.profile, "seeds": self.seeds, "train": train}
-        return known, run_table(table, self, **how)
+        how = {"profile": self.profile, "seeds": self.seeds, "train": train, "once": once}
+        computed = run_table(table, self, **how)
+        every = [row.name for row in table.rows if row.experiments]
+        if once and (left := [name for name in every if not computed.of(name)]):
+            print(
+                f"{table.source}: {len(every) - len(left)} of {len(every)} rows are trained at "
+                "smoke; the others differ from them in labels or in a number alone."
+            )
+        return known, computed
 
     def write(self, table: Table, recorded: Results | None, computed: Results | None) -> None:
         """Writes a table's files and says where they are."""

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # A tour: many tasks, few labels
 #
-# One network that looks at a photograph of a room and says, for every pixel, **what** it is (semantic segmentation), **how far** away it is (depth) and **which way** the surface faces (normals). Training it takes dense labels, and dense labels are what nobody can afford three times over. So each training image carries labels for *some* of the tasks. That is multi-task learning from **partially labeled data**, the subject of the papers in this repository.
+# One network that looks at a photograph of a room and says, for every pixel, **what** it is (semantic segmentation), **how far** away it is (depth) and **which way** the surface faces (normals). Training it takes dense labels, and dense labels are what nobody can afford three times over. So each training image carries labels for *some* of the tasks. That is multi-task learning from **partially labeled data**, the subject of the four papers in this repository.
 #
-# **You will be able to** say what partially labeled data are, why a withheld label cannot leak here, what a guess scores that never looks at the image, and how to read a table of this repository. **Takes** about 30 minutes to read and one minute to run. **Read before:** nothing. **Next:** [`01_label_settings`](01_label_settings.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893) (Li, Liu and Bilen, CVPR 2022), [HiTTs](https://arxiv.org/abs/2411.18823) (Zhang et al., 2024).
+# **You will be able to** say what partially labeled data are, why a withheld label cannot leak here, what a guess scores that never looks at the image, and how to read a table of this repository. **Takes** about 30 minutes to read and one minute to run. **Read before:** nothing. **Next:** [`01_label_settings`](01_label_settings.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893) (Li, Liu and Bilen, CVPR 2022), [HiTTs](https://arxiv.org/abs/2411.18823) (Zhang et al., 2024), [RDC](https://arxiv.org/abs/2403.10252) (Li et al., ECCV 2024), [TPKR](https://arxiv.org/abs/2601.07474) (Oh, Kim and Kim, AAAI 2026).
 #
 # 1. the problem, in one picture
 # 2. the data, and what they stand in for
@@ -63,7 +63,7 @@ show(overview.figure, alt=overview.alt, caption=overview.caption)
 # | **XTC** | predictions of different tasks must agree in a common space | [`20`](20_xtc_method.ipynb) to [`23`](23_xtc_storm.ipynb) |
 # | **RDC** | a region must look alike in the maps of two tasks, and unlike other regions | [`30`](30_rdc_method.ipynb) to [`33`](33_rdc_beyond.ipynb) |
 # | **HiTTs** | learned *task tokens* find labels and features for what is unlabeled | [`10`](10_hitts_method.ipynb) to [`13`](13_hitts_beyond.ipynb) |
-# | **TPKR** | a learned *prototype* per task, which every task asks for what it knows | from [`40`](40_tpkr_method.ipynb) on |
+# | **TPKR** | one learned *prototype* per task; every task asks all of them for what they know | [`40`](40_tpkr_method.ipynb) to [`43`](43_tpkr_beyond.ipynb) |
 
 # %% [markdown]
 # ## 2. The data

@@ -187,7 +187,7 @@ print(f"normals of 5 against {reference}: +{gain:.0f} %, in a mean over three ta
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.rdc.tables import TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6
 
-table1, now1 = session.results(TABLE1)
+table1, now1 = session.results(TABLE1, once=True)
 show_results(TABLE1, table1, now1)
 
 # %%
@@ -235,7 +235,7 @@ for row, why in WHY_NOT.items():
 # > **Predict.** The text says that the Gaussian contrast is "faster and more efficient" than that of pixels and "still on par". By which number of the table could you check each half?
 
 # %% tags=["nbval-ignore-output"]
-table2, now2 = session.results(TABLE2)
+table2, now2 = session.results(TABLE2, once=True)
 show_results(TABLE2, table2, now2)
 print("Recorded:", summary(TABLE2, table2) if table2 else "nothing is recorded yet")
 
@@ -261,7 +261,7 @@ assert gaussian["depth/abs_err"] < pixel["depth/abs_err"]
 # > **Predict.** Of the two choices, which one matters more for segmentation in print, and which for normals?
 
 # %% tags=["nbval-ignore-output"]
-table3, now3 = session.results(TABLE3)
+table3, now3 = session.results(TABLE3, once=True)
 show_results(TABLE3, table3, now3)
 print("Recorded:", summary(TABLE3, table3) if table3 else "nothing is recorded yet")
 
@@ -301,12 +301,12 @@ assert abs(one[0][2]) > 5 * abs(one[1][1])
 # > **Predict.** True segments in place of SAM's: which of the three tasks gains the most in print, and does one lose?
 
 # %% tags=["nbval-ignore-output"]
-table6, now6 = session.results(TABLE6)
+table6, now6 = session.results(TABLE6, once=True)
 show_results(TABLE6, table6, now6)
 print("Recorded:", summary(TABLE6, table6) if table6 else "nothing is recorded yet")
 
 # %% tags=["nbval-ignore-output"]
-table4, now4 = session.results(TABLE4)
+table4, now4 = session.results(TABLE4, once=True)
 show_results(TABLE4, table4, now4)
 print("Recorded:", summary(TABLE4, table4) if table4 else "nothing is recorded yet")
 
@@ -343,7 +343,7 @@ assert segments > -method > 0
 # > **Predict.** [`30_rdc_method`](30_rdc_method.ipynb), Section 8, showed the two on the same regions and at the same temperature: KL was many times as large. Is "all else equal" a fair comparison then?
 
 # %% tags=["nbval-ignore-output"]
-table5, now5 = session.results(TABLE5)
+table5, now5 = session.results(TABLE5, once=True)
 show_results(TABLE5, table5, now5)
 print("Recorded:", summary(TABLE5, table5) if table5 else "nothing is recorded yet")
 

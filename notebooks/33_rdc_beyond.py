@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Beyond the paper: RDC with a gradient
 #
-# **You will be able to** say whether the contrast helps once it trains anything, what the quality of regions has to do with it, which part of a Gaussian matters, and what each kind of contrast costs. **Takes** about 30 minutes to read. **Read before:** [`30_rdc_method`](30_rdc_method.ipynb), Sections 4 to 9. **Previous:** [`32_rdc_figures`](32_rdc_figures.ipynb). **Next:** [`40_tpkr_method`](40_tpkr_method.ipynb), the next paper. **Paper:** [RDC](https://arxiv.org/abs/2403.10252), Sections 3.3 and 4.3.
+# **You will be able to** say whether the contrast helps once it trains anything, what the quality of regions has to do with it, which part of a Gaussian matters, and what each kind of contrast costs. **Takes** about 30 minutes to read. **Read before:** [`30_rdc_method`](30_rdc_method.ipynb), Sections 4 to 9. **Previous:** [`32_rdc_figures`](32_rdc_figures.ipynb). **Next:** [`40_tpkr_method`](40_tpkr_method.ipynb). **Paper:** [RDC](https://arxiv.org/abs/2403.10252), Sections 3.3 and 4.3.
 #
 # The released loss has no gradient, and the paper's tables have no row of labels alone with the same network and the same views. So four questions are open that a reader would take for answered:
 #
@@ -49,7 +49,7 @@ from mtpsl.papers.companion.tables import CONTRAST, DISTANCES, REGIONS
 from mtpsl.report.ledger import summary
 from mtpsl.report.results import DELTA
 
-contrast, now_contrast = session.results(CONTRAST)
+contrast, now_contrast = session.results(CONTRAST, once=True)
 show_results(CONTRAST, contrast, now_contrast)
 print("Recorded:", summary(CONTRAST, contrast) if contrast else "nothing is recorded yet")
 
@@ -160,7 +160,7 @@ assert asa["felzenszwalb 400"] < asa["felzenszwalb 200"] < asa["felzenszwalb 50"
 # > **Predict.** Random cells are as many as felzenszwalb's and ignore the image. With one label per image, how much of the gain over labels alone will they keep: none, half, all?
 
 # %% tags=["nbval-ignore-output"]
-regions, now_regions = session.results(REGIONS)
+regions, now_regions = session.results(REGIONS, once=True)
 show_results(REGIONS, regions, now_regions)
 print("Recorded:", summary(REGIONS, regions) if regions else "nothing is recorded yet")
 
@@ -195,7 +195,7 @@ else:
 # > **Predict.** Means alone drop everything that sets Gaussians apart from vectors, but for the measure (a squared distance, not a cosine). How much of the difference between "vector" and "gaussian" in Table 3 could that explain?
 
 # %% tags=["nbval-ignore-output"]
-distances, now_distances = session.results(DISTANCES)
+distances, now_distances = session.results(DISTANCES, once=True)
 show_results(DISTANCES, distances, now_distances)
 print("Recorded:", summary(DISTANCES, distances) if distances else "nothing is recorded yet")
 
@@ -359,4 +359,4 @@ assert pixels**2 > 100_000 * count**2
 #
 # Li et al., [ECCV 2024](https://arxiv.org/abs/2403.10252), the paper; Wang et al., [*Exploring Cross-Image Pixel Contrast*](https://arxiv.org/abs/2101.11939), ICCV 2021, contrast of pixels with a sample; Hu, Cui, Wang, *Region-aware Contrastive Learning*, ICCV 2021.
 #
-# **Next:** [`40_tpkr_method`](40_tpkr_method.ipynb), the next paper, or [`90_all_tables`](90_all_tables.ipynb), all sentences on one page.
+# **Next:** [`40_tpkr_method`](40_tpkr_method.ipynb), prototypes that tasks ask for knowledge.

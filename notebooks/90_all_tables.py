@@ -14,7 +14,7 @@
 # %% [markdown]
 # # All tables, all sentences, and where the numbers come from
 #
-# **You will be able to** say how many sentences of the papers were tested, which way they came out, and where any number of this repository comes from. **Takes** about 15 minutes to look through. **Read before:** [`11_hitts_tables`](11_hitts_tables.ipynb), Section 1; previous is [`33_rdc_beyond`](33_rdc_beyond.ipynb). **Next:** [`99_your_own_data`](99_your_own_data.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893), [HiTTs](https://arxiv.org/abs/2411.18823), [RDC](https://arxiv.org/abs/2403.10252).
+# **You will be able to** say how many sentences of the papers were tested, which way they came out, and where any number of this repository comes from. **Takes** about 15 minutes to look through. **Read before:** [`11_hitts_tables`](11_hitts_tables.ipynb), Section 1; previous is [`43_tpkr_beyond`](43_tpkr_beyond.ipynb). **Next:** [`99_your_own_data`](99_your_own_data.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893), [HiTTs](https://arxiv.org/abs/2411.18823), [RDC](https://arxiv.org/abs/2403.10252), [TPKR](https://arxiv.org/abs/2601.07474).
 #
 # Every table of the register is on this page: paper, recorded, computed now; before them the scoreboard over all sentences, after them the provenance of each number. What a table asks and how its rows compare is said in each paper's own notebook. A table that is added to the register appears here by itself.
 
@@ -70,18 +70,17 @@ for table in papers.tables().values():
 # %% [markdown]
 # ## The tables
 #
-# This page trains nothing that belongs to a paper: *computed now* is what the papers' notebooks have left in the folder of runs, and a row that none of them has trained has no such line. (Runs are looked up by their key, so it does not matter who trained them.) Only the check of the data's power, which no notebook has, is run here. TPKR has no notebooks yet, so its tables are written here, with what is printed and recorded; `python -m mtpsl run tpkr/table1` trains one. At `smoke` the tables leave *computed now* out, because numbers after four steps mean nothing.
+# This page trains nothing that belongs to a paper: *computed now* is what the papers' notebooks have left in the folder of runs, and a row that none of them has trained has no such line. (Runs are looked up by their key, so it does not matter who trained them.) Only the check of the data's power, which no notebook has, is run here. At `smoke` those notebooks may train a network once for several rows that differ in labels or in a number alone. At `smoke` the tables leave *computed now* out, because numbers after four steps mean nothing.
 
 # %%
-from mtpsl.report.render import count_verdicts, write_table
+from mtpsl.report.render import count_verdicts
 
 measured = {}
 for key, table in papers.tables().items():
     own = key == "companion/separation"
     measured[key] = (table, *session.results(table, train=own))
-    if own or table.paper == "tpkr":
-        paths = write_table(*measured[key], session.output / table.paper)
-        print(table.source, "in", ", ".join(session.short_path(path) for path in paths))
+    if own:
+        session.write(*measured[key])
 
 # %% tags=["nbval-ignore-output"]
 for table, recorded, computed in measured.values():

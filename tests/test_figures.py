@@ -176,6 +176,14 @@ def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict
                 "streets": FigureInputs(methods=streets, test=Street()),
             }
         ),
+        "tpkr/codes": FigureInputs(
+            methods=prototypes,
+            histories={"ours": [{"terms": {"tae": 0.2, "tae_other_codes": 0.3}}]},
+            test=Noise(),
+        ),
+        "companion/relatedness": FigureInputs(
+            parts={"people": FigureInputs(methods=prototypes, test=Noise())}
+        ),
         "hitts/fig16": taught(),
         "hitts/discovery": taught(),
     }
@@ -318,7 +326,7 @@ def test_a_token_is_held_against_the_pixels_of_its_own_class() -> None:
 
 
 OF_RECORDS = ("companion/scoreboard", "companion/glance", "companion/rulers")  # not from maps
-MAY_LACK = ("truth", "quality", "/pseudo", "/examples", "/own")  # NaN without label or pixel
+MAY_LACK = ("truth", "quality", "/pseudo", "/examples", "/own", "gain")  # NaN without label or run
 
 
 def test_arrays_are_plain_and_finite(every: dict) -> None:
@@ -529,3 +537,20 @@ def test_a_constant_mapping_has_no_distance_between_images() -> None:
     found = xtc.consistency(FigureInputs(methods=methods, histories=histories, test=Noise()))
     assert np.abs(found["with/same"]).max() < 1e-5 and np.abs(found["with/other"]).max() < 1e-5
     assert found["with/feature"].min() > 0.01 and found["with/two_features"] > 0
+
+
+def test_codes_are_counted_on_every_position(every: dict) -> None:
+    found = every["tpkr/codes"]
+    counts, shown = found["counts"], len(found["number"])
+    positions = len(Noise()) * 32 * 64 // (found["patches"].shape[1] // 3) ** 2
+    assert counts.sum() == positions and (np.diff(counts) <= 0).all()
+    assert len(found["patches"]) == shown <= (counts > 0).sum()
+    used = counts[counts > 0] / counts.sum()
+    assert found["perplexity"] == pytest.approx(np.exp(-(used * np.log(used)).sum()), abs=0.01)
+
+
+def test_relatedness_is_of_ordered_pairs(every: dict) -> None:
+    found = every["companion/relatedness"]
+    np.testing.assert_allclose(np.diag(found["cosine"]), 1, atol=1e-3)
+    np.testing.assert_allclose(found["affinity"].sum(1), 1, atol=1e-3)
+    assert np.isnan(found["gain"]).all() and found["gain"].shape == (3, 3, 1)

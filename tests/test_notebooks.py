@@ -24,8 +24,7 @@ NAMES = (
     "12_hitts_figures", "12b_hitts_figures", "13_hitts_beyond",
     "20_xtc_method", "21_xtc_tables", "21b_xtc_tables", "22_xtc_figures", "23_xtc_storm",
     "30_rdc_method", "31_rdc_tables", "32_rdc_figures", "33_rdc_beyond",
-    "40_tpkr_method",
-    "42_tpkr_figures",
+    "40_tpkr_method", "41_tpkr_tables", "42_tpkr_figures", "43_tpkr_beyond",
     "90_all_tables", "99_your_own_data",
 )  # fmt: skip
 PARAMETERS = parameters(make_parser()[0].parse_args(["reproduce"]))

@@ -4,26 +4,30 @@ import dataclasses
 import inspect
 import math
 from collections import Counter
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from properties import assert_table_is_complete
 
 from mtpsl import papers
+from mtpsl.papers.companion import prototypes
 from mtpsl.papers.protocols import NYUD, PASCAL
 from mtpsl.papers.tpkr import printed as tpkr_printed
 from mtpsl.papers.tpkr import sizes
 from mtpsl.papers.tpkr import tables as tpkr
 from mtpsl.papers.tpkr.tables import TABLES
-from mtpsl.report import tables
+from mtpsl.report import records, tables
 from mtpsl.report.audit import audit
 from mtpsl.report.ledger import against
 from mtpsl.runs.data import tasks_of
-from mtpsl.runs.network import build, train_on_noise
+from mtpsl.runs.network import build, full_size_cost, train_on_noise
 from mtpsl.runs.profiles import TRANSFORMER_WIDTH, get_profile
 
 ALL = pytest.mark.parametrize("table", TABLES.values(), ids=lambda table: table.name)
 EVERY = tuple(TABLES.values())
+TAKEN_APART = pytest.mark.parametrize("table", prototypes.TABLES, ids=lambda table: table.name)
 
 
 def runs(*tables):
@@ -39,6 +43,61 @@ def run(table, row):
 @ALL
 def test_a_table_is_complete(table):
     assert_table_is_complete(table)
+
+
+@TAKEN_APART
+def test_a_table_that_takes_it_apart_is_complete(table):
+    assert_table_is_complete(table)
+    assert tpkr.PROTOCOL in table.notes
+    for row in (prototypes.MTL, prototypes.OURS, prototypes.FEATURE, prototypes.STL):
+        if row in {r.name for r in table.rows}:  # no training of its own
+            paper = "table1" if table is prototypes.TRANSFER else "table2"
+            assert table.row(row).experiments == TABLES[paper].row(f"one-label/{row}").experiments
+
+
+def test_the_wide_baseline_is_as_large():
+    (wide,), (ours,) = (
+        prototypes.RETRIEVAL.row(row).experiments for row in (tpkr.WIDE_MTL, prototypes.OURS)
+    )
+    assert full_size_cost(wide).params == pytest.approx(full_size_cost(ours).params, rel=0.01)
+
+
+def test_gains_of_pairs_by_hand():
+    """Alone 0.5 and 20, with each other 0.6 (+20 %) and 22 (-10 %)."""
+    cells = {
+        (prototypes.STL, "semseg/miou"): 0.5,
+        (prototypes.STL, "normals/mean_err"): 20.0,
+        (prototypes.pair("normals", "semseg"), "semseg/miou"): 0.6,
+        (prototypes.pair("semseg", "normals"), "normals/mean_err"): 22.0,
+    }
+    known = SimpleNamespace(
+        current=lambda: [SimpleNamespace(seed=0)],
+        values=lambda table, row, column: {0: cells.get((row, column), math.nan)},
+    )
+    gains = prototypes.transfer_gains(known, ("semseg", "normals", "edges"))
+    assert gains.shape == (3, 3, 1) and gains[0, 1, 0] == pytest.approx(20)
+    assert gains[1, 0, 0] == pytest.approx(-10) and np.isnan(gains[2]).all()
+    order = np.arange(9.0).reshape(3, 3)
+    assert prototypes.rank_correlation(order, -(order**3)) == pytest.approx(-1)
+    assert math.isnan(prototypes.rank_correlation(order, gains[..., 0]))
+
+
+@pytest.mark.parametrize(("temperature", "most"), [(0.1, 1.0), (0.3, 0.9867), (1.0, 0.6914)])
+def test_a_temperature_lifts_the_ceiling(temperature, most):
+    assert tpkr_printed.at_optimum(3, temperature=temperature)[0] == pytest.approx(most, abs=1e-4)
+
+
+def test_smoke_trains_a_network_once(monkeypatch):
+    """Labels and numbers make no other code; a row of several networks needs all of them."""
+    monkeypatch.setattr(records, "missing_runs", lambda labeled, store: {"all": None})
+    monkeypatch.setattr(records, "run", lambda experiment, session: None)
+    monkeypatch.setattr(records, "row_entry", lambda row_run, found, session: row_run.row.name)
+    session = SimpleNamespace(data_root="", store=None)
+    table4 = records.run_table(TABLES["table4"], session, once=True).entries
+    assert table4 == (tpkr_printed.NO_SLOTS, "d = 256", "d = 1024")
+    table2 = records.run_table(TABLES["table2"], session, once=True).entries
+    assert [name.split("/")[0] for name in table2] == ["one-label"] * 7
+    assert len(records.run_table(TABLES["table2"], session).entries) == 14
 
 
 @ALL
@@ -150,8 +209,8 @@ def test_stated_settings():
 def test_rows_of_the_other_protocol_are_other_runs():
     """XTC on the fused network is not a run of [XTC], nor are the single-task networks."""
     ours = runs(*EVERY)
-    others = {key for name, t in papers.tables().items() for key in runs(t) if "tpkr/" not in name}
-    assert not ours.keys() & others
+    others = runs(*(t for t in papers.tables().values() if t not in (*EVERY, *prototypes.TABLES)))
+    assert not ours.keys() & others.keys()
     assert {NYUD.protocol, PASCAL.protocol} == {""}
 
 
@@ -195,10 +254,10 @@ def test_slots_scale_with_the_network():
 def networks():
     """Row -> what it trains at smoke, once for each network and method."""
     found = {}
-    for table in EVERY:
+    for table in (*EVERY, *prototypes.TABLES):
         for row in table.rows:
             for e in map(get_profile("smoke"), row.experiments):
-                args = str(sorted(e.method_args.items()))
+                args = str((sorted(e.method_args.items()), e.backbone_args))
                 kind = (e.backbone, e.method, args, len(e.tasks) == 1)
                 found.setdefault(kind, (f"{table.key} {row.name}", e.replace(batch_size=3)))
     return dict(found.values())
@@ -216,7 +275,8 @@ def test_every_row_builds_and_steps(name):
     moved = [n for n in start if not torch.equal(start[n], trained[n])]
     assert all(trained[n].isfinite().all() for n in moved)
     assert any("backbone" in n for n in moved)
-    assert any("slots" in n for n in moved) == any("slots" in n for n in start)
+    learned = not experiment.method_args.get("frozen")
+    assert any("slots" in n for n in moved) == (learned and any("slots" in n for n in start))
 
 
 def test_parameters_of_table_4_are_those_of_full_width(monkeypatch):

@@ -104,6 +104,15 @@ def beats(
         yield Claim(text=text.format(title=title, **rows), columns=columns, **rows)
 
 
+def because(*claims: tuple[str, str, str]) -> tuple[Claim, ...]:
+    """Claims of (what would be so, better row, worse row), on the headlines together."""
+    return tuple(
+        claim
+        for why, better, worse in claims
+        for claim in beats(better, [worse], HEADLINES, f"{why}: {BEATS} on {{title}}")
+    )
+
+
 def _listed(names: Sequence[str], most: int = 5) -> str:
     """The names as a text lists them, or how many they are where that would be too long."""
     if len(names) > most:

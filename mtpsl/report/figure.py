@@ -113,7 +113,7 @@ def make_figure(
     scaled = figure.experiments(get_profile(profile), seed)
     experiments = {role: bind_data(e, session.data_root) for role, e in scaled.items()}
     trained = {role: e.teacher if figure.teachers else e for role, e in experiments.items()}
-    records = {role: run(e, session) for role, e in trained.items()}
+    finished = {role: run(e, session) for role, e in trained.items()}
     by_part: dict[str, dict[str, str]] = {}  # part -> role inside it -> role
     for role in experiments:
         part, _, short = role.rpartition("/")
@@ -126,19 +126,19 @@ def make_figure(
             teachers = {"train": train, "thresholds": first.thresholds}
         parts[part] = FigureInputs(
             methods={short: load_method(trained[role], session) for short, role in roles.items()},
-            histories={short: records[role].history for short, role in roles.items()},
+            histories={short: finished[role].history for short, role in roles.items()},
             experiments={short: trained[role] for short, role in roles.items()},
             test=open_split(first, "test", session),
             device=device,
             **teachers,
         )
-    known = records or Path(folder)
+    known = Path(records or folder)
     inputs = parts[""] if "" in parts else FigureInputs(parts=parts, device=device, records=known)
     arrays = figure.arrays(inputs)
     origin = figure.source
     if parts:
         origin = f"{data_names(parts.values())}, profile {profile}, seed {seed}"
-    keys = {role: record.key for role, record in records.items()}
+    keys = {role: record.key for role, record in finished.items()}
     stamp = {"data": origin, "profile": profile, "commit": commit(), "runs": keys}
     drawing = figure.draw(arrays)
     footer(drawing, origin)

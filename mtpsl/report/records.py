@@ -140,6 +140,7 @@ def run_table(
     profile: str = "smoke",
     seeds: Iterable[int] = (0,),
     train: bool = True,
+    once: bool = False,
 ) -> Results:
     """Runs every row that has experiments, one after the other: the "computed now" numbers.
 
@@ -149,13 +150,27 @@ def run_table(
         profile: A key of ``PROFILES``.
         seeds: Of the training; the label assignment does not change with it.
         train: False takes only rows whose runs are in the store already.
+        once: So for rows that run the same code as one before them (``code_path``).
     """
-    entries = [
-        row_entry(row_run, [run(e, session) for e in row_run.trained], session)
-        for row_run in plan([table], session, profile=profile, seeds=seeds)
-        if train or not missing_runs(row_run.labeled(), session.store)
-    ]
+    entries, seen = [], set()
+    for row_run in plan([table], session, profile=profile, seeds=seeds):
+        paths = {(row_run.seed, code_path(e)) for e in row_run.trained}
+        wanted = train and not (once and paths <= seen)
+        seen |= paths
+        if wanted or not missing_runs(row_run.labeled(), session.store):
+            records = [run(e, session) for e in row_run.trained]
+            entries.append(row_entry(row_run, records, session))
     return results_of(table, profile, entries)
+
+
+def code_path(experiment: Experiment) -> Experiment:
+    """What decides which code runs: the experiment without labels and values of numbers."""
+    args = {
+        name: value if isinstance(value, bool) or not isinstance(value, int | float) else 0
+        for name, value in experiment.method_args.items()
+    }
+    plain = {"label_setting": "full", "label_args": {}, "region_args": {}, "method_args": args}
+    return experiment.replace(**plain)
 
 
 # ------------------------------------------------------------------- measure

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure as Drawing
 
 from mtpsl.data import open_dataset
 from mtpsl.data.labels import assign
+from mtpsl.papers.companion.prototypes import RELATEDNESS
 from mtpsl.report.arrays import (
     SCENES,
     Arrays,
@@ -254,4 +255,5 @@ FIGURES: tuple[Figure, ...] = (
         arrays=recorded_rulers,
         draw=draw_rulers,
     ),
+    RELATEDNESS,
 )

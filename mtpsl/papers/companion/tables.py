@@ -6,7 +6,7 @@ labels matter. ``label_share`` asks for which share of the labels a method is wo
 ``consistency`` takes XTC apart: its second view, its consistency, and when that sets in.
 ``mixture`` compares HiTTs' mixture loss as printed and as released. ``contrast``, ``regions`` and
 ``gaussian`` take RDC apart: whether its contrast helps, what a region must be, and what of a region
-must be compared.
+must be compared. Those of ``prototypes`` take TPKR apart.
 """
 
 import math
@@ -15,8 +15,18 @@ from typing import Any
 
 import numpy as np
 
+from mtpsl.papers.companion import prototypes
 from mtpsl.papers.hitts.tables import hitts, mtl, second_stage
-from mtpsl.papers.protocols import BEATS, DELTA, HEADLINES, NYUD, Runs, beats, make_rows
+from mtpsl.papers.protocols import (
+    BEATS,
+    DELTA,
+    HEADLINES,
+    NYUD,
+    Runs,
+    beats,
+    because,
+    make_rows,
+)
 from mtpsl.papers.rdc.tables import HRNET, QUICK_MAP, WEIGHTS, rdc
 from mtpsl.papers.rdc.tables import mtl as labels_alone
 from mtpsl.papers.xtc.printed import OURS as XTC
@@ -156,7 +166,7 @@ _CONSISTENCY_RUNS: Runs = {
     RAMPED_FREE: (_OURS.replace(method_args={"ramp_up": 0.5}, clip=UNCLIPPED),),
     XTC_FREE: (_OURS.replace(clip=UNCLIPPED),),
 }
-_CONSISTENCY_CLAIMS = (
+_CONSISTENCY_CLAIMS = because(
     ("The second view helps without consistency", TWO_VIEWS, SL),
     ("Consistency helps with two views", XTC, TWO_VIEWS),
     ("Consistency helps with one view", ONE_VIEW, SL),
@@ -173,11 +183,7 @@ CONSISTENCY = Table(
     columns=WITH_DELTA,
     rows=make_rows(_CONSISTENCY_RUNS, columns=len(WITH_DELTA)),
     reference={"": SL},
-    claims=tuple(
-        claim
-        for why, better, worse in _CONSISTENCY_CLAIMS
-        for claim in beats(better, [worse], HEADLINES, f"{why}: {BEATS} on {{title}}")
-    ),
+    claims=_CONSISTENCY_CLAIMS,
     notes=(
         "NYUD-v2 with one label per image, as in [XTC, Table 2], whose rows SL, SSL and Ours are.",
         f'"{TWO_VIEWS}" passes a second, zoomed view of each image through the network, where only '
@@ -227,15 +233,6 @@ _ALONE, _RDC = labels_alone(HRNET, "one"), rdc(HRNET, "one")
 _SETTING = "NYUD-v2 on HRNet18 with one label per image, as in [RDC, Table 3]."
 
 
-def _why(*claims: tuple[str, str, str]) -> tuple[Claim, ...]:
-    """Claims of (what would be so, better row, worse row), on the headlines together."""
-    return tuple(
-        claim
-        for why, better, worse in claims
-        for claim in beats(better, [worse], HEADLINES, f"{why}: {BEATS} on {{title}}")
-    )
-
-
 CONTRAST = Table(
     name="contrast",
     paper="companion",
@@ -254,7 +251,7 @@ CONTRAST = Table(
         columns=len(WITH_DELTA),
     ),
     reference={"": LABELS},
-    claims=_why(
+    claims=because(
         ("The second view helps without contrast", TWO_VIEWS, LABELS),
         ("The contrast of vectors helps", VECTOR, TWO_VIEWS),
         ("The contrast of pixels helps", PIXEL, TWO_VIEWS),
@@ -305,7 +302,7 @@ REGIONS = Table(
     columns=WITH_DELTA,
     rows=tuple(_region_rows()),
     reference={group: f"{group}/{LABELS}" for group in ("one", "full")},
-    claims=_why(
+    claims=because(
         ("Regions matter", f"one/{DEFAULT}", f"one/{RANDOM}"),
         ("Regions matter", f"full/{DEFAULT}", f"full/{RANDOM}"),
         ("Finer regions are better", f"one/{FINEST}", f"one/{COARSEST}"),
@@ -345,7 +342,7 @@ DISTANCES = Table(
     columns=WITH_DELTA,
     rows=make_rows({LABELS: (_ALONE,), GAUSSIAN: (_RDC,), **_PART_RUNS}, columns=len(WITH_DELTA)),
     reference={"": LABELS},
-    claims=_why(
+    claims=because(
         ("Covariances matter", GAUSSIAN, "means"),
         ("More than variances matters", GAUSSIAN, "variances"),
         ("Wasserstein is the better distance", GAUSSIAN, "KL divergence"),
@@ -363,5 +360,8 @@ DISTANCES = Table(
 
 TABLES = {
     table.name: table
-    for table in (SEPARATION, LABEL_SHARE, CONSISTENCY, MIXTURE, CONTRAST, REGIONS, DISTANCES)
+    for table in (
+        *(SEPARATION, LABEL_SHARE, CONSISTENCY, MIXTURE, CONTRAST, REGIONS, DISTANCES),
+        *prototypes.TABLES,
+    )
 }

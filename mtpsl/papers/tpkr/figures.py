@@ -3,6 +3,7 @@
 from typing import Any
 
 from mtpsl.papers.tpkr import diagrams
+from mtpsl.papers.tpkr.codes import CODES
 from mtpsl.papers.tpkr.compared import COMPARED
 from mtpsl.papers.tpkr.printed import OURS
 from mtpsl.report.figure import Figure
@@ -67,4 +68,5 @@ FIGURES: tuple[Figure, ...] = (
         draw=diagrams.draw_fig4,
     ),
     *COMPARED,
+    CODES,
 )

@@ -218,14 +218,15 @@ def _of_cells(checks: tuple[Check, ...]) -> Iterator[Erratum]:
     )
 
 
-def at_optimum(tasks: int, sign: Sign = "text") -> tuple[float, float]:
+def at_optimum(tasks: int, sign: Sign = "text", temperature: float = 1.0) -> tuple[float, float]:
     """Affinity with the own slot and L_tc, where L_tke can fall no further.
 
     There features equal their slots, and slots are as far apart as so many vectors can be.
     """
     five = find_class("people21").tasks
     simplex = torch.eye(tasks) - 1 / tasks
-    prototypes = TaskPrototypes(five.subset(five.names[:tasks]), tasks, tc_sign=sign)
+    how = {"tc_sign": sign, "temperature": temperature}
+    prototypes = TaskPrototypes(five.subset(five.names[:tasks]), tasks, **how)
     with torch.no_grad():
         prototypes.slots.copy_(simplex)
         own = prototypes.affinity(prototypes.similarity(simplex)).diagonal().mean()
