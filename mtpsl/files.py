@@ -127,13 +127,14 @@ class Checkpoints:
         # Seconds of the last save, one until the first is measured, and when it ended.
         self.cost, self.saved = 1.0, time.perf_counter()
 
-    def due(self) -> bool:
-        """False while another save would take more than ``SAVING_SHARE`` of the time."""
-        return time.perf_counter() - self.saved > self.cost / SAVING_SHARE
+    def due(self, every: float = 0.0) -> bool:
+        """Whether ``every`` seconds have passed and a save takes at most ``SAVING_SHARE``."""
+        return time.perf_counter() - self.saved > max(every, self.cost / SAVING_SHARE)
 
     def save(
         self,
         epoch: int,
+        batches: int,
         tensors: Mapping[str, Mapping[str, Tensor]],
         optimizer: Mapping[str, Any],
         facts: Mapping[str, Any],
@@ -142,6 +143,7 @@ class Checkpoints:
 
         Args:
             epoch: Names the folder.
+            batches: Trained of the next epoch.
             tensors: group -> name -> tensor.
             optimizer: Its ``state_dict``.
             facts: Plain JSON.
@@ -157,7 +159,8 @@ class Checkpoints:
         digests = {name: hashlib.sha256(blob).hexdigest() for name, blob in blobs.items()}
         manifest = {"settings": self.settings, "files": digests, "facts": facts}
         write_json(partial / "manifest.json", manifest)
-        os.rename(partial, self.folder / f"epoch-{epoch:05d}")
+        name = f"epoch-{epoch:05d}" + (f"-{batches:07d}" if batches else "")
+        os.rename(partial, self.folder / name)
         for old in self._newest_first()[2:]:
             shutil.rmtree(old)
         self.saved = time.perf_counter()

@@ -17,6 +17,7 @@ ROWS = (
     ("batch",),
     ("models", "data"),
     ("training", "methods", "weighting"),
+    ("state",),
     ("engine",),
     ("runs",),
     ("report",),
