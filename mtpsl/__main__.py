@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtpsl.commands import COMMANDS, GROUPS
-from mtpsl.reproduce import UsageError, nearest
+from mtpsl.places import UsageError, nearest
 
 DESCRIPTION = "Multi-task dense prediction from partially labeled data: four papers, one protocol."
 EPILOG = """\

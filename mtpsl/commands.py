@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtpsl import papers
-from mtpsl.reproduce import UsageError, checkout, nearest, output_folder, runs_folder
+from mtpsl.places import UsageError, checkout, figures_folder, nearest, output_folder, runs_folder
 
 if TYPE_CHECKING:
     from mtpsl.report.tables import Table
@@ -80,7 +80,7 @@ def list_everything(args: argparse.Namespace) -> int:
     from mtpsl.report.results import read_recorded
 
     root = checkout()
-    figures, output = root / "figures", output_folder(args.profile, root)
+    figures, output = figures_folder(root), output_folder(args.profile, root)
     whole, drawn = [], []  # the papers of tables with every row recorded, and of recorded figures
     print("tables")
     for name, table in papers.tables().items():
@@ -193,7 +193,7 @@ def run_table(args: argparse.Namespace) -> int:
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
     computed = records.run_table(table, session, **what)
-    print(render_markdown(table, read_recorded(root / "figures", table), computed), end="")
+    print(render_markdown(table, read_recorded(figures_folder(root), table), computed), end="")
     return 0
 
 
@@ -235,7 +235,7 @@ def show(args: argparse.Namespace) -> int:
     from mtpsl.report import evidence, render, results
 
     table = choose_table(args.table)
-    recorded = results.read_recorded(checkout() / "figures", table)
+    recorded = results.read_recorded(figures_folder(checkout()), table)
     print(getattr(render, f"render_{args.format}")(table, recorded, None), end="")
     if args.forest:
         evidence.draw_forest(evidence.forest(table, recorded)).savefig(args.forest)

@@ -4,6 +4,7 @@ Reading one never executes code: JSON with its own checksum, weights as safetens
 state through ``weights_only=True``.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -12,12 +13,15 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import safetensors.torch
 import torch
+from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 SAVING_SHARE = 0.1  # of a run's time that checkpoints may take; epochs are skipped to keep it
@@ -25,6 +29,32 @@ SAVING_SHARE = 0.1  # of a run's time that checkpoints may take; epochs are skip
 
 class Damaged(RuntimeError):
     """A file on disk is not what was written; the message names the file and what is wrong."""
+
+
+class NoPlace(OSError):
+    """A full or read-only disk; the message names the path and the variable that moves it."""
+
+
+NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@contextmanager
+def writing(path: Path, variable: str) -> Iterator[None]:
+    """Inside, an error of a disk that is full or read-only becomes ``NoPlace``.
+
+    Args:
+        path: What is named where the error names no file.
+        variable: Of the environment, which moves what is written here.
+    """
+    try:
+        yield
+    except NoPlace:
+        raise  # what is written farther in has a variable of its own
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        remedy = f"make room there, or name another place in {variable}"
+        raise NoPlace(f"{error.filename or path}: {error.strerror}; {remedy}") from error
 
 
 def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
@@ -40,8 +70,34 @@ def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
             file.flush()
             os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # which a full disk does not name
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def new_array(path: Path, dtype: str | type, shape: tuple[int, ...]) -> np.memmap:
+    """Makes a ``.npy`` file of zeros as a memory map that has its room on the disk.
+
+    Without the room, the first write that finds the disk full would end the process (SIGBUS).
+
+    Raises:
+        OSError: If the disk is full, naming the file.
+    """
+    try:
+        array = open_memmap(path, "w+", dtype, shape)
+        with open(path, "r+b") as file:
+            if hasattr(os, "posix_fallocate"):
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            else:
+                file.seek(array.offset)
+                for first in range(0, array.nbytes, 2**20):
+                    file.write(bytes(min(2**20, array.nbytes - first)))
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    return array
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:

@@ -21,7 +21,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from mtpsl import files
@@ -148,7 +147,7 @@ def discover_to_folder(
                 file = f"{name}.{kind}"
                 if file not in cells:
                     shape = (len(dataset), *maps.shape[1:])
-                    cells[file] = open_memmap(folder / f"{file}.npy", "w+", np.float16, shape)
+                    cells[file] = files.new_array(folder / f"{file}.npy", np.float16, shape)
                 half = maps.half()
                 if not half.isfinite().all():
                     got = f"others on one of the images {index}"
@@ -271,7 +270,7 @@ class _LabelWriter:
         np.save(folder / f"{task.name}.rows.npy", rows.numpy())
         self.place = {image: place for place, image in enumerate(rows.tolist())}
         self.path = folder / f"{task.name}.labels.npy"
-        self.labels = open_memmap(self.path, "w+", np.uint8, (len(rows), *size))
+        self.labels = files.new_array(self.path, np.uint8, (len(rows), *size))
         self.labels[:] = REJECTED
         self.book = _Codebook(task.target_channels)
 
@@ -300,7 +299,7 @@ class _LabelWriter:
         codes = self.labels
         partial = self.path.with_suffix(".wide")
         shape = (len(codes), self.task.target_channels, *self.size)
-        self.labels = open_memmap(partial, "w+", np.float16, shape)
+        self.labels = files.new_array(partial, np.float16, shape)
         book = np.full((REJECTED + 1, shape[1]), np.nan, dtype=np.float16)
         book[: len(self.book.values)] = self.book.values
         for place, row in enumerate(codes):

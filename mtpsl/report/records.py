@@ -341,4 +341,5 @@ def _record(folder: Path, profile: str, table: Table, new: Sequence[Entry], sess
         floors |= {k: floor_scores(*asked[k], session) for k in asked if k not in floors}
         results = dataclasses.replace(results_of(table, profile, entries), floors=floors)
         if results != known:
-            write_results(folder, results)
+            with files.writing(folder, "MTPSL_FIGURES"):
+                write_results(folder, results)

@@ -28,6 +28,7 @@ from mtpsl.engine import Fit, evaluate, fit, seeded
 from mtpsl.methods import Method
 from mtpsl.methods.base import OnlineTeacher
 from mtpsl.models.pretrained import describe_pretrained
+from mtpsl.processes import bound
 from mtpsl.runs import data
 from mtpsl.runs.data import EVAL_BATCH, bind_data, label
 from mtpsl.runs.experiment import Experiment, write_experiment
@@ -281,8 +282,8 @@ def train_all(jobs: Iterable[Job], session: Session, workers: int) -> Iterator[J
                 if teacher in failed:
                     job.error = "its teacher failed"
                 elif len(running) < workers and teacher not in waiting | running:
-                    running[key] = waiting.pop(key)
                     _start(job, session, workers)
+                    running[key] = waiting.pop(key)
             over = {k: j for k, j in waiting.items() if j.error}
             over |= {k: j for k, j in running.items() if j.process.poll() is not None}
             for key, job in over.items():
@@ -307,8 +308,9 @@ def _start(job: Job, session: Session, workers: int) -> None:
     """``python -m mtpsl run --experiment FILE``, with its share of the cores."""
     folder = session.store.folder(job.experiment.key)
     path = folder / "experiment.json"
-    write_experiment(job.experiment, path)
-    command = [sys.executable, "-m", "mtpsl", "run", "--experiment", str(path)]
+    with files.writing(folder, "MTPSL_RUNS"):
+        write_experiment(job.experiment, path)
+    command = [*bound("mtpsl"), "run", "--experiment", str(path)]
     command += ["--device", str(session.device)]
     command += ["--data", str(session.data_root)] if session.data_root else []
     environment = os.environ | {"MTPSL_RUNS": str(session.store.root.absolute())}

@@ -86,23 +86,24 @@ class RunStore:
     def lock(self, key: str) -> Iterator[None]:
         """Waits until no other process works on this run; a killed one lets go by itself."""
         folder = self.folder(key)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock, holder = FileLock(folder / "lock"), folder / "holder"
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
+        with files.writing(folder, "MTPSL_RUNS"):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock, holder = FileLock(folder / "lock"), folder / "holder"
             try:
-                process = holder.read_text()
-            except FileNotFoundError:
-                process = "that has just begun or ended"
-            print(f"run {key}: waiting for process {process}", file=sys.stderr)
-            lock.acquire()
-        try:
-            holder.write_text(str(os.getpid()))
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+                lock.acquire(blocking=False)
+            except Timeout:
+                try:
+                    process = holder.read_text()
+                except FileNotFoundError:
+                    process = "that has just begun or ended"
+                print(f"run {key}: waiting for process {process}", file=sys.stderr)
+                lock.acquire()
+            try:
+                holder.write_text(str(os.getpid()))
+                yield
+            finally:
+                holder.unlink(missing_ok=True)
+                lock.release()
 
     def load(self, key: str) -> RunRecord | None:
         """The record of a complete, intact run; None where it has to be done (again).
@@ -122,7 +123,8 @@ class RunStore:
 
     def forget(self, key: str) -> None:
         """Makes a run be done again from the start; what it found for students stays."""
-        (self.folder(key) / "record.json").unlink(missing_ok=True)
+        with files.writing(self.folder(key), "MTPSL_RUNS"):
+            (self.folder(key) / "record.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder(key) / "checkpoint", ignore_errors=True)
 
     def save(self, record: RunRecord) -> None:
