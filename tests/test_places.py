@@ -1,9 +1,8 @@
 """Full and read-only disks: one sentence with path and variable, and everything works elsewhere."""
 
+import dataclasses
 import errno
-import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mtpsl import files
+from mtpsl import commands, files
 from mtpsl.__main__ import main
 from mtpsl.data import open_dataset
-from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.papers import tables
+from mtpsl.report import records
+from mtpsl.report.tables import Row
 from mtpsl.runs import run as side_by_side
 from mtpsl.runs.data import bind_data
 from mtpsl.runs.experiment import Experiment, write_experiment
@@ -34,6 +34,8 @@ TINY = Experiment(
     width_factor=0.125,
     backbone_args={"stages": 2},
 )
+
+ROW = Row(name="MTL", label="MTL", experiments=(TINY,))
 
 
 def mount(*options: str) -> bool:
@@ -60,15 +62,6 @@ def read_only(tmp_path_factory) -> Path:
     assert mount("-o", "remount,ro,bind", str(place))
     yield place
     subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def mtpsl(checkout: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    environment = {k: v for k, v in os.environ.items() if not k.startswith("MTPSL_")}
-    environment |= {"PYTHONPATH": str(checkout), "MTPSL_PROGRESS": "0", **variables}
-    command = [sys.executable, "-m", "mtpsl", *arguments]
-    done = subprocess.run(command, cwd=checkout, env=environment, capture_output=True, text=True)
-    assert "Traceback" not in done.stderr, done.stderr
-    return done
 
 
 FILL = """
@@ -120,10 +113,6 @@ def test_every_place_of_writing_names_path_and_variable(tmp_path, monkeypatch, n
     def fail(self: Path, *args, **how):
         raise OSError(number, os.strerror(number), str(self))
 
-    data = PartialLabels(
-        open_dataset("rooms13", "train", height=32, width=32, images=4),
-        assign("one_label", 4, TINY.tasks),
-    )
     session = Session(RunStore(tmp_path / "runs"), "cpu")
     job = side_by_side.Job(bind_data(TINY), "tiny")
     monkeypatch.setattr(Path, "mkdir", fail)
@@ -135,41 +124,50 @@ def test_every_place_of_writing_names_path_and_variable(tmp_path, monkeypatch, n
         open_dataset(
             "rooms13", "train", height=40, width=32, images=4, cache_dir=tmp_path / "cache"
         )
-    assert len(data) == 4
 
 
 # --- a checkout that cannot be written ---------------------------------------------------------
 
 
+@pytest.fixture
+def inside(read_only, monkeypatch) -> Path:
+    monkeypatch.chdir(read_only)
+    monkeypatch.delenv("MTPSL_RUNS", raising=False)
+    return read_only
+
+
 @pytest.mark.parametrize(
-    "line",
-    ["run hitts/table1", "records --only hitts/table1 --profile smoke", "reproduce --only 99"],
+    "line", ["run hitts/table1", "records --only hitts/table1 --profile smoke", "reproduce"]
 )
-def test_a_read_only_checkout_names_the_variable(read_only, line) -> None:
-    done = mtpsl(read_only, *line.split(), "--jobs", "2")
-    assert done.returncode == 1
-    (last,) = done.stderr.strip().splitlines()[-1:]
-    assert str(read_only / "runs") in last and last.endswith("name another place in MTPSL_RUNS")
+def test_a_read_only_checkout_names_the_variable(inside, capsys, line) -> None:
+    assert main([*line.split(), "--jobs", "2"]) == 1
+    (last,) = capsys.readouterr().err.strip().splitlines()[-1:]
+    assert str(inside / "runs") in last and last.endswith("name another place in MTPSL_RUNS")
+
+
+def test_a_read_only_checkout_runs_lists_and_shows(inside, tmp_path, monkeypatch, capsys) -> None:
+    monkeypatch.setenv("MTPSL_RUNS", str(tmp_path / "runs"))
+    write_experiment(TINY, tmp_path / "e.json")
+    assert main(["run", "--experiment", str(tmp_path / "e.json"), "--device", "cpu"]) == 0
+    for line in (["list"], ["show", "hitts/table1"]):
+        assert main(line) == 0
+    assert "recorded" in capsys.readouterr().out
+
+
+def test_a_read_only_checkout_records_elsewhere(inside, tmp_path, monkeypatch, capsys) -> None:
+    table = dataclasses.replace(tables()["hitts/table1"], rows=(ROW,), claims=())
+    monkeypatch.setattr(commands, "choose_tables", lambda only: [table])
+    monkeypatch.setattr(records, "row_experiments", lambda *args: (bind_data(TINY),))
+    monkeypatch.setenv("MTPSL_RUNS", str(tmp_path / "runs"))
+    assert main(["records", "--seeds", "1", "--device", "cpu"]) == 1
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert str(inside / "figures") in last and last.endswith("in MTPSL_FIGURES")
+    monkeypatch.setenv("MTPSL_FIGURES", str(tmp_path / "figures"))
+    assert main(["records", "--seeds", "1", "--device", "cpu"]) == 0
+    assert [p.name for p in tmp_path.glob("figures/hitts/*")] == ["table1.json"]
 
 
 @pytest.mark.slow
-def test_a_read_only_checkout_runs_shows_records_and_opens_notebooks(read_only, tmp_path) -> None:
-    figures = tmp_path / "figures"
-    shutil.copytree(ROOT / "figures", figures, ignore=shutil.ignore_patterns("*.npz", "*.png"))
-    (figures / "hitts/table8.json").unlink()
-    elsewhere = {f"MTPSL_{name}": str(tmp_path / name.lower()) for name in ("RUNS", "CACHE")}
-    write_experiment(TINY, tmp_path / "e.json")
-    done = mtpsl(read_only, "run", "--experiment", str(tmp_path / "e.json"), **elsewhere)
-    assert done.returncode == 0 and json.loads(done.stdout)["metrics"], done.stderr
-    assert mtpsl(read_only, "list", **elsewhere).returncode == 0
-    assert mtpsl(read_only, "show", "hitts/table1", **elsewhere).returncode == 0
-    costs = [table.name for table in tables().values() if not table.trains]
-    assert costs
-    only = ["--only", "99_your_own_data", "--jobs", "1"]
-    done = mtpsl(read_only, "reproduce", *only, **elsewhere)
-    assert done.returncode == 0, done.stdout
-
-
-def test_results_are_recorded_where_the_variable_says(read_only, tmp_path) -> None:
-    variables = {"MTPSL_RUNS": str(tmp_path / "runs"), "MTPSL_FIGURES": str(tmp_path / "figures")}
-    assert "0 of" in mtpsl(read_only, "list", **variables).stdout
+def test_a_read_only_checkout_opens_notebooks(inside, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("MTPSL_RUNS", str(tmp_path / "runs"))
+    assert main(["reproduce", "--only", "99_your_own_data", "--jobs", "1"]) == 0
