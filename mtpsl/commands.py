@@ -62,11 +62,10 @@ DEVICE = option(
 DATA = option(
     "--data",
     default="",
-    help="folder of NYUD-v2, Cityscapes or PASCAL-Context on disk, which replaces its stand-in, "
-    "or the one that an experiment on your own data is about; default: none",
+    help="NYUD-v2, Cityscapes or PASCAL-Context, which replaces its stand-in, or your own folder",
 )
 ONLY = option("--only", default="", help="parts of names, comma-separated")
-FORCE = option("--force", action="store_true", help="do again what is done")
+FORCE = option("--force", action="store_true", help="do again what is done, with data read anew")
 TABLE = "hitts/table1, or table1"
 SIZE = tuple(option(s, type=int, help="default: as in the papers") for s in ("--height", "--width"))
 
@@ -144,7 +143,7 @@ def run_experiment(args: argparse.Namespace) -> int:
     """What every worker process does; prints the key and the metrics as JSON."""
     from mtpsl import files
     from mtpsl.data import find_class
-    from mtpsl.runs.data import bind_data
+    from mtpsl.runs.data import bind_data, forget_data
     from mtpsl.runs.experiment import read_experiment
     from mtpsl.runs.run import run
 
@@ -156,14 +155,15 @@ def run_experiment(args: argparse.Namespace) -> int:
                 f"--{name}: expected none with --experiment, which is one run and decides all "
                 f"its numbers itself; change {args.experiment}"
             )
-    asked = read_experiment(args.experiment)
+    asked, session = read_experiment(args.experiment), make_session(args, Path.cwd())
+    if args.force:
+        forget_data(session)
     experiment = bind_data(asked, args.data)
     if args.data and not asked.data_version and find_class(experiment.dataset).stand_in:
         raise UsageError(
             f"--data: the experiment is on {asked.dataset}, which {args.data} is not; name the "
             f'data set in {args.experiment}, "dataset": "own" for a folder of your own'
         )
-    session = make_session(args, Path.cwd())
     if args.force:
         session.store.forget(experiment.key)
     record = run(experiment, session)
@@ -184,11 +184,10 @@ def run_table(args: argparse.Namespace) -> int:
     bound = {bind_data(e, args.data).dataset for e in experiments}
     if bound and all(find_class(name).stand_in for name in bound):
         real = ", ".join(sorted({find_class(e.dataset).stands_for for e in experiments}))
-        content = recognize(args.data)
-        raise UsageError(f"--data: expected a folder of {real}, got {args.data}, of {content}")
+        found = f"{args.data}, of {recognize(args.data)}"
+        raise UsageError(f"--data: expected a folder of {real}, got {found}")
     root = checkout()
-    session = make_session(args, root)
-    what = {"profile": args.profile, "seeds": range(args.seeds)}
+    session, what = make_session(args, root), {"profile": args.profile, "seeds": range(args.seeds)}
     if records.train_missing([table], session, jobs=args.jobs, force=args.force, **what):
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
@@ -354,13 +353,14 @@ def records(args: argparse.Namespace) -> int:
 )
 def reproduce(args: argparse.Namespace) -> int:
     """Run all notebooks: every table and figure. What is done stays done."""
-    from mtpsl import reproduce
+    from mtpsl import data, reproduce
 
     root = checkout()
+    if args.data:
+        data.require_recognized(args.data)
     if args.build:
         return reproduce.build_all(root, args.only)
-    expected = reproduce.register(output_folder(args.profile, root))
-    return reproduce.reproduce(args, root, expected)
+    return reproduce.reproduce(args, root, reproduce.register(output_folder(args.profile, root)))
 
 
 # ------------------------------------------------------------------- lookups

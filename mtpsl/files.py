@@ -10,6 +10,7 @@ import io
 import json
 import math
 import os
+import pickle
 import shutil
 import sys
 import time
@@ -118,8 +119,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_bytes())
         expected = values.pop("sha256")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise Damaged(f"{path}: expected a JSON object with a sha256, got {error!r}") from error
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise Damaged(f"{path}: expected a JSON object with a sha256, got {found}") from error
     actual = _digest(values)
     if actual != expected:
         raise Damaged(f"{path}: expected sha256 {expected!s:.12}, got {actual:.12}")
@@ -162,8 +164,16 @@ def save_weights(module: nn.Module, path: Path) -> str:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Reads what ``save_weights`` wrote into a module of the same shape."""
-    module.load_state_dict(safetensors.torch.load_file(path))
+    """Reads what ``save_weights`` wrote into a module of the same shape.
+
+    Raises:
+        Damaged: If the file holds anything else.
+    """
+    try:
+        module.load_state_dict(safetensors.torch.load_file(path))
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        found = " ".join(str(error).split())[:120]
+        raise Damaged(f"{path}: expected the weights of this network, got {found}") from error
 
 
 class Checkpoints:
@@ -235,6 +245,7 @@ class Checkpoints:
                 manifest = read_json(path / "manifest.json")
                 for name, digest in manifest["files"].items():
                     check_sha256(path / name, digest)
+                optimizer = _read_optimizer(path / "optimizer.pt")
             except (Damaged, FileNotFoundError) as error:
                 print(f"checkpoint damaged, going back to the one before: {error}", file=sys.stderr)
                 shutil.rmtree(path)
@@ -248,12 +259,18 @@ class Checkpoints:
             for key, tensor in safetensors.torch.load_file(path / "weights.safetensors").items():
                 group, name = key.split("/", 1)
                 tensors.setdefault(group, {})[name] = tensor
-            optimizer = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
             return tensors, optimizer, manifest["facts"]
         return None
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*"), reverse=True)
+
+
+def _read_optimizer(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise Damaged(f"{path}: expected plain tensors, got a damaged or unsafe file") from error
 
 
 def _pack(tensors: Mapping[str, Tensor]) -> bytes:

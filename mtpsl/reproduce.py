@@ -77,8 +77,8 @@ class Notebook:
     def stamp(self) -> dict[str, Any]:
         """What is known about the last successful run; empty where there is none or half a one."""
         try:
-            return json.loads(self.path(".stamp.json").read_text())
-        except (FileNotFoundError, ValueError):
+            return dict(json.loads(self.path(".stamp.json").read_text()))
+        except (FileNotFoundError, ValueError, TypeError):
             return {}  # so the notebook runs again
 
     def is_done(self) -> bool:

@@ -128,8 +128,8 @@ def _load(folder: Path, identity: Mapping[str, Any], layout: Layout) -> dict[str
     path = folder / MANIFEST
     try:
         manifest = json.loads(path.read_text())
-        identity_then, expected = manifest["identity"], manifest["sha256"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        identity_then, expected = manifest["identity"], dict(manifest["sha256"])
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ValueError(f"{path} cannot be read ({type(error).__name__}: {error})") from error
     if identity_then != dict(identity):
         raise ValueError(f"{path} describes other data")

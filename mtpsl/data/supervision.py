@@ -12,7 +12,6 @@ same images always pass the teacher together, because a processor sums in anothe
 image than for many, and the last of 16 bits may differ.
 """
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -164,8 +163,7 @@ def discover_to_folder(
         "thresholds": taus,
         "files": {p.name: _checksum(p) for p in sorted(folder.glob("*.npy"))},
     }
-    text = (json.dumps(manifest, indent=1) + "\n").encode()
-    files.write(folder / MANIFEST, lambda file: file.write(text))
+    files.write_json(folder / MANIFEST, manifest)
 
 
 class SupervisionStore:
@@ -181,7 +179,8 @@ class SupervisionStore:
 
     Raises:
         FileNotFoundError: If the discovery was never finished.
-        ValueError: If a file is damaged or missing, or a task was not looked for.
+        mtpsl.files.Damaged: If the manifest is damaged.
+        ValueError: If another file is damaged or missing, or a task was not looked for.
     """
 
     def __init__(self, folder: str | Path, tasks: TaskSet) -> None:
@@ -368,15 +367,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a finished discovery, found none; run it again")
-    try:
-        manifest = json.loads(path.read_text())
-        checksums = dict(manifest["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected JSON with 'files', found a damaged file") from error
+    manifest = files.read_json(path)
     again = "discover again"
     if manifest.get("format") != FORMAT:
         raise refusal(path, f"format {FORMAT}", manifest.get("format"), again)
-    for name, sums in checksums.items():
+    for name, sums in manifest["files"].items():
         if not (folder / name).is_file():
             raise refusal(folder / name, "a file", "none", again)
         if _checksum(folder / name) != sums:

@@ -11,11 +11,14 @@ from typing import Any, Literal, get_args
 
 from mtpsl import NUMERICS, files
 from mtpsl.data.dataset import Augmentation
+from mtpsl.data.readers.own import Own
 from mtpsl.data.region_providers import PROVIDERS
 from mtpsl.tasks import Protocol
 from mtpsl.training import Precision
 
-LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio", "share"]
+LabelSetting = Literal[
+    "", "as_found", "full", "one_label", "random_labels", "few_shot", "ratio", "share"
+]  # "": "as_found" on data of one's own, "one_label" elsewhere
 
 # Test predictions are compared with labels at the size that the network sees; or at the size of
 # the labels' files, to which predictions are resized.
@@ -42,7 +45,7 @@ class Experiment:
     test_images: int = 654
     tasks: tuple[str, ...] = ("semseg", "depth", "normals")
     protocol: Protocol = ""  # how a line of papers trains and measures them, see ``tasks.follow``
-    label_setting: LabelSetting = "one_label"
+    label_setting: LabelSetting = ""  # becomes the data set's own at once, see ``LabelSetting``
     label_args: Mapping[str, Any] = field(default_factory=dict)
     label_seed: int = 0  # which images lose which labels; the same for every ``seed``
     augment: bool = True  # random scale-crop; the released code's only augmentation
@@ -86,6 +89,10 @@ class Experiment:
     score_size: ScoreSize | None = None  # None: the data set's own choice, ``bind_data`` says which
     seed: int = 0
     numerics: int = NUMERICS  # version of the code that decides numbers
+
+    def __post_init__(self) -> None:
+        own = "as_found" if self.dataset == Own.name else "one_label"
+        object.__setattr__(self, "label_setting", self.label_setting or own)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, teacher included."""
@@ -158,7 +165,7 @@ def read_experiment(path: Path | str) -> Experiment:
     """
     try:
         return Experiment.from_dict(json.loads(Path(path).read_text()))
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"{path}: expected an experiment as JSON, got {error}") from error
 
 

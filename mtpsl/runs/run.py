@@ -60,6 +60,7 @@ def run(experiment: Experiment, session: Session) -> RunRecord:
     with session.store.lock(experiment.key):
         record = session.store.load(experiment.key)
         if record is not None:
+            session.store.mend(record)
             return record
         if experiment.teacher:  # a lock inside a lock, always the student's first: no cycle
             run(experiment.teacher, session)
@@ -82,6 +83,11 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
             "is measured there is what other tasks teach",
             file=sys.stderr,
         )
+    available = {name: int(images.carries(name).sum()) for name in assignment.tasks}
+    if not images.stand_in:
+        counts = [f"{n} {assignment.counts[n]} of {available[n]}" for n in experiment.tasks]
+        used = f"labels used by the setting {experiment.label_setting}: {', '.join(counts)}"
+        print(f"run {experiment.key}: {used}", file=sys.stderr)
     test = data.test_batches(experiment, session)
 
     method, supervision = build(experiment), None
@@ -114,7 +120,12 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         images_per_s=len(partial) * experiment.epochs / training,
         device=device.type,
         peak_memory=memory,
-        labels={"hash": assignment.hash, "counts": assignment.counts, "images": len(partial)},
+        labels={
+            "hash": assignment.hash,
+            "counts": assignment.counts,
+            "available": available,
+            "images": len(partial),
+        },
         data=facts | describe_pretrained(method),
         environment=environment(device),
         weights_sha256=files.save_weights(method, store.weights(experiment.key)),
@@ -192,7 +203,7 @@ def discover(experiment: Experiment, partial: PartialLabels, session: Session) -
             return SupervisionStore(folder, partial.tasks)
         except FileNotFoundError:
             pass  # not made yet
-        except ValueError as error:
+        except (files.Damaged, ValueError) as error:
             print(f"discoveries are damaged and have to be made again: {error}", file=sys.stderr)
         method = load_method(teacher, session)
         if teacher.channels_last:
