@@ -30,7 +30,7 @@ from mtpsl.methods.base import OnlineTeacher
 from mtpsl.models.pretrained import describe_pretrained
 from mtpsl.runs import data
 from mtpsl.runs.data import EVAL_BATCH, bind_data, label
-from mtpsl.runs.experiment import Experiment, write_experiment
+from mtpsl.runs.experiment import Experiment, require_sound, write_experiment
 from mtpsl.runs.network import build, load_method, network_cost, peak_memory
 from mtpsl.runs.store import RunRecord, RunStore, Session, environment, resolve_device
 from mtpsl.training import Optimization, Selection
@@ -53,6 +53,7 @@ def run(experiment: Experiment, session: Session) -> RunRecord:
             teacher cannot teach it, or there is no such device.
     """
     resolve_device(session.device)  # an unknown one is refused before anything is read
+    require_sound(experiment)
     experiment = bind_data(experiment, session.data_root)
     _check_versions(experiment, session)
     _check_teacher(experiment)
