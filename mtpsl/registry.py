@@ -79,12 +79,12 @@ def in_words(hint: Any) -> str:
     if kind is Literal:
         return f"one of {', '.join(map(repr, args))}" if len(args) > 1 else repr(args[0])
     if isinstance(kind, type) and issubclass(kind, Mapping):
-        return "an object" + ("" if args[1] is Any else f" of {in_words(args[1])}")
+        return "an object" + ("" if args[1] is Any else f", name to {in_words(args[1])}")
     if isinstance(kind, type) and issubclass(kind, Sequence):
         return f"a list of {in_words(args[0])}"
     if hint in (None, type(None)):
         return "null"
-    return _WORDS.get(hint) or f"a {getattr(hint, '__name__', hint)}"
+    return _WORDS.get(hint) or getattr(hint, "__name__", str(hint))
 
 
 def look_up(what: str, name: str, register: Mapping[str, Entry]) -> Entry:

@@ -22,6 +22,7 @@ ROWS = (
     ("report",),
     ("papers",),
     ("notebook", "reproduce"),
+    ("lookups",),
     ("commands",),
     ("__main__",),
 )

@@ -230,6 +230,29 @@ def render_csv(table: Table, recorded: Results | None, computed: Results | None)
     return text.getvalue()
 
 
+def render_by_class(table: Table, recorded: Results | None) -> str:
+    """Markdown: the IoU of every class in percent, means over seeds, a table for each task.
+
+    Below the head stands how many pixels of the test split are of the class.
+    """
+    entries = {row: recorded.of(row.name) if recorded else () for row in table.recorded_rows}
+    tasks = dict.fromkeys(task for known in entries.values() for e in known for task in e.by_class)
+    parts = []
+    for task in tasks:
+        rows = []
+        for row, known in entries.items():
+            found = [e.by_class[task] for e in known if task in e.by_class]
+            if found and not rows:
+                pixels = [f"{values['pixels']:.0f}" for values in found[0].values()]
+                rows = [["IoU (%) ↑", *found[0]], ["pixels", *pixels]]
+            values = [[one[name]["iou"] for one in found] for name in found[0]] if found else []
+            known = [[iou for iou in ious if iou is not None] for ious in values]
+            means = [f"{100 * statistics.fmean(ious):.2f}" if ious else DASH for ious in known]
+            rows += [[_in_block(row), *means]] if found else []
+        parts.append(_markdown_table(rows, "", f"{task} by class", ""))
+    return "\n\n".join(parts or ["no run of this table has recorded its classes yet"]) + "\n"
+
+
 def write_table(
     table: Table, recorded: Results | None, computed: Results | None, folder: str | Path
 ) -> list[Path]:
