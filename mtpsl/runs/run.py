@@ -150,9 +150,10 @@ def require_measured(
         broken |= {n for n in unknown if not maps[n.partition("/")[0]].isfinite().all()}
     broken |= unknown if len(unknown) == len(metrics) else set()
     if broken:
+        names = ", ".join(sorted(broken))
         raise NonFiniteLoss(
-            f"metrics: expected finite numbers after training, got none for {', '.join(sorted(broken))}; "
-            "lower lr, or look at the test images"
+            f"metrics: expected finite numbers after training, got none for {names}; lower lr, or "
+            "look at the test images"
         )
     return metrics
 
