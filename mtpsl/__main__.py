@@ -19,7 +19,8 @@ start here:
 
 then:
   python -m mtpsl run hitts/table1 --profile quick --seeds 3 --jobs 2
-  python -m mtpsl run --experiment runs/1a2b3c4d5e6f/experiment.json
+  python -m mtpsl new own --data ~/my-images > experiment.json
+  python -m mtpsl run --experiment experiment.json --data ~/my-images
   python -m mtpsl data sources              where data sets come from, and under which terms
   python -m mtpsl data check ~/nyuv2        what is in a folder, before training on it
   python -m mtpsl data convert ~/NYUD_MT ~/nyuv2
@@ -113,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # of ``mtpsl list | head``: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
         if os.environ.get("MTPSL_TRACEBACK") == "1":
             raise
         print(f"mtpsl: {error}", file=sys.stderr)

@@ -25,6 +25,7 @@ from tqdm import tqdm
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import TrainLoader
 from mtpsl.methods.base import Method
+from mtpsl.metrics import Metric
 from mtpsl.state import EpochLosses, NonFiniteLoss, TrainingState
 from mtpsl.tasks import Task, TaskSet
 from mtpsl.training import Best, Optimization, ScheduledAdam, Selection
@@ -182,10 +183,24 @@ def _require_suited(method: Method, loader: TrainLoader, optimization: Optimizat
         )
 
 
-@torch.no_grad()
 def evaluate(
     method: Method, loader: Iterable[Batch], tasks: TaskSet | None = None
 ) -> dict[str, float]:
+    """What ``measure`` counts: ``{"semseg/miou": 0.31, ...}``, task and metric.
+
+    ``metrics.COLUMNS`` says what the values are; NaN where nothing was labeled.
+    """
+    return values_of(measure(method, loader, tasks))
+
+
+def values_of(counted: dict[str, Metric]) -> dict[str, float]:
+    return {f"{t}/{k}": v for t, metric in counted.items() for k, v in metric.compute().items()}
+
+
+@torch.no_grad()
+def measure(
+    method: Method, loader: Iterable[Batch], tasks: TaskSet | None = None
+) -> dict[str, Metric]:
     """Measures a method on a whole split; changes neither the run nor the random state.
 
     Args:
@@ -195,8 +210,7 @@ def evaluate(
         tasks: Which to measure; by default all of the method's.
 
     Returns:
-        ``{"semseg/miou": 0.31, ...}``: task and metric (``metrics.COLUMNS``); NaN where nothing
-        was labeled.
+        Task -> its metric, with the split counted.
     """
     tasks = tasks or method.tasks
     device, training = next(method.parameters()).device, method.training
@@ -211,7 +225,7 @@ def evaluate(
                 prediction = at_label_size(t, predictions[t.name].float(), target.shape[2:])
                 metrics[t.name].update(prediction, target, batch.mask(t.name))
     method.train(training)
-    return {f"{t.name}/{k}": v for t in tasks for k, v in metrics[t.name].compute().items()}
+    return metrics
 
 
 def at_label_size(task: Task, prediction: Tensor, size: Sequence[int]) -> Tensor:

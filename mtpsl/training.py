@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mtpsl.metrics import COLUMNS
-from mtpsl.registry import look_up, require_known
+from mtpsl.registry import AboveZero, Count, NonNegative, Positive, Share, look_up, require_known
 from mtpsl.tasks import TaskSet
 
 Precision = Literal["fp32", "bf16"]
@@ -24,13 +24,19 @@ def constant(epoch: int, epochs: int, step: int, steps: int) -> float:
 
 
 def stairs(
-    epoch: int, epochs: int, step: int, steps: int, *, step_size: int = 100, gamma: float = 0.5
+    epoch: int,
+    epochs: int,
+    step: int,
+    steps: int,
+    *,
+    step_size: Positive = 100,
+    gamma: AboveZero = 0.5,
 ) -> float:
     """Halved every 100 epochs [HiTTs, Sec. 4.1]."""
     return gamma ** (epoch // step_size)
 
 
-def poly(epoch: int, epochs: int, step: int, steps: int, *, power: float = 0.9) -> float:
+def poly(epoch: int, epochs: int, step: int, steps: int, *, power: NonNegative = 0.9) -> float:
     """Falls to 0 epoch by epoch, as on PASCAL-Context [HiTTs, Sec. 4.1]."""
     return (1 - epoch / epochs) ** power
 
@@ -41,9 +47,9 @@ def cosine(
     step: int,
     steps: int,
     *,
-    warmup: float = 0.0,
-    floor: float = 0.0,
-    restart_every: int = 0,
+    warmup: Share = 0.0,
+    floor: Share = 0.0,
+    restart_every: Count = 0,
 ) -> float:
     """Half a cosine from 1 to ``floor``, step by step, after a linear rise over a share of them.
 

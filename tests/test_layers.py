@@ -24,6 +24,7 @@ ROWS = (
     ("report",),
     ("papers",),
     ("notebook", "reproduce"),
+    ("lookups",),
     ("commands",),
     ("__main__",),
 )

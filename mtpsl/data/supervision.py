@@ -61,7 +61,7 @@ def resolve_thresholds(
     Raises:
         ValueError: If a share is not between 0 % and 100 %, or its task has no confidence.
     """
-    shares = {name: _share(name, tau) for name, tau in thresholds.items() if isinstance(tau, str)}
+    shares = {n: require_threshold(n, t) for n, t in thresholds.items() if isinstance(t, str)}
     counts = {name: torch.zeros(CONFIDENCE_BINS, dtype=torch.int64) for name in shares}
     for batch in EvalLoader(dataset, batch_size, device) if shares else ():
         confidence = teacher.label_confidence(batch.images)
@@ -81,7 +81,17 @@ def resolve_thresholds(
     return taus
 
 
-def _share(name: str, text: str) -> float:
+def require_threshold(name: str, threshold: float | str) -> float:
+    """A threshold as a number, "50%" as 0.5.
+
+    Raises:
+        ValueError: If it is neither in [0, 1] nor a share above 0 %, naming the task.
+    """
+    if not isinstance(threshold, str):
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"thresholds: expected 0 to 1 for {name}, got {threshold}")
+        return threshold
+    text = threshold
     try:
         share = float(text.removesuffix("%")) / 100
     except ValueError:

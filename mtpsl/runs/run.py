@@ -6,6 +6,7 @@ row of a table is also the teacher of the rows that build on it. Stop and start 
 
 import hashlib
 import json
+import math
 import os
 import shutil
 import subprocess
@@ -24,16 +25,18 @@ from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.regions import region_version
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder, resolve_thresholds
-from mtpsl.engine import Fit, evaluate, fit, seeded
+from mtpsl.engine import Fit, NonFiniteLoss, evaluate, fit, measure, seeded, values_of
 from mtpsl.methods import Method
 from mtpsl.methods.base import OnlineTeacher
+from mtpsl.metrics import ConfusionMatrix, Metric
 from mtpsl.models.pretrained import describe_pretrained
 from mtpsl.processes import bound
 from mtpsl.runs import data
 from mtpsl.runs.data import EVAL_BATCH, bind_data, label
-from mtpsl.runs.experiment import Experiment, write_experiment
+from mtpsl.runs.experiment import Experiment, require_sound, write_experiment
 from mtpsl.runs.network import build, load_method, network_cost, peak_memory
 from mtpsl.runs.store import RunRecord, RunStore, Session, environment, resolve_device
+from mtpsl.tasks import TaskSet
 from mtpsl.training import Optimization, Selection
 from mtpsl.weighting import build_weighting
 
@@ -54,6 +57,7 @@ def run(experiment: Experiment, session: Session) -> RunRecord:
             teacher cannot teach it, or there is no such device.
     """
     resolve_device(session.device)  # an unknown one is refused before anything is read
+    require_sound(experiment)
     experiment = bind_data(experiment, session.data_root)
     _check_versions(experiment, session)
     _check_teacher(experiment)
@@ -89,6 +93,11 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         used = f"labels used by the setting {experiment.label_setting}: {', '.join(counts)}"
         print(f"run {experiment.key}: {used}", file=sys.stderr)
     test = data.test_batches(experiment, session)
+    if not any(test.dataset.carries(name).any() for name in experiment.tasks):
+        raise ValueError(
+            f"test: expected a label of {' or '.join(experiment.tasks)} on one of "
+            f"{len(test.dataset)} images, got none, so that nothing would be measured; add one"
+        )
 
     method, supervision = build(experiment), None
     discovering = time.perf_counter()
@@ -105,7 +114,8 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
     memory = peak_memory(device) - memory
 
     testing = time.perf_counter()
-    metrics = {"test": evaluate(method, test)}
+    counted = measure(method, test)
+    metrics = {"test": require_measured(values_of(counted), method, test)}
     testing = time.perf_counter() - testing
     training = sum(entry["seconds"] for entry in done.history)
     facts = {name: getattr(images, name) for name in ("name", "version", "stand_in")}
@@ -129,10 +139,47 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         data=facts | describe_pretrained(method),
         environment=environment(device),
         weights_sha256=files.save_weights(method, store.weights(experiment.key)),
+        by_class=classes_of(method.tasks, counted),
     )
     store.save(record)
     shutil.rmtree(folder / "checkpoint")  # up to 0.6 GB that nobody needs any more
     return record
+
+
+@torch.no_grad()
+def require_measured(
+    metrics: dict[str, float], method: Method, test: EvalLoader
+) -> dict[str, float]:
+    """The metrics; raises ``NonFiniteLoss`` where they show that a network has come apart.
+
+    A metric is NaN where nothing was labeled, too; but there are predictions.
+    """
+    broken = {name for name, value in metrics.items() if math.isinf(value)}
+    unknown = {name for name, value in metrics.items() if math.isnan(value)}
+    device = next(method.parameters()).device
+    for batch in test if unknown else ():
+        maps = method.eval().predict(batch.images.to(device))
+        broken |= {n for n in unknown if not maps[n.partition("/")[0]].isfinite().all()}
+    broken |= unknown if len(unknown) == len(metrics) else set()
+    if broken:
+        names = ", ".join(sorted(broken))
+        raise NonFiniteLoss(
+            f"metrics: expected finite numbers after training, got none for {names}; lower lr, or "
+            "look at the test images"
+        )
+    return metrics
+
+
+def classes_of(tasks: TaskSet, counted: dict[str, Metric]) -> dict[str, Any]:
+    """Task -> class -> its IoU and how many pixels are truly of it, for tasks with classes."""
+    found = {}
+    for task, metric in counted.items():
+        confusion = getattr(metric, "confusion", metric)
+        if isinstance(confusion, ConfusionMatrix) and confusion.sums:
+            values = confusion.iou().tolist(), confusion.sums["matrix"].sum(dim=1).tolist()
+            rows = zip(tasks[task].class_names, *values, strict=True)
+            found[task] = {name: {"iou": iou, "pixels": int(n)} for name, iou, n in rows}
+    return found
 
 
 def _fit(
@@ -321,7 +368,7 @@ def _start(job: Job, session: Session, workers: int) -> None:
     path = folder / "experiment.json"
     with files.writing(folder, "MTPSL_RUNS"):
         write_experiment(job.experiment, path)
-    command = [*bound("mtpsl"), "run", "--experiment", str(path)]
+    command = [*bound("mtpsl"), "run", "--brief", "--experiment", str(path)]
     command += ["--device", str(session.device)]
     command += ["--data", str(session.data_root)] if session.data_root else []
     environment = os.environ | {"MTPSL_RUNS": str(session.store.root.absolute())}
@@ -330,13 +377,9 @@ def _start(job: Job, session: Session, workers: int) -> None:
         environment |= {"MTPSL_PROGRESS": "0", "OMP_NUM_THREADS": threads}
     job.started = time.monotonic()
     with open(folder / "output.txt", "wb") as output:
-        job.process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=None if workers == 1 else output,
-        )
+        errors = None if workers == 1 else output
+        how = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": errors}
+        job.process = subprocess.Popen(command, env=environment, **how)
 
 
 def _last_words(job: Job, store: RunStore) -> str:

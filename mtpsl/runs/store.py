@@ -48,6 +48,10 @@ class RunRecord:
     data: dict[str, Any]  # "name", "version", "stand_in"; "pretrained": weights it began with
     environment: dict[str, Any]  # ``environment()``
     weights_sha256: str
+    by_class: dict[str, Any] = field(
+        default_factory=dict
+    )  # task -> class -> "iou", a fraction, and
+    # how many "pixels" of the test split are of it; older records have none
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunRecord":
@@ -57,7 +61,7 @@ class RunRecord:
             ValueError: If the fields are not those of a record.
         """
         expected = {f.name for f in fields(cls)}
-        if set(values) != expected:
+        if set(values) | {"by_class"} != expected:
             differing = sorted(expected ^ set(values))
             raise ValueError(f"record: expected fields {sorted(expected)}, differing: {differing}")
         record = cls(**values)
