@@ -65,10 +65,8 @@ class Experiment:
     test_images: Positive = 654  # likewise of the test split
     tasks: tuple[str, ...] = ("semseg", "depth", "normals")  # what the network learns, each once
     protocol: Protocol = ""  # how a line of papers trains and measures them, see ``tasks.follow``
-    label_setting: LabelSetting = (
-        ""  # which labels are kept, see ``data.labels.assign``; becomes the data
-    )
-    # set's own at once
+    label_setting: LabelSetting = ""  # which labels are kept, see ``data.labels.assign``; empty:
+    # "as_found" on data of your own, "one_label" elsewhere
     label_args: Mapping[str, Any] = field(default_factory=dict)  # of the label setting
     label_seed: Count = 0  # which images lose which labels; the same for every ``seed``
     augment: bool = True  # random scale-crop; the released code's only augmentation
