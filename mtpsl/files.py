@@ -89,9 +89,11 @@ def new_array(path: Path, dtype: str | type, shape: tuple[int, ...]) -> np.memma
     try:
         array = open_memmap(path, "w+", dtype, shape)
         with open(path, "r+b") as file:
-            if hasattr(os, "posix_fallocate"):
+            try:
                 os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
-            else:
+            except (AttributeError, OSError) as error:  # a system or a disk that cannot
+                if getattr(error, "errno", None) in NO_PLACE:
+                    raise
                 file.seek(array.offset)
                 for first in range(0, array.nbytes, 2**20):
                     file.write(bytes(min(2**20, array.nbytes - first)))
