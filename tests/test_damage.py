@@ -5,10 +5,15 @@ import shutil
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 from own_trees import write_own
+from torch import nn
 
+from mtpsl import files
 from mtpsl.data import fingerprint
 from mtpsl.data.cache import MANIFEST
+from mtpsl.data.readers.own import read_description
 from mtpsl.runs.data import experiment_on
 from mtpsl.runs.run import run
 from mtpsl.runs.store import RunStore, Session
@@ -79,3 +84,35 @@ def test_damage_is_named_and_mended(tmp_path, monkeypatch, capsys, caplog, kinds
             assert again.metrics == first.metrics and again.labels == first.labels
             assert run(teacher, session) and run(student, session) == again
             assert not capsys.readouterr().err, path
+
+
+class Evil:
+    """Runs a command when it is unpickled."""
+
+    def __reduce__(self):
+        return exec, ("raise SystemExit('executed')",)
+
+
+def test_sentences_about_malicious_files_name_them(tmp_path, capsys):
+    module, weights = nn.Linear(2, 2), tmp_path / "weights.safetensors"
+    for content in (b"\xff" * 9, b"", safetensors.torch.save({"odd": torch.ones(1)})):
+        weights.write_bytes(content)
+        with pytest.raises(files.Damaged, match=r"weights\.safetensors: expected the weights of"):
+            files.load_weights(module, weights)
+    checkpoints = files.Checkpoints(tmp_path / "checkpoint", {})
+    checkpoints.save(1, {"model": dict(module.state_dict())}, {}, {})
+    folder = tmp_path / "checkpoint" / "epoch-00001"
+    manifest = files.read_json(folder / "manifest.json")
+    torch.save(Evil(), folder / "optimizer.pt")
+    manifest["files"]["optimizer.pt"] = files.sha256(folder / "optimizer.pt")
+    files.write_json(folder / "manifest.json", manifest)
+    assert checkpoints.load() is None
+    assert f"{folder / 'optimizer.pt'}: expected plain tensors" in capsys.readouterr().err
+    record = tmp_path / "record.json"
+    record.write_text("[" * 100_000)
+    with pytest.raises(files.Damaged, match=r"record\.json: expected a JSON object"):
+        files.read_json(record)
+    description = tmp_path / "mtpsl.toml"
+    description.write_text("a = " + "[" * 5000)
+    with pytest.raises(ValueError, match=r"mtpsl\.toml: expected TOML.*too many levels inside"):
+        read_description(description)

@@ -303,4 +303,6 @@ def listing(path: Path) -> str:
 
 def reason(error: Exception) -> str:
     """Puts another library's error on one line."""
+    if isinstance(error, RecursionError):
+        return "too many levels inside one another"
     return " ".join(str(error).split())[:120] or type(error).__name__
