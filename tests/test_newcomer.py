@@ -78,7 +78,7 @@ def test_four_documented_commands_lead_to_predictions(tmp_path, monkeypatch) -> 
     check, new, run, _ = said
     assert "problems: none" in check.stdout and "semseg 9" in check.stdout
     assert json.loads(new.stdout)["tasks"] == ["semseg", "edges"]
-    for plan in ("semseg 8 of 8", "edges 9 of 9", "12 to train on, 6 to test on", "steps", "about"):
+    for plan in ("semseg 8 of 8", "edges 9 of 9", "11 to train on, 6 to test on", "steps", "about"):
         assert plan in run.stderr, run.stderr
     summary = json.loads((here / "out" / "predictions.json").read_text())
     assert len(summary["pictures"]) == 6 and not summary["problems"]
