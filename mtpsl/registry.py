@@ -115,6 +115,8 @@ def require_known(what: str, function: Callable[..., Any], args: Mapping[str, An
         ValueError: If one is unknown, suggesting the nearest, is not what its annotation says, or
             is missing.
     """
+    if not isinstance(args, Mapping):
+        raise ValueError(f"{what}: expected an object of settings, got {args!r:.40}")
     parameters = inspect.signature(function).parameters.values()
     if any(p.kind is p.VAR_KEYWORD for p in parameters):
         return

@@ -221,7 +221,7 @@ def test_unknown_providers_and_settings_are_refused() -> None:
         region_version("felzenswalb", {})
     with pytest.raises(ValueError, match="did you mean 'segments'"):
         region_version("slic", {"segment": 3})
-    with pytest.raises(ValueError, match="expected 'folder' for file"):
+    with pytest.raises(ValueError, match="expected 'folder', which"):
         region_version("file", {})
     with pytest.raises(ValueError, match="an object of settings"):
         region_version("slic", [3])

@@ -7,8 +7,9 @@ For each picture ``<name>.jpg`` a folder ``<name>/``, every map at the size of t
     normals    normals.npy, (H, W, 3) float32; normals.png, (n + 1) * 255 / 2
     yes or no  saliency.npy, float32 probabilities; saliency.png, 255 times as much; also edges
 
-and ``predictions.json``, which says which run made them and what the files hold, and
-``overview.png``, a sheet of some of them. Pictures are seen by the network at the size it was
+and ``predictions.json``, which says which run made them, what the files hold and, class by class,
+how much was predicted and how well the run did on its test split, and ``overview.png``, a sheet of
+some of them. Pictures are seen by the network at the size it was
 trained on; its maps are brought back to theirs: class ids by the nearest pixel, all else
 bilinearly, normals at unit length.
 """

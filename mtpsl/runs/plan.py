@@ -17,9 +17,9 @@ from mtpsl.data.region_providers import PROVIDERS
 from mtpsl.models import BACKBONES
 from mtpsl.papers import PAPERS, methods
 from mtpsl.registry import in_words
-from mtpsl.runs.data import EVAL_BATCH, experiment_on, label, open_split, tasks_of
+from mtpsl.runs.data import experiment_on, label, open_split, tasks_of
 from mtpsl.runs.experiment import NOTE, Experiment
-from mtpsl.runs.network import build, noise_batch, without_pretrained
+from mtpsl.runs.network import BATCH, build, noise_batch, without_pretrained
 from mtpsl.runs.profiles import QUICK, get_profile
 from mtpsl.runs.store import Session
 from mtpsl.weighting import WEIGHTINGS
@@ -153,7 +153,8 @@ def duration(experiment: Experiment, device: torch.device, images: int | None = 
     e, batch = experiment, noise_batch(tasks_of(experiment), 32, 32, 2 * len(experiment.tasks))
     method.prepare([batch])
     method.to(device).eval()
-    pictures = torch.rand(e.batch_size, 3, e.height, e.width, device=device)
+    few = min(e.batch_size, BATCH)  # so that a record's peak of memory is still the training's
+    pictures = torch.rand(few, 3, e.height, e.width, device=device)
     seconds = []
     with torch.no_grad():
         for _ in range(3):
@@ -161,8 +162,8 @@ def duration(experiment: Experiment, device: torch.device, images: int | None = 
             float(sum(maps.sum() for maps in method.predict(pictures).values()))
             seconds.append(time.perf_counter() - began)
     steps = e.epochs * math.ceil((images or e.train_images) / e.batch_size)
-    passes = method.turns * method.views * (1 + BACKWARD) * steps
-    total = min(seconds) * (passes + e.test_images / min(e.batch_size, EVAL_BATCH))
+    passes = method.turns * method.views * (1 + BACKWARD) * steps * e.batch_size + e.test_images
+    total = min(seconds) / few * passes
     spoken = f"{total / 3600:.1f} h" if total > 5400 else f"{total / 60:.1f} min"
     spoken = spoken if total > 90 else f"{max(1, total):.0f} s"
     return (
