@@ -9,6 +9,7 @@ import io
 import os
 import pickle
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -53,9 +54,9 @@ def call(faults: Faults, what: str, *argv: object) -> tuple[int, str, str]:
             status = 0
         except BaseException as error:
             faults.append(f"traceback: {what}: {argv}: {error!r}")
-    last = (err.getvalue().strip().splitlines() or [""])[-1]
-    if status and status != -1 and ": " not in last and "data check" not in what:
-        faults.append(f"wrong: {what}: {argv}: no sentence but {last!r}")
+    said = re.search(r"^(mtpsl: |python -m mtpsl.* error: )", err.getvalue(), re.MULTILINE)
+    if status and status != -1 and not said and "data check" not in what:
+        faults.append(f"wrong: {what}: {argv}: no sentence but {err.getvalue()!r:.200}")
     return status, out.getvalue(), err.getvalue()
 
 
