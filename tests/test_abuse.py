@@ -303,7 +303,7 @@ def kills(count: int, folder: Path, patch: pytest.MonkeyPatch) -> Faults:
     """Kills trainings at random moments, four before each end."""
     code = "import sys, test_abuse; from pathlib import Path; "
     code += f"test_abuse.kill_trainings(Path({str(folder)!r}), {count})"
-    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
+    path = os.pathsep.join(str(folder) for folder in Path(__file__).parents[:2])
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": path}
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, env=environment, capture_output=True, text=True)
