@@ -72,7 +72,8 @@ def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
             os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
         os.replace(partial, path)
     except OSError as error:
-        error.filename = error.filename or str(path)  # which a full disk does not name
+        if error.errno in NO_PLACE:
+            error.filename = error.filename or str(path)  # which a full disk does not name
         raise
     finally:
         partial.unlink(missing_ok=True)
