@@ -61,9 +61,12 @@ def fingerprint(kind: str, root: Path, paths: Iterable[Path]) -> str:
 def looks_of(root: Path) -> str | None:
     """What tells a folder from itself at another time; None where that has changed just now."""
     now, newest, digest = time.time_ns(), 0, hashlib.sha256()
-    for folder, _, names in os.walk(root):
+    for folder, _, names in os.walk(root if root.is_dir() else root.parent, followlinks=True):
         for name in names:
-            facts = os.stat(os.path.join(folder, name), follow_symlinks=True)
+            try:
+                facts = os.stat(os.path.join(folder, name))
+            except OSError:
+                return None  # a link to nothing, or gone meanwhile
             newest = max(newest, facts.st_mtime_ns, facts.st_ctime_ns)
             looks = (folder, name, facts.st_size, facts.st_mtime_ns, facts.st_ctime_ns)
             digest.update(repr(looks).encode())
