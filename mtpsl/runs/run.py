@@ -159,14 +159,17 @@ def require_measured(
 
 
 def classes_of(tasks: TaskSet, counted: dict[str, Metric]) -> dict[str, Any]:
-    """Task -> class -> its IoU and how many pixels are truly of it, for tasks with classes."""
+    """Task -> class -> its IoU, None without a pixel, and how many pixels are truly of it."""
     found = {}
     for task, metric in counted.items():
         confusion = getattr(metric, "confusion", metric)
         if isinstance(confusion, ConfusionMatrix) and confusion.sums:
             values = confusion.iou().tolist(), confusion.sums["matrix"].sum(dim=1).tolist()
             rows = zip(tasks[task].class_names, *values, strict=True)
-            found[task] = {name: {"iou": iou, "pixels": int(n)} for name, iou, n in rows}
+            found[task] = {
+                name: {"iou": None if math.isnan(iou) else iou, "pixels": int(n)}
+                for name, iou, n in rows
+            }
     return found
 
 
