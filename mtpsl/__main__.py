@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtpsl.commands import COMMANDS, GROUPS
-from mtpsl.reproduce import UsageError, nearest
+from mtpsl.places import UsageError, nearest
 
 DESCRIPTION = "Multi-task dense prediction from partially labeled data: four papers, one protocol."
 EPILOG = """\
@@ -30,7 +30,7 @@ then:
 Runs are kept in runs/ (or MTPSL_RUNS) under a key that says everything that decides a number, so
 nothing is trained twice and an interrupted command goes on where it stopped. Generated images are
 kept in ~/.cache/mtpsl (or MTPSL_CACHE). MTPSL_PROGRESS=0 hides progress bars; MTPSL_TRACEBACK=1
-shows where an error comes from.
+shows where an error comes from. MTPSL_FIGURES moves recorded results, which are in figures/.
 
 exit status: 0 done, 1 something failed, 2 bad usage
 """

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from mtpsl import papers
 from mtpsl.lookups import choose_table, choose_tables
-from mtpsl.reproduce import UsageError, checkout, output_folder, runs_folder
+from mtpsl.places import UsageError, checkout, figures_folder, output_folder, runs_folder
 
 if TYPE_CHECKING:
     from mtpsl.runs.store import Session
@@ -62,11 +62,10 @@ DEVICE = option(
 DATA = option(
     "--data",
     default="",
-    help="folder of NYUD-v2, Cityscapes or PASCAL-Context on disk, which replaces its stand-in, "
-    "or the one that an experiment on your own data is about; default: none",
+    help="NYUD-v2, Cityscapes or PASCAL-Context, which replaces its stand-in, or your own folder",
 )
 ONLY = option("--only", default="", help="parts of names, comma-separated")
-FORCE = option("--force", action="store_true", help="do again what is done")
+FORCE = option("--force", action="store_true", help="do again what is done, with data read anew")
 TABLE = "hitts/table1, or table1"
 SIZE = tuple(option(s, type=int, help="default: as in the papers") for s in ("--height", "--width"))
 
@@ -80,7 +79,7 @@ def list_everything(args: argparse.Namespace) -> int:
     from mtpsl.report.results import read_recorded
 
     root = checkout()
-    figures, output = root / "figures", output_folder(args.profile, root)
+    figures, output = figures_folder(root), output_folder(args.profile, root)
     whole, drawn = [], []  # the papers of tables with every row recorded, and of recorded figures
     print("tables")
     for name, table in papers.tables().items():
@@ -145,7 +144,7 @@ def run_experiment(args: argparse.Namespace) -> int:
     """What every worker process does; prints the key and the metrics as JSON."""
     from mtpsl import files
     from mtpsl.data import find_class
-    from mtpsl.runs.data import bind_data
+    from mtpsl.runs.data import bind_data, forget_data
     from mtpsl.runs.experiment import read_experiment
     from mtpsl.runs.plan import announce
     from mtpsl.runs.run import run
@@ -158,14 +157,15 @@ def run_experiment(args: argparse.Namespace) -> int:
                 f"--{name}: expected none with --experiment, which is one run and decides all "
                 f"its numbers itself; change {args.experiment}"
             )
-    asked = read_experiment(args.experiment)
+    asked, session = read_experiment(args.experiment), make_session(args, Path.cwd())
+    if args.force:
+        forget_data(session)
     experiment = bind_data(asked, args.data)
     if args.data and not asked.data_version and find_class(experiment.dataset).stand_in:
         raise UsageError(
             f"--data: the experiment is on {asked.dataset}, which {args.data} is not; name the "
             f'data set in {args.experiment}, "dataset": "own" for a folder of your own'
         )
-    session = make_session(args, Path.cwd())
     if args.force:
         session.store.forget(experiment.key)
     if not (args.brief or session.store.load(experiment.key)):
@@ -209,16 +209,15 @@ def run_table(args: argparse.Namespace) -> int:
     bound = {bind_data(e, args.data).dataset for e in experiments}
     if bound and all(find_class(name).stand_in for name in bound):
         real = ", ".join(sorted({find_class(e.dataset).stands_for for e in experiments}))
-        content = recognize(args.data)
-        raise UsageError(f"--data: expected a folder of {real}, got {args.data}, of {content}")
+        found = f"{args.data}, of {recognize(args.data)}"
+        raise UsageError(f"--data: expected a folder of {real}, got {found}")
     root = checkout()
-    session = make_session(args, root)
-    what = {"profile": args.profile, "seeds": range(args.seeds)}
+    session, what = make_session(args, root), {"profile": args.profile, "seeds": range(args.seeds)}
     if records.train_missing([table], session, jobs=args.jobs, force=args.force, **what):
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
     computed = records.run_table(table, session, **what)
-    print(render_markdown(table, read_recorded(root / "figures", table), computed), end="")
+    print(render_markdown(table, read_recorded(figures_folder(root), table), computed), end="")
     return 0
 
 
@@ -261,7 +260,7 @@ def show(args: argparse.Namespace) -> int:
     from mtpsl.report import evidence, render, results
 
     table = choose_table(args.table)
-    recorded = results.read_recorded(checkout() / "figures", table)
+    recorded = results.read_recorded(figures_folder(checkout()), table)
     print(getattr(render, f"render_{args.format}")(table, recorded, None), end="")
     if args.per_class:
         print(f"\n{render.render_by_class(table, recorded)}", end="")
@@ -382,13 +381,14 @@ def records(args: argparse.Namespace) -> int:
 )
 def reproduce(args: argparse.Namespace) -> int:
     """Run all notebooks: every table and figure. What is done stays done."""
-    from mtpsl import reproduce
+    from mtpsl import data, reproduce
 
     root = checkout()
+    if args.data:
+        data.require_recognized(args.data)
     if args.build:
         return reproduce.build_all(root, args.only)
-    expected = reproduce.register(output_folder(args.profile, root))
-    return reproduce.reproduce(args, root, expected)
+    return reproduce.reproduce(args, root, reproduce.register(output_folder(args.profile, root)))
 
 
 def make_session(args: argparse.Namespace, root: Path) -> "Session":

@@ -4,20 +4,25 @@ Reading one never executes code: JSON with its own checksum, weights as safetens
 state through ``weights_only=True``.
 """
 
+import errno
 import hashlib
 import io
 import json
 import math
 import os
+import pickle
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import safetensors.torch
 import torch
+from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 SAVING_SHARE = 0.1  # of a run's time that checkpoints may take; epochs are skipped to keep it
@@ -25,6 +30,32 @@ SAVING_SHARE = 0.1  # of a run's time that checkpoints may take; epochs are skip
 
 class Damaged(RuntimeError):
     """A file on disk is not what was written; the message names the file and what is wrong."""
+
+
+class NoPlace(OSError):
+    """A full or read-only disk; the message names the path and the variable that moves it."""
+
+
+NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@contextmanager
+def writing(path: Path, variable: str) -> Iterator[None]:
+    """Inside, an error of a disk that is full or read-only becomes ``NoPlace``.
+
+    Args:
+        path: What is named where the error names no file.
+        variable: Of the environment, which moves what is written here.
+    """
+    try:
+        yield
+    except NoPlace:
+        raise  # what is written farther in has a variable of its own
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        remedy = f"make room there, or name another place in {variable}"
+        raise NoPlace(f"{error.filename or path}: {error.strerror}; {remedy}") from error
 
 
 def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
@@ -40,8 +71,36 @@ def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
             file.flush()
             os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
         os.replace(partial, path)
+    except OSError as error:
+        error.filename = error.filename or str(path)  # which a full disk does not name
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def new_array(path: Path, dtype: str | type, shape: tuple[int, ...]) -> np.memmap:
+    """Makes a ``.npy`` file of zeros as a memory map that has its room on the disk.
+
+    Without the room, the first write that finds the disk full would end the process (SIGBUS).
+
+    Raises:
+        OSError: If the disk is full, naming the file.
+    """
+    try:
+        array = open_memmap(path, "w+", dtype, shape)
+        with open(path, "r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except (AttributeError, OSError) as error:  # a system or a disk that cannot
+                if getattr(error, "errno", None) in NO_PLACE:
+                    raise
+                file.seek(array.offset)
+                for first in range(0, array.nbytes, 2**20):
+                    file.write(bytes(min(2**20, array.nbytes - first)))
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    return array
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -62,8 +121,9 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         values = json.loads(path.read_bytes())
         expected = values.pop("sha256")
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
-        raise Damaged(f"{path}: expected a JSON object with a sha256, got {error!r}") from error
+    except (ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise Damaged(f"{path}: expected a JSON object with a sha256, got {found}") from error
     actual = _digest(values)
     if actual != expected:
         raise Damaged(f"{path}: expected sha256 {expected!s:.12}, got {actual:.12}")
@@ -106,8 +166,16 @@ def save_weights(module: nn.Module, path: Path) -> str:
 
 
 def load_weights(module: nn.Module, path: Path) -> None:
-    """Reads what ``save_weights`` wrote into a module of the same shape."""
-    module.load_state_dict(safetensors.torch.load_file(path))
+    """Reads what ``save_weights`` wrote into a module of the same shape.
+
+    Raises:
+        Damaged: If the file holds anything else.
+    """
+    try:
+        module.load_state_dict(safetensors.torch.load_file(path))
+    except (safetensors.SafetensorError, RuntimeError) as error:
+        found = " ".join(str(error).split())[:120]
+        raise Damaged(f"{path}: expected the weights of this network, got {found}") from error
 
 
 class Checkpoints:
@@ -127,13 +195,14 @@ class Checkpoints:
         # Seconds of the last save, one until the first is measured, and when it ended.
         self.cost, self.saved = 1.0, time.perf_counter()
 
-    def due(self) -> bool:
-        """False while another save would take more than ``SAVING_SHARE`` of the time."""
-        return time.perf_counter() - self.saved > self.cost / SAVING_SHARE
+    def due(self, every: float = 0.0) -> bool:
+        """Whether ``every`` seconds have passed and a save takes at most ``SAVING_SHARE``."""
+        return time.perf_counter() - self.saved > max(every, self.cost / SAVING_SHARE)
 
     def save(
         self,
         epoch: int,
+        batches: int,
         tensors: Mapping[str, Mapping[str, Tensor]],
         optimizer: Mapping[str, Any],
         facts: Mapping[str, Any],
@@ -142,6 +211,7 @@ class Checkpoints:
 
         Args:
             epoch: Names the folder.
+            batches: Trained of the next epoch.
             tensors: group -> name -> tensor.
             optimizer: Its ``state_dict``.
             facts: Plain JSON.
@@ -157,7 +227,8 @@ class Checkpoints:
         digests = {name: hashlib.sha256(blob).hexdigest() for name, blob in blobs.items()}
         manifest = {"settings": self.settings, "files": digests, "facts": facts}
         write_json(partial / "manifest.json", manifest)
-        os.rename(partial, self.folder / f"epoch-{epoch:05d}")
+        name = f"epoch-{epoch:05d}" + (f"-{batches:07d}" if batches else "")
+        os.rename(partial, self.folder / name)
         for old in self._newest_first()[2:]:
             shutil.rmtree(old)
         self.saved = time.perf_counter()
@@ -176,6 +247,7 @@ class Checkpoints:
                 manifest = read_json(path / "manifest.json")
                 for name, digest in manifest["files"].items():
                     check_sha256(path / name, digest)
+                optimizer = _read_optimizer(path / "optimizer.pt")
             except (Damaged, FileNotFoundError) as error:
                 print(f"checkpoint damaged, going back to the one before: {error}", file=sys.stderr)
                 shutil.rmtree(path)
@@ -189,12 +261,18 @@ class Checkpoints:
             for key, tensor in safetensors.torch.load_file(path / "weights.safetensors").items():
                 group, name = key.split("/", 1)
                 tensors.setdefault(group, {})[name] = tensor
-            optimizer = torch.load(path / "optimizer.pt", map_location="cpu", weights_only=True)
             return tensors, optimizer, manifest["facts"]
         return None
 
     def _newest_first(self) -> list[Path]:
         return sorted(self.folder.glob("epoch-*"), reverse=True)
+
+
+def _read_optimizer(path: Path) -> dict[str, Any]:
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, EOFError, RuntimeError) as error:
+        raise Damaged(f"{path}: expected plain tensors, got a damaged or unsafe file") from error
 
 
 def _pack(tensors: Mapping[str, Tensor]) -> bytes:

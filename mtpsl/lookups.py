@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 from mtpsl import papers
-from mtpsl.reproduce import UsageError, nearest
+from mtpsl.places import UsageError, nearest
 
 if TYPE_CHECKING:
     from mtpsl.report.tables import Table

@@ -27,7 +27,7 @@ def test_a_written_tree_is_measured_and_reported(tmp_path, monkeypatch, capsys):
     assert set(report) == {"environment", "threads", "batch", "sizes"}
     found = report["sizes"]["32x32"]
     assert found["images"] == 3 and set(found) == {
-        *("reader", "images", "making", "training"),
+        *("reader", "images", "making", "opening", "training"),
         *("plain, 0 workers", "augmented, 0 workers"),
     }
     assert all(rate > 0 for rate in found["plain, 0 workers"].values())

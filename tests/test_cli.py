@@ -136,6 +136,8 @@ def test_what_fails_is_one_sentence_and_status_1(here, capsys, monkeypatch) -> N
     assert status == 1
     assert err.startswith("mtpsl: e.json: expected an experiment as JSON")
     assert len(err.splitlines()) == 1
+    (here / "e.json").write_text("[" * 100_000)
+    assert "e.json: expected an experiment" in call(capsys, "run", "--experiment", "e.json")[2]
     (here / "e.json").write_text(json.dumps({"metod": "hitts"}))
     assert "got ['metod']" in call(capsys, "run", "--experiment", "e.json")[2]
     (here / "e.json").write_text(json.dumps({"dataset": "rooms14"}))
@@ -149,6 +151,18 @@ def test_what_fails_is_one_sentence_and_status_1(here, capsys, monkeypatch) -> N
     (here / "e.json").write_text(json.dumps({"dataset": "rooms14"}))
     with pytest.raises(ValueError, match="rooms14"):
         cli.main(["run", "--experiment", "e.json"])
+
+
+@pytest.mark.parametrize("command", ["run hitts/table1", "records", "reproduce"])
+def test_a_folder_in_no_known_layout_is_refused_with_all_of_them(here, capsys, command) -> None:
+    (here / "empty").mkdir()
+    status, out, err = call(capsys, *command.split(), "--data", "empty")
+    assert (status, out) == (1, "") and len(err.splitlines()) == 1
+    assert f"mtpsl: {here / 'empty'}: expected a folder of data" in err
+    for name, kind in DATASETS.items():
+        assert kind.stand_in or f"{name} with " in err
+    for place in ("mtpsl.toml", "leftImg8bit", "ImageSets/Context", "nyu_depth_v2_labeled.mat"):
+        assert place in err
 
 
 def test_an_interrupt_is_no_traceback(here, tiny, capsys, monkeypatch) -> None:

@@ -178,6 +178,11 @@ def overwrite(tree, folder, array, index=2):
         ("image", np.full((H, W, 3), np.nan), "nan"),
         ("label", np.zeros((H, W, 1), dtype=int), "12 x 16 x 1"),
         ("label", np.full((H, W), 13), r"\[-1, 12\], found 13"),
+        (
+            "label",
+            np.arange(H * W).reshape(H, W) % 14,
+            "subtract 1: ids start at 1",
+        ),
         ("label", np.full((H, W), 255), "255"),
         ("label", np.full((H, W), 0.5), "fractions"),
         ("label", np.full((H, W), "wall"), "<U4"),

@@ -643,6 +643,25 @@ def test_the_command_line_trains_an_experiment_file(tmp_path, monkeypatch, capsy
     assert cli.main(asked) == 1
 
 
+def test_labels_are_kept_as_found_unless_asked_otherwise(tmp_path, monkeypatch, capsys):
+    root = write_own(tmp_path / "my images", tasks=("semseg", "depth"))
+    monkeypatch.setenv("MTPSL_RUNS", str(tmp_path / "runs"))
+    short = {"dataset": "own", "tasks": ["semseg", "depth"]} | SMALL
+    file = tmp_path / "short.json"
+    for setting, counts in (("", (6, 6)), ("as_found", (6, 6)), ("one_label", (4, 3))):
+        file.write_text(json.dumps(short | ({"label_setting": setting} if setting else {})))
+        cli.main(["run", "--experiment", str(file), "--device", "cpu", "--data", str(root)])
+        said = capsys.readouterr()
+        key = json.loads(said.out)["key"]
+        labels = RunStore(tmp_path / "runs").load(key).labels
+        assert labels["available"] == {"semseg": 6, "depth": 6}
+        assert tuple(labels["counts"].values()) == counts
+        if setting != "as_found":  # which was trained just before
+            used = "semseg {} of 6, depth {} of 6".format(*counts)
+            assert f"labels used by the setting {setting or 'as_found'}: {used}" in said.err
+    assert Experiment().label_setting == "one_label"
+
+
 def test_label_splits_beside_it_are_not_counted(tmp_path):
     """The files that are missing decide who keeps which label."""
     root = write_own(tmp_path / "data")

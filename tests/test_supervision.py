@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from mtpsl import files
 from mtpsl.batch import Discovered
 from mtpsl.data import supervision
 from mtpsl.data.dataset import Dataset, Sample, TrainLoader
@@ -218,9 +219,14 @@ def test_damage_is_found_and_named(tmp_path):
         SupervisionStore(tmp_path, TASKS)
     text = (tmp_path / MANIFEST).read_text()
     (tmp_path / MANIFEST).write_text(text[: len(text) // 2])
-    with pytest.raises(ValueError, match="damaged"):
+    with pytest.raises(files.Damaged, match=f"{MANIFEST}: expected"):
         SupervisionStore(tmp_path, TASKS)
-    (tmp_path / MANIFEST).write_text(json.dumps({**json.loads(text), "format": 0}))
+    (tmp_path / MANIFEST).write_text(json.dumps({**json.loads(text), "images": 0}))
+    with pytest.raises(files.Damaged, match=f"{MANIFEST}: expected sha256"):
+        SupervisionStore(tmp_path, TASKS)
+    (tmp_path / MANIFEST).write_text(text)
+    manifest = files.read_json(tmp_path / MANIFEST)
+    files.write_json(tmp_path / MANIFEST, manifest | {"format": 0})
     with pytest.raises(ValueError, match="format"):
         SupervisionStore(tmp_path, TASKS)
 

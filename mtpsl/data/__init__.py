@@ -1,5 +1,6 @@
 """Every data set and stand-in, by name."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from mtpsl.data.dataset import Dataset
@@ -8,6 +9,7 @@ from mtpsl.data.readers.cityscapes import Cityscapes
 from mtpsl.data.readers.nyud import Nyud
 from mtpsl.data.readers.own import Own
 from mtpsl.data.readers.pascal import PascalContext
+from mtpsl.data.readers.reading import listing, missing
 from mtpsl.data.scenes.people21 import People21
 from mtpsl.data.scenes.rooms13 import Rooms13
 from mtpsl.data.scenes.streets7 import Streets7
@@ -23,6 +25,18 @@ DATASETS: dict[str, type[Dataset]] = {
     "own": Own,
 }
 """Name -> class. To add one, write ``data/readers/<name>.py`` and a line here."""
+
+
+LAYOUTS: dict[str, tuple[Callable[[str | Path], object], str]] = {
+    "own": (own.find_root, "mtpsl.toml"),  # first: its folders have the names of others
+    "cityscapes": (cityscapes.find_root, "leftImg8bit/train or train/label_7"),
+    "pascal_context": (pascal.find_root, "JPEGImages and ImageSets/Context"),
+    "nyud": (
+        nyud.find_layout,
+        "train/image and train/depth, gt_sets/train.txt, image/train or nyu_depth_v2_labeled.mat",
+    ),
+}
+"""Data set on disk -> what finds its root, and what lies there."""
 
 
 def open_dataset(
@@ -72,18 +86,27 @@ def open_dataset(
 
 def recognize(root: str | Path) -> str | None:
     """Finds out which data set a folder holds: its key in ``DATASETS``, or None."""
-    for name, find in (
-        ("own", own.find_root),  # first: its folders have the names of others
-        ("cityscapes", cityscapes.find_root),
-        ("pascal_context", pascal.find_root),
-        ("nyud", nyud.find_layout),
-    ):
+    for name, (find, _) in LAYOUTS.items():
         try:
             find(root)
         except FileNotFoundError:
             continue
         return name
     return None
+
+
+def require_recognized(root: str | Path) -> str:
+    """Which data set a folder holds, as ``recognize`` finds it.
+
+    Raises:
+        FileNotFoundError: If it holds none, naming every layout that is known.
+    """
+    name = recognize(root)
+    if name is None:
+        known = "; ".join(f"{name} with {places}" for name, (_, places) in LAYOUTS.items())
+        remedy = "see `python -m mtpsl data sources`"
+        raise missing(Path(root), f"a folder of data ({known})", listing(Path(root)), remedy)
+    return name
 
 
 def find_class(name: str) -> type[Dataset]:

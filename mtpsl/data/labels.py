@@ -69,7 +69,8 @@ def assign(
     """Draws an assignment; the same arguments give the same one on every machine.
 
     Args:
-        setting: ``"full"``: every label. ``"one_label"``: one an image, the same number for
+        setting: ``"full"``: every label. ``"as_found"``: the same, where the files of one's own
+            data decide who has which. ``"one_label"``: one an image, the same number for
             every task. ``"random_labels"``: 1 to K-1 an image, every pattern of that size about
             as often. ``"few_shot"``: ``task`` keeps ``shots`` (10) labels, the others all.
             ``"ratio"``: one an image, task shares as in ``ratio``: ``"1:9"`` in the order of
@@ -314,8 +315,11 @@ def _share(
     return labeled
 
 
+WITHHOLD_NONE = ("full", "as_found")
+"""Settings that keep every label."""
+
 SETTINGS: dict[str, tuple[Draw, tuple[str, ...]]] = {
-    "full": (lambda rng, possible, tasks: possible, ()),
+    **dict.fromkeys(WITHHOLD_NONE, (lambda rng, possible, tasks: possible, ())),
     "one_label": (lambda rng, possible, tasks: _one_each(rng, possible, np.ones(len(tasks))), ()),
     "random_labels": (_random_labels, ()),
     "few_shot": (_few_shot, ("task", "shots")),

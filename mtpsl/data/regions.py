@@ -21,7 +21,8 @@ from torch import Tensor
 from mtpsl.batch import Batch
 from mtpsl.data.cache import cache_root, cached_arrays, cores, write_images
 from mtpsl.data.dataset import Dataset, Sample, Stored
-from mtpsl.data.labels import PartialLabels
+from mtpsl.data.fingerprint import fingerprint
+from mtpsl.data.labels import WITHHOLD_NONE, PartialLabels
 from mtpsl.data.readers import reading
 from mtpsl.data.region_providers import NONE, PROVIDERS, STORED_NONE, Divide, Picture, Provider
 from mtpsl.losses import IGNORE_INDEX
@@ -47,7 +48,7 @@ def region_version(name: str, settings: Mapping[str, Any], root: str | Path = ""
             return provider.version
         raise reading.missing(folder, "a folder of regions", reading.listing(folder))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return f"{provider.version}-{reading.fingerprint(name, folder, [files])}"
+    return f"{provider.version}-{fingerprint(name, folder, files)}"
 
 
 def _resolve(provider: Provider, settings: Mapping[str, Any], root: str | Path) -> dict[str, Any]:
@@ -207,7 +208,7 @@ class WithRegions(Dataset):
 def _require_semseg(provider: str, dataset: PartialLabels) -> None:
     assignment = dataset.assignment
     kept = assignment.counts.get("semseg", 0)
-    if assignment.setting != "full" and kept < len(assignment):
+    if assignment.setting not in WITHHOLD_NONE and kept < len(assignment):
         raise ValueError(
             f"regions: expected the label setting full, or semseg of every image, because "
             f"{provider} shows its labels, got {assignment.setting} with semseg of {kept} of "

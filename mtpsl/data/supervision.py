@@ -12,7 +12,6 @@ same images always pass the teacher together, because a processor sums in anothe
 image than for many, and the last of 16 bits may differ.
 """
 
-import json
 import math
 import os
 from collections.abc import Mapping
@@ -21,7 +20,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from mtpsl import files
@@ -158,7 +156,7 @@ def discover_to_folder(
                 file = f"{name}.{kind}"
                 if file not in cells:
                     shape = (len(dataset), *maps.shape[1:])
-                    cells[file] = open_memmap(folder / f"{file}.npy", "w+", np.float16, shape)
+                    cells[file] = files.new_array(folder / f"{file}.npy", np.float16, shape)
                 half = maps.half()
                 if not half.isfinite().all():
                     got = f"others on one of the images {index}"
@@ -175,8 +173,7 @@ def discover_to_folder(
         "thresholds": taus,
         "files": {p.name: _checksum(p) for p in sorted(folder.glob("*.npy"))},
     }
-    text = (json.dumps(manifest, indent=1) + "\n").encode()
-    files.write(folder / MANIFEST, lambda file: file.write(text))
+    files.write_json(folder / MANIFEST, manifest)
 
 
 class SupervisionStore:
@@ -192,7 +189,8 @@ class SupervisionStore:
 
     Raises:
         FileNotFoundError: If the discovery was never finished.
-        ValueError: If a file is damaged or missing, or a task was not looked for.
+        mtpsl.files.Damaged: If the manifest is damaged.
+        ValueError: If another file is damaged or missing, or a task was not looked for.
     """
 
     def __init__(self, folder: str | Path, tasks: TaskSet) -> None:
@@ -281,7 +279,7 @@ class _LabelWriter:
         np.save(folder / f"{task.name}.rows.npy", rows.numpy())
         self.place = {image: place for place, image in enumerate(rows.tolist())}
         self.path = folder / f"{task.name}.labels.npy"
-        self.labels = open_memmap(self.path, "w+", np.uint8, (len(rows), *size))
+        self.labels = files.new_array(self.path, np.uint8, (len(rows), *size))
         self.labels[:] = REJECTED
         self.book = _Codebook(task.target_channels)
 
@@ -310,7 +308,7 @@ class _LabelWriter:
         codes = self.labels
         partial = self.path.with_suffix(".wide")
         shape = (len(codes), self.task.target_channels, *self.size)
-        self.labels = open_memmap(partial, "w+", np.float16, shape)
+        self.labels = files.new_array(partial, np.float16, shape)
         book = np.full((REJECTED + 1, shape[1]), np.nan, dtype=np.float16)
         book[: len(self.book.values)] = self.book.values
         for place, row in enumerate(codes):
@@ -379,15 +377,11 @@ def _read_manifest(folder: Path) -> dict[str, Any]:
     path = folder / MANIFEST
     if not path.is_file():
         raise FileNotFoundError(f"{path}: expected a finished discovery, found none; run it again")
-    try:
-        manifest = json.loads(path.read_text())
-        checksums = dict(manifest["files"])
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{path}: expected JSON with 'files', found a damaged file") from error
+    manifest = files.read_json(path)
     again = "discover again"
     if manifest.get("format") != FORMAT:
         raise refusal(path, f"format {FORMAT}", manifest.get("format"), again)
-    for name, sums in checksums.items():
+    for name, sums in manifest["files"].items():
         if not (folder / name).is_file():
             raise refusal(folder / name, "a file", "none", again)
         if _checksum(folder / name) != sums:

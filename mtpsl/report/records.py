@@ -21,7 +21,7 @@ from mtpsl.engine import evaluate
 from mtpsl.report.floors import floor_scores, measured_batches
 from mtpsl.report.results import Entry, Results, floor_key, read_recorded, results_of, write_results
 from mtpsl.report.tables import MeasuredOn, Row, Table
-from mtpsl.runs.data import bind_data
+from mtpsl.runs.data import bind_data, forget_data
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.network import at_size, full_size_cost, load_method, training_memory
 from mtpsl.runs.profiles import get_profile
@@ -111,11 +111,13 @@ def train_missing(
         profile: A key of ``PROFILES``.
         seeds: In order.
         jobs: 1 trains in this process; more start worker processes.
-        force: Trains again what is finished; teachers that are no rows stay.
+        force: Trains again what is finished, on data read anew; teachers that are no rows stay.
 
     Returns:
         How many runs failed in worker processes. Here, the first error ends it.
     """
+    if force:
+        forget_data(session)
     planned = plan(tables, session, profile=profile, seeds=seeds)
     labeled = [pair for row_run in planned for pair in row_run.labeled()]
     for experiment, _ in labeled if force else ():
@@ -344,4 +346,5 @@ def _record(folder: Path, profile: str, table: Table, new: Sequence[Entry], sess
         floors |= {k: floor_scores(*asked[k], session) for k in asked if k not in floors}
         results = dataclasses.replace(results_of(table, profile, entries), floors=floors)
         if results != known:
-            write_results(folder, results)
+            with files.writing(folder, "MTPSL_FIGURES"):
+                write_results(folder, results)

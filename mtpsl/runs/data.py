@@ -1,14 +1,16 @@
 """An experiment's data: bound to what is at hand, opened, labeled and put into batches."""
 
 import functools
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from mtpsl import files
-from mtpsl.data import find_class, open_dataset, recognize
-from mtpsl.data.cache import Cached
+from mtpsl.data import find_class, open_dataset, recognize, require_recognized
+from mtpsl.data.cache import Cached, cache_root
 from mtpsl.data.dataset import Dataset, EvalLoader, TrainLoader
+from mtpsl.data.fingerprint import forget_fingerprints, looks_of
 from mtpsl.data.labels import (
     Assignment,
     PartialLabels,
@@ -46,6 +48,9 @@ def bind_data(experiment: Experiment, data_root: Path | str = "") -> Experiment:
         final, and "file" as an open ``score_size`` where the protocol scores at the size of the
         files. Where a label-split file lies beside data on disk, its digest in ``label_args`` takes
         the place of the seed.
+
+    Raises:
+        FileNotFoundError: If ``data_root`` is in no layout that is known, naming them all.
     """
     if experiment.regions and not experiment.region_version:
         version = region_version(experiment.regions, experiment.region_args, data_root)
@@ -56,8 +61,8 @@ def bind_data(experiment: Experiment, data_root: Path | str = "") -> Experiment:
     if name == Own.name:
         return _bind_own(experiment, data_root)
     real = find_class(name).stands_for
-    if data_root and real and _recognize(data_root) in (real, None):
-        name = real  # what is in no known layout is left to its reader to complain about
+    if data_root and real and require_recognized(data_root) == real:
+        name = real
     kind = find_class(name)
     label_args = dict(experiment.label_args)
     if data_root and not kind.stand_in and not label_args:
@@ -72,25 +77,33 @@ def bind_data(experiment: Experiment, data_root: Path | str = "") -> Experiment:
     )
 
 
-_recognize = functools.cache(recognize)
-
-
 def data_version(name: str, data_root: Path | str = "") -> str:
     """The version of a generator, or the fingerprint of a folder, which takes a moment to read.
 
-    A folder of one's own is looked at every time: people correct labels while a notebook is open.
+    Every file is looked at every time: people correct labels while a notebook is open.
     """
     kind = find_class(name)
     if kind.stand_in:
         return kind.version
-    return (_fingerprint if name == Own.name else _kept_fingerprint)(name, data_root or None)
+    looks = looks_of(Path(data_root)) if data_root else None
+    read = _read_version if looks else _read_version.__wrapped__  # what has just changed, anew
+    return read(name, data_root or None, looks)
 
 
-def _fingerprint(name: str, root: Path | str | None) -> str:
+@functools.lru_cache(maxsize=64)
+def _read_version(name: str, root: Path | str | None, looks: str | None) -> str:
+    """The fingerprint of a folder that looks so."""
     return open_dataset(name, "train", height=64, width=96, images=1, root=root).version
 
 
-_kept_fingerprint = functools.cache(_fingerprint)
+def forget_data(session: Session) -> None:
+    """Makes what is kept of data on disk be made again: hashes, resized images and regions."""
+    if session.data_root and (name := recognize(session.data_root)):
+        forget_fingerprints()
+        _read_version.cache_clear()
+        for folder in cache_root(session.cache_dir).glob(f"{name}-*"):
+            if folder.is_dir() and folder.suffix != ".part":  # which another process builds
+                shutil.rmtree(folder)
 
 
 def experiment_on(root: str | Path, **settings: Any) -> Experiment:

@@ -32,7 +32,9 @@ from mtpsl.tasks import Protocol
 from mtpsl.training import SCHEDULES, Precision
 from mtpsl.weighting import WEIGHTINGS
 
-LabelSetting = Literal["full", "one_label", "random_labels", "few_shot", "ratio", "share"]
+LabelSetting = Literal[
+    "", "as_found", "full", "one_label", "random_labels", "few_shot", "ratio", "share"
+]  # "": "as_found" on data of one's own, "one_label" elsewhere
 
 # Test predictions are compared with labels at the size that the network sees; or at the size of
 # the labels' files, to which predictions are resized.
@@ -63,7 +65,8 @@ class Experiment:
     test_images: Positive = 654  # likewise of the test split
     tasks: tuple[str, ...] = ("semseg", "depth", "normals")  # what the network learns, each once
     protocol: Protocol = ""  # how a line of papers trains and measures them, see ``tasks.follow``
-    label_setting: LabelSetting = "one_label"  # which labels are kept, see ``data.labels.assign``
+    label_setting: LabelSetting = ""  # which labels are kept, see ``data.labels.assign``; empty:
+    # "as_found" on data of your own, "one_label" elsewhere
     label_args: Mapping[str, Any] = field(default_factory=dict)  # of the label setting
     label_seed: Count = 0  # which images lose which labels; the same for every ``seed``
     augment: bool = True  # random scale-crop; the released code's only augmentation
@@ -109,6 +112,10 @@ class Experiment:
     score_size: ScoreSize | None = None  # None: the data set's own choice, ``bind_data`` says which
     seed: Count = 0  # of weights, order and augmentation
     numerics: Positive = NUMERICS  # version of the code that decides numbers
+
+    def __post_init__(self) -> None:
+        own = "as_found" if self.dataset == Own.name else "one_label"
+        object.__setattr__(self, "label_setting", self.label_setting or own)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON types, teacher included."""

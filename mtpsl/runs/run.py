@@ -37,6 +37,7 @@ from mtpsl.engine import (
 from mtpsl.methods import Method
 from mtpsl.methods.base import OnlineTeacher
 from mtpsl.models.pretrained import describe_pretrained
+from mtpsl.processes import bound
 from mtpsl.runs import data
 from mtpsl.runs.data import EVAL_BATCH, bind_data, label
 from mtpsl.runs.experiment import Experiment, require_sound, write_experiment
@@ -69,6 +70,7 @@ def run(experiment: Experiment, session: Session) -> RunRecord:
     with session.store.lock(experiment.key):
         record = session.store.load(experiment.key)
         if record is not None:
+            session.store.mend(record)
             return record
         if experiment.teacher:  # a lock inside a lock, always the student's first: no cycle
             run(experiment.teacher, session)
@@ -91,6 +93,11 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
             "is measured there is what other tasks teach",
             file=sys.stderr,
         )
+    available = {name: int(images.carries(name).sum()) for name in assignment.tasks}
+    if not images.stand_in:
+        counts = [f"{n} {assignment.counts[n]} of {available[n]}" for n in experiment.tasks]
+        used = f"labels used by the setting {experiment.label_setting}: {', '.join(counts)}"
+        print(f"run {experiment.key}: {used}", file=sys.stderr)
     test = data.test_batches(experiment, session)
     if not any(test.dataset.carries(name).any() for name in experiment.tasks):
         raise ValueError(
@@ -129,7 +136,12 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         images_per_s=len(partial) * experiment.epochs / training,
         device=device.type,
         peak_memory=memory,
-        labels={"hash": assignment.hash, "counts": assignment.counts, "images": len(partial)},
+        labels={
+            "hash": assignment.hash,
+            "counts": assignment.counts,
+            "available": available,
+            "images": len(partial),
+        },
         data=facts | describe_pretrained(method),
         environment=environment(device),
         weights_sha256=files.save_weights(method, store.weights(experiment.key)),
@@ -208,7 +220,7 @@ def discover(experiment: Experiment, partial: PartialLabels, session: Session) -
             return SupervisionStore(folder, partial.tasks)
         except FileNotFoundError:
             pass  # not made yet
-        except ValueError as error:
+        except (files.Damaged, ValueError) as error:
             print(f"discoveries are damaged and have to be made again: {error}", file=sys.stderr)
         method = load_method(teacher, session)
         if teacher.channels_last:
@@ -298,8 +310,8 @@ def train_all(jobs: Iterable[Job], session: Session, workers: int) -> Iterator[J
                 if teacher in failed:
                     job.error = "its teacher failed"
                 elif len(running) < workers and teacher not in waiting | running:
-                    running[key] = waiting.pop(key)
                     _start(job, session, workers)
+                    running[key] = waiting.pop(key)
             over = {k: j for k, j in waiting.items() if j.error}
             over |= {k: j for k, j in running.items() if j.process.poll() is not None}
             for key, job in over.items():
@@ -324,8 +336,9 @@ def _start(job: Job, session: Session, workers: int) -> None:
     """``python -m mtpsl run --experiment FILE``, with its share of the cores."""
     folder = session.store.folder(job.experiment.key)
     path = folder / "experiment.json"
-    write_experiment(job.experiment, path)
-    command = [sys.executable, "-m", "mtpsl", "run", "--brief", "--experiment", str(path)]
+    with files.writing(folder, "MTPSL_RUNS"):
+        write_experiment(job.experiment, path)
+    command = [*bound("mtpsl"), "run", "--brief", "--experiment", str(path)]
     command += ["--device", str(session.device)]
     command += ["--data", str(session.data_root)] if session.data_root else []
     environment = os.environ | {"MTPSL_RUNS": str(session.store.root.absolute())}
@@ -334,13 +347,9 @@ def _start(job: Job, session: Session, workers: int) -> None:
         environment |= {"MTPSL_PROGRESS": "0", "OMP_NUM_THREADS": threads}
     job.started = time.monotonic()
     with open(folder / "output.txt", "wb") as output:
-        job.process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=None if workers == 1 else output,
-        )
+        errors = None if workers == 1 else output
+        how = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": errors}
+        job.process = subprocess.Popen(command, env=environment, **how)
 
 
 def _last_words(job: Job, store: RunStore) -> str:

@@ -7,6 +7,7 @@ complete.
 """
 
 import functools
+import json
 import os
 import platform
 import shutil
@@ -43,7 +44,7 @@ class RunRecord:
     images_per_s: float  # while training
     device: str  # "cpu" or "cuda"
     peak_memory: int  # bytes while training; of the GPU, or by which the process grew on a CPU
-    labels: dict[str, Any]  # the label setting's "hash" and "counts", and how many "images" trained
+    labels: dict[str, Any]  # "hash" and "counts" by task, of how many "available"; "images" trained
     data: dict[str, Any]  # "name", "version", "stand_in"; "pretrained": weights it began with
     environment: dict[str, Any]  # ``environment()``
     weights_sha256: str
@@ -90,23 +91,24 @@ class RunStore:
     def lock(self, key: str) -> Iterator[None]:
         """Waits until no other process works on this run; a killed one lets go by itself."""
         folder = self.folder(key)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock, holder = FileLock(folder / "lock"), folder / "holder"
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
+        with files.writing(folder, "MTPSL_RUNS"):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock, holder = FileLock(folder / "lock"), folder / "holder"
             try:
-                process = holder.read_text()
-            except FileNotFoundError:
-                process = "that has just begun or ended"
-            print(f"run {key}: waiting for process {process}", file=sys.stderr)
-            lock.acquire()
-        try:
-            holder.write_text(str(os.getpid()))
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+                lock.acquire(blocking=False)
+            except Timeout:
+                try:
+                    process = holder.read_text(errors="replace")
+                except FileNotFoundError:
+                    process = "that has just begun or ended"
+                print(f"run {key}: waiting for process {process}", file=sys.stderr)
+                lock.acquire()
+            try:
+                holder.write_text(str(os.getpid()))
+                yield
+            finally:
+                holder.unlink(missing_ok=True)
+                lock.release()
 
     def load(self, key: str) -> RunRecord | None:
         """The record of a complete, intact run; None where it has to be done (again).
@@ -126,8 +128,19 @@ class RunStore:
 
     def forget(self, key: str) -> None:
         """Makes a run be done again from the start; what it found for students stays."""
-        (self.folder(key) / "record.json").unlink(missing_ok=True)
+        with files.writing(self.folder(key), "MTPSL_RUNS"):
+            (self.folder(key) / "record.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder(key) / "checkpoint", ignore_errors=True)
+
+    def mend(self, record: RunRecord) -> None:
+        """Writes again what people read beside a record that is not as the record has it."""
+        experiment = json.dumps(record.experiment, indent=1) + "\n"
+        log = "".join(map(files.to_line, record.history))
+        for name, text in {"experiment.json": experiment, "log.jsonl": log}.items():
+            path, content = self.folder(record.key) / name, text.encode()
+            if not path.is_file() or path.read_bytes() != content:
+                print(f"{path} is damaged and written again, as the record has it", file=sys.stderr)
+                files.write(path, lambda file, content=content: file.write(content))
 
     def save(self, record: RunRecord) -> None:
         """Completes a run; its weights must be in place."""

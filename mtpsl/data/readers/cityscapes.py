@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from mtpsl.data.dataset import Sample
+from mtpsl.data.fingerprint import fingerprint
 from mtpsl.data.readers import disk, reading
 from mtpsl.data.readers.reading import listing, missing, refusal, whole_ids
 from mtpsl.data.scenes import streets7
@@ -302,9 +303,7 @@ class Cityscapes(disk.FolderDataset):
         layouts = {split: kind(self.root, split, self.others) for split in SPLITS}
         self.layout, self.rounds_images = layouts[self.split], kind is Official
         every = [path for layout in layouts.values() for path in layout.all_files()]
-        self.version = reading.fingerprint(
-            "official" if kind is Official else "npy", self.root, [every]
-        )
+        self.version = fingerprint("official" if kind is Official else "npy", self.root, every)
         if self.others != "void":
             self.version += f"-{self.others}"
         return self.layout.ids

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 
 from mtpsl.data.dataset import Sample
+from mtpsl.data.fingerprint import fingerprint
 from mtpsl.data.readers import disk, reading
 from mtpsl.data.readers.disk import OURS, Axes
 from mtpsl.data.readers.nyud_files import (
@@ -158,15 +159,14 @@ class Folders(Layout):
 
     @cached_property
     def version(self) -> str:
-        groups = []
+        every = sorted((self.root / "gt_sets").glob("*.txt"))  # where this layout has lists
         for split in SPLITS:
             try:
                 files = self.list_files(split)
             except (ValueError, FileNotFoundError):
                 continue  # the other split alone is a data set too
-            kinds = next(iter(files.values()))
-            groups += [[paths[kind] for paths in files.values()] for kind in kinds]
-        return reading.fingerprint("files", self.root, groups)
+            every += [path for paths in files.values() for path in paths.values()]
+        return fingerprint("files", self.root, every)
 
     def _training(self) -> "Folders":
         """The training images, which decide for both splits; these where there are none."""

@@ -16,6 +16,7 @@ from typing import Any, final
 import numpy as np
 import torch
 
+from mtpsl.data.fingerprint import fingerprint
 from mtpsl.data.readers import reading
 from mtpsl.data.readers.disk import (
     OURS,
@@ -200,8 +201,8 @@ class NpyTree(Layout):
     @property
     def version(self) -> str:
         folders = [self.root / s / folder for s in SPLITS.values() for folder in self.FOLDERS]
-        groups = [[f / name for name in sorted(p.name for p in f.glob("*.npy"))] for f in folders]
-        return reading.fingerprint("npy", self.root, groups)
+        files = [path for f in folders for path in sorted(f.glob("*.npy"), key=str)]
+        return fingerprint("npy", self.root, files)
 
 
 # ------------------------------------------------------------ the MATLAB file
@@ -254,10 +255,10 @@ class Labeled(Layout):
     @cached_property
     def version(self) -> str:
         names = (self.FILE, self.SPLIT_FILE, self.FORTY_FILE, self.THIRTEEN_FILE)
-        groups = [[self.root / name] for name in names if (self.root / name).is_file()]
+        paths = [self.root / name for name in names if (self.root / name).is_file()]
         if self.normals is not None:
-            groups += [sorted((self.normals / split).glob("*.png")) for split in SPLITS]
-        return reading.fingerprint("mat", self.root, groups)
+            paths += [p for split in SPLITS for p in sorted((self.normals / split).glob("*.png"))]
+        return fingerprint("mat", self.root, paths)
 
     def _normals_file(self, split: str, index: int) -> Path | None:
         if self.normals is None:

@@ -20,8 +20,6 @@ repaired or skipped silently; hidden files do not count.
 """
 
 import difflib
-import functools
-import hashlib
 import json
 import math
 import tomllib
@@ -33,9 +31,10 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from mtpsl import files, tasks
+from mtpsl import tasks
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import Sample
+from mtpsl.data.fingerprint import fingerprint
 from mtpsl.data.readers import disk, own_files
 from mtpsl.data.readers.disk import Axes, axes_name
 from mtpsl.data.readers.own_files import (
@@ -81,7 +80,9 @@ class Own(disk.FolderDataset):
         self.description = read_description(path / DESCRIPTION)
         self.tasks = tasks_from(self.description)
         self._files = {name: read_names(path, name, self.tasks.names) for name in disk.SPLITS}
-        self.version = version(path, self._files)
+        images = [paths for split in self._files.values() for paths in split.values()]
+        every = [path for paths in images for path in paths.values()]
+        self.version = fingerprint("own", path, [path / DESCRIPTION, *every])
         return tuple(self._files[self.split])
 
     def files(self, index: int) -> Paths:
@@ -235,30 +236,6 @@ def read_names(root: Path, split: str, tasks: Sequence[str]) -> dict[str, Paths]
     return files_of
 
 
-def version(root: Path, splits: Mapping[str, Mapping[str, Paths]]) -> str:
-    """A fingerprint of all files of both splits, whole: people correct labels in place.
-
-    Takes as long as reading them once; in one process, only what changes is read again.
-    """
-    named = {DESCRIPTION: root / DESCRIPTION}
-    for split, images in splits.items():
-        for name, paths in images.items():
-            for what, path in paths.items():
-                named[f"{split}/{what}/{name}{path.suffix}"] = path
-    digest = hashlib.sha256()
-    for name, path in named.items():
-        facts = path.stat()
-        content = _sha256(path.absolute(), facts.st_size, facts.st_mtime_ns)
-        digest.update(f"{name} {content}\n".encode())
-    return f"own-{digest.hexdigest()[:12]}"
-
-
-@functools.lru_cache(maxsize=1 << 20)
-def _sha256(path: Path, size: int, changed: int) -> str:
-    """The digest of a file that is the same as long as these are."""
-    return files.sha256(path)
-
-
 # -------------------------------------------------------------- mtpsl.toml
 
 
@@ -273,7 +250,7 @@ def read_description(path: Path) -> dict[str, dict[str, Any]]:
     except FileNotFoundError as error:
         expected = "a file that names the tasks, with lines such as [depth]"
         raise missing(path, expected, remedy="write it") from error
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, RecursionError) as error:
         raise refusal(path, "TOML such as [depth]", reason(error), "correct it") from error
     if not content:
         raise refusal(path, "a table for each task, such as [depth]", "none", "add one")

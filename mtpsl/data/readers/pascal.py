@@ -25,6 +25,7 @@ import torch
 from torch import Tensor
 
 from mtpsl.data.dataset import Sample
+from mtpsl.data.fingerprint import fingerprint
 from mtpsl.data.formats import Value
 from mtpsl.data.readers import disk, reading
 from mtpsl.data.readers.reading import listing, missing, refusal, whole_ids
@@ -110,9 +111,11 @@ class PascalContext(disk.FolderDataset):
         for name, (folders, ending) in FOLDERS.items():
             places = [self.root / folder for folder in folders]
             self._files[name] = reading.find_each(everyone, places, [ending], source, remedy)
-        lists = [self.root / "ImageSets" / "Context" / f"{name}.txt" for name in SPLITS.values()]
-        every = [path for files in self._files.values() for path in files.values()]
-        self.version = reading.fingerprint("pascal-mt", self.root, [lists + every])
+        lists = self.root / "ImageSets"
+        every = [lists / k / f"{n}.txt" for k in ("Context", "Parts") for n in SPLITS.values()]
+        every = [path for path in every if path.is_file()]  # who shows people may be missing
+        every += [path for files in self._files.values() for path in files.values()]
+        self.version = fingerprint("pascal-mt", self.root, every)
         self.people = self.root / "ImageSets" / "Parts" / f"{SPLITS[self.split]}.txt"
         self._people: Tensor | None = None
         return ids[self.split]

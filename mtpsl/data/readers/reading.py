@@ -6,9 +6,8 @@ Every function of a reader raises ``FileNotFoundError`` for a file or folder tha
 ``ValueError`` for one that is damaged or holds anything but what the function's text says.
 """
 
-import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
@@ -19,7 +18,6 @@ from mtpsl.data.formats import Value, read_variables, refusal
 
 TOLERANCE = 1e-3  # of ranges, for files written in half precision
 MOST_PIXELS = 1 << 26  # of a picture; more is a damaged header
-LOOKED_INTO = 64  # files of a data set, for its fingerprint
 KINDS = {
     "1": "black and white",
     "L": "8-bit gray",
@@ -257,6 +255,7 @@ def check_range(
     high: float,
     what: str = "values",
     kinds: str = "fiu",
+    remedy: str = "use the original file, or convert its unit or classes",
 ) -> None:
     """Raises ValueError unless all values are in [low, high], so finite, and of such a type.
 
@@ -269,13 +268,16 @@ def check_range(
     least, most = float(array.min()), float(array.max())  # NaN if any value is
     if not (low - TOLERANCE <= least and most <= high + TOLERANCE):
         found = f"{least:g} to {most:g}"
-        remedy = "use the original file, or convert its unit or classes"
         raise refusal(path, f"{what} in [{low:g}, {high:g}]", found, remedy)
 
 
 def whole_ids(path: Path, array: np.ndarray, low: int, high: int) -> np.ndarray:
     """Class ids in [low, high] as int64."""
-    check_range(path, array, low, high, "class ids")
+    numbers = array.dtype.kind in "fiu"
+    from_1 = numbers and low < 0 <= array.min() and array.max() == high + 1
+    remedy = "subtract 1: ids start at 1 in this file, with 0 for void, and at 0 in this layout"
+    how = {"remedy": remedy} if from_1 else {}
+    check_range(path, array, low, high, "class ids", **how)
     if (array != np.round(array)).any():
         raise refusal(path, "whole class ids", "fractions", "resize to the nearest pixel")
     return array.astype(np.int64)
@@ -291,32 +293,6 @@ def stored_type(path: Path) -> str:
         return KINDS.get(picture.mode, picture.mode)
 
 
-def fingerprint(kind: str, root: Path, groups: Iterable[Sequence[Path]]) -> str:
-    """Names and sizes of all files and parts of a few: the same for the same data anywhere.
-
-    ``groups`` are files of a kind each, in a fixed order, under ``root``, whose own place does not
-    count; ``kind`` goes before the 12 hex digits.
-    """
-    digest, groups = hashlib.sha256(), [list(paths) for paths in groups]
-    for paths in groups:
-        for path in paths:
-            name = path.relative_to(root).as_posix()
-            digest.update(f"{name} {_size(path)}\n".encode())
-        for path in paths[:: max(1, len(groups) * len(paths) // LOOKED_INTO)]:
-            with path.open("rb") as file:
-                digest.update(file.read(4096))
-                file.seek(_size(path) // 2)
-                digest.update(file.read(4096))
-    return f"{kind}-{digest.hexdigest()[:12]}"
-
-
-def _size(path: Path) -> int:
-    if not path.is_file():
-        other = "a folder" if path.is_dir() else "no such file, or a link to none"
-        raise refusal(path, "a file", other)
-    return path.stat().st_size
-
-
 def listing(path: Path) -> str:
     """What a folder holds, for errors."""
     if not path.is_dir():
@@ -327,4 +303,6 @@ def listing(path: Path) -> str:
 
 def reason(error: Exception) -> str:
     """Puts another library's error on one line."""
+    if isinstance(error, RecursionError):
+        return "too many levels inside one another"
     return " ".join(str(error).split())[:120] or type(error).__name__
