@@ -7,6 +7,7 @@ and its random state. Either way a resumed run is the uninterrupted run, bit for
 """
 
 import hashlib
+import math
 import os
 import sys
 import time
@@ -25,7 +26,7 @@ from tqdm import tqdm
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import TrainLoader
 from mtpsl.methods.base import Method
-from mtpsl.metrics import Metric
+from mtpsl.metrics import ConfusionMatrix, Metric
 from mtpsl.state import EpochLosses, NonFiniteLoss, TrainingState
 from mtpsl.tasks import Task, TaskSet
 from mtpsl.training import Best, Optimization, ScheduledAdam, Selection
@@ -226,6 +227,45 @@ def measure(
                 metrics[t.name].update(prediction, target, batch.mask(t.name))
     method.train(training)
     return metrics
+
+
+@torch.no_grad()
+def require_measured(
+    metrics: dict[str, float], method: Method, test: Iterable[Batch]
+) -> dict[str, float]:
+    """The metrics; raises ``NonFiniteLoss`` where they show that a network has come apart.
+
+    A metric is NaN where nothing was labeled, too; but there are predictions.
+    """
+    broken = {name for name, value in metrics.items() if math.isinf(value)}
+    unknown = {name for name, value in metrics.items() if math.isnan(value)}
+    device = next(method.parameters()).device
+    for batch in test if unknown else ():
+        maps = method.eval().predict(batch.images.to(device))
+        broken |= {n for n in unknown if not maps[n.partition("/")[0]].isfinite().all()}
+    broken |= unknown if len(unknown) == len(metrics) else set()
+    if broken:
+        names = ", ".join(sorted(broken))
+        raise NonFiniteLoss(
+            f"metrics: expected finite numbers after training, got none for {names}; lower lr, or "
+            "look at the test images"
+        )
+    return metrics
+
+
+def classes_of(tasks: TaskSet, counted: dict[str, Metric]) -> dict[str, Any]:
+    """Task -> class -> its IoU, None without a pixel, and how many pixels are truly of it."""
+    found = {}
+    for task, metric in counted.items():
+        confusion = getattr(metric, "confusion", metric)
+        if isinstance(confusion, ConfusionMatrix) and confusion.sums:
+            values = confusion.iou().tolist(), confusion.sums["matrix"].sum(dim=1).tolist()
+            rows = zip(tasks[task].class_names, *values, strict=True)
+            found[task] = {
+                name: {"iou": None if math.isnan(iou) else iou, "pixels": int(n)}
+                for name, iou, n in rows
+            }
+    return found
 
 
 def at_label_size(task: Task, prediction: Tensor, size: Sequence[int]) -> Tensor:

@@ -45,10 +45,11 @@ def test_a_record_has_classes_whose_mean_is_the_miou_and_older_ones_load(tmp_pat
     record = run(TINY, session)
     classes = record.by_class["semseg"]
     assert len(classes) == 13 and set(record.by_class) == {"semseg"}
-    known = [values["iou"] for values in classes.values() if not math.isnan(values["iou"])]
+    known = [values["iou"] for values in classes.values() if values["iou"] is not None]
     assert fmean(known) == pytest.approx(record.metrics["test"]["semseg/miou"])
     assert 0 < sum(values["pixels"] for values in classes.values()) <= 4 * 32 * 32
 
+    assert session.store.load(record.key) == record
     older = files.read_json(session.store.folder(record.key) / "record.json")
     assert older["by_class"]["semseg"].keys() == classes.keys()
     del older["by_class"]

@@ -32,7 +32,7 @@ from mtpsl.data.regions import (
 from mtpsl.data.transforms import compose, draw_geometry, draw_turned, warp_batch
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.runs.data import bind_data, label, open_split, training_batches
-from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.experiment import Experiment, require_sound
 from mtpsl.runs.network import build
 from mtpsl.runs.run import run
 from mtpsl.runs.store import RunStore, Session
@@ -226,7 +226,7 @@ def test_unknown_providers_and_settings_are_refused() -> None:
     with pytest.raises(ValueError, match="an object of settings"):
         region_version("slic", [3])
     with pytest.raises(ValueError, match="regions"):
-        Experiment.from_dict({"regions": "felzenswalb"})
+        require_sound(Experiment.from_dict({"regions": "felzenswalb"}))
 
 
 # ------------------------------------------------------------------ files and masks

@@ -6,7 +6,6 @@ row of a table is also the teacher of the rows that build on it. Stop and start 
 
 import hashlib
 import json
-import math
 import os
 import shutil
 import subprocess
@@ -25,10 +24,18 @@ from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.regions import region_version
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder, resolve_thresholds
-from mtpsl.engine import Fit, NonFiniteLoss, evaluate, fit, measure, seeded, values_of
+from mtpsl.engine import (
+    Fit,
+    classes_of,
+    evaluate,
+    fit,
+    measure,
+    require_measured,
+    seeded,
+    values_of,
+)
 from mtpsl.methods import Method
 from mtpsl.methods.base import OnlineTeacher
-from mtpsl.metrics import ConfusionMatrix, Metric
 from mtpsl.models.pretrained import describe_pretrained
 from mtpsl.processes import bound
 from mtpsl.runs import data
@@ -36,7 +43,6 @@ from mtpsl.runs.data import EVAL_BATCH, bind_data, label
 from mtpsl.runs.experiment import Experiment, require_sound, write_experiment
 from mtpsl.runs.network import build, load_method, network_cost, peak_memory
 from mtpsl.runs.store import RunRecord, RunStore, Session, environment, resolve_device
-from mtpsl.tasks import TaskSet
 from mtpsl.training import Optimization, Selection
 from mtpsl.weighting import build_weighting
 
@@ -144,42 +150,6 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
     store.save(record)
     shutil.rmtree(folder / "checkpoint")  # up to 0.6 GB that nobody needs any more
     return record
-
-
-@torch.no_grad()
-def require_measured(
-    metrics: dict[str, float], method: Method, test: EvalLoader
-) -> dict[str, float]:
-    """The metrics; raises ``NonFiniteLoss`` where they show that a network has come apart.
-
-    A metric is NaN where nothing was labeled, too; but there are predictions.
-    """
-    broken = {name for name, value in metrics.items() if math.isinf(value)}
-    unknown = {name for name, value in metrics.items() if math.isnan(value)}
-    device = next(method.parameters()).device
-    for batch in test if unknown else ():
-        maps = method.eval().predict(batch.images.to(device))
-        broken |= {n for n in unknown if not maps[n.partition("/")[0]].isfinite().all()}
-    broken |= unknown if len(unknown) == len(metrics) else set()
-    if broken:
-        names = ", ".join(sorted(broken))
-        raise NonFiniteLoss(
-            f"metrics: expected finite numbers after training, got none for {names}; lower lr, or "
-            "look at the test images"
-        )
-    return metrics
-
-
-def classes_of(tasks: TaskSet, counted: dict[str, Metric]) -> dict[str, Any]:
-    """Task -> class -> its IoU and how many pixels are truly of it, for tasks with classes."""
-    found = {}
-    for task, metric in counted.items():
-        confusion = getattr(metric, "confusion", metric)
-        if isinstance(confusion, ConfusionMatrix) and confusion.sums:
-            values = confusion.iou().tolist(), confusion.sums["matrix"].sum(dim=1).tolist()
-            rows = zip(tasks[task].class_names, *values, strict=True)
-            found[task] = {name: {"iou": iou, "pixels": int(n)} for name, iou, n in rows}
-    return found
 
 
 def _fit(
