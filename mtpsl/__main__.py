@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mtpsl.commands import COMMANDS, GROUPS
-from mtpsl.reproduce import UsageError, nearest
+from mtpsl.places import UsageError, nearest
 
 DESCRIPTION = "Multi-task dense prediction from partially labeled data: four papers, one protocol."
 EPILOG = """\
@@ -19,7 +19,8 @@ start here:
 
 then:
   python -m mtpsl run hitts/table1 --profile quick --seeds 3 --jobs 2
-  python -m mtpsl run --experiment runs/1a2b3c4d5e6f/experiment.json
+  python -m mtpsl new own --data ~/my-images > experiment.json
+  python -m mtpsl run --experiment experiment.json --data ~/my-images
   python -m mtpsl data sources              where data sets come from, and under which terms
   python -m mtpsl data check ~/nyuv2        what is in a folder, before training on it
   python -m mtpsl data convert ~/NYUD_MT ~/nyuv2
@@ -29,7 +30,7 @@ then:
 Runs are kept in runs/ (or MTPSL_RUNS) under a key that says everything that decides a number, so
 nothing is trained twice and an interrupted command goes on where it stopped. Generated images are
 kept in ~/.cache/mtpsl (or MTPSL_CACHE). MTPSL_PROGRESS=0 hides progress bars; MTPSL_TRACEBACK=1
-shows where an error comes from.
+shows where an error comes from. MTPSL_FIGURES moves recorded results, which are in figures/.
 
 exit status: 0 done, 1 something failed, 2 bad usage
 """
@@ -113,7 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # of ``mtpsl list | head``: nobody reads on
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except (ValueError, OSError, RuntimeError, ImportError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, MemoryError) as error:
         if os.environ.get("MTPSL_TRACEBACK") == "1":
             raise
         print(f"mtpsl: {error}", file=sys.stderr)

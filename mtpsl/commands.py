@@ -13,10 +13,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mtpsl import papers
-from mtpsl.reproduce import UsageError, checkout, nearest, output_folder, runs_folder
+from mtpsl.lookups import choose_table, choose_tables
+from mtpsl.places import UsageError, checkout, figures_folder, output_folder, runs_folder
 
 if TYPE_CHECKING:
-    from mtpsl.report.tables import Table
     from mtpsl.runs.store import Session
 
 GROUPS = {"data": "check a data set, convert it, or say where it comes from"}
@@ -79,7 +79,7 @@ def list_everything(args: argparse.Namespace) -> int:
     from mtpsl.report.results import read_recorded
 
     root = checkout()
-    figures, output = root / "figures", output_folder(args.profile, root)
+    figures, output = figures_folder(root), output_folder(args.profile, root)
     whole, drawn = [], []  # the papers of tables with every row recorded, and of recorded figures
     print("tables")
     for name, table in papers.tables().items():
@@ -126,10 +126,11 @@ def drawn_at(figures: Path, name: str) -> str:
 @command(
     "run",
     option("table", nargs="?", help=TABLE),
-    option("--experiment", metavar="FILE", help="a run's experiment.json"),
+    option("--experiment", metavar="FILE", help="a run's experiment.json, or one of `mtpsl new`"),
     profile("smoke"),
     *running(seeds=1),
     FORCE,
+    option("--brief", action="store_true", help="start without saying what it will take"),
     example="hitts/table1 --profile smoke --seeds 1",
 )
 def run(args: argparse.Namespace) -> int:
@@ -145,6 +146,7 @@ def run_experiment(args: argparse.Namespace) -> int:
     from mtpsl.data import find_class
     from mtpsl.runs.data import bind_data, forget_data
     from mtpsl.runs.experiment import read_experiment
+    from mtpsl.runs.plan import announce
     from mtpsl.runs.run import run
 
     if not Path(args.experiment).is_file():
@@ -166,8 +168,31 @@ def run_experiment(args: argparse.Namespace) -> int:
         )
     if args.force:
         session.store.forget(experiment.key)
+    if not (args.brief or session.store.load(experiment.key)):
+        for line in announce(experiment, session):
+            print(line, file=sys.stderr)
     record = run(experiment, session)
-    print(files.to_line({"key": record.key, "metrics": record.metrics}), end="")
+    said = {"key": record.key, "metrics": record.metrics, "by_class": record.by_class}
+    print(files.to_line(said), end="")
+    return 0
+
+
+@command(
+    "new",
+    option("dataset", choices=("own", "rooms13", "streets7", "people21")),
+    profile("quick"),
+    DEVICE,
+    DATA,
+    example="own --data ~/my-images > experiment.json",
+)
+def new(args: argparse.Namespace) -> int:
+    """Write a small experiment to begin with, with remarks and how long it takes."""
+    from mtpsl.runs.plan import new_experiment, new_text
+
+    if args.data and args.dataset != "own":
+        raise UsageError(f"--data: expected none with {args.dataset}, got {args.data}; say own")
+    experiment = new_experiment(args.dataset, args.data, args.profile)
+    print(new_text(experiment, make_session(args, Path.cwd())), end="")
     return 0
 
 
@@ -192,7 +217,7 @@ def run_table(args: argparse.Namespace) -> int:
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
     computed = records.run_table(table, session, **what)
-    print(render_markdown(table, read_recorded(root / "figures", table), computed), end="")
+    print(render_markdown(table, read_recorded(figures_folder(root), table), computed), end="")
     return 0
 
 
@@ -226,6 +251,7 @@ def predict(args: argparse.Namespace) -> int:
     "show",
     option("table", help=TABLE),
     option("--format", choices=("markdown", "html", "csv"), default="markdown"),
+    option("--per-class", action="store_true", help="the IoU of each class below it"),
     option("--forest", metavar="FILE.png", help="draw the gain of each of its sentences"),
     example="hitts/table1",
 )
@@ -234,8 +260,10 @@ def show(args: argparse.Namespace) -> int:
     from mtpsl.report import evidence, render, results
 
     table = choose_table(args.table)
-    recorded = results.read_recorded(checkout() / "figures", table)
+    recorded = results.read_recorded(figures_folder(checkout()), table)
     print(getattr(render, f"render_{args.format}")(table, recorded, None), end="")
+    if args.per_class:
+        print(f"\n{render.render_by_class(table, recorded)}", end="")
     if args.forest:
         evidence.draw_forest(evidence.forest(table, recorded)).savefig(args.forest)
     return 0
@@ -363,38 +391,7 @@ def reproduce(args: argparse.Namespace) -> int:
     return reproduce.reproduce(args, root, reproduce.register(output_folder(args.profile, root)))
 
 
-# ------------------------------------------------------------------- lookups
-
-
 def make_session(args: argparse.Namespace, root: Path) -> "Session":
     from mtpsl.runs.store import RunStore, Session
 
     return Session(RunStore(runs_folder(root)), args.device, args.data)
-
-
-def choose_table(name: str) -> "Table":
-    """By ``paper/table``, or by the table's own name where only one paper has it."""
-    known = papers.tables()
-    fitting = [full for full in known if name in (full, full.partition("/")[2])]
-    if len(fitting) > 1:
-        raise UsageError(f"table: expected one paper's, got {name!r}; say {' or '.join(fitting)}")
-    if not fitting:
-        raise unknown_table("table: expected one", name)
-    return known[fitting[0]]
-
-
-def choose_tables(only: str) -> list["Table"]:
-    """Those whose name contains one of the comma-separated parts; all without any."""
-    known, parts = papers.tables(), only.replace(",", " ").split()
-    for part in parts:
-        if not any(part in name for name in known):
-            raise unknown_table("--only: expected a part of one", part)
-    return [t for name, t in known.items() if not parts or any(part in name for part in parts)]
-
-
-def unknown_table(expected: str, name: str) -> UsageError:
-    """What to raise where no table is called so; suggests the nearest, or names all of them."""
-    known = papers.tables()
-    hint = nearest(name, [*known, *(full.partition("/")[2] for full in known)])
-    known = "that `mtpsl list` names" if hint else f"of {list(known)}"
-    return UsageError(f"{expected} {known}, got {name!r}{hint}")

@@ -1,17 +1,20 @@
 """The training loop: plain PyTorch on one device, read from top to bottom.
 
 Everything random in an epoch (order, augmentation, dropout) is a function of the seed and the
-epoch's number, and the learning rate one of the step's number. So a checkpoint holds weights and
-optimizer state and nothing else, and a resumed run is the uninterrupted run, bit for bit.
+epoch's number, and the learning rate one of the step's number. So a checkpoint between two epochs
+holds weights and optimizer state and nothing else; one inside an epoch adds how far it is, its sums
+and its random state. Either way a resumed run is the uninterrupted run, bit for bit.
 """
 
 import hashlib
+import math
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +25,14 @@ from tqdm import tqdm
 
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import TrainLoader
-from mtpsl.methods.base import Method, Terms
+from mtpsl.methods.base import Method
+from mtpsl.metrics import ConfusionMatrix, Metric
+from mtpsl.state import EpochLosses, NonFiniteLoss, TrainingState
 from mtpsl.tasks import Task, TaskSet
-from mtpsl.training import Best, Optimization, ScheduledAdam, Selection, TrainingState
+from mtpsl.training import Best, Optimization, ScheduledAdam, Selection
 from mtpsl.weighting import Uniform, Weighting
 
 CHECK_EVERY = 32  # steps between looks at the loss on a GPU, where every look makes it wait
-
-
-class NonFiniteLoss(RuntimeError):
-    """A loss term is NaN or infinite; the message names term, epoch, step and images."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ def fit(
     weighting: Weighting | None = None,
     seed: int = 0,
     folder: Path | None = None,
+    save_every: float = 300.0,
     progress: bool = True,
 ) -> Fit:
     """Trains ``method`` in place and leaves it with the selected weights.
@@ -68,6 +70,7 @@ def fit(
         weighting: How loss terms become one scalar; by default their plain sum.
         seed: Decides everything random in the method.
         folder: For ``log.jsonl`` and ``checkpoint/``; training goes on where these stop.
+        save_every: Seconds after which a state is saved inside an epoch, too.
         progress: Shows a bar on stderr, unless the environment says MTPSL_PROGRESS=0.
 
     Raises:
@@ -92,13 +95,12 @@ def fit(
     if not isinstance(weighting, Uniform):  # which the states of older runs do not name
         settings["weighting"] = repr(weighting)
     if folder:
-        state.resume(folder, settings)
+        state.resume(folder, settings, save_every)
 
     silent = not progress or os.environ.get("MTPSL_PROGRESS") == "0"
-    done = loader.steps * len(state.history)
+    done = loader.steps * len(state.history) + state.midway.get("batches", 0)
     bar = tqdm(total=steps, initial=done, unit="step", disable=silent)
     for epoch in range(len(state.history), epochs):
-        began = time.perf_counter()
         with seeded(device, seed, "epoch", epoch):
             terms = train_epoch(state, loader, epoch, optimization, selection, shared, bar)
         entry = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], "terms": terms}
@@ -106,7 +108,7 @@ def fit(
         if weights := weighting.after_epoch(terms):
             entry["weights"] = weights
         require_finite_weights(method, epoch)
-        entry["seconds"] = round(time.perf_counter() - began, 3)
+        entry["seconds"] = round(time.perf_counter() - state.began, 3)
         if selection.measures(epoch + 1, epochs):
             with state.mean.applied(method):  # the weights that stopping here would give
                 entry["metrics"] = selection.curve()
@@ -141,7 +143,8 @@ def train_epoch(
     mixed = optimization.precision == "bf16"
     losses = EpochLosses(epoch, every=1 if device.type == "cpu" else CHECK_EVERY)
     method.train()
-    for i, views in enumerate(loader.epoch(epoch)):
+    done = state.begin_epoch(losses)  # batches that an interrupted process has trained
+    for i, views in enumerate(islice(loader.epoch(epoch), done, None), start=done):
         step = epoch * loader.steps + i
         views = [view.to(device) for view in views]
         first = i - i % accumulate  # of the batches that share this optimizer step
@@ -158,6 +161,8 @@ def train_epoch(
                 weighting.after_step()
                 if selection.averages(step, optimizer.steps) and turn == method.turns - 1:
                     state.mean.update(method)
+        if first + size - 1 == i < loader.steps - 1:
+            state.end_step(i + 1, losses)
         if bar.update():  # the bar was just redrawn, so reading values slows nothing down
             shown = {name: f"{mean:.3f}" for name, mean in losses.means().items()}
             bar.set_postfix(epoch=f"{epoch + 1}/{optimizer.epochs}", **shown, refresh=False)
@@ -179,10 +184,24 @@ def _require_suited(method: Method, loader: TrainLoader, optimization: Optimizat
         )
 
 
-@torch.no_grad()
 def evaluate(
     method: Method, loader: Iterable[Batch], tasks: TaskSet | None = None
 ) -> dict[str, float]:
+    """What ``measure`` counts: ``{"semseg/miou": 0.31, ...}``, task and metric.
+
+    ``metrics.COLUMNS`` says what the values are; NaN where nothing was labeled.
+    """
+    return values_of(measure(method, loader, tasks))
+
+
+def values_of(counted: dict[str, Metric]) -> dict[str, float]:
+    return {f"{t}/{k}": v for t, metric in counted.items() for k, v in metric.compute().items()}
+
+
+@torch.no_grad()
+def measure(
+    method: Method, loader: Iterable[Batch], tasks: TaskSet | None = None
+) -> dict[str, Metric]:
     """Measures a method on a whole split; changes neither the run nor the random state.
 
     Args:
@@ -192,8 +211,7 @@ def evaluate(
         tasks: Which to measure; by default all of the method's.
 
     Returns:
-        ``{"semseg/miou": 0.31, ...}``: task and metric (``metrics.COLUMNS``); NaN where nothing
-        was labeled.
+        Task -> its metric, with the split counted.
     """
     tasks = tasks or method.tasks
     device, training = next(method.parameters()).device, method.training
@@ -208,7 +226,46 @@ def evaluate(
                 prediction = at_label_size(t, predictions[t.name].float(), target.shape[2:])
                 metrics[t.name].update(prediction, target, batch.mask(t.name))
     method.train(training)
-    return {f"{t.name}/{k}": v for t in tasks for k, v in metrics[t.name].compute().items()}
+    return metrics
+
+
+@torch.no_grad()
+def require_measured(
+    metrics: dict[str, float], method: Method, test: Iterable[Batch]
+) -> dict[str, float]:
+    """The metrics; raises ``NonFiniteLoss`` where they show that a network has come apart.
+
+    A metric is NaN where nothing was labeled, too; but there are predictions.
+    """
+    broken = {name for name, value in metrics.items() if math.isinf(value)}
+    unknown = {name for name, value in metrics.items() if math.isnan(value)}
+    device = next(method.parameters()).device
+    for batch in test if unknown else ():
+        maps = method.eval().predict(batch.images.to(device))
+        broken |= {n for n in unknown if not maps[n.partition("/")[0]].isfinite().all()}
+    broken |= unknown if len(unknown) == len(metrics) else set()
+    if broken:
+        names = ", ".join(sorted(broken))
+        raise NonFiniteLoss(
+            f"metrics: expected finite numbers after training, got none for {names}; lower lr, or "
+            "look at the test images"
+        )
+    return metrics
+
+
+def classes_of(tasks: TaskSet, counted: dict[str, Metric]) -> dict[str, Any]:
+    """Task -> class -> its IoU, None without a pixel, and how many pixels are truly of it."""
+    found = {}
+    for task, metric in counted.items():
+        confusion = getattr(metric, "confusion", metric)
+        if isinstance(confusion, ConfusionMatrix) and confusion.sums:
+            values = confusion.iou().tolist(), confusion.sums["matrix"].sum(dim=1).tolist()
+            rows = zip(tasks[task].class_names, *values, strict=True)
+            found[task] = {
+                name: {"iou": None if math.isnan(iou) else iou, "pixels": int(n)}
+                for name, iou, n in rows
+            }
+    return found
 
 
 def at_label_size(task: Task, prediction: Tensor, size: Sequence[int]) -> Tensor:
@@ -242,46 +299,6 @@ def seeded(device: torch.device, *purpose: int | str) -> Iterator[None]:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(int.from_bytes(digest[:8], "big") >> 1)
         yield
-
-
-class EpochLosses:
-    """Sums an epoch's loss terms and stops at one that is not finite.
-
-    Values stay on the device and are looked at every so many steps.
-    """
-
-    def __init__(self, epoch: int, every: int) -> None:
-        self.epoch, self.every = epoch, every
-        self.count, self.sums = 0, dict[str, Tensor]()
-        self.recent: list[tuple[int, Terms, Tensor]] = []
-
-    def add(self, step: int, terms: Terms, index: Tensor) -> None:
-        """Takes the terms of batch ``step`` of this epoch, and the numbers of its images."""
-        terms = {name: value.detach().float() for name, value in terms.items()}
-        self.count = step + 1  # batches: each turn of one has terms of its own
-        for name, value in terms.items():
-            self.sums[name] = self.sums[name] + value if name in self.sums else value
-        self.recent.append((step, terms, index))
-        if len(self.recent) >= self.every:
-            self.check()
-
-    def check(self) -> None:
-        """Raises ``NonFiniteLoss`` if a term since the last look is not finite."""
-        totals = [sum(terms.values()) for _, terms, _ in self.recent]
-        if totals and not torch.stack(totals).isfinite().all():
-            for step, terms, index in self.recent:
-                for name, value in terms.items():
-                    if not value.isfinite():
-                        raise NonFiniteLoss(
-                            f"loss term {name!r}: expected a finite number, got {value.item()} in "
-                            f"epoch {self.epoch + 1}, step {step + 1}, images {index.tolist()}; "
-                            "look at these images or lower lr"
-                        )
-        self.recent.clear()
-
-    def means(self) -> dict[str, float]:
-        """Term -> its mean over the batches so far."""
-        return {name: float(total) / self.count for name, total in self.sums.items()}
 
 
 def require_finite_weights(method: Method, epoch: int) -> None:

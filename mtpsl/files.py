@@ -4,6 +4,7 @@ Reading one never executes code: JSON with its own checksum, weights as safetens
 state through ``weights_only=True``.
 """
 
+import errno
 import hashlib
 import io
 import json
@@ -13,12 +14,15 @@ import pickle
 import shutil
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 import safetensors.torch
 import torch
+from numpy.lib.format import open_memmap
 from torch import Tensor, nn
 
 SAVING_SHARE = 0.1  # of a run's time that checkpoints may take; epochs are skipped to keep it
@@ -26,6 +30,32 @@ SAVING_SHARE = 0.1  # of a run's time that checkpoints may take; epochs are skip
 
 class Damaged(RuntimeError):
     """A file on disk is not what was written; the message names the file and what is wrong."""
+
+
+class NoPlace(OSError):
+    """A full or read-only disk; the message names the path and the variable that moves it."""
+
+
+NO_PLACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
+
+
+@contextmanager
+def writing(path: Path, variable: str) -> Iterator[None]:
+    """Inside, an error of a disk that is full or read-only becomes ``NoPlace``.
+
+    Args:
+        path: What is named where the error names no file.
+        variable: Of the environment, which moves what is written here.
+    """
+    try:
+        yield
+    except NoPlace:
+        raise  # what is written farther in has a variable of its own
+    except OSError as error:
+        if error.errno not in NO_PLACE:
+            raise
+        remedy = f"make room there, or name another place in {variable}"
+        raise NoPlace(f"{error.filename or path}: {error.strerror}; {remedy}") from error
 
 
 def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
@@ -41,8 +71,37 @@ def write(path: Path, fill: Callable[[BinaryIO], None]) -> None:
             file.flush()
             os.fsync(file.fileno())  # a rename may reach the disk before the bytes do
         os.replace(partial, path)
+    except OSError as error:
+        if error.errno in NO_PLACE:
+            error.filename = error.filename or str(path)  # which a full disk does not name
+        raise
     finally:
         partial.unlink(missing_ok=True)
+
+
+def new_array(path: Path, dtype: str | type, shape: tuple[int, ...]) -> np.memmap:
+    """Makes a ``.npy`` file of zeros as a memory map that has its room on the disk.
+
+    Without the room, the first write that finds the disk full would end the process (SIGBUS).
+
+    Raises:
+        OSError: If the disk is full, naming the file.
+    """
+    try:
+        array = open_memmap(path, "w+", dtype, shape)
+        with open(path, "r+b") as file:
+            try:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+            except (AttributeError, OSError) as error:  # a system or a disk that cannot
+                if getattr(error, "errno", None) in NO_PLACE:
+                    raise
+                file.seek(array.offset)
+                for first in range(0, array.nbytes, 2**20):
+                    file.write(bytes(min(2**20, array.nbytes - first)))
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
+    return array
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
@@ -137,13 +196,14 @@ class Checkpoints:
         # Seconds of the last save, one until the first is measured, and when it ended.
         self.cost, self.saved = 1.0, time.perf_counter()
 
-    def due(self) -> bool:
-        """False while another save would take more than ``SAVING_SHARE`` of the time."""
-        return time.perf_counter() - self.saved > self.cost / SAVING_SHARE
+    def due(self, every: float = 0.0) -> bool:
+        """Whether ``every`` seconds have passed and a save takes at most ``SAVING_SHARE``."""
+        return time.perf_counter() - self.saved > max(every, self.cost / SAVING_SHARE)
 
     def save(
         self,
         epoch: int,
+        batches: int,
         tensors: Mapping[str, Mapping[str, Tensor]],
         optimizer: Mapping[str, Any],
         facts: Mapping[str, Any],
@@ -152,6 +212,7 @@ class Checkpoints:
 
         Args:
             epoch: Names the folder.
+            batches: Trained of the next epoch.
             tensors: group -> name -> tensor.
             optimizer: Its ``state_dict``.
             facts: Plain JSON.
@@ -167,7 +228,8 @@ class Checkpoints:
         digests = {name: hashlib.sha256(blob).hexdigest() for name, blob in blobs.items()}
         manifest = {"settings": self.settings, "files": digests, "facts": facts}
         write_json(partial / "manifest.json", manifest)
-        os.rename(partial, self.folder / f"epoch-{epoch:05d}")
+        name = f"epoch-{epoch:05d}" + (f"-{batches:07d}" if batches else "")
+        os.rename(partial, self.folder / name)
         for old in self._newest_first()[2:]:
             shutil.rmtree(old)
         self.saved = time.perf_counter()

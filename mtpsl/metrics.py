@@ -101,9 +101,13 @@ class ConfusionMatrix(Metric):
         if not self.sums:
             return {"miou": math.nan, "pixel_acc": math.nan}
         matrix = self.sums["matrix"]
-        hits, total = matrix.diag(), matrix.sum()
-        iou = hits / (matrix.sum(dim=0) + matrix.sum(dim=1) - hits)  # NaN for a class without pixel
-        return {"miou": float(iou.nanmean()), "pixel_acc": float(hits.sum() / total)}
+        accuracy = matrix.diag().sum() / matrix.sum()
+        return {"miou": float(self.iou().nanmean()), "pixel_acc": float(accuracy)}
+
+    def iou(self) -> Tensor:
+        """(K,) of each class; NaN for one without a pixel."""
+        matrix, hits = self.sums["matrix"], self.sums["matrix"].diag()
+        return hits / (matrix.sum(dim=0) + matrix.sum(dim=1) - hits)
 
 
 @final

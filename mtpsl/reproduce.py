@@ -5,7 +5,6 @@ results and its parameters are what they were and everything it wrote is still t
 fails does not stop the others. Ctrl-C leaves a state from which the same command goes on.
 """
 
-import difflib
 import hashlib
 import importlib.metadata
 import json
@@ -18,11 +17,14 @@ import tempfile
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from mtpsl.places import UsageError, figures_folder, nearest, output_folder, runs_folder
+from mtpsl.processes import bound
 
 BATCH = {  # variables under which committed notebooks are built; with two threads, sums differ
     "OMP_NUM_THREADS": "1",
@@ -31,38 +33,6 @@ BATCH = {  # variables under which committed notebooks are built; with two threa
     "PYTHONWARNINGS": "ignore",
     "MTPSL_PROGRESS": "0",
 }
-
-
-class UsageError(Exception):
-    """The command line asks for something that does not exist; the message says what does."""
-
-
-# ------------------------------------------------------------------- places
-
-
-def checkout() -> Path:
-    """The folder of the project: the nearest one upwards that has ``notebooks/``.
-
-    Raises:
-        UsageError: If there is none.
-    """
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():
-            return folder
-    raise UsageError(
-        f"folder: expected a checkout of mtpsl, got {Path.cwd()}; change into the one with "
-        "notebooks/ and pyproject.toml"
-    )
-
-
-def runs_folder(root: Path) -> Path:
-    """Where trainings are kept: ``MTPSL_RUNS`` or ``runs/`` of the checkout."""
-    return Path(os.environ.get("MTPSL_RUNS") or root / "runs").absolute()
-
-
-def output_folder(profile: str, root: Path) -> Path:
-    """Where a profile's tables and figures go: only smoke leaves ``figures/`` alone."""
-    return runs_folder(root) / "smoke" if profile == "smoke" else root / "figures"
 
 
 def select(folder: Path, only: str) -> list[Path]:
@@ -80,12 +50,6 @@ def select(folder: Path, only: str) -> list[Path]:
             hint = nearest(part, names, cutoff=0.3)
             raise UsageError(f"only: expected a part of one of {names}, got {part!r}{hint}")
     return [s for s in sources if not parts or any(part in s.stem for part in parts)]
-
-
-def nearest(name: str, known: Iterable[str], cutoff: float = 0.5) -> str:
-    """A question such as ``; did you mean 'table1'?``, or nothing."""
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 # ------------------------------------------------------------- one notebook
@@ -137,7 +101,7 @@ class Notebook:
         for ending in (".ipynb", ".failed.ipynb", ".partial.ipynb", ".stamp.json"):
             self.path(ending).unlink(missing_ok=True)
         partial, began = self.path(".partial.ipynb"), time.time()
-        command = [sys.executable, "-m", "papermill", "--kernel", "python3", "--log-output"]
+        command = [*bound("papermill"), "--kernel", "python3", "--log-output"]
         command += ["--cwd", str(self.source.parent), "--start-timeout", "300"]
         command += ["--no-progress-bar", "--parameters_yaml", json.dumps(given)]
         command += [str(self.built), str(partial)]
@@ -214,8 +178,11 @@ def reproduce(options: Namespace, root: Path, expected: Sequence[Path]) -> int:
     """
     import filelock
 
+    from mtpsl import files
+
     folder = runs_folder(root) / options.profile / "notebooks"
-    folder.mkdir(parents=True, exist_ok=True)
+    with files.writing(folder, "MTPSL_RUNS"):
+        folder.mkdir(parents=True, exist_ok=True)
     given = parameters(options)
     shared = _digest_of_code(root, [given, options.seeds])
     notebooks = [
@@ -257,7 +224,10 @@ def _digest_of_code(root: Path, settings: Sequence[Any]) -> bytes:
     """Hash of what notebooks share: package, recorded results, settings, torch and Python."""
     shared = [*settings, sys.version, importlib.metadata.version("torch")]
     digest = hashlib.sha256(json.dumps(shared).encode())
-    package, recorded = Path(__file__).parent.rglob("*.py"), root.glob("figures/*/table*.json")
+    package, recorded = (
+        Path(__file__).parent.rglob("*.py"),
+        figures_folder(root).glob("*/table*.json"),
+    )
     for path in (*sorted(package), *sorted(recorded)):
         digest.update(path.name.encode() + b"\0" + path.read_bytes())
     return digest.digest()

@@ -1,19 +1,17 @@
-"""What a training run is asked for, and the state that it leaves in checkpoints."""
+"""What a training run is asked for, and the weights that it ends with."""
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 from typing import Any, Literal, final
 
 import torch
 from torch import Tensor, nn
 
-from mtpsl import files
 from mtpsl.metrics import COLUMNS
-from mtpsl.registry import look_up, require_known
+from mtpsl.registry import AboveZero, Count, NonNegative, Positive, Share, look_up, require_known
 from mtpsl.tasks import TaskSet
 
 Precision = Literal["fp32", "bf16"]
@@ -26,13 +24,19 @@ def constant(epoch: int, epochs: int, step: int, steps: int) -> float:
 
 
 def stairs(
-    epoch: int, epochs: int, step: int, steps: int, *, step_size: int = 100, gamma: float = 0.5
+    epoch: int,
+    epochs: int,
+    step: int,
+    steps: int,
+    *,
+    step_size: Positive = 100,
+    gamma: AboveZero = 0.5,
 ) -> float:
     """Halved every 100 epochs [HiTTs, Sec. 4.1]."""
     return gamma ** (epoch // step_size)
 
 
-def poly(epoch: int, epochs: int, step: int, steps: int, *, power: float = 0.9) -> float:
+def poly(epoch: int, epochs: int, step: int, steps: int, *, power: NonNegative = 0.9) -> float:
     """Falls to 0 epoch by epoch, as on PASCAL-Context [HiTTs, Sec. 4.1]."""
     return (1 - epoch / epochs) ** power
 
@@ -43,9 +47,9 @@ def cosine(
     step: int,
     steps: int,
     *,
-    warmup: float = 0.0,
-    floor: float = 0.0,
-    restart_every: int = 0,
+    warmup: Share = 0.0,
+    floor: Share = 0.0,
+    restart_every: Count = 0,
 ) -> float:
     """Half a cosine from 1 to ``floor``, step by step, after a linear rise over a share of them.
 
@@ -310,71 +314,3 @@ class Best:
         """Gives the method the best weights, if there was a point."""
         if self.epoch:
             method.load_state_dict(self.tensors)
-
-
-@dataclass
-class TrainingState:
-    """Everything that the rest of a run depends on; checkpoints lose no bit of it."""
-
-    method: nn.Module
-    weighting: nn.Module
-    optimizer: torch.optim.Optimizer
-    best: Best
-    mean: WeightMean = field(default_factory=WeightMean)
-    history: list[dict[str, Any]] = field(default_factory=list)  # one entry per epoch
-    folder: Path | None = None  # for ``log.jsonl`` and ``checkpoint/``; None keeps nothing
-    checkpoints: files.Checkpoints | None = None
-
-    def resume(self, folder: Path, settings: Mapping[str, Any]) -> None:
-        """Begins to keep the run in a folder, and takes over the newest intact state there.
-
-        Args:
-            folder: For ``log.jsonl`` and ``checkpoint/``.
-            settings: What the run was asked for.
-
-        Raises:
-            ValueError: If ``folder`` holds a run with other settings.
-        """
-        self.folder = folder
-        self.checkpoints = files.Checkpoints(folder / "checkpoint", settings)
-        if saved := self.checkpoints.load():
-            self._restore(*saved)
-        files.write_lines(folder / "log.jsonl", self.history)
-
-    def end_epoch(self, entry: dict[str, Any], *, last: bool) -> None:
-        """Adds an epoch's entry to history and log, and saves the state if that is due."""
-        self.history.append(entry)
-        if self.checkpoints:
-            files.append_line(self.folder / "log.jsonl", entry)
-            if last or self.checkpoints.due():
-                self._save()
-
-    def _save(self) -> None:
-        tensors = {
-            "live": self.method.state_dict(),
-            "weighting": self.weighting.state_dict(),
-            "mean": self.mean.tensors,
-            "best": self.best.tensors,
-        }
-        facts = {
-            "history": self.history,
-            "averaged": self.mean.count,
-            "best": {"epoch": self.best.epoch, "metrics": self.best.metrics},
-        }
-        self.checkpoints.save(len(self.history), tensors, self.optimizer.state_dict(), facts)
-
-    def _restore(
-        self, tensors: dict[str, dict[str, Tensor]], optimizer: dict, facts: dict[str, Any]
-    ) -> None:
-        self.method.load_state_dict(tensors["live"])
-        self.weighting.load_state_dict(tensors.get("weighting", {}))
-        self.optimizer.load_state_dict(optimizer)
-        live = self.method.state_dict()  # for device and memory format
-
-        def like_live(group: str) -> dict[str, Tensor]:
-            return {n: live[n].clone().copy_(t) for n, t in tensors.get(group, {}).items()}
-
-        self.mean.count, self.mean.tensors = facts["averaged"], like_live("mean")
-        self.best.epoch, self.best.metrics = facts["best"]["epoch"], facts["best"]["metrics"]
-        self.best.tensors = like_live("best")
-        self.history = facts["history"]

@@ -17,7 +17,7 @@ from typing import Any, ClassVar, final
 import torch
 from torch import Tensor, nn
 
-from mtpsl.registry import look_up, require_known
+from mtpsl.registry import AboveZero, NonNegative, Positive, look_up, require_known
 from mtpsl.tasks import TaskSet
 
 TINY = 1e-12  # keeps quotients finite where a task has no label
@@ -132,7 +132,9 @@ class Uncertainty(Weighting):
 
     settings = ("initial", "lr")
 
-    def __init__(self, tasks: TaskSet, *, initial: float = -0.5, lr: float | None = None) -> None:
+    def __init__(
+        self, tasks: TaskSet, *, initial: float = -0.5, lr: NonNegative | None = None
+    ) -> None:
         super().__init__(tasks)
         self.initial, self.lr = initial, lr
         self.s = nn.Parameter(torch.full((len(tasks),), initial))
@@ -163,7 +165,12 @@ class GradNorm(Weighting):
     needs_shared, settings = True, ("alpha", "lr", "start")
 
     def __init__(
-        self, tasks: TaskSet, *, alpha: float = 1.5, lr: float | None = 0.025, start: int = 32
+        self,
+        tasks: TaskSet,
+        *,
+        alpha: float = 1.5,
+        lr: NonNegative | None = 0.025,
+        start: Positive = 32,
     ) -> None:
         super().__init__(tasks)
         self.alpha, self.lr, self.start = alpha, lr, start
@@ -252,7 +259,7 @@ class DWA(Weighting):
 
     settings = ("temperature",)
 
-    def __init__(self, tasks: TaskSet, *, temperature: float = 2.0) -> None:
+    def __init__(self, tasks: TaskSet, *, temperature: AboveZero = 2.0) -> None:
         super().__init__(tasks)
         self.temperature = temperature
         self.register_buffer("weights", torch.ones(len(tasks)))

@@ -1,6 +1,7 @@
 """The loop: what it learns, what it writes, and that nothing can change a run unseen."""
 
 import dataclasses
+import inspect
 import itertools
 import json
 import math
@@ -513,7 +514,7 @@ def all_settings(method: Method, loader: TinyLoader) -> dict:
 def train_in(folder: str, pause: float = 0.0) -> None:
     """What the killed process runs, from this file."""
     method, loader = make_method(), TinyLoader(pause=pause)
-    run(method, loader, folder=Path(folder), **all_settings(method, loader))
+    run(method, loader, folder=Path(folder), save_every=0.0, **all_settings(method, loader))
     files.save_weights(method, Path(folder) / "weights.safetensors")
 
 
@@ -590,6 +591,49 @@ def test_resume_is_exact(tmp_path, every_epoch, channels_last) -> None:
     assert len(resumed.seen) == 2 * 3  # the first two epochs were not trained again
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("batches", [3, 4])
+def test_resume_inside_an_epoch_is_exact(tmp_path, monkeypatch, batches, accumulate) -> None:
+    """Weights, log and history, whatever the epoch had drawn, averaged and measured before."""
+    monkeypatch.setattr(files, "SAVING_SHARE", 1e6)
+
+    class Stopping(TinyLoader):
+        def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
+            for number, views in enumerate(super().epoch(epoch)):
+                if (epoch, number) == (1, batches):
+                    raise KeyboardInterrupt
+                yield views
+
+    def train(name: str, method: Method, loader: TinyLoader, save_every: float):
+        settings = all_settings(method, TinyLoader(6)) | {"epochs": 3, "accumulate": accumulate}
+        return run(method, loader, folder=tmp_path / name, save_every=save_every, **settings)
+
+    whole, first, resumed = make_method(), make_method(), make_method(5)
+    expected = train("whole", whole, TinyLoader(6), math.inf)
+    with pytest.raises(KeyboardInterrupt):
+        train("killed", first, Stopping(6), 0.0)
+    found = train("killed", resumed, TinyLoader(6), math.inf)
+    kept = batches - batches % accumulate  # a state between optimizer steps
+    assert len(resumed.seen) == 6 - kept + 6
+    assert same(resumed, whole) and found.epoch == expected.epoch
+
+    def plain(history: list[dict]) -> str:
+        return json.dumps([{k: v for k, v in e.items() if k != "seconds"} for e in history])
+
+    assert plain(found.history) == plain(expected.history)
+    logs = [(tmp_path / name / "log.jsonl").read_text() for name in ("whole", "killed")]
+    one, other = ([json.loads(line) for line in log.splitlines()] for log in logs)
+    assert plain(one) == plain(other)
+
+
+def test_states_inside_an_epoch_come_every_five_minutes(tmp_path, monkeypatch) -> None:
+    clock = itertools.count(0, 60)  # a minute between looks at the clock
+    monkeypatch.setattr(files.time, "perf_counter", lambda: next(clock))
+    every = inspect.signature(fit).parameters["save_every"].default
+    checkpoints = files.Checkpoints(tmp_path, {})
+    assert [checkpoints.due(every) for _ in range(7)] == [False] * 5 + [True] * 2
+
+
 def test_a_folder_of_another_run_is_refused(tmp_path, every_epoch) -> None:
     settings = interrupted(tmp_path, 2)
     with pytest.raises(ValueError, match="use another folder"):
@@ -613,7 +657,7 @@ def test_the_first_checkpoint_waits_until_seconds_are_at_stake(tmp_path, monkeyp
     monkeypatch.setattr(files.time, "perf_counter", lambda: next(clock))
     checkpoints = files.Checkpoints(tmp_path, {})
     assert [checkpoints.due() for _ in range(4)] == [False, False, True, True]
-    checkpoints.save(4, {}, {}, {})
+    checkpoints.save(4, 0, {}, {}, {})
     assert [checkpoints.due() for _ in range(12)] == [False] * 10 + [True] * 2
 
 

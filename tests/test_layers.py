@@ -13,15 +13,18 @@ PACKAGE = Path(__file__).parents[1] / "mtpsl"
 # From the bottom up. A module may import from the rows below its own; its siblings it may not.
 ROWS = (
     ("boundary", "files", "losses", "metrics", "papers/__init__", "registry"),
+    ("places", "processes"),
     ("tasks",),
     ("batch",),
     ("models", "data"),
     ("training", "methods", "weighting"),
+    ("state",),
     ("engine",),
     ("runs",),
     ("report",),
     ("papers",),
     ("notebook", "reproduce"),
+    ("lookups",),
     ("commands", "exercises"),
     ("__main__",),
 )

@@ -32,7 +32,7 @@ from mtpsl.data.regions import (
 from mtpsl.data.transforms import compose, draw_geometry, draw_turned, warp_batch
 from mtpsl.losses import IGNORE_INDEX
 from mtpsl.runs.data import bind_data, label, open_split, training_batches
-from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.experiment import Experiment, require_sound
 from mtpsl.runs.network import build
 from mtpsl.runs.run import run
 from mtpsl.runs.store import RunStore, Session
@@ -221,12 +221,12 @@ def test_unknown_providers_and_settings_are_refused() -> None:
         region_version("felzenswalb", {})
     with pytest.raises(ValueError, match="did you mean 'segments'"):
         region_version("slic", {"segment": 3})
-    with pytest.raises(ValueError, match="expected 'folder' for file"):
+    with pytest.raises(ValueError, match="expected 'folder', which"):
         region_version("file", {})
     with pytest.raises(ValueError, match="an object of settings"):
         region_version("slic", [3])
     with pytest.raises(ValueError, match="regions"):
-        Experiment.from_dict({"regions": "felzenswalb"})
+        require_sound(Experiment.from_dict({"regions": "felzenswalb"}))
 
 
 # ------------------------------------------------------------------ files and masks

@@ -202,15 +202,15 @@ def test_two_at_once_do_not_mix(stand_in) -> None:
         stand_in.run()
 
 
-def test_ctrl_c_leaves_what_is_done(stand_in, capsys) -> None:
-    stand_in.write(_00_tour="'table'", _10_slow="'sleep'")
+def start_in_a_process(project: Project) -> subprocess.Popen[str]:
+    """Runs the notebooks in another process and waits until the slow one is at work."""
     program = (
         "import sys; from pathlib import Path; from mtpsl import reproduce;"
         "from mtpsl.__main__ import make_parser;"
         f"reproduce.sys.executable = {reproduce.sys.executable!r};"
         "options = make_parser()[0].parse_args(['reproduce', '--jobs=1']);"
-        f"root = Path({str(stand_in.root)!r});"
-        f"sys.exit(reproduce.reproduce(options, root, [Path({str(stand_in.table)!r})]))"
+        f"root = Path({str(project.root)!r});"
+        f"sys.exit(reproduce.reproduce(options, root, [Path({str(project.table)!r})]))"
     )
     runner = subprocess.Popen(
         [PYTHON, "-c", program],
@@ -219,10 +219,16 @@ def test_ctrl_c_leaves_what_is_done(stand_in, capsys) -> None:
         # A job in a shell's background ignores SIGINT, and so would this process.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
-    deadline = time.monotonic() + 60
-    while "10_slow" not in (stand_in.calls.read_text() if stand_in.calls.exists() else ""):
+    deadline = time.monotonic() + 300
+    while "10_slow" not in (project.calls.read_text() if project.calls.exists() else ""):
         assert runner.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
+    return runner
+
+
+def test_ctrl_c_leaves_what_is_done(stand_in, capsys) -> None:
+    stand_in.write(_00_tour="'table'", _10_slow="'sleep'")
+    runner = start_in_a_process(stand_in)
     runner.send_signal(signal.SIGINT)
     words, _ = runner.communicate(timeout=30)
     assert runner.returncode == 1
@@ -234,6 +240,31 @@ def test_ctrl_c_leaves_what_is_done(stand_in, capsys) -> None:
     stand_in.write(_10_slow="'quick now'")
     assert stand_in.run() == 0
     assert stand_in.called() == ["10_slow"]
+
+
+def gone(pid: int) -> bool:
+    """Whether a process has ended; one that nobody waited for has, too."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except FileNotFoundError:
+        return True
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+def test_a_killed_one_leaves_no_orphans(project) -> None:
+    """Neither papermill nor the notebook's kernel outlives ``reproduce``."""
+    note = f"open({str(project.calls)!r}, 'a').write(f'10_slow {{os.getppid()}} {{os.getpid()}}')"
+    project.write(_10_slow=f"import os, time\n{note}\ntime.sleep(600)")
+    runner = start_in_a_process(project)
+    _, *processes = project.calls.read_text().split()
+    papermill, kernel = map(int, processes)
+    assert not gone(papermill) and not gone(kernel)
+    runner.kill()
+    runner.communicate()
+    deadline = time.monotonic() + 60
+    while not (gone(papermill) and gone(kernel)):
+        assert time.monotonic() < deadline, "an orphan goes on"
+        time.sleep(0.1)
 
 
 def test_papermill_itself(project, capsys) -> None:

@@ -69,16 +69,16 @@ def cached_arrays(
         Array name -> read-only memory map.
 
     Raises:
-        OSError: If the disk is too small, or damages what is written.
+        OSError: If the disk is full, read-only, or damages what is written.
     """
-    arrays = _open(folder, identity, layout)
-    if arrays is not None:
+    if (arrays := _open(folder, identity, layout)) is not None:
         return arrays
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(folder.with_name(folder.name + ".lock")):  # let go of when its holder dies
-        if not folder.exists() or (arrays := _open(folder, identity, layout)) is None:
-            _build(folder, identity, layout, fill)
-            arrays = _open(folder, identity, layout)
+    with files.writing(folder, "MTPSL_CACHE"):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder.with_name(folder.name + ".lock")):  # let go of when its holder dies
+            if not folder.exists() or (arrays := _open(folder, identity, layout)) is None:
+                _build(folder, identity, layout, fill)
+                arrays = _open(folder, identity, layout)
     if arrays is None:
         raise OSError(f"cache: {folder} is damaged right after it was written; check the disk")
     return arrays
@@ -100,7 +100,7 @@ def _build(
     try:
         for name, (shape, dtype) in layout.items():
             path = work / f"{name}.npy"
-            np.lib.format.open_memmap(path, mode="w+", dtype=dtype, shape=shape).flush()
+            files.new_array(path, dtype, shape).flush()
         fill(work)
         manifest = {"identity": dict(identity), "sha256": _checksums(work, layout)}
         (work / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")

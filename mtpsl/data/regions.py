@@ -6,7 +6,6 @@ count from 0, mean nothing across images, and are -1 where a pixel is in no regi
 """
 
 import hashlib
-import inspect
 import json
 import os
 from collections.abc import Mapping, Sequence
@@ -40,13 +39,7 @@ def region_version(name: str, settings: Mapping[str, Any], root: str | Path = ""
         FileNotFoundError: If it reads a folder that is not there.
     """
     provider = look_up("regions", name, PROVIDERS)
-    if not isinstance(settings, Mapping):
-        raise ValueError(f"region_args: expected an object of settings, got {settings!r:.40}")
     require_known("region_args", provider.divide, settings)
-    parameters = inspect.signature(provider.divide).parameters.values()
-    needed = [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
-    if missing := [n for n in needed if n not in settings]:
-        raise ValueError(f"region_args: expected {missing[0]!r} for {name}, got {dict(settings)}")
     if not provider.folder:
         return provider.version
     folder = Path(_resolve(provider, settings, root)[provider.folder])

@@ -20,7 +20,6 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.lib.format import open_memmap
 from torch import Tensor
 
 from mtpsl import files
@@ -62,7 +61,7 @@ def resolve_thresholds(
     Raises:
         ValueError: If a share is not between 0 % and 100 %, or its task has no confidence.
     """
-    shares = {name: _share(name, tau) for name, tau in thresholds.items() if isinstance(tau, str)}
+    shares = {n: require_threshold(n, t) for n, t in thresholds.items() if isinstance(t, str)}
     counts = {name: torch.zeros(CONFIDENCE_BINS, dtype=torch.int64) for name in shares}
     for batch in EvalLoader(dataset, batch_size, device) if shares else ():
         confidence = teacher.label_confidence(batch.images)
@@ -82,7 +81,17 @@ def resolve_thresholds(
     return taus
 
 
-def _share(name: str, text: str) -> float:
+def require_threshold(name: str, threshold: float | str) -> float:
+    """A threshold as a number, "50%" as 0.5.
+
+    Raises:
+        ValueError: If it is neither in [0, 1] nor a share above 0 %, naming the task.
+    """
+    if not isinstance(threshold, str):
+        if not 0 <= threshold <= 1:
+            raise ValueError(f"thresholds: expected 0 to 1 for {name}, got {threshold}")
+        return threshold
+    text = threshold
     try:
         share = float(text.removesuffix("%")) / 100
     except ValueError:
@@ -147,7 +156,7 @@ def discover_to_folder(
                 file = f"{name}.{kind}"
                 if file not in cells:
                     shape = (len(dataset), *maps.shape[1:])
-                    cells[file] = open_memmap(folder / f"{file}.npy", "w+", np.float16, shape)
+                    cells[file] = files.new_array(folder / f"{file}.npy", np.float16, shape)
                 half = maps.half()
                 if not half.isfinite().all():
                     got = f"others on one of the images {index}"
@@ -270,7 +279,7 @@ class _LabelWriter:
         np.save(folder / f"{task.name}.rows.npy", rows.numpy())
         self.place = {image: place for place, image in enumerate(rows.tolist())}
         self.path = folder / f"{task.name}.labels.npy"
-        self.labels = open_memmap(self.path, "w+", np.uint8, (len(rows), *size))
+        self.labels = files.new_array(self.path, np.uint8, (len(rows), *size))
         self.labels[:] = REJECTED
         self.book = _Codebook(task.target_channels)
 
@@ -299,7 +308,7 @@ class _LabelWriter:
         codes = self.labels
         partial = self.path.with_suffix(".wide")
         shape = (len(codes), self.task.target_channels, *self.size)
-        self.labels = open_memmap(partial, "w+", np.float16, shape)
+        self.labels = files.new_array(partial, np.float16, shape)
         book = np.full((REJECTED + 1, shape[1]), np.nan, dtype=np.float16)
         book[: len(self.book.values)] = self.book.values
         for place, row in enumerate(codes):

@@ -7,8 +7,9 @@ For each picture ``<name>.jpg`` a folder ``<name>/``, every map at the size of t
     normals    normals.npy, (H, W, 3) float32; normals.png, (n + 1) * 255 / 2
     yes or no  saliency.npy, float32 probabilities; saliency.png, 255 times as much; also edges
 
-and ``predictions.json``, which says which run made them and what the files hold, and
-``overview.png``, a sheet of some of them. Pictures are seen by the network at the size it was
+and ``predictions.json``, which says which run made them, what the files hold and, class by class,
+how much was predicted and how well the run did on its test split, and ``overview.png``, a sheet of
+some of them. Pictures are seen by the network at the size it was
 trained on; its maps are brought back to theirs: class ids by the nearest pixel, all else
 bilinearly, normals at unit length.
 """
@@ -84,7 +85,8 @@ def predict_folder(
             f"{out}: expected a new or empty folder, found {listing(out)}; name another one"
         )
     named, problems = find_pictures(pictures)
-    method = load_method(experiment, session)
+    method, record = load_method(experiment, session), session.store.load(experiment.key)
+    pixels = {t.name: np.zeros(t.channels, int) for t in method.tasks if t.class_names}
     scales = {t.name: step_of(t, experiment) for t in method.tasks if t.kind == "positive"}
     done, places = [], list(named.items())
     for start in range(0, len(places), EVAL_BATCH):
@@ -101,6 +103,8 @@ def predict_folder(
         for row, entry in enumerate(entries):
             ours = {t.name: maps[t.name][row : row + 1] for t in method.tasks}
             size = entry["height"], entry["width"]
+            for name in pixels:
+                pixels[name] += np.bincount(ours[name].flatten(), minlength=len(pixels[name]))
             cut = write_maps(method.tasks, ours, size, out / entry["folder"], scales)
             done.append(entry | {"cut_off": cut})
     summary = {
@@ -108,6 +112,7 @@ def predict_folder(
         "experiment": experiment.to_dict(),
         "seen_at": [experiment.height, experiment.width],
         "tasks": {t.name: describe(t, scales.get(t.name)) for t in method.tasks},
+        "by_class": _by_class(method.tasks, pixels, record.by_class),
         "pictures": done,
         "problems": problems,
     }
@@ -118,6 +123,23 @@ def predict_folder(
     if problems:
         raise ValueError("\n".join(problems))
     return summary
+
+
+def _by_class(
+    tasks: TaskSet, pixels: dict[str, np.ndarray], measured: dict[str, Any]
+) -> dict[str, Any]:
+    """Task -> class -> the share of predicted pixels, and what the run measured on its test split.
+
+    ``iou`` and ``test_pixels`` are missing where the run is too old to have recorded them.
+    """
+    found: dict[str, Any] = {}
+    for name, counts in pixels.items():
+        shares = (counts / max(1, counts.sum())).round(6).tolist()
+        for label, share in zip(tasks[name].class_names, shares, strict=True):
+            test = measured.get(name, {}).get(label)
+            known = {"iou": test["iou"], "test_pixels": test["pixels"]} if test else {}
+            found.setdefault(name, {})[label] = {"predicted": share} | known
+    return found
 
 
 def find_run(run: Experiment | str, store: RunStore) -> Experiment:

@@ -188,10 +188,12 @@ def row_entry(
         memory: Measures ``cost/memory``, in seconds to minutes at the paper's size.
     """
     table, row, began = row_run.table, row_run.row, time.monotonic()
-    measured, conditions = {}, {}
+    measured, conditions, by_class = {}, {}, {}
     for record, task in zip_longest(records, row.task_of_each):
         metrics = metrics_on(row.measured_on, record, session)
         measured |= {n: v for n, v in metrics.items() if not task or n.startswith(f"{task}/")}
+        if row.measured_on == "test":
+            by_class |= {t: v for t, v in record.by_class.items() if task in ("", None, t)}
     on_gpu = [r.device == "cuda" for r in records] or [torch.cuda.is_available()]
     device = "cuda" if all(on_gpu) else "cpu"
     if table.has_costs:  # of all networks of a row together
@@ -219,6 +221,7 @@ def row_entry(
         date=max(e["date"] for e in environments),
         data=records[0].data if records else noise,
         memory=conditions,
+        by_class=by_class,
     )
 
 
@@ -358,4 +361,5 @@ def _record(folder: Path, profile: str, table: Table, new: Sequence[Entry], sess
         floors |= {k: floor_scores(*asked[k], session) for k in asked if k not in floors}
         results = dataclasses.replace(results_of(table, profile, entries), floors=floors)
         if results != known:
-            write_results(folder, results)
+            with files.writing(folder, "MTPSL_FIGURES"):
+                write_results(folder, results)

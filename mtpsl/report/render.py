@@ -230,6 +230,29 @@ def render_csv(table: Table, recorded: Results | None, computed: Results | None)
     return text.getvalue()
 
 
+def render_by_class(table: Table, recorded: Results | None) -> str:
+    """Markdown: the IoU of every class in percent, means over seeds, a table for each task.
+
+    Below the head stands how many pixels of the test split are of the class.
+    """
+    entries = [(row, recorded.of(row.name)) for row in table.recorded_rows if recorded]
+    tasks = dict.fromkeys(task for _, known in entries for e in known for task in e.by_class)
+    parts = []
+    for task in tasks:
+        rows = []
+        for row, known in entries:
+            found = [e.by_class[task] for e in known if task in e.by_class]
+            for first in found[:1] if not rows else ():
+                pixels = [f"{values['pixels']:.0f}" for values in first.values()]
+                rows = [["IoU (%) ↑", *first], ["pixels", *pixels]]
+            ious = [[one[name]["iou"] for one in found] for name in (*found, {})[0]]
+            ious = [[iou for iou in seeds if iou is not None] for seeds in ious]
+            means = [f"{100 * statistics.fmean(seeds):.2f}" if seeds else DASH for seeds in ious]
+            rows += [[_in_block(row), *means]] if found else []
+        parts.append(_markdown_table(rows, "", f"{task} by class", ""))
+    return "\n\n".join(parts or ["no run of this table has recorded its classes yet"]) + "\n"
+
+
 def write_table(
     table: Table, recorded: Results | None, computed: Results | None, folder: str | Path
 ) -> list[Path]:

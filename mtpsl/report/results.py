@@ -14,6 +14,7 @@ Metrics are fractions, meters and degrees (``metrics.COLUMNS``); ``cost/params``
 ``cost/flops`` are counts and ``cost/memory`` bytes; null stands for not measured. Where memory
 was measured, "memory" says on what: device, batch, height, width and width factor. Where a network
 began with pretrained weights, "data" has "pretrained" with their "weights" (a name) and "sha256".
+"by_class", which older entries lack, has task -> class -> "iou" and "pixels" of the test split.
 "floors" holds what guesses score (``floors``), by what they are made from (``floor_key``).
 """
 
@@ -31,6 +32,7 @@ from typing import Any, Literal
 from mtpsl import files, metrics
 from mtpsl.data import DATASETS
 from mtpsl.data.region_providers import PROVIDERS
+from mtpsl.registry import fits
 from mtpsl.report.tables import MeasuredOn, Row, Table
 from mtpsl.runs.experiment import Experiment
 from mtpsl.runs.profiles import get_profile
@@ -86,6 +88,7 @@ class Entry:
     date: str
     data: Mapping[str, Any]  # name, version, stand_in
     memory: Mapping[str, Any] = field(default_factory=dict)  # how ``cost/memory`` was measured
+    by_class: Mapping[str, Any] = field(default_factory=dict)  # ``RunRecord.by_class``
     stale: str = ""  # why it no longer answers the table; empty: it does
 
     @property
@@ -176,7 +179,7 @@ def _delta(table: Table, entry: Entry, single: Entry) -> float:
 def write_results(folder: Path, results: Results) -> None:
     """Writes ``<folder>/<paper>/<table>.json``."""
     entries = [
-        {n: v for n, v in vars(entry).items() if n != "stale" and (v or n != "memory")}
+        {n: v for n, v in vars(entry).items() if n != "stale" and (v or n not in OPTIONAL)}
         for entry in results.entries
     ]
     values = vars(results) | {"entries": entries}
@@ -267,11 +270,13 @@ _FIELDS: dict[str, tuple[type | tuple[type, ...], str]] = {
     **{"row": (str, "a name"), "seed": (int, "an integer"), "keys": _LIST, "experiments": _LIST},
     **{"metrics": _OBJECT, "seconds": ((int, float), "a number"), "commit": _TEXT},
     **{"versions": _OBJECT, "hardware": _TEXT, "date": _TEXT, "data": _OBJECT, "memory": _OBJECT},
+    "by_class": _OBJECT,
 }
+OPTIONAL = ("memory", "by_class")  # left out where they are empty
 
 
 def _entry(item: Any, source: str) -> Entry:
-    item = {"memory": {}} | _expect(item, dict, "an object", source)
+    item = {name: {} for name in OPTIONAL} | _expect(item, dict, "an object", source)
     for name, (kind, expected) in _FIELDS.items():
         _expect(item.get(name), kind, f"{name}: {expected}", source)
     if not item["keys"] or len(item["keys"]) != len(item["experiments"]):
@@ -281,6 +286,8 @@ def _entry(item: Any, source: str) -> Entry:
         _expect(experiment, dict, "experiments: objects", source)
     for name, value in item["metrics"].items():
         _expect(value, (int, float, type(None)), f"metrics: a number for {name!r}", source)
+    if not fits(item["by_class"], Mapping[str, Mapping[str, Mapping[str, float | None]]]):
+        raise ValueError(f"{source}: expected by_class: task, class, number; {_REDO}")
     fields = {name: item[name] for name in _FIELDS}
     fields |= {name: tuple(item[name]) for name in ("keys", "experiments")}
     return Entry(**fields | {"metrics": files.null_to_nan(item["metrics"])})

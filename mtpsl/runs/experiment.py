@@ -3,18 +3,34 @@
 import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_type_hints
 
 from mtpsl import NUMERICS, files
+from mtpsl.data import find_class
 from mtpsl.data.dataset import Augmentation
-from mtpsl.data.readers.own import Own
+from mtpsl.data.labels import SETTINGS
+from mtpsl.data.readers.own import Own, check_description
 from mtpsl.data.region_providers import PROVIDERS
+from mtpsl.data.supervision import require_threshold
+from mtpsl.papers import backbone_builder, method_class
+from mtpsl.registry import (
+    AboveZero,
+    Count,
+    NonNegative,
+    Positive,
+    Range,
+    Share,
+    fits,
+    in_words,
+    look_up,
+    require_known,
+)
 from mtpsl.tasks import Protocol
-from mtpsl.training import Precision
+from mtpsl.training import SCHEDULES, Precision
+from mtpsl.weighting import WEIGHTINGS
 
 LabelSetting = Literal[
     "", "as_found", "full", "one_label", "random_labels", "few_shot", "ratio", "share"
@@ -25,6 +41,9 @@ LabelSetting = Literal[
 ScoreSize = Literal["network", "file"]
 Schedule = Literal["step", "poly", "cosine", "constant"]
 Select = Literal["last", "best_on_test"]
+Side = Annotated[int, Range(1, 2**14)]
+WIDEST = 8  # times a backbone's own channels
+NOTE = "//"  # begins the name of what is a remark in a file, and no field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,60 +54,64 @@ class Experiment:
     """
 
     # data
-    dataset: str = "rooms13"  # a key of ``mtpsl.data.DATASETS``
-    data_version: str = ""  # the generator's version, or the fingerprint of a folder on disk
+    dataset: str = "rooms13"  # a key of ``mtpsl.data.DATASETS``; "own" for a folder of your own
+    data_version: str = ""  # the generator's version, or the fingerprint of a folder on disk;
+    # empty: whatever is there
     data_args: Mapping[str, Any] = field(default_factory=dict)  # what a folder of one's own says
-    # of its tasks; the tasks of all other data sets are known
-    height: int = 288
-    width: int = 384
-    train_images: int = 795
-    test_images: int = 654
-    tasks: tuple[str, ...] = ("semseg", "depth", "normals")
+    # of its tasks, filled in from its ``mtpsl.toml``; the tasks of all other data sets are known
+    height: Side = 288  # of the images that the network sees, in pixels
+    width: Side = 384  # likewise
+    train_images: Positive = 795  # the first so many of the training split, at most all
+    test_images: Positive = 654  # likewise of the test split
+    tasks: tuple[str, ...] = ("semseg", "depth", "normals")  # what the network learns, each once
     protocol: Protocol = ""  # how a line of papers trains and measures them, see ``tasks.follow``
-    label_setting: LabelSetting = ""  # becomes the data set's own at once, see ``LabelSetting``
-    label_args: Mapping[str, Any] = field(default_factory=dict)
-    label_seed: int = 0  # which images lose which labels; the same for every ``seed``
+    label_setting: LabelSetting = ""  # which labels are kept, see ``data.labels.assign``; empty:
+    # "as_found" on data of your own, "one_label" elsewhere
+    label_args: Mapping[str, Any] = field(default_factory=dict)  # of the label setting
+    label_seed: Count = 0  # which images lose which labels; the same for every ``seed``
     augment: bool = True  # random scale-crop; the released code's only augmentation
     augmentation: Augmentation = "scale_crop"  # what ``augment`` does; "turned" on PASCAL-Context,
     # "atrc" in the protocol of that name
-    flip: bool = False
+    flip: bool = False  # mirrors every second training image
     regions: str = ""  # of training images: a key of ``region_providers.PROVIDERS``; empty: none
     region_args: Mapping[str, Any] = field(default_factory=dict)  # the provider's settings
     region_version: str = ""  # of the provider, or the fingerprint of the files that it reads
 
     # model and method
     backbone: str = "segnet"  # a key of ``mtpsl.models.BACKBONES``, or of a paper's
-    width_factor: float = 1.0  # scales the backbone's channels
+    width_factor: Annotated[float, Range(0, WIDEST, above=True)] = 1.0  # scales the backbone's
+    # channels
     backbone_args: Mapping[str, Any] = field(default_factory=dict)  # such as pretrained weights
     method: str = "supervised"  # a key of ``mtpsl.papers.methods``
-    method_args: Mapping[str, Any] = field(default_factory=dict)
+    method_args: Mapping[str, Any] = field(default_factory=dict)  # of the method
     teacher: "Experiment | None" = None  # two-stage methods: whose discoveries supervise this run
     thresholds: Mapping[str, float | str] = field(default_factory=dict)  # task -> confidence that
     # a pseudo label must exceed, or a share such as "50%"; the student's act on the teacher
 
     # optimization
     weighting: str = "uniform"  # a key of ``mtpsl.weighting.WEIGHTINGS``
-    weighting_args: Mapping[str, Any] = field(default_factory=dict)
-    epochs: int = 400
-    batch_size: int = 8
-    accumulate: int = 1
-    clip: float = 0.0  # longest gradient of a step, as an L2 norm; 0: none, as in [XTC] and [HiTTs]
-    lr: float = 1e-4
-    weight_decay: float = 0.0
-    schedule: Schedule = "step"
-    schedule_args: Mapping[str, Any] = field(default_factory=dict)
-    average_last: float = 0.0  # share of the last epochs whose weights are averaged
-    precision: Precision = "fp32"
-    channels_last: bool = False
+    weighting_args: Mapping[str, Any] = field(default_factory=dict)  # of the weighting
+    epochs: Positive = 400  # passes over the training images
+    batch_size: Positive = 8  # images that a step sees
+    accumulate: Positive = 1  # batches whose mean gradient makes one step
+    clip: NonNegative = 0.0  # longest gradient of a step, as an L2 norm; 0: none, as in [XTC] and
+    # [HiTTs]
+    lr: AboveZero = 1e-4  # Adam's learning rate at the start
+    weight_decay: NonNegative = 0.0  # Adam's L2 penalty
+    schedule: Schedule = "step"  # how the learning rate falls, see ``mtpsl.training.SCHEDULES``
+    schedule_args: Mapping[str, Any] = field(default_factory=dict)  # of the schedule
+    average_last: Share = 0.0  # share of the last epochs whose weights are averaged
+    precision: Precision = "fp32"  # "bf16" runs forward passes in it, for GPUs
+    channels_last: bool = False  # how maps lie in memory; often faster
 
     # evaluation
-    select: Select = "last"  # papers differ; ours is "last"
+    select: Select = "last"  # whose weights are kept; papers differ, ours is "last"
     select_reference: Mapping[str, float] = field(default_factory=dict)  # of "best_on_test", such
     # as ``papers.xtc.printed.SELECTION``; empty: each point gains over the best before it
-    eval_every: int = 0  # epochs between points of the learning curve; 0: none
+    eval_every: Count = 0  # epochs between points of the learning curve; 0: none
     score_size: ScoreSize | None = None  # None: the data set's own choice, ``bind_data`` says which
-    seed: int = 0
-    numerics: int = NUMERICS  # version of the code that decides numbers
+    seed: Count = 0  # of weights, order and augmentation
+    numerics: Positive = NUMERICS  # version of the code that decides numbers
 
     def __post_init__(self) -> None:
         own = "as_found" if self.dataset == Own.name else "one_label"
@@ -102,24 +125,28 @@ class Experiment:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Experiment":
-        """The inverse of ``to_dict``.
+        """The inverse of ``to_dict``; leaves out remarks, whose names begin with ``NOTE``.
 
         Raises:
             ValueError: If a field is unknown or holds what it cannot, naming it.
         """
         if not isinstance(values, Mapping):
             raise ValueError(f"experiment: expected an object of fields, got {values!r:.40}")
-        known = {f.name for f in dataclasses.fields(cls)}
-        unknown = sorted(set(values) - known)
-        if unknown:
-            raise ValueError(f"experiment: expected fields {sorted(known)}, got {unknown}")
-        values = dict(values)
-        if values.get("teacher"):
+        values = {name: v for name, v in values.items() if not name.startswith(NOTE)}
+        hints = get_type_hints(cls, include_extras=True)
+        if unknown := sorted(set(values) - set(hints)):
+            raise ValueError(f"experiment: expected fields {sorted(hints)}, got {unknown}")
+        if values.get("teacher") is not None:
             values["teacher"] = cls.from_dict(values["teacher"])
+        for name, value in values.items():
+            if not fits(value, hints[name]):
+                expected = in_words(hints[name])
+                raise ValueError(f"experiment: expected {name} to be {expected}, got {value!r:.40}")
         if "tasks" in values:
             values["tasks"] = tuple(values["tasks"])
-        for name, value in values.items():
-            _require(name, value)
+            if not 0 < len(set(values["tasks"])) == len(values["tasks"]):
+                got = f"{values['tasks']!r:.40}"
+                raise ValueError(f"experiment: expected tasks to be names, each once, got {got}")
         return cls(**values)
 
     @property
@@ -164,47 +191,53 @@ def read_experiment(path: Path | str) -> Experiment:
         ValueError: If the file is no experiment, naming it and what is wrong.
     """
     try:
-        return Experiment.from_dict(json.loads(Path(path).read_text()))
-    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        experiment = Experiment.from_dict(json.loads(Path(path).read_text()))
+        require_sound(experiment)
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"{path}: expected an experiment as JSON, got {error}") from error
+    return experiment
+
+
+def require_sound(experiment: Experiment) -> None:
+    """Refuses what would fail later, or would be read by nothing, before anything is built.
+
+    Raises:
+        ValueError: If a name is unknown, arguments do not fit what they go to, or something is
+            said that nothing reads.
+    """
+    e, data = experiment, find_class(experiment.dataset)
+    own = check_description(Path("data_args"), e.data_args) if data is Own else {}
+    readers = {
+        "method_args": method_class(e.method),
+        "backbone_args": backbone_builder(e.backbone),
+        "weighting_args": look_up("weighting", e.weighting, WEIGHTINGS),
+        "schedule_args": SCHEDULES[e.schedule],
+    }
+    if data.stand_in or "file" not in e.label_args:  # which is the digest of a published split
+        readers["label_args"] = SETTINGS[e.label_setting][0]
+    if e.regions:
+        readers["region_args"] = look_up("regions", e.regions, PROVIDERS).divide
+    for what, function in readers.items():
+        require_known(what, function, getattr(e, what))
+    unread = {
+        "thresholds": e.thresholds and not e.teacher and "a teacher, whose labels they cut",
+        "region_args": e.region_args and not e.regions and "regions",
+        "select_reference": e.select_reference and e.select == "last" and "select 'best_on_test'",
+        "select": e.select != "last" and not e.eval_every and "eval_every, at least 1",
+        "data_args": e.data_args and data is not Own and "dataset 'own'",
+    }
+    for what, needs in unread.items():
+        if needs:
+            got = f"{getattr(e, what)!r:.40}"
+            raise ValueError(f"{what}: expected {needs}, with {got}; add that or leave {what} out")
+    known = own or (() if data is Own else data.tasks.names)
+    named = (*e.tasks, *e.thresholds) if known else e.thresholds
+    if unknown := [name for name in named if name not in (known or e.tasks)]:
+        raise ValueError(f"tasks: expected some of {[*known]}, got {unknown}")
+    for name, tau in e.thresholds.items():
+        require_threshold(name, tau)
+    if e.teacher:
+        require_sound(e.teacher)
 
 
 _DEFAULTS = Experiment().to_dict()
-_CHOICES: dict[str, tuple[str | None, ...]] = {
-    "label_setting": get_args(LabelSetting),
-    "protocol": get_args(Protocol),
-    "augmentation": get_args(Augmentation),
-    "precision": get_args(Precision),
-    "schedule": get_args(Schedule),
-    "regions": ("", *PROVIDERS),
-    "score_size": (None, *get_args(ScoreSize)),
-    "select": get_args(Select),
-}
-_AT_LEAST = {  # whole numbers
-    **dict.fromkeys(("height", "width", "train_images", "test_images"), 1),
-    **dict.fromkeys(("epochs", "batch_size", "accumulate"), 1),
-    **dict.fromkeys(("eval_every", "seed", "label_seed"), 0),
-}
-_KINDS = {bool: (bool, "true or false"), dict: (Mapping, "an object"), str: (str, "text")}
-
-
-def _require(name: str, value: Any) -> None:
-    """A value that a field cannot hold is refused before it is trained on."""
-    fits, expected = True, ""
-    if name in _CHOICES:
-        fits, expected = value in _CHOICES[name], f"one of {_CHOICES[name]}"
-    elif name in _AT_LEAST:
-        least = _AT_LEAST[name]
-        fits, expected = type(value) is int and value >= least, f"a whole number, at least {least}"
-    elif name == "tasks":
-        fits, expected = value and len(set(value)) == len(value), "names of tasks, each once"
-    elif name == "clip":
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        fits, expected = number and 0 <= value < math.inf, "a norm, or 0 for none"
-    elif name == "average_last":
-        fits, expected = isinstance(value, int | float) and 0 <= value <= 1, "a share from 0 to 1"
-    elif type(_DEFAULTS[name]) in _KINDS:
-        kind, expected = _KINDS[type(_DEFAULTS[name])]
-        fits = isinstance(value, kind)
-    if not fits:
-        raise ValueError(f"experiment: expected {name} to be {expected}, got {value!r:.40}")

@@ -48,16 +48,21 @@ WARM_UP = {"height": 32, "width": 32, "width_factor": 0.125}
 
 
 def build(experiment: Experiment) -> Method:
-    """The method on fresh weights, which depend on the experiment's seed alone."""
-    with seeded(torch.device("cpu"), experiment.seed, "weights"):
-        return build_method(
-            experiment.method,
-            tasks_of(experiment),
-            experiment.backbone,
-            experiment.width_factor,
-            experiment.method_args,
-            experiment.backbone_args,
-        )
+    """The method on fresh weights, which depend on the experiment's seed alone.
+
+    Raises:
+        ValueError: If no such network can be made, naming what was asked for.
+    """
+    args = experiment.method_args, experiment.backbone_args
+    try:
+        with seeded(torch.device("cpu"), experiment.seed, "weights"):
+            tasks, width = tasks_of(experiment), experiment.width_factor
+            return build_method(experiment.method, tasks, experiment.backbone, width, *args)
+    except (TypeError, ArithmeticError, LookupError) as error:
+        raise ValueError(
+            f"method_args, backbone_args: expected a network of {experiment.method!r} on "
+            f"{experiment.backbone!r}, got {error!r} from {args}; correct them"
+        ) from error
 
 
 def without_pretrained(experiment: Experiment) -> Experiment:

@@ -24,13 +24,23 @@ from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.regions import region_version
 from mtpsl.data.supervision import SupervisionStore, discover_to_folder, resolve_thresholds
-from mtpsl.engine import Fit, evaluate, fit, seeded
+from mtpsl.engine import (
+    Fit,
+    classes_of,
+    evaluate,
+    fit,
+    measure,
+    require_measured,
+    seeded,
+    values_of,
+)
 from mtpsl.methods import Method
 from mtpsl.methods.base import OnlineTeacher
 from mtpsl.models.pretrained import describe_pretrained
+from mtpsl.processes import bound
 from mtpsl.runs import data
 from mtpsl.runs.data import EVAL_BATCH, bind_data, label
-from mtpsl.runs.experiment import Experiment, write_experiment
+from mtpsl.runs.experiment import Experiment, require_sound, write_experiment
 from mtpsl.runs.network import build, load_method, network_cost, peak_memory
 from mtpsl.runs.store import RunRecord, RunStore, Session, environment, resolve_device
 from mtpsl.training import Optimization, Selection
@@ -53,6 +63,7 @@ def run(experiment: Experiment, session: Session) -> RunRecord:
             teacher cannot teach it, or there is no such device.
     """
     resolve_device(session.device)  # an unknown one is refused before anything is read
+    require_sound(experiment)
     experiment = bind_data(experiment, session.data_root)
     _check_versions(experiment, session)
     _check_teacher(experiment)
@@ -88,6 +99,11 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         used = f"labels used by the setting {experiment.label_setting}: {', '.join(counts)}"
         print(f"run {experiment.key}: {used}", file=sys.stderr)
     test = data.test_batches(experiment, session)
+    if not any(test.dataset.carries(name).any() for name in experiment.tasks):
+        raise ValueError(
+            f"test: expected a label of {' or '.join(experiment.tasks)} on one of "
+            f"{len(test.dataset)} images, got none, so that nothing would be measured; add one"
+        )
 
     method, supervision = build(experiment), None
     discovering = time.perf_counter()
@@ -104,7 +120,8 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
     memory = peak_memory(device) - memory
 
     testing = time.perf_counter()
-    metrics = {"test": evaluate(method, test)}
+    counted = measure(method, test)
+    metrics = {"test": require_measured(values_of(counted), method, test)}
     testing = time.perf_counter() - testing
     training = sum(entry["seconds"] for entry in done.history)
     facts = {name: getattr(images, name) for name in ("name", "version", "stand_in")}
@@ -128,6 +145,7 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         data=facts | describe_pretrained(method),
         environment=environment(device),
         weights_sha256=files.save_weights(method, store.weights(experiment.key)),
+        by_class=classes_of(method.tasks, counted),
     )
     store.save(record)
     shutil.rmtree(folder / "checkpoint")  # up to 0.6 GB that nobody needs any more
@@ -292,8 +310,8 @@ def train_all(jobs: Iterable[Job], session: Session, workers: int) -> Iterator[J
                 if teacher in failed:
                     job.error = "its teacher failed"
                 elif len(running) < workers and teacher not in waiting | running:
-                    running[key] = waiting.pop(key)
                     _start(job, session, workers)
+                    running[key] = waiting.pop(key)
             over = {k: j for k, j in waiting.items() if j.error}
             over |= {k: j for k, j in running.items() if j.process.poll() is not None}
             for key, job in over.items():
@@ -318,8 +336,9 @@ def _start(job: Job, session: Session, workers: int) -> None:
     """``python -m mtpsl run --experiment FILE``, with its share of the cores."""
     folder = session.store.folder(job.experiment.key)
     path = folder / "experiment.json"
-    write_experiment(job.experiment, path)
-    command = [sys.executable, "-m", "mtpsl", "run", "--experiment", str(path)]
+    with files.writing(folder, "MTPSL_RUNS"):
+        write_experiment(job.experiment, path)
+    command = [*bound("mtpsl"), "run", "--brief", "--experiment", str(path)]
     command += ["--device", str(session.device)]
     command += ["--data", str(session.data_root)] if session.data_root else []
     environment = os.environ | {"MTPSL_RUNS": str(session.store.root.absolute())}
@@ -328,13 +347,9 @@ def _start(job: Job, session: Session, workers: int) -> None:
         environment |= {"MTPSL_PROGRESS": "0", "OMP_NUM_THREADS": threads}
     job.started = time.monotonic()
     with open(folder / "output.txt", "wb") as output:
-        job.process = subprocess.Popen(
-            command,
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=None if workers == 1 else output,
-        )
+        errors = None if workers == 1 else output
+        how = {"stdin": subprocess.DEVNULL, "stdout": output, "stderr": errors}
+        job.process = subprocess.Popen(command, env=environment, **how)
 
 
 def _last_words(job: Job, store: RunStore) -> str:

@@ -48,6 +48,10 @@ class RunRecord:
     data: dict[str, Any]  # "name", "version", "stand_in"; "pretrained": weights it began with
     environment: dict[str, Any]  # ``environment()``
     weights_sha256: str
+    by_class: dict[str, Any] = field(
+        default_factory=dict
+    )  # task -> class -> "iou", a fraction, and
+    # how many "pixels" of the test split are of it; older records have none
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "RunRecord":
@@ -57,7 +61,7 @@ class RunRecord:
             ValueError: If the fields are not those of a record.
         """
         expected = {f.name for f in fields(cls)}
-        if set(values) != expected:
+        if set(values) | {"by_class"} != expected:
             differing = sorted(expected ^ set(values))
             raise ValueError(f"record: expected fields {sorted(expected)}, differing: {differing}")
         record = cls(**values)
@@ -87,23 +91,24 @@ class RunStore:
     def lock(self, key: str) -> Iterator[None]:
         """Waits until no other process works on this run; a killed one lets go by itself."""
         folder = self.folder(key)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock, holder = FileLock(folder / "lock"), folder / "holder"
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
+        with files.writing(folder, "MTPSL_RUNS"):
+            folder.mkdir(parents=True, exist_ok=True)
+            lock, holder = FileLock(folder / "lock"), folder / "holder"
             try:
-                process = holder.read_text(errors="replace")
-            except FileNotFoundError:
-                process = "that has just begun or ended"
-            print(f"run {key}: waiting for process {process}", file=sys.stderr)
-            lock.acquire()
-        try:
-            holder.write_text(str(os.getpid()))
-            yield
-        finally:
-            holder.unlink(missing_ok=True)
-            lock.release()
+                lock.acquire(blocking=False)
+            except Timeout:
+                try:
+                    process = holder.read_text(errors="replace")
+                except FileNotFoundError:
+                    process = "that has just begun or ended"
+                print(f"run {key}: waiting for process {process}", file=sys.stderr)
+                lock.acquire()
+            try:
+                holder.write_text(str(os.getpid()))
+                yield
+            finally:
+                holder.unlink(missing_ok=True)
+                lock.release()
 
     def load(self, key: str) -> RunRecord | None:
         """The record of a complete, intact run; None where it has to be done (again).
@@ -123,7 +128,8 @@ class RunStore:
 
     def forget(self, key: str) -> None:
         """Makes a run be done again from the start; what it found for students stays."""
-        (self.folder(key) / "record.json").unlink(missing_ok=True)
+        with files.writing(self.folder(key), "MTPSL_RUNS"):
+            (self.folder(key) / "record.json").unlink(missing_ok=True)
         shutil.rmtree(self.folder(key) / "checkpoint", ignore_errors=True)
 
     def mend(self, record: RunRecord) -> None:

@@ -254,6 +254,11 @@ def read_description(path: Path) -> dict[str, dict[str, Any]]:
         raise refusal(path, "TOML such as [depth]", reason(error), "correct it") from error
     if not content:
         raise refusal(path, "a table for each task, such as [depth]", "none", "add one")
+    return check_description(path, content)
+
+
+def check_description(path: Path, content: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Task -> all of its settings; what is unknown or out of range is refused, naming ``path``."""
     description = {}
     for task, settings in content.items():
         if task not in OPTIONS:
