@@ -77,6 +77,7 @@ SIZE = tuple(option(s, type=int, help="default: as in the papers") for s in ("--
 def list_everything(args: argparse.Namespace) -> int:
     """Tables, figures and notebooks, and how far they are."""
     from mtpsl.report.results import read_recorded
+    from mtpsl.reproduce import built_from, select
 
     root = checkout()
     figures, output = figures_folder(root), output_folder(args.profile, root)
@@ -109,9 +110,9 @@ def list_everything(args: argparse.Namespace) -> int:
             f"recorded, {drawn.count(name)} of {len(paper.figures)} figures recorded"
         )
     print("notebooks")
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]*_*.py")):
-        status = "built" if path.with_suffix(".ipynb").is_file() else "not built yet"
-        print(f"  {path.stem:<16} {status}")
+    for source in select(root, ""):
+        status = "built" if built_from(source).is_file() else "not built yet"
+        print(f"  {source.stem:<16} {status}")
     return 0
 
 

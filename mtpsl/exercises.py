@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mtpsl.reproduce import checkout, select
+from mtpsl.places import checkout
+from mtpsl.reproduce import select
 
 SOLUTION = re.compile(r"<details><summary>Solutions?</summary>.*?</details>", re.DOTALL)
 LINK = re.compile(r"\]\((?=[\w./-]+\.(?:ipynb|md|png|py)\b)")  # of another file
@@ -38,7 +39,7 @@ def write_exercises(root: Path) -> dict[Path, bool]:
 
     folder, written = root / "notebooks" / "exercises", {}
     folder.mkdir(exist_ok=True)
-    for source in select(root / "notebooks", "_method"):
+    for source in select(root, "_method"):
         target = folder / f"{source.stem}.ipynb"
         written[target] = not target.exists()
         if written[target]:

@@ -35,12 +35,15 @@ BATCH = {  # variables under which committed notebooks are built; with two threa
 }
 
 
-def select(folder: Path, only: str) -> list[Path]:
+def select(root: Path, only: str) -> list[Path]:
     """The notebooks' sources in order; ``only`` holds parts of names, comma-separated.
+
+    They lie in ``notebooks/src``, a folder below what is built from them.
 
     Raises:
         UsageError: If a part fits no notebook, or there is none at all.
     """
+    folder = root / "notebooks" / "src"
     sources, parts = sorted(folder.glob("[0-9][0-9]*_*.py")), only.replace(",", " ").split()
     names = [source.stem for source in sources]
     if not sources:
@@ -50,6 +53,11 @@ def select(folder: Path, only: str) -> list[Path]:
             hint = nearest(part, names, cutoff=0.3)
             raise UsageError(f"only: expected a part of one of {names}, got {part!r}{hint}")
     return [s for s in sources if not parts or any(part in s.stem for part in parts)]
+
+
+def built_from(source: Path) -> Path:
+    """The committed ``.ipynb`` of a source."""
+    return source.parents[1] / f"{source.stem}.ipynb"
 
 
 # ------------------------------------------------------------- one notebook
@@ -187,7 +195,7 @@ def reproduce(options: Namespace, root: Path, expected: Sequence[Path]) -> int:
     shared = _digest_of_code(root, [given, options.seeds])
     notebooks = [
         Notebook(source, folder, hashlib.sha256(shared + source.read_bytes()).hexdigest())
-        for source in select(root / "notebooks", options.only)
+        for source in select(root, options.only)
     ]
     print(
         f"{options.profile}: notebooks to do: {len(notebooks)}, {options.jobs} at a time; "
@@ -329,7 +337,7 @@ def _time(seconds: float) -> str:
 
 def build_all(root: Path, only: str) -> int:
     """Makes the committed ``.ipynb`` anew, under the variables under which tests run them."""
-    sources = select(root / "notebooks", only)
+    sources = select(root, only)
     with tempfile.TemporaryDirectory() as scratch, ThreadPoolExecutor(os.cpu_count()) as pool:
         folders = {"MTPSL_RUNS": f"{scratch}/runs", "MTPSL_CACHE": f"{scratch}/cache"}
         environment = os.environ | BATCH | {"CUDA_VISIBLE_DEVICES": ""} | folders
@@ -342,7 +350,7 @@ def build_all(root: Path, only: str) -> int:
 
 
 def build(source: Path, environment: Mapping[str, str]) -> str:
-    """Makes and runs the notebook beside ``source``; keeps cell ids where cells stayed.
+    """Makes and runs the notebook above ``source``; keeps cell ids where cells stayed.
 
     Metadata that says when and where a notebook ran, not what it is, is removed.
 
@@ -351,10 +359,10 @@ def build(source: Path, environment: Mapping[str, str]) -> str:
     """
     import nbformat
 
-    target = source.with_suffix(".ipynb")
-    convert = ["jupytext", "--quiet", "--set-kernel", "python3", "--to", "ipynb", "--update"]
+    target = built_from(source)
+    convert = ["jupytext", "--quiet", "--set-kernel", "python3", "--update", "--output"]
     execute = ["nbconvert", "--log-level", "ERROR", "--to", "notebook", "--execute", "--inplace"]
-    for command in ([*convert, str(source)], [*execute, str(target)]):
+    for command in ([*convert, str(target), str(source)], [*execute, str(target)]):
         command = [sys.executable, "-m", *command]
         done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:

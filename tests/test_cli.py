@@ -33,7 +33,7 @@ TABLE = Table(
 @pytest.fixture
 def here(tmp_path, monkeypatch) -> Path:
     """An empty checkout."""
-    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "src").mkdir(parents=True)
     (tmp_path / "pyproject.toml").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MTPSL_RUNS", str(tmp_path / "runs"))
@@ -231,7 +231,7 @@ def test_a_forest_is_drawn(here, capsys) -> None:
 
 
 def test_list_names_everything(here, capsys) -> None:
-    (here / "notebooks/00_tour.py").touch()
+    (here / "notebooks/src/00_tour.py").touch()
     status, out, _ = call(capsys, "list")
     assert status == 0
     for words in ("hitts/table1", "recorded 0 of 10 rows", "fig9", "00_tour", "not built yet"):

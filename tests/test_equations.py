@@ -31,7 +31,7 @@ from mtpsl.report.equations import PACKAGE, find_equations, scan
 from mtpsl.runs.experiment import Experiment
 from mtpsl.tasks import Task, TaskSet, depth, normals, semseg
 
-NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks" / "src"
 NUMBERED = {"xtc": 4, "hitts": 18, "rdc": 6, "tpkr": 10}  # equations that a paper numbers
 WALKED = {
     "xtc": 4,

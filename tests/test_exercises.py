@@ -12,7 +12,7 @@ from mtpsl.exercises import YOURS, without_solutions, write_exercises
 from mtpsl.reproduce import select
 
 ROOT = Path(__file__).parents[1]
-SOURCES = select(ROOT / "notebooks", "_method")
+SOURCES = select(ROOT, "_method")
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -49,14 +49,14 @@ def test_every_folded_answer_of_the_method_notebooks_is_found() -> None:
 
 
 def test_is_written_beside_the_notebooks_and_never_over_answers(tmp_path: Path) -> None:
-    folder = tmp_path / "notebooks"
-    folder.mkdir()
+    folder = tmp_path / "notebooks" / "src"
+    folder.mkdir(parents=True)
     text = "# %% [markdown]\n# See [that](00_tour.ipynb) and [this](https://a.b/c.md).\n#\n"
     text += "# <details><summary>Solution</summary>\n#\n# 42\n#\n# </details>\n#\n# End\n"
     (folder / "10_a_method.py").write_text(text)
     (folder / "11_a_tables.py").write_text(text)
     (target,) = write_exercises(tmp_path)
-    assert target == folder / "exercises" / "10_a_method.ipynb"
+    assert target == folder.parent / "exercises" / "10_a_method.ipynb"
     (cell,) = nbformat.read(target, as_version=4).cells
     assert cell.source == (
         f"See [that](../00_tour.ipynb) and [this](https://a.b/c.md).\n\n{YOURS}\n\nEnd"

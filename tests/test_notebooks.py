@@ -13,11 +13,11 @@ from mtpsl import papers
 from mtpsl.__main__ import make_parser
 from mtpsl.report.render import render_html
 from mtpsl.report.results import load_recorded
-from mtpsl.reproduce import BATCH, build, parameters
+from mtpsl.reproduce import BATCH, build, built_from, parameters
 
 FOLDER = Path(__file__).parents[1] / "notebooks"
 FIGURES = FOLDER.parent / "figures"
-SOURCES = sorted(FOLDER.glob("*.py"))
+SOURCES = sorted((FOLDER / "src").glob("*.py"))
 NAMES = (
     "00_tour", "01_label_settings",
     "10_hitts_method", "11_hitts_tables", "11b_hitts_tables", "11c_hitts_tables",
@@ -35,7 +35,7 @@ every_notebook = pytest.mark.parametrize("source", SOURCES, ids=lambda path: pat
 
 
 def read(source: Path) -> nbformat.NotebookNode:
-    return nbformat.read(source.with_suffix(".ipynb"), as_version=4)
+    return nbformat.read(built_from(source), as_version=4)
 
 
 def code_cells(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
@@ -238,22 +238,23 @@ def test_the_conventions_can_be_kept_and_broken() -> None:
 
 
 def test_building_twice_changes_nothing(tmp_path: Path) -> None:
-    source = tmp_path / "00_small.py"
+    source = tmp_path / "src" / "00_small.py"
+    source.parent.mkdir()
     source.write_text('# %% tags=["parameters"]\nseed: int = 0\n\n# %%\nprint(seed + 1)\n')
     environment = os.environ | BATCH
     assert build(source, environment) == ""
-    first = source.with_suffix(".ipynb").read_bytes()
+    first = built_from(source).read_bytes()
     assert build(source, environment) == ""
-    assert source.with_suffix(".ipynb").read_bytes() == first
+    assert built_from(source).read_bytes() == first
     notebook = read(source)
     assert notebook.cells[0].metadata == {"tags": ["parameters"]}
     assert notebook.cells[1].outputs[0].text == "1\n"
 
     stale = read(source)
     stale.cells[1].outputs[0].text = "what another version printed\n"
-    nbformat.write(stale, source.with_suffix(".ipynb"))
+    nbformat.write(stale, built_from(source))
     assert build(source, environment) == ""
-    assert source.with_suffix(".ipynb").read_bytes() == first
+    assert built_from(source).read_bytes() == first
 
     source.write_text("# %%\nraise ValueError('expected to fail')\n")
     assert "ValueError: expected to fail" in build(source, environment)

@@ -63,12 +63,12 @@ class Project:
         self.calls = root / "calls.txt"
         self.table = root / "runs" / "smoke" / "hitts" / "table1.md"
         self.table.parent.mkdir(parents=True)
-        (root / "notebooks").mkdir()
+        (root / "notebooks" / "src").mkdir(parents=True)
         (root / "pyproject.toml").touch()
 
     def write(self, **bodies: str) -> None:
         for name, body in bodies.items():
-            (self.root / "notebooks" / f"{name[1:]}.py").write_text(HEAD + body + "\n")
+            (self.root / "notebooks" / "src" / f"{name[1:]}.py").write_text(HEAD + body + "\n")
 
     def run(self, *options: str) -> int:
         return reproduce.reproduce(parse("--jobs 1", *options), self.root, [self.table])
@@ -176,7 +176,7 @@ def test_gives_every_notebook_typed_parameters(stand_in) -> None:
 
 def test_refuses_a_notebook_without_the_parameters(stand_in) -> None:
     stand_in.write(_00_tour="1")
-    path = stand_in.root / "notebooks" / "00_tour.py"
+    path = stand_in.root / "notebooks" / "src" / "00_tour.py"
     path.write_text(path.read_text().replace("use_cache", "use_cash"))
     with pytest.raises(UsageError, match=r"00_tour.py: expected parameters .* add \['use_cache'\]"):
         stand_in.run()
@@ -184,12 +184,12 @@ def test_refuses_a_notebook_without_the_parameters(stand_in) -> None:
 
 def test_refuses_names_that_do_not_exist(project) -> None:
     project.write(_00_tour="1", _11_hitts_tables="1")
-    folder = project.root / "notebooks"
+    folder = project.root
     assert [p.stem for p in select(folder, "hitts")] == ["11_hitts_tables"]
     with pytest.raises(UsageError, match="did you mean '11_hitts_tables'"):
         select(folder, "hits_tables")
     with pytest.raises(UsageError, match="got none"):
-        select(project.root, "")
+        select(project.root.parent, "")
 
 
 def test_two_at_once_do_not_mix(stand_in) -> None:

@@ -175,8 +175,8 @@ def place(tmp_path_factory) -> SimpleNamespace:
     for name, text in PAPER.items():
         lines = [line.removeprefix(" " * 8) for line in text.strip("\n").split("\n")]
         (elsewhere / "toy" / f"{name}.py").write_text("\n".join(lines))
-    (root / "notebooks").mkdir()
-    (root / "notebooks/70_toy.py").write_text(NOTEBOOK)
+    (root / "notebooks" / "src").mkdir(parents=True)
+    (root / "notebooks/src/70_toy.py").write_text(NOTEBOOK)
     (root / "pyproject.toml").touch()
     environment = os.environ | {
         "MTPSL_PAPERS": str(elsewhere),
