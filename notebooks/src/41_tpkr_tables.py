@@ -218,6 +218,8 @@ print("Recorded:", said(TABLE4, table4))
 
 # %%
 session.write(TABLE4, table4, now4)
+
+# %%
 ours = {
     d: full_size_cost(TABLE4.row(row).experiments[0]).params for d, row in printed.SLOTS.items()
 }
@@ -305,7 +307,7 @@ for erratum in report.errata:
 # %% [markdown]
 # All sentences of all tables, by source. A single seed tests nothing.
 
-# %% tags=["nbval-ignore-output"]
+# %%
 from mtpsl.report.render import count_verdicts
 
 measured = zip(
@@ -314,6 +316,8 @@ measured = zip(
     (now1, now2, now3, now4, now5, now6),
     strict=True,
 )
+
+# %% tags=["nbval-ignore-output"]
 counts = {
     (table.name, source): counter
     for table, recorded, computed in measured
