@@ -4,6 +4,7 @@ A notebook shows what was recorded before and what it has just computed, side by
 blended. Only notebooks import this module, and it alone needs IPython.
 """
 
+import io
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import PIL.Image
 from IPython.display import HTML, Image, display
 
 from mtpsl.places import checkout, figures_folder, output_folder, runs_folder
@@ -28,7 +30,7 @@ from mtpsl.runs import store as runs
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.store import RunStore
 
-SCREEN_DPI = 68  # of pictures inside notebooks, which travel with the repository
+SCREEN_DPI, COLORS = 68, 192  # of pictures inside notebooks, which travel with the repository
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +165,9 @@ def show(figure: Any, *, alt: str, caption: str = "") -> None:
     """
     if not alt.strip():
         raise ValueError("alt: expected a sentence that stands for the figure, got none")
-    picture = Image(data=png_bytes(figure, SCREEN_DPI), format="png", alt=alt)
+    full = PIL.Image.open(io.BytesIO(png_bytes(figure, SCREEN_DPI))).convert("RGB")
+    full.quantize(COLORS, dither=PIL.Image.Dither.NONE).save(small := io.BytesIO(), "PNG")
+    picture = Image(data=small.getvalue(), format="png", alt=alt)
     display(picture, metadata={"image/png": {"alt": alt}})
     print(caption or alt)
 
@@ -171,11 +175,16 @@ def show(figure: Any, *, alt: str, caption: str = "") -> None:
 def show_figures(figures: Mapping[str, FinishedFigure], *, first: bool = False) -> None:
     """Shows a figure of each source, the source above its caption.
 
+    Pictures of networks that were trained for a few steps show noise and are left out.
+
     Args:
         figures: As ``Session.figure`` returns them.
         first: Shows the first one alone: the recorded one where there is one.
     """
     for source, made in list(figures.items())[: 1 if first else None]:
+        if made.rough:
+            print("Not recorded yet; after the few steps of smoke the picture would show noise.")
+            continue
         show(made.figure, alt=made.alt, caption=f"{source.capitalize()}. {made.caption}")
 
 

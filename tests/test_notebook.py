@@ -1,6 +1,7 @@
 """The cell after the parameters: what it accepts, what it refuses, what is shown how."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -174,7 +175,8 @@ def rooms(tmp_path_factory: pytest.TempPathFactory):
 def test_a_recorded_figure_is_drawn_again(
     rooms, checkout: Path, monkeypatch: pytest.MonkeyPatch, displayed, capsys
 ) -> None:
-    new = FinishedFigure(figure=Figure((1, 1)), arrays={}, caption="New.", alt="A", path=checkout)
+    words = {"caption": "New.", "alt": "A"}
+    new = FinishedFigure(figure=Figure((1, 1)), arrays={}, path=checkout, rough=False, **words)
     monkeypatch.setattr(notebook, "make_figure", lambda name, **options: new)
     session = setup(device="cpu")
     assert session.figure("hitts/fig9") == {"computed now": new}
@@ -202,6 +204,8 @@ def test_a_recorded_figure_is_drawn_again(
     show_figures(figures)
     assert capsys.readouterr().out.endswith("Computed now. New.\n")
     assert len(displayed) == 3
+    show_figures({"computed now": replace(new, rough=True)})
+    assert capsys.readouterr().out.startswith("Not recorded yet") and len(displayed) == 3
 
 
 def test_predictions_have_a_panel_for_every_map(rooms) -> None:

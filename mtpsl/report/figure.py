@@ -81,6 +81,7 @@ class FinishedFigure:
     caption: str
     alt: str
     path: Path  # of the picture
+    rough: bool  # shows networks that were trained at smoke, for a few steps
 
 
 # -------------------------------------------------------------------- making
@@ -143,12 +144,15 @@ def make_figure(
     drawing = figure.draw(arrays)
     footer(drawing, origin)
     path = save(name, drawing, arrays, folder, stamp=stamp)
-    return _finished(figure, drawing, arrays, path)
+    return _finished(figure, drawing, arrays, path, stamp)
 
 
-def _finished(figure: Figure, drawing: Drawing, arrays: Arrays, path: Path) -> FinishedFigure:
+def _finished(
+    figure: Figure, drawing: Drawing, arrays: Arrays, path: Path, stamp: Mapping[str, Any]
+) -> FinishedFigure:
     texts = {"caption": figure.caption, "alt": figure.alt}
-    return FinishedFigure(figure=drawing, arrays=arrays, path=path, **texts)
+    rough = stamp.get("profile") == "smoke" and bool(stamp.get("runs"))
+    return FinishedFigure(figure=drawing, arrays=arrays, path=path, rough=rough, **texts)
 
 
 def data_names(parts: Any) -> str:
@@ -204,8 +208,9 @@ def redraw(name: str, folder: Path | str) -> FinishedFigure:
     figure, path = papers.figures()[name], Path(folder) / f"{name}.npz"
     arrays = load_arrays(path)
     drawing = figure.draw(arrays)
-    footer(drawing, json.loads(path.with_suffix(".json").read_text())["made_from"]["data"])
-    return _finished(figure, drawing, arrays, path.with_suffix(".png"))
+    stamp = json.loads(path.with_suffix(".json").read_text())["made_from"]
+    footer(drawing, stamp["data"])
+    return _finished(figure, drawing, arrays, path.with_suffix(".png"), stamp)
 
 
 def load_arrays(path: Path | str) -> Arrays:

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # All tables, all sentences, and where the numbers come from
 #
-# **You will be able to** say how many sentences of the papers were tested, which way they came out, and where any number of this repository comes from. **Takes** about 15 minutes to look through. **Read before:** [`11_hitts_tables`](11_hitts_tables.ipynb), Section 1; previous is [`43_tpkr_beyond`](43_tpkr_beyond.ipynb). **Next:** [`99_your_own_data`](99_your_own_data.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893), [HiTTs](https://arxiv.org/abs/2411.18823), [RDC](https://arxiv.org/abs/2403.10252), [TPKR](https://arxiv.org/abs/2601.07474).
+# **You will be able to** say how many sentences of the papers were tested, which way they came out, and where any number of this repository comes from. **Takes** about 10 minutes. **Read before:** [`11_hitts_tables`](11_hitts_tables.ipynb), Section 1; previous is [`43_tpkr_beyond`](43_tpkr_beyond.ipynb). **Next:** [`99_your_own_data`](99_your_own_data.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893), [HiTTs](https://arxiv.org/abs/2411.18823), [RDC](https://arxiv.org/abs/2403.10252), [TPKR](https://arxiv.org/abs/2601.07474).
 #
-# Every table of the register is on this page: paper, recorded, computed now; before them the scoreboard over all sentences, after them the provenance of each number. What a table asks and how its rows compare is said in each paper's own notebook. A table that is added to the register appears here by itself.
+# Each table is shown in full, with what it asks and how its rows compare, in its paper's own notebooks. This page has what they add up to.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -31,9 +31,9 @@ from mtpsl.notebook import setup, show_figures, show_results, show_table
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
 # %% [markdown]
-# ## The scoreboard
+# ## At a glance
 #
-# A line for each sentence of the papers. The left square says whether the paper's own cells agree with it, the right one what the recorded runs say: a sentence *holds* or is *contradicted* where all its metrics together are beyond chance, is *inconclusive* where they are not, *not tested* with fewer than two seeds, and *below floor* where a row is no better than a guess that never looks at the image. Records that no longer answer today's tables are left out.
+# A line for each table and a square for each of its sentences, by what the recorded runs say. A sentence *holds* or is *contradicted* where all its metrics together are beyond chance, is *inconclusive* where they are not, *not tested* with fewer than two seeds, and *below floor* where a row is no better than a guess that never looks at the image.
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.report.render import RECORDED
@@ -45,74 +45,87 @@ def show_recorded(name):
     show_figures({RECORDED: made})
 
 
-show_recorded("companion/scoreboard")
+show_recorded("companion/glance")
 
 # %% [markdown]
-# How far there is to go on each stand-in: from two guesses (closed eyes; what the labelled training maps usually have at a position) to a network with every label. Where a method stands between the two ends is the first thing to ask of a number; the second is whether its seeds (the dots) lie apart from another method's.
-
-# %% tags=["nbval-ignore-output"]
-show_recorded("companion/rulers")
-
-# %% [markdown]
-# ## The register
+# ## What was decided
 #
-# What exists, and how much of it runs. *A row that does not run says why.*
+# What the recorded results *contradict* is the most interesting part of this list. If there is nothing of the kind, nothing recorded contradicts the papers, which is weaker than confirming them: most sentences may be inconclusive or not tested.
 
 # %%
 from mtpsl import papers
 
-for table in papers.tables().values():
-    runs = [row for row in table.rows if row.experiments]
-    print(f"{table.source}: {len(table.rows)} rows, {len(runs)} run, {len(table.claims)} sentences")
-    for reason in dict.fromkeys(row.why_not_run for row in table.rows if not row.experiments):
-        print("   printed only:", reason)
-
-# %% [markdown]
-# ## The tables
-#
-# This page trains nothing that belongs to a paper: *computed now* is what the papers' notebooks have left in the folder of runs, and a row that none of them has trained has no such line. (Runs are looked up by their key, so it does not matter who trained them.) Only the check of the data's power, which no notebook has, is run here. At `smoke` those notebooks may train a network once for several rows that differ in labels or in a number alone. At `smoke` the tables leave *computed now* out, because numbers after four steps mean nothing.
-
-# %%
-from mtpsl.report.render import count_verdicts
-
 measured = {}
 for key, table in papers.tables().items():
-    own = key == "companion/separation"
+    own = key == "companion/separation"  # the check of the data's power, which no other page has
     measured[key] = (table, *session.results(table, train=own))
     if own:
         session.write(*measured[key])
 
 # %% tags=["nbval-ignore-output"]
-for table, recorded, computed in measured.values():
-    show_results(table, recorded, None if profile == "smoke" else computed)
-
-# %% [markdown]
-# ## The ledger
-#
-# How many sentences of each table are in which state. "Not tested" also means that one of the two rows is printed only, or that a number is missing; the folded ledger of the table says which.
-
-# %% tags=["nbval-ignore-output"]
 import pandas
 
-counts = {
-    (table.source, source): counter
-    for table, recorded, computed in measured.values()
-    for source, counter in count_verdicts(table, recorded, computed).items()
-}
-show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Sentences by source.")
+from mtpsl.report.ledger import judge, printed_text, verdict_text
+
+decided = [
+    (table.source, table.in_words(claim.text), printed_text(claim, table), verdict_text(claim, v))
+    for table, recorded, _ in measured.values()
+    for claim, v in zip(table.claims, judge(table, recorded), strict=True)
+    if v.state in ("holds", "contradicted")
+]
+frame = pandas.DataFrame(decided, columns=["table", "sentence", "printed", "recorded"])
+show_table(frame.set_index("table"), caption=f"{len(frame)} sentences are decided.")
 
 # %% [markdown]
-# What the recorded results *contradict* is the most interesting list of this page. If it is empty, nothing recorded contradicts the paper, which is weaker than confirming it: look at how many sentences are inconclusive or not tested.
+# ## How far there is to go
+#
+# For each stand-in and backbone, from two guesses (closed eyes; what the labelled training maps usually have at a position) to a network with every label. Where a method stands between the two ends is the first thing to ask of a number; the second is whether its seeds (the dots) lie apart from another method's.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.ledger import judge, verdict_text
+show_recorded("companion/rulers")
 
-for table, recorded, _ in measured.values():
-    for claim, verdict in zip(table.claims, judge(table, recorded), strict=True):
-        if verdict.state == "contradicted":
-            print(f"{table.source} {table.in_words(claim.text)}: {verdict_text(claim, verdict)}")
-current = [t.source for t, recorded, _ in measured.values() if recorded and recorded.current()]
-print("recorded results for:", current or "none")
+# %% [markdown]
+# One table is of this page alone. It asks whether the data can tell networks apart at all: supervised MTL with every label must be far ahead of the same network with one label per image.
+
+# %% tags=["nbval-ignore-output"]
+table, recorded, computed = measured["companion/separation"]
+show_results(table, recorded, None if profile == "smoke" else computed)
+
+# %% [markdown]
+# ## The register
+#
+# Every table, how many of its rows are recorded with how many seeds, and in which state its sentences are. The recorded numbers of a table lie in `figures/<paper>/<table>.md`, and `python -m mtpsl show hitts/table1` prints one. A table that is added to the register appears here by itself.
+
+# %% tags=["nbval-ignore-output"]
+from mtpsl.report.ledger import count_states
+
+
+def line(table, recorded):
+    """A table's counts."""
+    rows = [row.name for row in table.recorded_rows if row.experiments]
+    seeds = [len(recorded.of(name)) for name in rows] if recorded else [0]
+    found = {"rows": len(rows), "recorded": sum(map(bool, seeds)), "seeds": max(seeds)}
+    return found | dict(count_states(table, recorded))
+
+
+lines = {t.source: line(t, recorded) for t, recorded, _ in measured.values()}
+show_table(pandas.DataFrame(lines).T.fillna(0).astype(int), caption="Tables and their sentences.")
+
+# %% [markdown]
+# *A row that does not run says why:*
+
+# %%
+for table, *_ in measured.values():
+    for reason in dict.fromkeys(row.why_not_run for row in table.rows if not row.experiments):
+        print(f"{table.source}, printed only: {reason}")
+
+# %% [markdown]
+# ## Every sentence
+#
+# A line for each sentence of the papers. The left square says whether the paper's own cells agree with it, the right one what the recorded runs say. Records that no longer answer today's tables are left out.
+
+# %% tags=["nbval-ignore-output"]
+show_recorded("companion/scoreboard")
 
 # %% [markdown]
 # ## Do the printed numbers agree with each other?
@@ -134,8 +147,11 @@ print("errata:", len(report.errata), "| problems:", list(report.problems))
 # %% tags=["nbval-ignore-output"]
 from mtpsl.report.provenance import origins
 
-lines = [line for each in measured.values() for line in origins(*each)]
-show_table(pandas.DataFrame(lines).set_index(["table", "source"]), caption="Origins of numbers.")
+lines = [
+    line for table, recorded, _ in measured.values() for line in origins(table, recorded, None)
+]
+frame = pandas.DataFrame(lines).set_index("table").drop(columns=["source", "torch"])
+show_table(frame, caption="Origins of recorded numbers.")
 
 # %% [markdown]
 # Each run keeps more than its numbers: the experiment, the loss terms of every epoch, the weights, and a hash of which image kept which label. Its folder is named by the hash of the experiment, so *equal experiments are one run*, whatever table asks for them:
