@@ -151,7 +151,7 @@ def test_recorded_and_computed_results_stay_apart(
     monkeypatch.setattr(notebook, "run_table", lambda *a, **how: asked.append(how) or computed)
     session = setup(device="cpu", seed=3)
     assert session.results(TABLE8, train=False) == (None, computed)
-    assert asked == [{"profile": "smoke", "seeds": (3,), "train": False}]
+    assert asked == [{"profile": "smoke", "seeds": (3,), "train": False, "once": False}]
 
     files.write_json(checkout / "figures/hitts/table8.json", entries(entry("Ours", 0)))
     recorded, now = session.results(TABLE8)
