@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mtpsl.metrics import COLUMNS
-from mtpsl.registry import AboveZero, Count, NonNegative, Positive, Share, look_up, require_known
+from mtpsl.registry import Count, NonNegative, Positive, Share, look_up, require_known
 from mtpsl.tasks import TaskSet
 
 Precision = Literal["fp32", "bf16"]
@@ -30,7 +30,7 @@ def stairs(
     steps: int,
     *,
     step_size: Positive = 100,
-    gamma: AboveZero = 0.5,
+    gamma: NonNegative = 0.5,
 ) -> float:
     """Halved every 100 epochs [HiTTs, Sec. 4.1]."""
     return gamma ** (epoch // step_size)

@@ -269,7 +269,7 @@ def test_costs_stand_beside_the_printed_ones(capsys) -> None:
     assert rows["STL depth"]["printed_params_m"] is None
     status, out, _ = call(capsys, "cost")
     assert status == 0
-    (line,) = (line for line in out.splitlines() if line.startswith("MTL baseline"))
+    (line,) = (line for line in out.splitlines() if line.startswith("MTL baseline  "))
     assert line.split()[2:] == ["25.06", "25.06", "68.60", "68.81", "68.81"]
 
 

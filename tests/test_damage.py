@@ -100,7 +100,7 @@ def test_sentences_about_malicious_files_name_them(tmp_path, capsys):
         with pytest.raises(files.Damaged, match=r"weights\.safetensors: expected the weights of"):
             files.load_weights(module, weights)
     checkpoints = files.Checkpoints(tmp_path / "checkpoint", {})
-    checkpoints.save(1, {"model": dict(module.state_dict())}, {}, {})
+    checkpoints.save(1, 0, {"model": dict(module.state_dict())}, {}, {})
     folder = tmp_path / "checkpoint" / "epoch-00001"
     manifest = files.read_json(folder / "manifest.json")
     torch.save(Evil(), folder / "optimizer.pt")

@@ -304,7 +304,7 @@ def test_every_choice_names_arguments_that_exist() -> None:
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"variant": "features"}, "variant: expected one of"),
+        ({"variant": "features"}, "expected variant to be one of"),
         ({"steps": 0}, "expected at least 1 and 0, got 0 and 1.0"),
         ({"noise": -1.0}, "got 2 and -1.0"),
     ],

@@ -688,16 +688,16 @@ def test_damage_is_named_and_repaired(tmp_path, every_epoch, capsys, damage, nam
     assert len(resumed.seen) == 3 * (4 if which == "both" else 3)
 
 
-def test_loading_executes_nothing(tmp_path, every_epoch) -> None:
-    """An optimizer file with a valid checksum but foreign objects in it is refused."""
+def test_loading_executes_nothing(tmp_path, every_epoch, capsys) -> None:
+    """An optimizer file with a valid checksum but foreign objects in it is refused, and named."""
     settings = interrupted(tmp_path, 1)
     folder = tmp_path / "checkpoint/epoch-00001"
     torch.save({"state": Path("/")}, folder / "optimizer.pt")
     manifest = files.read_json(folder / "manifest.json")
     manifest["files"]["optimizer.pt"] = files.sha256(folder / "optimizer.pt")
     files.write_json(folder / "manifest.json", manifest)
-    with pytest.raises(Exception, match="weights_only"):
-        run(make_method(), **settings)
+    run(make_method(), **settings)  # from the start, as there is no checkpoint before it
+    assert f"{folder / 'optimizer.pt'}: expected plain tensors" in capsys.readouterr().err
 
 
 def test_a_loader_with_other_views_is_refused() -> None:

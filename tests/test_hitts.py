@@ -401,5 +401,5 @@ def test_an_online_teacher_labels_the_views_themselves():
 
 @pytest.mark.parametrize("name", ["mixture", "teacher", "pseudo", "normals_loss"])
 def test_an_unknown_option_is_refused(name):
-    with pytest.raises(ValueError, match=f"{name}: expected one of"):
+    with pytest.raises(ValueError, match=f"expected {name} to be one of"):
         build(**{name: "other"})

@@ -209,6 +209,7 @@ class Ran:
     def __init__(self, device):
         self.metrics, self.key, self.experiment = {"test": {"depth/rmse": 1.0}}, "0" * 12, {}
         self.seconds, self.device, self.data = {"train": 1.0}, device, {"name": "rooms13"}
+        self.by_class = {}
         self.environment = {"commit": "c", "versions": {}, "hardware": "h", "date": "2026-01-01"}
 
 

@@ -55,7 +55,8 @@ def affinities(inputs: FigureInputs) -> Arrays:
     spread = every.std(dim=2, correction=0).mean(dim=1)
     found = {"mean": means.mean(1), "within": spread, "between": means.std(1, correction=0)}
     maps = torch.stack([*one.affinity.values()])[:, 0].mT.unflatten(2, one.encoded.shape[2:])
-    arrays = describe(tasks, example) | {"ceiling": np.round(at_optimum(len(tasks))[0], 4)}
+    arrays = describe(tasks, example) | true_maps(tasks, example)
+    arrays |= {"ceiling": np.round(at_optimum(len(tasks))[0], 4)}
     arrays |= {f"{t.name}/ours": shown(t, one.predictions[t.name]) for t in tasks}
     arrays |= {key: np.round(x.cpu().numpy(), 4) for key, x in (found | {"maps": maps}).items()}
     return arrays | {"looked_at": np.array(len(indices))}
