@@ -351,6 +351,7 @@ def data_sources(args: argparse.Namespace) -> int:
     profile("quick"),
     *running(seeds=3),
     ONLY,
+    option("--plan", metavar="FOLDER", default="", help="write missing runs there; train none"),
     example="--only hitts/table1 --seeds 3 --jobs 2",
 )
 def records(args: argparse.Namespace) -> int:
@@ -358,15 +359,10 @@ def records(args: argparse.Namespace) -> int:
     from mtpsl.report.records import fill_records
 
     root = checkout()
-    failed = fill_records(
-        choose_tables(args.only),
-        output_folder(args.profile, root),
-        make_session(args, root),
-        profile=args.profile,
-        seeds=range(args.seeds),
-        jobs=args.jobs,
-        others=papers.tables().values(),
-    )
+    session, how = make_session(args, root), {"profile": args.profile, "seeds": range(args.seeds)}
+    how |= {"jobs": args.jobs, "others": papers.tables().values(), "plan_folder": args.plan}
+    folder = output_folder(args.profile, root)
+    failed = fill_records(choose_tables(args.only), folder, session, **how)
     if failed:
         print(f"{failed} runs failed; the same command tries them again", file=sys.stderr)
     return 1 if failed else 0

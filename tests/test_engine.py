@@ -86,6 +86,14 @@ def make_batch(seed: int, images: int = 2) -> Batch:
     )
 
 
+def some_images(batch: Batch, which: slice) -> Batch:
+    maps = {
+        name: {task: values[which] for task, values in getattr(batch, name).items()}
+        for name in ("targets", "valid", "labeled")
+    }
+    return Batch(images=batch.images[which], index=batch.index[which], **maps)
+
+
 class TinyLoader:
     def __init__(self, steps: int = 3, pause: float = 0.0, batches: list[Batch] | None = None):
         self.batches = batches or [make_batch(i) for i in range(steps)]
@@ -186,6 +194,26 @@ def test_accumulated_steps_are_the_mean_of_their_batches() -> None:
     first, second, third = (means[i] for i in order)
     assert method.steps == 2
     assert seen == pytest.approx([first / 2, (first + second) / 2, third])  # the rest counts fully
+
+
+def test_without_normalization_small_batches_add_up_to_a_large_one() -> None:
+    batches = [make_batch(i, images=4) for i in range(3)]
+    halves = [some_images(b, slice(at, at + 2)) for b in batches for at in (0, 2)]
+
+    class InOrder(TinyLoader):
+        def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
+            yield from ((batch,) for batch in self.batches)
+
+    def trained(batches: list[Batch], accumulate: int) -> dict[str, Tensor]:
+        method = make_method()
+        method.body = nn.Sequential(method.body[0], nn.ReLU())
+        how = {"epochs": 3, "weight_decay": 0.1}  # with which Adam knows a gradient's length
+        run(method, InOrder(batches=batches), accumulate=accumulate, **how)
+        return method.state_dict()
+
+    whole, begun = trained(batches, 1), make_method().state_dict()
+    assert not torch.equal(whole["body.0.weight"], begun["body.0.weight"])
+    torch.testing.assert_close(trained(halves, 2), whole)
 
 
 def test_a_gradient_is_clipped_to_a_length() -> None:

@@ -22,10 +22,10 @@ from mtpsl.report.floors import floor_scores, measured_batches
 from mtpsl.report.results import Entry, Results, floor_key, read_recorded, results_of, write_results
 from mtpsl.report.tables import MeasuredOn, Row, Table
 from mtpsl.runs.data import bind_data, forget_data
-from mtpsl.runs.experiment import Experiment
+from mtpsl.runs.experiment import Experiment, write_experiment
 from mtpsl.runs.network import at_size, full_size_cost, load_method, training_memory
 from mtpsl.runs.profiles import get_profile
-from mtpsl.runs.run import missing_runs, run, train_all
+from mtpsl.runs.run import Job, missing_runs, run, train_all
 from mtpsl.runs.store import RunRecord, Session, environment
 
 ANEW = "made again"  # a damaged file of results, see ``read_recorded``
@@ -266,6 +266,7 @@ def fill_records(
     seeds: Iterable[int] = (0, 1, 2),
     jobs: int = 1,
     others: Iterable[Table] = (),
+    plan_folder: Path | str = "",
 ) -> int:
     """Trains what is not recorded yet and writes ``<folder>/<paper>/<table>.json``.
 
@@ -277,6 +278,8 @@ def fill_records(
         seeds: In order of urgency.
         jobs: Worker processes, on a GPU all on the same one.
         others: More tables whose records may be of the same runs.
+        plan_folder: Gets the missing runs, for others to train (``write_plan``); empty: they are
+            trained here.
 
     Returns:
         How many runs failed; what they said is printed.
@@ -309,6 +312,9 @@ def fill_records(
             missing.remove(row_run)
 
     record_what_is_complete()
+    if plan_folder:
+        write_plan(todo, Path(plan_folder), session)
+        return 0
     failed = 0
     for job in train_all(todo.values(), session, jobs):
         if job.error:
@@ -317,6 +323,27 @@ def fill_records(
             del todo[job.experiment.key]
             record_what_is_complete()
     return failed
+
+
+def write_plan(todo: Mapping[str, Job], folder: Path, session: Session) -> None:
+    """Writes runs for ``workflow/Snakefile``: each as ``<key>.json``, and all in ``plan.json``.
+
+    Args:
+        todo: key -> run, with every teacher that is missing.
+        folder: What it says of these runs being done, from an earlier plan, is taken back.
+        session: Where the runs are to be kept, and on which device and data they are computed.
+    """
+    for key, job in todo.items():
+        write_experiment(job.experiment, folder / f"{key}.json")
+        (folder / f"{key}.done").unlink(missing_ok=True)
+    jobs = {
+        key: {"label": job.label, "teacher": teacher.key if teacher and teacher.key in todo else ""}
+        for key, job in todo.items()
+        for teacher in [job.experiment.teacher]
+    }
+    how = {"device": str(session.device), "data": str(session.data_root)}
+    how["runs"] = str(session.store.root.absolute())
+    files.write_json(folder / "plan.json", {"jobs": jobs, **how})
 
 
 def entry_of_same_runs(
