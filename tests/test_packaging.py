@@ -19,7 +19,8 @@ import mtpsl
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-TARGETS = ("help", "reproduce", "test", "lab", "notebooks", "records", "bench", "venv", "clean")
+TARGETS = ("help", "reproduce", "test", "lab", "notebooks", "site", "records", "bench")
+TARGETS += ("venv", "clean")
 
 
 def pins() -> dict[str, Requirement]:
