@@ -12,8 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtpsl import papers
-from mtpsl.reproduce import UsageError, checkout, nearest, output_folder, runs_folder
+from mtpsl import papers, places
+from mtpsl.reproduce import UsageError, nearest
 
 if TYPE_CHECKING:
     from mtpsl.report.tables import Table
@@ -79,8 +79,8 @@ def list_everything(args: argparse.Namespace) -> int:
     """Tables, figures and notebooks, and how far they are."""
     from mtpsl.report.results import read_recorded
 
-    root = checkout()
-    figures, output = root / "figures", output_folder(args.profile, root)
+    root = places.find_checkout()
+    figures, output = places.recorded_folder(), places.output_folder(args.profile)
     whole, drawn = [], []  # the papers of tables with every row recorded, and of recorded figures
     print("tables")
     for name, table in papers.tables().items():
@@ -109,8 +109,8 @@ def list_everything(args: argparse.Namespace) -> int:
             f"  {name:<16} {whole.count(name)} of {len(paper.tables)} tables with every row "
             f"recorded, {drawn.count(name)} of {len(paper.figures)} figures recorded"
         )
-    print("notebooks")
-    for path in sorted((root / "notebooks").glob("[0-9][0-9]*_*.py")):
+    print("notebooks" if root else "notebooks: only in a checkout")
+    for path in sorted((root / "notebooks").glob("[0-9][0-9]*_*.py")) if root else ():
         status = "built" if path.with_suffix(".ipynb").is_file() else "not built yet"
         print(f"  {path.stem:<16} {status}")
     return 0
@@ -163,7 +163,7 @@ def run_experiment(args: argparse.Namespace) -> int:
             f"--data: the experiment is on {asked.dataset}, which {args.data} is not; name the "
             f'data set in {args.experiment}, "dataset": "own" for a folder of your own'
         )
-    session = make_session(args, Path.cwd())
+    session = make_session(args)
     if args.force:
         session.store.forget(experiment.key)
     record = run(experiment, session)
@@ -186,14 +186,14 @@ def run_table(args: argparse.Namespace) -> int:
         real = ", ".join(sorted({find_class(e.dataset).stands_for for e in experiments}))
         content = recognize(args.data)
         raise UsageError(f"--data: expected a folder of {real}, got {args.data}, of {content}")
-    root = checkout()
-    session = make_session(args, root)
+    session = make_session(args)
     what = {"profile": args.profile, "seeds": range(args.seeds)}
     if records.train_missing([table], session, jobs=args.jobs, force=args.force, **what):
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
     computed = records.run_table(table, session, **what)
-    print(render_markdown(table, read_recorded(root / "figures", table), computed), end="")
+    recorded = read_recorded(places.recorded_folder(), table)
+    print(render_markdown(table, recorded, computed), end="")
     return 0
 
 
@@ -213,7 +213,7 @@ def predict(args: argparse.Namespace) -> int:
     run, pictures, out = (Path(path).expanduser() for path in (args.run, args.pictures, args.out))
     run = run.resolve() if run.name in ("", "..") else run  # a run's folder from within
     is_key = len(run.parts) == 1 and not run.is_dir()
-    store = RunStore(runs_folder(Path.cwd()) if is_key else run.absolute().parent)
+    store = RunStore(places.runs_folder() if is_key else run.absolute().parent)
     summary = predict_folder(run.name, Session(store, args.device), pictures, out)
     print(f"{out}: {len(summary['pictures'])} pictures; overview.png shows some of them")
     for entry in summary["pictures"]:
@@ -235,7 +235,7 @@ def show(args: argparse.Namespace) -> int:
     from mtpsl.report import evidence, render, results
 
     table = choose_table(args.table)
-    recorded = results.read_recorded(checkout() / "figures", table)
+    recorded = results.read_recorded(places.recorded_folder(), table)
     print(getattr(render, f"render_{args.format}")(table, recorded, None), end="")
     if args.forest:
         evidence.draw_forest(evidence.forest(table, recorded)).savefig(args.forest)
@@ -329,11 +329,11 @@ def records(args: argparse.Namespace) -> int:
     """Train what is not recorded yet, seed 0 of every row first; stop and start at any time."""
     from mtpsl.report.records import fill_records
 
-    root = checkout()
+    root = places.checkout()
     failed = fill_records(
         choose_tables(args.only),
-        output_folder(args.profile, root),
-        make_session(args, root),
+        places.output_folder(args.profile, root),
+        make_session(args),
         profile=args.profile,
         seeds=range(args.seeds),
         jobs=args.jobs,
@@ -356,20 +356,20 @@ def reproduce(args: argparse.Namespace) -> int:
     """Run all notebooks: every table and figure. What is done stays done."""
     from mtpsl import reproduce
 
-    root = checkout()
+    root = places.checkout()
     if args.build:
         return reproduce.build_all(root, args.only)
-    expected = reproduce.register(output_folder(args.profile, root))
+    expected = reproduce.register(places.output_folder(args.profile, root))
     return reproduce.reproduce(args, root, expected)
 
 
 # ------------------------------------------------------------------- lookups
 
 
-def make_session(args: argparse.Namespace, root: Path) -> "Session":
+def make_session(args: argparse.Namespace) -> "Session":
     from mtpsl.runs.store import RunStore, Session
 
-    return Session(RunStore(runs_folder(root)), args.device, args.data)
+    return Session(RunStore(places.runs_folder()), args.device, args.data)
 
 
 def choose_table(name: str) -> "Table":

@@ -9,7 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mtpsl.reproduce import checkout, select
+from mtpsl.places import checkout
+from mtpsl.reproduce import select
 
 SOLUTION = re.compile(r"<details><summary>Solutions?</summary>.*?</details>", re.DOTALL)
 LINK = re.compile(r"\]\((?=[\w./-]+\.(?:ipynb|md|png|py)\b)")  # of another file

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from IPython.display import HTML, Image, display
 
+from mtpsl.places import checkout, output_folder, runs_folder
 from mtpsl.report.arrays import Arrays
 from mtpsl.report.evidence import draw_forest, forest, forest_lines
 from mtpsl.report.figure import FinishedFigure, make_figure, png_bytes, redraw
@@ -23,7 +24,6 @@ from mtpsl.report.render import COMPUTED, RECORDED, render_html, write_table
 from mtpsl.report.results import Results, load_recorded
 from mtpsl.report.style import Sheet, styled
 from mtpsl.report.tables import Table
-from mtpsl.reproduce import checkout, output_folder, runs_folder
 from mtpsl.runs import store as runs
 from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.store import RunStore

@@ -24,6 +24,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from mtpsl.places import UsageError, output_folder, runs_folder
+
 BATCH = {  # variables under which committed notebooks are built; with two threads, sums differ
     "OMP_NUM_THREADS": "1",
     "MKL_NUM_THREADS": "1",
@@ -31,38 +33,6 @@ BATCH = {  # variables under which committed notebooks are built; with two threa
     "PYTHONWARNINGS": "ignore",
     "MTPSL_PROGRESS": "0",
 }
-
-
-class UsageError(Exception):
-    """The command line asks for something that does not exist; the message says what does."""
-
-
-# ------------------------------------------------------------------- places
-
-
-def checkout() -> Path:
-    """The folder of the project: the nearest one upwards that has ``notebooks/``.
-
-    Raises:
-        UsageError: If there is none.
-    """
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        if (folder / "notebooks").is_dir() and (folder / "pyproject.toml").is_file():
-            return folder
-    raise UsageError(
-        f"folder: expected a checkout of mtpsl, got {Path.cwd()}; change into the one with "
-        "notebooks/ and pyproject.toml"
-    )
-
-
-def runs_folder(root: Path) -> Path:
-    """Where trainings are kept: ``MTPSL_RUNS`` or ``runs/`` of the checkout."""
-    return Path(os.environ.get("MTPSL_RUNS") or root / "runs").absolute()
-
-
-def output_folder(profile: str, root: Path) -> Path:
-    """Where a profile's tables and figures go: only smoke leaves ``figures/`` alone."""
-    return runs_folder(root) / "smoke" if profile == "smoke" else root / "figures"
 
 
 def select(folder: Path, only: str) -> list[Path]:

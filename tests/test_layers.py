@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).parents[1] / "mtpsl"
 
 # From the bottom up. A module may import from the rows below its own; its siblings it may not.
 ROWS = (
-    ("boundary", "files", "losses", "metrics", "papers/__init__", "registry"),
+    ("boundary", "files", "losses", "metrics", "papers/__init__", "places", "registry"),
     ("tasks",),
     ("batch",),
     ("models", "data"),
