@@ -1,7 +1,7 @@
 # `make` alone lists what there is to do.
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help reproduce test lab notebooks exercises records bench venv clean
+.PHONY: help reproduce test lab notebooks exercises site records bench venv clean
 
 PYTHON ?= python3
 TORCH_INDEX ?=
@@ -14,6 +14,7 @@ SEEDS ?=
 DEVICE ?=
 
 VENV := .venv
+SITE := build/site
 STAMP := $(VENV)/.installed
 # PY=python takes an environment that has everything already (conda); else .venv is made and used.
 ifdef PY
@@ -64,6 +65,11 @@ notebooks: $(READY) ## build the .ipynb from the .py and run them (ONLY=)
 exercises: $(READY) ## the method notebooks without their solutions, into notebooks/exercises
 	@$(PY) -m mtpsl.exercises
 
+site: $(READY) ## a searchable site from the pages and the committed notebooks, into build/site
+	@rm -rf "$(SITE)"
+	@$(PY) -m sphinx -E -q -W --keep-going -c docs -d build/doctrees . "$(SITE)"
+	@echo "open $(SITE)/index.html"
+
 records: PROFILE = quick
 records: $(READY) ## fill in missing recorded results at PROFILE=quick, resumable
 	@$(PY) -m mtpsl records $(COMMON) $(call option,--only,$(ONLY))
@@ -90,5 +96,5 @@ $(STAMP): constraints.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install $(call option,--extra-index-url,$(TORCH_INDEX)) \
 		-c constraints.txt torch torchvision
-	$(VENV)/bin/python -m pip install -q -c constraints.txt -e '.[notebooks,test,timm,regions]'
+	$(VENV)/bin/python -m pip install -q -c constraints.txt -e '.[notebooks,test,site,timm,regions]'
 	@touch $@

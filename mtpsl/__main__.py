@@ -27,10 +27,12 @@ then:
   python -m mtpsl predict runs/1a2b3c4d5e6f ~/photos ~/predicted
   python -m mtpsl records --device cuda --jobs 4
 
-Runs are kept in runs/ (or MTPSL_RUNS) under a key that says everything that decides a number, so
-nothing is trained twice and an interrupted command goes on where it stopped. Generated images are
-kept in ~/.cache/mtpsl (or MTPSL_CACHE). MTPSL_PROGRESS=0 hides progress bars; MTPSL_TRACEBACK=1
-shows where an error comes from. MTPSL_FIGURES moves recorded results, which are in figures/.
+Runs are kept in runs/ of a checkout, and elsewhere in your data folder (~/.local/share/mtpsl on
+Linux), or in MTPSL_RUNS, under a key that says everything that decides a number, so nothing is
+trained twice and an interrupted command goes on where it stopped. Generated images are kept in
+your cache folder (~/.cache/mtpsl on Linux), or in MTPSL_CACHE. MTPSL_PROGRESS=0 hides progress
+bars; MTPSL_TRACEBACK=1 shows where an error comes from. MTPSL_FIGURES moves
+recorded results, which are in figures/ of a checkout.
 
 exit status: 0 done, 1 something failed, 2 bad usage
 """

@@ -12,9 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mtpsl import papers
+from mtpsl import papers, places
 from mtpsl.lookups import choose_table, choose_tables
-from mtpsl.places import UsageError, checkout, figures_folder, output_folder, runs_folder
+from mtpsl.places import UsageError
 
 if TYPE_CHECKING:
     from mtpsl.runs.store import Session
@@ -79,8 +79,8 @@ def list_everything(args: argparse.Namespace) -> int:
     from mtpsl.report.results import read_recorded
     from mtpsl.reproduce import built_from, select
 
-    root = checkout()
-    figures, output = figures_folder(root), output_folder(args.profile, root)
+    root = places.find_checkout()
+    figures, output = places.figures_folder(), places.output_folder(args.profile)
     whole, drawn = [], []  # the papers of tables with every row recorded, and of recorded figures
     print("tables")
     for name, table in papers.tables().items():
@@ -109,8 +109,8 @@ def list_everything(args: argparse.Namespace) -> int:
             f"  {name:<16} {whole.count(name)} of {len(paper.tables)} tables with every row "
             f"recorded, {drawn.count(name)} of {len(paper.figures)} figures recorded"
         )
-    print("notebooks")
-    for source in select(root, ""):
+    print("notebooks" if root else "notebooks: only in a checkout")
+    for source in select(root, "") if root else ():
         status = "built" if built_from(source).is_file() else "not built yet"
         print(f"  {source.stem:<16} {status}")
     return 0
@@ -158,7 +158,7 @@ def run_experiment(args: argparse.Namespace) -> int:
                 f"--{name}: expected none with --experiment, which is one run and decides all "
                 f"its numbers itself; change {args.experiment}"
             )
-    asked, session = read_experiment(args.experiment), make_session(args, Path.cwd())
+    asked, session = read_experiment(args.experiment), make_session(args)
     if args.force:
         forget_data(session)
     experiment = bind_data(asked, args.data)
@@ -193,7 +193,7 @@ def new(args: argparse.Namespace) -> int:
     if args.data and args.dataset != "own":
         raise UsageError(f"--data: expected none with {args.dataset}, got {args.data}; say own")
     experiment = new_experiment(args.dataset, args.data, args.profile)
-    print(new_text(experiment, make_session(args, Path.cwd())), end="")
+    print(new_text(experiment, make_session(args)), end="")
     return 0
 
 
@@ -212,13 +212,12 @@ def run_table(args: argparse.Namespace) -> int:
         real = ", ".join(sorted({find_class(e.dataset).stands_for for e in experiments}))
         found = f"{args.data}, of {recognize(args.data)}"
         raise UsageError(f"--data: expected a folder of {real}, got {found}")
-    root = checkout()
-    session, what = make_session(args, root), {"profile": args.profile, "seeds": range(args.seeds)}
+    session, what = make_session(args), {"profile": args.profile, "seeds": range(args.seeds)}
     if records.train_missing([table], session, jobs=args.jobs, force=args.force, **what):
         print("some runs failed; the same command tries them again", file=sys.stderr)
         return 1
     computed = records.run_table(table, session, **what)
-    print(render_markdown(table, read_recorded(figures_folder(root), table), computed), end="")
+    print(render_markdown(table, read_recorded(places.figures_folder(), table), computed), end="")
     return 0
 
 
@@ -238,7 +237,7 @@ def predict(args: argparse.Namespace) -> int:
     run, pictures, out = (Path(path).expanduser() for path in (args.run, args.pictures, args.out))
     run = run.resolve() if run.name in ("", "..") else run  # a run's folder from within
     is_key = len(run.parts) == 1 and not run.is_dir()
-    store = RunStore(runs_folder(Path.cwd()) if is_key else run.absolute().parent)
+    store = RunStore(places.runs_folder() if is_key else run.absolute().parent)
     summary = predict_folder(run.name, Session(store, args.device), pictures, out)
     print(f"{out}: {len(summary['pictures'])} pictures; overview.png shows some of them")
     for entry in summary["pictures"]:
@@ -261,7 +260,7 @@ def show(args: argparse.Namespace) -> int:
     from mtpsl.report import evidence, render, results
 
     table = choose_table(args.table)
-    recorded = results.read_recorded(figures_folder(checkout()), table)
+    recorded = results.read_recorded(places.figures_folder(), table)
     print(getattr(render, f"render_{args.format}")(table, recorded, None), end="")
     if args.per_class:
         print(f"\n{render.render_by_class(table, recorded)}", end="")
@@ -358,10 +357,10 @@ def records(args: argparse.Namespace) -> int:
     """Train what is not recorded yet, seed 0 of every row first; stop and start at any time."""
     from mtpsl.report.records import fill_records
 
-    root = checkout()
-    session, how = make_session(args, root), {"profile": args.profile, "seeds": range(args.seeds)}
+    root = places.checkout()
+    session, how = make_session(args), {"profile": args.profile, "seeds": range(args.seeds)}
     how |= {"jobs": args.jobs, "others": papers.tables().values(), "plan_folder": args.plan}
-    folder = output_folder(args.profile, root)
+    folder = places.output_folder(args.profile, root)
     failed = fill_records(choose_tables(args.only), folder, session, **how)
     if failed:
         print(f"{failed} runs failed; the same command tries them again", file=sys.stderr)
@@ -380,15 +379,16 @@ def reproduce(args: argparse.Namespace) -> int:
     """Run all notebooks: every table and figure. What is done stays done."""
     from mtpsl import data, reproduce
 
-    root = checkout()
+    root = places.checkout()
     if args.data:
         data.require_recognized(args.data)
     if args.build:
         return reproduce.build_all(root, args.only)
-    return reproduce.reproduce(args, root, reproduce.register(output_folder(args.profile, root)))
+    expected = reproduce.register(places.output_folder(args.profile, root))
+    return reproduce.reproduce(args, root, expected)
 
 
-def make_session(args: argparse.Namespace, root: Path) -> "Session":
+def make_session(args: argparse.Namespace) -> "Session":
     from mtpsl.runs.store import RunStore, Session
 
-    return Session(RunStore(runs_folder(root)), args.device, args.data)
+    return Session(RunStore(places.runs_folder()), args.device, args.data)

@@ -122,7 +122,9 @@ def test_bad_usage_is_one_sentence_and_status_2(here, capsys, arguments, words) 
 
 def test_outside_a_checkout(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
-    status, _, err = call(capsys, "show", "hitts/table1")
+    status, out, _ = call(capsys, "show", "hitts/table1")
+    assert status == 0 and "| recorded |" in out  # of the package that runs
+    status, _, err = call(capsys, "records")
     assert status == 2
     assert "expected a checkout" in err
 

@@ -4,9 +4,11 @@ import ast
 import importlib.metadata
 import os
 import re
+import shutil
 import stat
 import subprocess
 import sys
+import sysconfig
 import tomllib
 from pathlib import Path
 
@@ -18,10 +20,13 @@ from packaging.utils import canonicalize_name
 import mtpsl
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
+PROJECT = SETTINGS["project"]
 # Whoever fans runs out adds ``fanout``, which asks for an older ``packaging`` than the pinned one.
 EXTRAS = {k: v for k, v in PROJECT["optional-dependencies"].items() if k != "fanout"}
-TARGETS = ("help", "reproduce", "test", "lab", "notebooks", "records", "bench", "venv", "clean")
+NOTEBOOK = ("IPython", "ipykernel", "jupytext", "nbconvert", "nbformat", "papermill", "nbval")
+TARGETS = ("help", "reproduce", "test", "lab", "notebooks", "site", "records", "bench")
+TARGETS += ("venv", "clean")
 
 
 def pins() -> dict[str, Requirement]:
@@ -97,7 +102,7 @@ def test_every_file_states_the_same_version() -> None:
 def test_everything_imported_is_a_dependency() -> None:
     modules = {"torch", "torchvision", "numpy", "pandas", "matplotlib", "seaborn", "tqdm"}
     modules |= {"safetensors", "scipy", "sklearn", "torchjd", "PIL", "h5py", "mtpsl"}
-    modules |= {"filelock", "joblib", "statsmodels"}
+    modules |= {"filelock", "joblib", "platformdirs", "statsmodels"}
     modules |= set(sys.stdlib_module_names)
     optional = {"IPython", "jupytext", "nbformat", "papermill"}  # test_layers says where
     for path in (ROOT / "mtpsl").rglob("*.py"):
@@ -112,9 +117,9 @@ def test_everything_imported_is_a_dependency() -> None:
 
 
 def test_the_core_imports_without_what_only_parts_of_it_need() -> None:
-    program = """
+    program = f"""
 import pkgutil, sys
-for name in ("IPython", "ipykernel", "jupytext", "nbconvert", "nbformat", "papermill", "nbval"):
+for name in {NOTEBOOK}:
     sys.modules[name] = None  # importing it raises ImportError
 sys.modules["torchjd"] = None  # "mgda" alone asks for it, and says so
 sys.modules["h5py"] = None  # so does the published file of NYUD-v2
@@ -183,3 +188,65 @@ def test_notebooks_are_tested_on_another_processor_than_they_were_built_on() -> 
     unit, notebooks = (each for each in recipe if "pytest" in each)
     assert notebooks.startswith("ATEN_CPU_CAPABILITY=default ONEDNN_MAX_CPU_ISA=SSE41 python")
     assert unit.startswith("python")
+
+
+# --------------------------------------------------------------- an installed package
+
+
+def test_every_folder_of_the_package_is_installed() -> None:
+    found = {".".join(p.parent.relative_to(ROOT).parts) for p in ROOT.glob("mtpsl/**/__init__.py")}
+    assert set(SETTINGS["tool"]["setuptools"]["packages"]) == found | {"mtpsl.figures"}
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Python with the wheel and what this one has, less the packages of notebooks."""
+    place = tmp_path_factory.mktemp("wheel")
+    pip = [sys.executable, "-m", "pip", "-q"]
+    source = place / "source"  # a copy, in which the build leaves its folders
+    for name in ("mtpsl", "figures"):
+        shutil.copytree(ROOT / name, source / name)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    wheel = ["wheel", "--no-deps", "--no-build-isolation", "-w", str(place), str(source)]
+    subprocess.run([*pip, *wheel], check=True)
+    (path,) = place.glob("mtpsl-*.whl")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", place / "venv"], check=True)
+    python = place / "venv" / "bin" / "python"
+    subprocess.run([*pip, "--python", python, "install", "--no-deps", path], check=True)
+    (packages,) = (place / "venv").glob("lib/python*/site-packages")
+    (packages / "others.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    block = f"import sys\nsys.modules |= dict.fromkeys({NOTEBOOK})\n"  # importing one raises
+    (packages / "sitecustomize.py").write_text(block)
+    return python
+
+
+@pytest.mark.slow
+def test_an_installed_package_works_in_an_empty_folder(installed: Path, tmp_path: Path) -> None:
+    from mtpsl import papers
+    from mtpsl.runs.data import bind_data
+    from mtpsl.runs.experiment import write_experiment
+    from mtpsl.runs.profiles import get_profile
+
+    home, empty = tmp_path / "home", tmp_path / "empty"
+    empty.mkdir()
+    hidden = ("PYTHON", "MTPSL", "XDG")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(hidden)}
+    environment |= {"HOME": str(home), "CUDA_VISIBLE_DEVICES": ""}
+
+    def call(*arguments: str) -> str:
+        command = [installed, "-m", *arguments]
+        done = subprocess.run(command, cwd=empty, env=environment, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert re.search(r"recorded [1-9]\d* of \d+ rows at quick", call("mtpsl", "list"))
+    assert "| recorded |" in call("mtpsl", "show", "xtc/table2")
+    (experiment, *_) = papers.tables()["xtc/table2"].rows[0].experiments
+    experiment = bind_data(get_profile("smoke")(experiment), "")
+    write_experiment(experiment, tmp_path / "e.json")
+    call("mtpsl", "run", "--experiment", str(tmp_path / "e.json"))
+    (record,) = home.rglob("record.json")
+    assert record.parent.name == experiment.key and "mtpsl" in record.parts
+    assert list(home.rglob("manifest.json"))  # of generated images
+    assert not list(empty.iterdir())

@@ -197,7 +197,7 @@ def test_every_notebook_and_page_is_linked() -> None:
     for path in NOTEBOOKS:
         assert f"(notebooks/{path.name})" in README, path.name
         assert f"(../notebooks/{path.name})" in TEXTS[ROOT / "docs/notebooks.md"], path.name
-    for path in (ROOT / "docs").iterdir():
+    for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs").glob("*.bib")]:
         assert f"(docs/{path.name})" in README, path.name
     targets = re.findall(r"^(\w+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE)
     missing = [t for t in targets if f"make {t}" not in TEXTS[ROOT / "docs/install.md"]]

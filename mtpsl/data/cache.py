@@ -28,7 +28,7 @@ from filelock import FileLock
 from torch import Tensor
 from tqdm import tqdm
 
-from mtpsl import files
+from mtpsl import files, places
 from mtpsl.data.dataset import Dataset, Maps, Stored
 from mtpsl.tasks import Task
 
@@ -43,9 +43,8 @@ Write = Callable[[dict[str, np.ndarray], int], None]  # an image's entries of al
 
 
 def cache_root(cache_dir: str | os.PathLike | None = None) -> Path:
-    """``cache_dir``, or the environment's ``MTPSL_CACHE``, or ``~/.cache/mtpsl``."""
-    chosen = cache_dir or os.environ.get("MTPSL_CACHE") or Path.home() / ".cache" / "mtpsl"
-    return Path(chosen).expanduser()
+    """``cache_dir``, or where the environment and the system keep caches."""
+    return Path(cache_dir or places.cache_folder()).expanduser()
 
 
 # ------------------------------------------------------------ folders of arrays

@@ -25,7 +25,7 @@ import torch
 from filelock import FileLock, Timeout
 
 import mtpsl
-from mtpsl import files
+from mtpsl import files, places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,9 +151,7 @@ class RunStore:
 class Session:
     """Everything that a run needs besides its experiment; nothing here decides a number."""
 
-    store: RunStore = field(
-        default_factory=lambda: RunStore(os.environ.get("MTPSL_RUNS") or "runs")
-    )
+    store: RunStore = field(default_factory=lambda: RunStore(places.runs_folder()))
     device: torch.device | str = "auto"  # a GPU where there is one; "cpu", "cuda" or "cuda:N"
     data_root: Path | str = ""  # folder of a data set on disk; empty: the embedded data
     cache_dir: Path | str | None = None  # of generated scenes; None: the default
