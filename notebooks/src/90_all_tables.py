@@ -102,9 +102,9 @@ from mtpsl.report.ledger import count_states
 
 def line(table, recorded):
     """A table's counts."""
-    rows = [row.name for row in table.recorded_rows if row.experiments]
-    seeds = [len(recorded.of(name)) for name in rows] if recorded else [0]
-    found = {"rows": len(rows), "recorded": sum(map(bool, seeds)), "seeds": max(seeds)}
+    rows = [row for row in table.recorded_rows if row.experiments]
+    seeds = [len(recorded.of(row.name)) if recorded else 0 for row in rows]
+    found = {"rows": len(rows), "recorded": sum(map(bool, seeds)), "seeds": max(seeds, default=0)}
     return found | dict(count_states(table, recorded))
 
 
