@@ -100,15 +100,14 @@ show_results(table, recorded, None if profile == "smoke" else computed)
 from mtpsl.report.ledger import count_states
 
 
-def line(table, recorded):
-    """A table's counts."""
+def counts(table, recorded):
     rows = [row for row in table.recorded_rows if row.experiments]
     seeds = [len(recorded.of(row.name)) if recorded else 0 for row in rows]
     found = {"rows": len(rows), "recorded": sum(map(bool, seeds)), "seeds": max(seeds, default=0)}
     return found | dict(count_states(table, recorded))
 
 
-lines = {t.source: line(t, recorded) for t, recorded, _ in measured.values()}
+lines = {t.source: counts(t, recorded) for t, recorded, _ in measured.values()}
 show_table(pandas.DataFrame(lines).T.fillna(0).astype(int), caption="Tables and their sentences.")
 
 # %% [markdown]
