@@ -185,8 +185,8 @@ def test_prototypes_serve_in_any_loop() -> None:
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        ({"tc_sign": "plus"}, "expected tc_sign to be one of"),
-        ({"tke_on": "none"}, "expected tke_on to be one of"),
+        ({"tc_sign": "plus"}, "tc_sign: expected one of"),
+        ({"tke_on": "none"}, "tke_on: expected one of"),
         ({"temperature": 0.0}, "temperature: expected a positive number"),
     ],
 )
