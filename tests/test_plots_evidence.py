@@ -190,7 +190,7 @@ def test_a_glance_counts_the_sentences_of_each_table() -> None:
     assert len([p for p in figure.artists if p.get_width() < 0.05]) == len(arrays["sentences"])
     said = [text.get_text() for text in figure.texts]
     count = (arrays["tables"] == "HiTTs, Table 1").sum()
-    assert said[said.index("HiTTs, Table 1") + 1] == f"{count} not tested"
+    assert said[said.index("HiTTs, Table 1") + 1] == f"not tested: {count}"
 
 
 def test_stale_records_are_not_tested(tmp_path: Path) -> None:

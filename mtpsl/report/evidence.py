@@ -343,23 +343,23 @@ def draw_glance(arrays: Arrays) -> Figure:
     names = list(dict.fromkeys(arrays["tables"].tolist()))
     papers = list(dict.fromkeys(name.partition(",")[0] for name in names))
     most = max((np.count_nonzero(arrays["tables"] == name) for name in names), default=0)
-    line, step, gap = 0.15, 0.13, 0.12
-    sheet = Sheet(1.5 + step * most + 2.6, 0.35 + line * len(names) + gap * len(papers) + 0.65)
+    line, step, gap = 0.22, 0.2, 0.14
+    sheet = Sheet(1.8 + step * most + 2.8, 0.35 + line * len(names) + gap * len(papers) + 0.65)
     for number, name in enumerate(names):
         states = arrays["states"][arrays["tables"] == name].tolist()
         middle = 0.25 + line * number + gap * papers.index(name.partition(",")[0])
-        sheet.text(0.15, middle, name, fontsize=7.5, va="center")
+        sheet.text(0.15, middle, name, fontsize=10, va="center")
         for place, state in enumerate(sorted(states, key=STATES.index)):
-            _square(sheet, 1.3 + step * place, middle, COLORS[state])
-        words = ", ".join(f"{states.count(state)} {state}" for state in STATES if state in states)
-        sheet.text(1.45 + step * most, middle, words, fontsize=6.5, va="center", color=QUIET)
+            _square(sheet, 1.6 + step * place, middle, COLORS[state], 0.15)
+        words = ", ".join(f"{state}: {states.count(state)}" for state in STATES if state in states)
+        sheet.text(1.75 + step * most, middle, words, fontsize=9, va="center", color=QUIET)
     counts = {state: int((arrays["states"] == state).sum()) for state in STATES}
     _key(sheet, [(f"{state} ({n})", "s", COLORS[state], INK) for state, n in counts.items()])
     return sheet.figure
 
 
-def _square(sheet: Sheet, left: float, middle: float, color: str) -> None:
-    corner = left / sheet.width, 1 - (middle + 0.045) / sheet.height
-    size, place = (0.09 / sheet.width, 0.09 / sheet.height), sheet.figure.transFigure
+def _square(sheet: Sheet, left: float, middle: float, color: str, side: float = 0.09) -> None:
+    corner = left / sheet.width, 1 - (middle + side / 2) / sheet.height
+    size, place = (side / sheet.width, side / sheet.height), sheet.figure.transFigure
     look = {"facecolor": color, "edgecolor": QUIET, "linewidth": 0.4, "transform": place}
     sheet.figure.add_artist(Rectangle(corner, *size, **look))
