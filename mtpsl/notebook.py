@@ -6,6 +6,7 @@ blended. Only notebooks import this module, and it alone needs IPython.
 
 import io
 import os
+import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -139,6 +140,8 @@ def setup(
             f"data_root: expected a folder, got {data_root!r}; leave it empty for the embedded data"
         )
     root = checkout()
+    if str(root) not in sys.path:
+        sys.path.append(str(root))  # for pages that show benchmarks, which are not installed
     session = Session(
         profile=profile,
         data_root=data_root and str(Path(data_root).expanduser().resolve()),
