@@ -30,9 +30,9 @@ then:
 Runs are kept in runs/ of a checkout, and elsewhere in your data folder (~/.local/share/mtpsl on
 Linux), or in MTPSL_RUNS, under a key that says everything that decides a number, so nothing is
 trained twice and an interrupted command goes on where it stopped. Generated images are kept in
-your cache folder (~/.cache/mtpsl on Linux), or in MTPSL_CACHE. MTPSL_PROGRESS=0 hides progress
-bars; MTPSL_TRACEBACK=1 shows where an error comes from. MTPSL_FIGURES moves
-recorded results, which are in figures/ of a checkout.
+your cache folder (~/.cache/mtpsl on Linux), or in MTPSL_CACHE. Recorded results are in figures/
+of a checkout, or in MTPSL_FIGURES. MTPSL_PROGRESS=0 hides progress bars; MTPSL_TRACEBACK=1 shows
+where an error comes from.
 
 exit status: 0 done, 1 something failed, 2 bad usage
 """

@@ -30,6 +30,7 @@ def without_solutions(source: Path) -> Any:
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = LINK.sub("](../", SOLUTION.sub(YOURS, cell.source))
+    notebook.metadata.pop("jupytext", None)  # a copy is nobody's source
     return notebook
 
 
