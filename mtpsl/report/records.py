@@ -311,9 +311,10 @@ def fill_records(
             _record(folder, profile, row_run.table, [entry], session)
             missing.remove(row_run)
 
+    if plan_folder:  # first: it takes seconds, and evaluating what is complete may take minutes
+        write_plan(todo, Path(plan_folder), session)
     record_what_is_complete()
     if plan_folder:
-        write_plan(todo, Path(plan_folder), session)
         return 0
     failed = 0
     for job in train_all(todo.values(), session, jobs):

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
 from mtpsl.methods import Terms
 from mtpsl.runs.store import environment
@@ -42,6 +43,13 @@ def timed_step(
     if device.type == "cuda":
         torch.cuda.synchronize()
     return CLOCKS[clock]() - start
+
+
+def product_flops(compute: Callable[[], Terms]) -> int:
+    """Multiplications and additions of a step's convolutions and matrix products, both ways."""
+    with FlopCounterMode(display=False) as counter:
+        torch.stack(list(compute().values())).sum().backward()
+    return counter.get_total_flops()
 
 
 def take_turns(ways: Mapping[str, Callable[[], float]], turns: int) -> dict[str, list[float]]:

@@ -19,7 +19,7 @@ import torch
 
 from mtpsl.batch import Batch
 from mtpsl.data import open_dataset
-from mtpsl.methods import Method
+from mtpsl.methods import Method, Terms
 from mtpsl.papers.hitts import tables as hitts
 from mtpsl.runs.data import bind_data, label, open_split, tasks_of
 from mtpsl.runs.experiment import Experiment
@@ -27,14 +27,16 @@ from mtpsl.runs.network import build, noise_batch, training_memory
 from mtpsl.runs.profiles import quick
 from mtpsl.runs.run import discover, run
 from mtpsl.runs.store import RunStore, Session
-from tests.benchmarks.common import take_turns, timed_step, write_report
+from tests.benchmarks.common import product_flops, take_turns, timed_step, write_report
 
 METHODS = {"mtl": "supervised", "mtan": "mtan", "xtc": "xtc", "hitts": "hitts"}  # name -> method
-SIZES = {  # name -> height, width, batch, width factor of the backbone
+SIZES = {  # name -> height, width, batch, width factor of the backbone; empty: profile quick
+    "quick": (),
     "quarter_width": (96, 128, 8, 0.25),
     "full_width": (96, 128, 8, 1.0),
     "table8": (288, 384, 2, 1.0),
 }
+SHOWN = ("height", "width", "batch_size", "width_factor")  # of a size, in the report
 TRAINING_SET = 795  # images of NYUD-v2
 STAGE_LIMIT = 1.5  # the second stage, discovery included, over the first
 DISCOVERY_LIMIT = 20.0  # seconds for TRAINING_SET images at profile quick on two cores
@@ -48,6 +50,8 @@ RENDERED = (  # data set, height, width, images
 
 def experiment(name: str, size: str) -> Experiment:
     """A method of ``METHODS`` on the three tasks of NYUD-v2, one label per image."""
+    if not SIZES[size]:
+        return quick(Experiment(method=METHODS[name]))
     height, width, images, factor = SIZES[size]
     return Experiment(
         method=METHODS[name], height=height, width=width, batch_size=images, width_factor=factor
@@ -60,24 +64,32 @@ def prepared(name: str, size: str, device: str) -> tuple[Method, torch.optim.Ada
     method = build(chosen).to(device)
     batch = noise_batch(tasks, chosen.height, chosen.width, images).to(device)
     method.prepare([noise_batch(tasks, chosen.height, chosen.width, max(images, 3)).to(device)])
-    return method.train(), torch.optim.Adam(method.param_groups(1e-4), lr=1e-4), batch
+    return method.train(), torch.optim.Adam(method.param_groups(1e-4), lr=1e-4, fused=True), batch
 
 
 def step(method: Method, optimizer: torch.optim.Adam, batch: Batch) -> float:
     """Takes one optimizer step -> seconds."""
-    return timed_step(
-        lambda: method.training_step(*[batch] * method.views, progress=0.0), optimizer
-    )
+    return timed_step(partial(terms, method, batch), optimizer)
+
+
+def terms(method: Method, batch: Batch) -> Terms:
+    return method.training_step(*[batch] * method.views, progress=0.0)
 
 
 def step_times(names: Sequence[str], size: str, device: str, steps: int) -> dict[str, Any]:
-    """Median seconds a step of each method, interleaved, and the ratios to the first."""
-    seconds = take_turns({n: partial(step, *prepared(n, size, device)) for n in names}, steps)
-    images, first = SIZES[size][2], names[0]
+    """Median seconds and products of a step of each method, interleaved, and ratios to the first.
+
+    Products are the multiplications and additions of convolutions and matrices, both ways: a
+    method whose step has four times as many will hardly take three times as long.
+    """
+    ready = {name: prepared(name, size, device) for name in names}
+    seconds = take_turns({name: partial(step, *parts) for name, parts in ready.items()}, steps)
+    images, first = experiment(names[0], size).batch_size, names[0]
     report: dict[str, Any] = {"steps": steps}
     for name, taken in seconds.items():
-        middle = statistics.median(taken)
+        middle, (method, _, batch) = statistics.median(taken), ready[name]
         report[name] = {"seconds": middle, "images_per_s": images / middle}
+        report[name]["products"] = product_flops(partial(terms, method, batch))
         if name != first:
             pairs = zip(taken, seconds[first], strict=True)
             report[f"{name}_over_{first}"] = statistics.median(a / b for a, b in pairs)
@@ -151,13 +163,16 @@ def report_sizes(names: Sequence[str], sizes: Sequence[str], device: str, steps:
     report = {}
     for size in sizes:
         times, peaks = step_times(names, size, device, steps), memory(names, size, device)
-        report[size] = {"size": SIZES[size], "time": times, "peak_mib": peaks}
+        settings = {n: getattr(experiment(names[0], size), n) for n in SHOWN}
+        report[size] = {"size": settings, "time": times, "peak_mib": peaks}
         first = names[0]
         for name in names:
             compared = ""
             if name != first:
-                ratios = (part[f"{name}_over_{first}"] for part in (times, peaks))
-                compared = "; step time x{:.2f}, peak memory x{:.2f}".format(*ratios)
+                ratios = [part[f"{name}_over_{first}"] for part in (times, peaks)]
+                ratios.append(times[name]["products"] / times[first]["products"])
+                compared = "; step time x{:.2f}, peak memory x{:.2f}, products x{:.2f}"
+                compared = compared.format(*ratios)
             rate = times[name]["images_per_s"]
             line = f"{name:<6} {rate:7.1f} images/s, {peaks[name]:6.0f} MiB{compared}"
             print(f"{size:<14} {line}", flush=True)
@@ -187,7 +202,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.steps", description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["mtl", "hitts"])
-    default = ["quarter_width", "full_width"]
+    default = ["quick", "quarter_width", "full_width"]
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=default)
     parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--stages", action="store_true")

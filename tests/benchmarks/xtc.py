@@ -15,7 +15,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch.utils.flop_counter import FlopCounterMode
 
 from mtpsl.batch import Batch
 from mtpsl.methods.base import Terms, supervised_terms
@@ -27,7 +26,7 @@ from mtpsl.papers.xtc.method import XTC, TrainingPasses, two_views
 from mtpsl.runs.network import noise_batch
 from mtpsl.tasks import TaskSet, depth, edges, human_parts, normals, saliency, semseg
 from mtpsl.training import Precision
-from tests.benchmarks.common import CLOCKS, take_turns, timed_step, write_report
+from tests.benchmarks.common import CLOCKS, product_flops, take_turns, timed_step, write_report
 
 TASKS = {  # how many -> which, as on Cityscapes, NYUD-v2 and PASCAL-Context
     2: TaskSet((semseg(7), depth())),
@@ -78,13 +77,6 @@ def normalized(norm: PairNorm, x: Tensor) -> Tensor:
     """BatchNorm in training, without what ``PairNorm`` adds to it."""
     mean, var, weight, bias = norm.running_mean, norm.running_var, norm.weight, norm.bias
     return F.batch_norm(x, mean, var, weight, bias, True, norm.momentum, norm.eps)
-
-
-def product_flops(compute: Callable[[], Terms]) -> int:
-    """Multiplications and additions of a step's convolutions and matrix products, both ways."""
-    with FlopCounterMode(display=False) as counter:
-        torch.stack(list(compute().values())).sum().backward()
-    return counter.get_total_flops()
 
 
 def peak_flops(clock: str, size: int = 2048, repeats: int = 5) -> float:
