@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -143,7 +144,7 @@ def run(args: argparse.Namespace) -> int:
 
 def run_experiment(args: argparse.Namespace) -> int:
     """What every worker process does; prints the key and the metrics as JSON."""
-    from mtpsl import files
+    from mtpsl import distributed, files
     from mtpsl.data import find_class
     from mtpsl.runs.data import bind_data, forget_data
     from mtpsl.runs.experiment import read_experiment
@@ -172,9 +173,11 @@ def run_experiment(args: argparse.Namespace) -> int:
     if not (args.brief or session.store.load(experiment.key)):
         for line in announce(experiment, session):
             print(line, file=sys.stderr)
-    record = run(experiment, session)
-    said = {"key": record.key, "metrics": record.metrics, "by_class": record.by_class}
-    print(files.to_line(said), end="")
+    with distributed.joined(session.torch_device) as device:
+        record = run(experiment, replace(session, device=device))
+        if distributed.is_first():
+            said = {"key": record.key, "metrics": record.metrics, "by_class": record.by_class}
+            print(files.to_line(said), end="")
     return 0
 
 

@@ -14,15 +14,15 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from tqdm import tqdm
 
+from mtpsl import distributed
 from mtpsl.batch import Batch
 from mtpsl.data.dataset import TrainLoader
 from mtpsl.methods.base import Method
@@ -62,7 +62,8 @@ def fit(
 
     Args:
         method: On the device it is to train on.
-        loader: Its ``epoch(e)`` yields tuples of ``method.views`` batches, a function of e alone.
+        loader: Its ``epoch(e)`` yields tuples of ``method.views`` batches, a function of e alone;
+            where several processes share a step, ``epoch(e, numbers)`` yields some of them.
         epochs: Passes over the images.
         lr: Adam's learning rate; the method may give groups of parameters their own.
         optimization: Schedule, precision and the like; by default plain Adam in float32.
@@ -78,12 +79,13 @@ def fit(
         ValueError: If ``folder`` holds a run with other settings, or settings exclude each other.
     """
     optimization, selection = optimization or Optimization(), selection or Selection()
-    _require_suited(method, loader, optimization)
+    weighting = weighting or Uniform(method.tasks)
+    _require_suited(method, loader, optimization, weighting)
     device = next(method.parameters()).device
     if optimization.channels_last:
         method.to(memory_format=torch.channels_last)
-    weighting = (weighting or Uniform(method.tasks)).to(device)
-    shared = method.shared_parameters() if weighting.needs_shared else []
+    weighting = weighting.to(device)
+    division = distributed.Division(method, optimization.accumulate)
     steps = loader.steps * epochs
     groups = [*method.param_groups(lr), *weighting.param_groups(lr)]
     watched = method.backbone_parameters() or list(method.parameters())
@@ -94,15 +96,15 @@ def fit(
     settings |= optimization.settings() | selection.settings()
     if not isinstance(weighting, Uniform):  # which the states of older runs do not name
         settings["weighting"] = repr(weighting)
-    if folder:
-        state.resume(folder, settings, save_every)
+    if folder:  # what a process has added up inside an epoch is its own part
+        state.resume(folder, settings, save_every if distributed.processes() == 1 else math.inf)
 
-    silent = not progress or os.environ.get("MTPSL_PROGRESS") == "0"
+    silent = not (progress and distributed.is_first()) or os.environ.get("MTPSL_PROGRESS") == "0"
     done = loader.steps * len(state.history) + state.midway.get("batches", 0)
     bar = tqdm(total=steps, initial=done, unit="step", disable=silent)
     for epoch in range(len(state.history), epochs):
         with seeded(device, seed, "epoch", epoch):
-            terms = train_epoch(state, loader, epoch, optimization, selection, shared, bar)
+            terms = train_epoch(state, loader, epoch, optimization, selection, division, bar)
         entry = {"epoch": epoch + 1, "lr": optimizer.param_groups[0]["lr"], "terms": terms}
         entry["steps"] = optimizer.describe_epoch()
         if weights := weighting.after_epoch(terms):
@@ -130,7 +132,7 @@ def train_epoch(
     epoch: int,
     optimization: Optimization,
     selection: Selection,
-    shared: Sequence[nn.Parameter],
+    division: distributed.Division,
     bar: tqdm,
 ) -> dict[str, float]:
     """Trains on every image once.
@@ -140,22 +142,29 @@ def train_epoch(
     """
     method, weighting, optimizer = state.method, state.weighting, state.optimizer
     device, accumulate = next(method.parameters()).device, optimization.accumulate
+    shared = method.shared_parameters() if weighting.needs_shared else []
     mixed = optimization.precision == "bf16"
     losses = EpochLosses(epoch, every=1 if device.type == "cpu" else CHECK_EVERY)
     method.train()
+    draws = torch.initial_seed()
     done = state.begin_epoch(losses)  # batches that an interrupted process has trained
-    for i, views in enumerate(islice(loader.epoch(epoch), done, None), start=done):
+    batches = division.batches(loader, epoch, done)
+    for i in range(done, loader.steps):
         step = epoch * loader.steps + i
-        views = [view.to(device) for view in views]
         first = i - i % accumulate  # of the batches that share this optimizer step
         size = min(accumulate, loader.steps - first)
+        views = [v.to(device) for v in next(batches)] if division.trains(i) else []
+        if accumulate > 1:  # what a batch draws does not depend on who trained the one before
+            torch.manual_seed(draws + i)
         for turn in range(method.turns):  # one, unless networks learn alternately
             method.turn = turn
-            with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
-                terms = method.training_step(*views, progress=step / optimizer.steps)
-            losses.add(i, terms | dict(method.readings), views[0].index)
-            (weighting(terms, shared) / size).backward()
+            if views:
+                with torch.autocast(device.type, torch.bfloat16, enabled=mixed):
+                    terms = method.training_step(*views, progress=step / optimizer.steps)
+                losses.add(i, terms | dict(method.readings), views[0].index)
+                (weighting(terms, shared) / size).backward()
             if i == first + size - 1:
+                division.combine(p for group in optimizer.param_groups for p in group["params"])
                 optimizer.step_at(epoch, step)
                 method.after_step()
                 weighting.after_step()
@@ -166,11 +175,15 @@ def train_epoch(
         if bar.update():  # the bar was just redrawn, so reading values slows nothing down
             shown = {name: f"{mean:.3f}" for name, mean in losses.means().items()}
             bar.set_postfix(epoch=f"{epoch + 1}/{optimizer.epochs}", **shown, refresh=False)
+    next(batches, None)  # lets a loader with workers end its epoch
     losses.check()
-    return losses.means()
+    losses.count = loader.steps
+    return distributed.add_up(losses.means())
 
 
-def _require_suited(method: Method, loader: TrainLoader, optimization: Optimization) -> None:
+def _require_suited(
+    method: Method, loader: TrainLoader, optimization: Optimization, weighting: Weighting
+) -> None:
     offered = getattr(loader, "views", method.views)
     if offered != method.views:
         raise ValueError(
@@ -181,6 +194,11 @@ def _require_suited(method: Method, loader: TrainLoader, optimization: Optimizat
         raise ValueError(
             "accumulate: expected 1 for a method that takes turns, got "
             f"{optimization.accumulate}; raise batch_size instead"
+        )
+    if distributed.processes() > 1 and not isinstance(weighting, Uniform):
+        raise ValueError(
+            f"weighting: expected uniform in {distributed.processes()} processes, got "
+            f"{weighting!r}; train it in one"
         )
 
 

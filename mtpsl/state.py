@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mtpsl import files
+from mtpsl import distributed, files
 from mtpsl.methods.base import Terms
 from mtpsl.training import Best, ScheduledAdam, WeightMean
 
@@ -87,10 +87,12 @@ class TrainingState:
             ValueError: If ``folder`` holds a run with other settings.
         """
         self.folder, self.save_every = folder, save_every
-        self.checkpoints = files.Checkpoints(folder / "checkpoint", settings)
-        if saved := self.checkpoints.load():
+        checkpoints = files.Checkpoints(folder / "checkpoint", settings)
+        if saved := distributed.agree(checkpoints.load):
             self._restore(*saved)
-        files.write_lines(folder / "log.jsonl", self.history)
+        if distributed.is_first():  # the others keep nothing
+            self.checkpoints = checkpoints
+            files.write_lines(folder / "log.jsonl", self.history)
 
     @property
     def device(self) -> torch.device:

@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "mtpsl"
 # From the bottom up. A module may import from the rows below its own; its siblings it may not.
 ROWS = (
     ("boundary", "files", "losses", "metrics", "papers/__init__", "registry"),
-    ("places", "processes"),
+    ("places", "processes", "distributed"),
     ("tasks",),
     ("batch",),
     ("models", "data"),

@@ -190,15 +190,22 @@ class TrainLoader:
         """Batches an epoch."""
         return -(-len(self.dataset) // self.batch_size)
 
-    def epoch(self, epoch: int) -> Iterator[tuple[Batch, ...]]:
+    def epoch(
+        self, epoch: int, numbers: Sequence[int] | None = None
+    ) -> Iterator[tuple[Batch, ...]]:
         """The views of every image once, in the order of this epoch.
 
         Finish one epoch before starting another when there are workers.
+
+        Args:
+            epoch: From 0.
+            numbers: Of the batches to yield, from 0 and rising; None: all.
         """
         images = len(self.dataset)
         order = torch.randperm(images, generator=_generator(self.seed, "order", epoch))
         drawn = [self._draw(view, epoch) for view in range(self.views)]
-        for batch in self._read(order.split(self.batch_size)):
+        batches = order.split(self.batch_size)
+        for batch in self._read([batches[i] for i in numbers] if numbers is not None else batches):
             draws = [d.rows(batch.index).to(self.device) for d in drawn]
             discovered = None
             if self.supervision is not None:

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, fields
 from itertools import islice
 from typing import Any
@@ -19,7 +20,7 @@ from typing import Any
 import torch
 
 import mtpsl
-from mtpsl import files
+from mtpsl import distributed, files
 from mtpsl.data.dataset import EvalLoader
 from mtpsl.data.labels import PartialLabels
 from mtpsl.data.regions import region_version
@@ -52,7 +53,8 @@ POLL = 0.1  # seconds between looks at the workers
 def run(experiment: Experiment, session: Session) -> RunRecord:
     """The record of an experiment, trained if the store does not have it.
 
-    Two processes that ask for the same run share it: one trains, the other waits.
+    Two processes that ask for the same run share it: one trains, the other waits. Those that
+    ``torchrun`` started train it together (``distributed``).
 
     Args:
         experiment: Its data are bound here where they are not yet (``bind_data``).
@@ -67,10 +69,11 @@ def run(experiment: Experiment, session: Session) -> RunRecord:
     experiment = bind_data(experiment, session.data_root)
     _check_versions(experiment, session)
     _check_teacher(experiment)
-    with session.store.lock(experiment.key):
-        record = session.store.load(experiment.key)
+    with session.store.lock(experiment.key) if distributed.is_first() else nullcontext():
+        record = distributed.agree(lambda: session.store.load(experiment.key))
         if record is not None:
-            session.store.mend(record)
+            if distributed.is_first():
+                session.store.mend(record)
             return record
         if experiment.teacher:  # a lock inside a lock, always the student's first: no cycle
             run(experiment.teacher, session)
@@ -84,7 +87,8 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
     """
     store, device = session.store, session.torch_device
     folder = store.folder(experiment.key)
-    write_experiment(experiment, folder / "experiment.json")
+    if distributed.is_first():
+        write_experiment(experiment, folder / "experiment.json")
     images = data.open_split(experiment, "train", session)
     partial, assignment = label(experiment, images, session)
     if untaught := [name for name in experiment.tasks if not assignment.counts[name]]:
@@ -112,44 +116,48 @@ def train(experiment: Experiment, session: Session) -> RunRecord:
         taus = resolve_thresholds(teacher, partial, taus, EVAL_BATCH, device)
         method.teacher = OnlineTeacher(teacher, taus)
     elif experiment.teacher:
-        supervision = discover(experiment, partial, session)
+        supervision = distributed.first_alone(lambda: discover(experiment, partial, session))
     discovering = time.perf_counter() - discovering
 
     memory = peak_memory(device, start=True)
     done = _fit(experiment, method, partial, supervision, test, session)
     memory = peak_memory(device) - memory
 
-    testing = time.perf_counter()
+    seconds = {"train": sum(entry["seconds"] for entry in done.history), "discover": discovering}
+    labels = {"hash": assignment.hash, "counts": assignment.counts, "available": available}
+    facts = {name: getattr(images, name) for name in ("name", "version", "stand_in")}
+
+    def complete() -> RunRecord:
+        record = RunRecord(
+            **_tested(method, test, seconds),
+            experiment=experiment.to_dict(),
+            key=experiment.key,
+            history=done.history,
+            selected_epoch=done.epoch,
+            **vars(network_cost(experiment)),
+            images_per_s=len(partial) * experiment.epochs / seconds["train"],
+            device=device.type,
+            peak_memory=memory,
+            labels=labels | {"images": len(partial)},
+            data=facts | describe_pretrained(method),
+            environment=environment(device),
+            weights_sha256=files.save_weights(method, store.weights(experiment.key)),
+        )
+        store.save(record)
+        shutil.rmtree(folder / "checkpoint")  # up to 0.6 GB that nobody needs any more
+        return record
+
+    return distributed.agree(complete)
+
+
+def _tested(method: Method, test: EvalLoader, seconds: dict[str, float]) -> dict[str, Any]:
+    """Fields of a record: metrics, what they are class by class, and the seconds of all parts."""
+    start = time.perf_counter()
     counted = measure(method, test)
     metrics = {"test": require_measured(values_of(counted), method, test)}
-    testing = time.perf_counter() - testing
-    training = sum(entry["seconds"] for entry in done.history)
-    facts = {name: getattr(images, name) for name in ("name", "version", "stand_in")}
-    record = RunRecord(
-        experiment=experiment.to_dict(),
-        key=experiment.key,
-        metrics=metrics,
-        history=done.history,
-        selected_epoch=done.epoch,
-        **vars(network_cost(experiment)),
-        seconds={"train": training, "discover": discovering, "test": testing},
-        images_per_s=len(partial) * experiment.epochs / training,
-        device=device.type,
-        peak_memory=memory,
-        labels={
-            "hash": assignment.hash,
-            "counts": assignment.counts,
-            "available": available,
-            "images": len(partial),
-        },
-        data=facts | describe_pretrained(method),
-        environment=environment(device),
-        weights_sha256=files.save_weights(method, store.weights(experiment.key)),
-        by_class=classes_of(method.tasks, counted),
-    )
-    store.save(record)
-    shutil.rmtree(folder / "checkpoint")  # up to 0.6 GB that nobody needs any more
-    return record
+    seconds = seconds | {"test": time.perf_counter() - start}
+    by_class = classes_of(method.tasks, counted)
+    return {"metrics": metrics, "seconds": seconds, "by_class": by_class}
 
 
 def _fit(

@@ -25,7 +25,7 @@ import torch
 from filelock import FileLock, Timeout
 
 import mtpsl
-from mtpsl import files, places
+from mtpsl import distributed, files, places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -199,6 +199,8 @@ def environment(device: torch.device | str = "cpu") -> dict[str, Any]:
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
         versions["cuda"] = str(torch.version.cuda)
+    if distributed.processes() > 1:
+        hardware += f", {distributed.processes()} processes"
     return {
         "versions": versions,
         "commit": commit(),
