@@ -9,7 +9,6 @@ from mtpsl.runs.network import Memory
 from mtpsl.runs.store import RunStore
 from tests.benchmarks import steps as benchmark
 
-NAMES = tuple(benchmark.METHODS)
 TINY = Experiment(
     method="hitts",
     height=32,
@@ -29,12 +28,14 @@ SECOND = TINY.replace(
 
 @pytest.fixture
 def tiny(monkeypatch):
+    """The methods at a tiny size, which the command knows, too."""
     monkeypatch.setitem(benchmark.SIZES, "tiny", (32, 32, 3, 0.125))
+    return {name: benchmark.at_size(e, "tiny") for name, e in benchmark.METHODS.items()}
 
 
 @pytest.mark.parametrize("name", benchmark.METHODS)
 def test_a_step_trains_and_takes_time(name, tiny):
-    method, optimizer, batch = benchmark.prepared(name, "tiny", "cpu")
+    method, optimizer, batch = benchmark.prepared(tiny[name], "cpu")
     labeled = torch.stack([batch.labeled[t] for t in method.tasks.names])
     assert labeled.sum(0).tolist() == [1] * 3
     before = [p.detach().clone() for p in method.parameters()]
@@ -43,12 +44,13 @@ def test_a_step_trains_and_takes_time(name, tiny):
 
 
 def test_times_are_interleaved_and_compared_with_the_first(tiny):
-    report = benchmark.step_times(NAMES, "tiny", "cpu", steps=2)
+    report = benchmark.step_times(tiny, "cpu", steps=2)
     assert report["steps"] == 2
     assert report["mtl"]["images_per_s"] == pytest.approx(3 / report["mtl"]["seconds"])
     ratios = {name for name in report if "_over_" in name}
     assert ratios == {"mtan_over_mtl", "xtc_over_mtl", "hitts_over_mtl"}
     assert all(math.isfinite(report[name]) and report[name] > 0 for name in ratios)
+    assert report["mtl"]["products"] < report["hitts"]["products"] < report["xtc"]["products"]
 
 
 def test_memory_is_that_of_table8_s_measurement(tiny, monkeypatch):
@@ -59,7 +61,7 @@ def test_memory_is_that_of_table8_s_measurement(tiny, monkeypatch):
         return Memory(len(asked) * 2**20, device, 32, 32, 3, 0.125)
 
     monkeypatch.setattr(benchmark, "training_memory", answer)
-    report = benchmark.memory(("mtl", "hitts"), "tiny", "cpu")
+    report = benchmark.memory({name: tiny[name] for name in ("mtl", "hitts")}, "cpu")
     assert report == {"mtl": 1.0, "hitts": 2.0, "hitts_over_mtl": 2.0}
     assert asked == [("supervised", 32, 3, "cpu"), ("hitts", 32, 3, "cpu")]
 
@@ -128,6 +130,15 @@ def test_stages_are_reported_and_written(tmp_path, monkeypatch, capsys):
     assert second.epochs == second.teacher.epochs == 3
     assert second.method_args == {"pseudo_labels": True, "pseudo_features": True}
     assert (second.height, second.width, second.width_factor) == (64, 96, 0.25)
+
+
+def test_rows_of_a_table_can_be_measured(tiny, monkeypatch):
+    monkeypatch.setattr(benchmark, "RENDERED", ())
+    asked = []
+    monkeypatch.setattr(benchmark, "report_sizes", lambda rows, *how: asked.append(rows) or {})
+    monkeypatch.setattr(benchmark, "write_report", lambda report, path: 0)
+    assert benchmark.main(["--table", "hitts/table1", "--device", "cpu"]) == 0
+    assert "one-label/MTAN" in asked[0] and "one-label/STL" not in asked[0]  # three networks
 
 
 def test_sizes_are_reported_and_written(tiny, tmp_path, monkeypatch, capsys):

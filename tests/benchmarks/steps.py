@@ -10,7 +10,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import torch
 from mtpsl.batch import Batch
 from mtpsl.data import open_dataset
 from mtpsl.methods import Method, Terms
+from mtpsl.papers import tables
 from mtpsl.papers.hitts import tables as hitts
 from mtpsl.runs.data import bind_data, label, open_split, tasks_of
 from mtpsl.runs.experiment import Experiment
@@ -29,7 +30,12 @@ from mtpsl.runs.run import discover, run
 from mtpsl.runs.store import RunStore, Session
 from tests.benchmarks.common import product_flops, take_turns, timed_step, write_report
 
-METHODS = {"mtl": "supervised", "mtan": "mtan", "xtc": "xtc", "hitts": "hitts"}  # name -> method
+METHODS = {  # on the three tasks of NYUD-v2, one label per image; the first is the measure
+    "mtl": Experiment(method="supervised"),
+    "mtan": Experiment(method="mtan"),
+    "xtc": Experiment(method="xtc"),
+    "hitts": Experiment(method="hitts"),
+}
 SIZES = {  # name -> height, width, batch, width factor of the backbone; empty: profile quick
     "quick": (),
     "quarter_width": (96, 128, 8, 0.25),
@@ -48,23 +54,21 @@ RENDERED = (  # data set, height, width, images
 )
 
 
-def experiment(name: str, size: str) -> Experiment:
-    """A method of ``METHODS`` on the three tasks of NYUD-v2, one label per image."""
+def at_size(chosen: Experiment, size: str) -> Experiment:
+    """The same experiment at one of ``SIZES``."""
     if not SIZES[size]:
-        return quick(Experiment(method=METHODS[name]))
+        return quick(chosen)
     height, width, images, factor = SIZES[size]
-    return Experiment(
-        method=METHODS[name], height=height, width=width, batch_size=images, width_factor=factor
-    )
+    return chosen.replace(height=height, width=width, batch_size=images, width_factor=factor)
 
 
-def prepared(name: str, size: str, device: str) -> tuple[Method, torch.optim.Adam, Batch]:
-    chosen = experiment(name, size)
+def prepared(chosen: Experiment, device: str) -> tuple[Method, torch.optim.Adam, Batch]:
     tasks, images = tasks_of(chosen), chosen.batch_size
     method = build(chosen).to(device)
     batch = noise_batch(tasks, chosen.height, chosen.width, images).to(device)
     method.prepare([noise_batch(tasks, chosen.height, chosen.width, max(images, 3)).to(device)])
-    return method.train(), torch.optim.Adam(method.param_groups(1e-4), lr=1e-4, fused=True), batch
+    groups = method.param_groups(1e-4)
+    return method.train(), torch.optim.Adam(groups, lr=1e-4, fused=True), batch
 
 
 def step(method: Method, optimizer: torch.optim.Adam, batch: Batch) -> float:
@@ -76,19 +80,19 @@ def terms(method: Method, batch: Batch) -> Terms:
     return method.training_step(*[batch] * method.views, progress=0.0)
 
 
-def step_times(names: Sequence[str], size: str, device: str, steps: int) -> dict[str, Any]:
+def step_times(rows: Mapping[str, Experiment], device: str, steps: int) -> dict[str, Any]:
     """Median seconds and products of a step of each method, interleaved, and ratios to the first.
 
     Products are the multiplications and additions of convolutions and matrices, both ways: a
     method whose step has four times as many will hardly take three times as long.
     """
-    ready = {name: prepared(name, size, device) for name in names}
+    ready = {name: prepared(chosen, device) for name, chosen in rows.items()}
     seconds = take_turns({name: partial(step, *parts) for name, parts in ready.items()}, steps)
-    images, first = experiment(names[0], size).batch_size, names[0]
+    first = next(iter(rows))
     report: dict[str, Any] = {"steps": steps}
     for name, taken in seconds.items():
         middle, (method, _, batch) = statistics.median(taken), ready[name]
-        report[name] = {"seconds": middle, "images_per_s": images / middle}
+        report[name] = {"seconds": middle, "images_per_s": len(batch) / middle}
         report[name]["products"] = product_flops(partial(terms, method, batch))
         if name != first:
             pairs = zip(taken, seconds[first], strict=True)
@@ -96,11 +100,11 @@ def step_times(names: Sequence[str], size: str, device: str, steps: int) -> dict
     return report
 
 
-def memory(names: Sequence[str], size: str, device: str) -> dict[str, float]:
+def memory(rows: Mapping[str, Experiment], device: str) -> dict[str, float]:
     """Peak MiB of a training step of each method, and the ratios to the first."""
-    peaks = {n: training_memory(experiment(n, size), device).bytes / 2**20 for n in names}
-    first = names[0]
-    return peaks | {f"{n}_over_{first}": peaks[n] / peaks[first] for n in names if n != first}
+    peaks = {n: training_memory(chosen, device).bytes / 2**20 for n, chosen in rows.items()}
+    first = next(iter(rows))
+    return peaks | {f"{n}_over_{first}": peaks[n] / peaks[first] for n in rows if n != first}
 
 
 def stage_times(
@@ -158,15 +162,17 @@ def rendering(name: str, height: int, width: int, images: int) -> float:
         return images / (time.perf_counter() - start)
 
 
-def report_sizes(names: Sequence[str], sizes: Sequence[str], device: str, steps: int) -> dict:
+def report_sizes(
+    rows: Mapping[str, Experiment], sizes: Sequence[str], device: str, steps: int
+) -> dict[str, Any]:
     """Prints and returns what steps cost, size by size."""
-    report = {}
+    report, first, wide = {}, next(iter(rows)), max(map(len, rows))
     for size in sizes:
-        times, peaks = step_times(names, size, device, steps), memory(names, size, device)
-        settings = {n: getattr(experiment(names[0], size), n) for n in SHOWN}
+        chosen = {name: at_size(one, size) for name, one in rows.items()}
+        times, peaks = step_times(chosen, device, steps), memory(chosen, device)
+        settings = {name: getattr(chosen[first], name) for name in SHOWN}
         report[size] = {"size": settings, "time": times, "peak_mib": peaks}
-        first = names[0]
-        for name in names:
+        for name in rows:
             compared = ""
             if name != first:
                 ratios = [part[f"{name}_over_{first}"] for part in (times, peaks)]
@@ -174,7 +180,7 @@ def report_sizes(names: Sequence[str], sizes: Sequence[str], device: str, steps:
                 compared = "; step time x{:.2f}, peak memory x{:.2f}, products x{:.2f}"
                 compared = compared.format(*ratios)
             rate = times[name]["images_per_s"]
-            line = f"{name:<6} {rate:7.1f} images/s, {peaks[name]:6.0f} MiB{compared}"
+            line = f"{name:<{wide}} {rate:7.1f} images/s, {peaks[name]:6.0f} MiB{compared}"
             print(f"{size:<14} {line}", flush=True)
     return report
 
@@ -202,6 +208,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks.steps", description=__doc__)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=["mtl", "hitts"])
+    parser.add_argument("--table", help="its rows of one training each, in place of methods")
     default = ["quick", "quarter_width", "full_width"]
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=default)
     parser.add_argument("--steps", type=int, default=10)
@@ -217,9 +224,13 @@ def main(argv: list[str] | None = None) -> int:
             second = second.replace(epochs=args.epochs, teacher=teacher)
         report |= report_stages(second, TRAINING_SET, args.device)
     else:
-        report["sizes"] = report_sizes(args.methods, args.sizes, args.device, args.steps)
+        rows = {name: METHODS[name] for name in args.methods}
+        if args.table:
+            trained = {row.name: row.experiments for row in tables()[args.table].rows}
+            rows = {name: each[0] for name, each in trained.items() if len(each) == 1}
+        report["sizes"] = report_sizes(rows, args.sizes, args.device, args.steps)
         report["rendered_images_per_s"] = {}
-        for name, height, width, images in RENDERED:
+        for name, height, width, images in () if args.table else RENDERED:
             rate = rendering(name, height, width, images)
             report["rendered_images_per_s"][f"{name} {height}x{width}"] = rate
             print(f"{name} {height}x{width}: {rate:.1f} images/s rendered and cached", flush=True)
