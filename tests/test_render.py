@@ -167,6 +167,11 @@ def test_entries_of_a_removed_row_are_stale():
     assert found.stale("Gone") == "the table has no such row any more"
 
 
+def test_a_table_with_nothing_but_its_ceiling_is_shown():
+    found = parse_results(recorded(measured={SMALL.ceiling.name: [(0.4, 0.3)]}), SMALL)
+    assert "n = 1 seed per row" in render_markdown(SMALL, found, None)
+
+
 def test_label_splits_beside_the_data_make_no_entry_stale():
     values = recorded()
     for entry in values["entries"]:

@@ -14,7 +14,7 @@ def stamp(table: Table, recorded: Results | None, computed: Results | None) -> l
     sentences = [f"{table.source} {table.title}."]
     for source, results in ((RECORDED, recorded), (COMPUTED, computed)):
         if results and results.current():
-            sentences += _provenance(table, source.capitalize(), results)
+            sentences += _provenance(source.capitalize(), results)
         else:
             sentences.append(f"{source.capitalize()}: nothing.")
     if DELTA in table.columns:
@@ -29,11 +29,11 @@ def stamp(table: Table, recorded: Results | None, computed: Results | None) -> l
     return [*sentences, *table.notes]
 
 
-def _provenance(table: Table, source: str, results: Results) -> list[str]:
+def _provenance(source: str, results: Results) -> list[str]:
     """What the numbers of one source were measured on, how and when."""
     entries = results.current()
     ran = [experiment for entry in entries for experiment in entry.experiments]
-    seeds = sorted({len(results.of(row.name)) for row in table.rows} - {0})
+    seeds = sorted(set(Counter(entry.row for entry in entries).values()))
     span = " to ".join(map(str, dict.fromkeys((seeds[0], seeds[-1]))))
     spread = ", mean ± sample standard deviation" if seeds[-1] > 1 else ""
     select = distinct(str(x.get("select", "?")) for x in ran)
