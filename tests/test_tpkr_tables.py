@@ -12,6 +12,7 @@ import torch
 from properties import assert_table_is_complete
 
 from mtpsl import papers
+from mtpsl.papers import method_class
 from mtpsl.papers.companion import prototypes
 from mtpsl.papers.protocols import NYUD, PASCAL
 from mtpsl.papers.tpkr import printed as tpkr_printed
@@ -221,7 +222,8 @@ def test_profiles_keep_the_protocol(profile):
         scaled = scale(e)
         kept = ("protocol", "augmentation", "flip", "clip", "weight_decay", "backbone", "method")
         assert all(getattr(scaled, name) == getattr(e, name) for name in kept)
-        assert scaled.method_args == e.method_args
+        suits = {} if profile == "full" else method_class(e.method).small_images
+        assert scaled.method_args == {**suits, **e.method_args}
         dropped = {n for n in e.backbone_args if n.startswith("weights")}
         left = set(e.backbone_args) - (set() if profile == "full" else dropped)
         assert set(scaled.backbone_args) == left
@@ -240,6 +242,13 @@ def test_quick_sizes():
         ("people21", "resnet50_fused"): (96, 96, 0.25),
         ("rooms13", "resnet18_fused"): (64, 96, 0.25),
     }
+
+
+def test_the_denoiser_s_grid_has_more_than_a_few_cells():
+    e = get_profile("quick")(run("table2", "one-label/DiffusionMTL (Feature)"))
+    with torch.device("meta"):
+        side = e.backbone_args.get("stride", 8) * build(e).denoiser.reduce
+    assert (e.height // side, e.width // side) == (8, 12)
 
 
 def test_slots_scale_with_the_network():

@@ -18,7 +18,16 @@ from matplotlib.figure import Figure as Drawing
 from mtpsl.papers.hitts.tables import mtl, stl
 from mtpsl.papers.protocols import DELTA, HEADLINES, Runs, because, make_rows
 from mtpsl.papers.tpkr.printed import FEATURE, MTL, OURS, PASCAL, STL
-from mtpsl.papers.tpkr.tables import NYUD, PROTOCOL, WEIGHTS, WIDE, WIDE_MTL, diffusion, method
+from mtpsl.papers.tpkr.tables import (
+    GRID,
+    NYUD,
+    PROTOCOL,
+    WEIGHTS,
+    WIDE,
+    WIDE_MTL,
+    diffusion,
+    method,
+)
 from mtpsl.papers.tpkr.tables import PASCAL as PEOPLE
 from mtpsl.report.arrays import Arrays, FigureInputs, describe, evenly_spaced
 from mtpsl.report.figure import Figure
@@ -134,6 +143,7 @@ DIFFUSION = _table(
     ),
     f'{SETTING} The released network has two steps, the row "{FEATURE}". "{NO_NOISE}" is one pass '
     "of the same denoiser over features to which nothing was added: a refinement.",
+    GRID,
 )
 
 # --- pairs of tasks ------------------------------------------------------------------------------

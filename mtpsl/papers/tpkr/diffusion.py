@@ -12,7 +12,7 @@ through the denoiser together, which changes no result, since the denoiser has n
 import math
 import zlib
 from collections.abc import Mapping, Sequence
-from typing import Literal, final
+from typing import Any, ClassVar, Literal, final
 
 import torch
 import torch.nn.functional as F
@@ -48,7 +48,8 @@ CHOICES: dict[str, str] = {
     "whose noise": "in training it depends on the step, the image's number and the task. predict() "
     "sees no number, so there it depends on the image's pixels and the task, and a prediction does "
     "not change from call to call or batch to batch; the release draws afresh",
-    "tokens": "condition and x on a grid reduce=4 times smaller, bilinearly, and back likewise",
+    "tokens": "condition and x on a grid reduce=4 times smaller, bilinearly, and back likewise; "
+    "images below 128 pixels, whose grid would have a few cells, keep theirs, reduce=1",
     "blocks": "blocks=4, shared by tasks and steps; 4 heads, MLPs four times as wide, norms first. "
     "The MLP of a task's tokens comes before the attention, or nothing would read the last one; "
     "the queries are handed on",
@@ -211,6 +212,7 @@ class DiffusionMTL(Method):
     """
 
     learns_from_unlabeled = False
+    small_images: ClassVar[Mapping[str, Any]] = {"reduce": 1}  # not 2 x 3 tokens for an image
 
     def __init__(
         self,
