@@ -91,7 +91,7 @@ for name, cells in printed.EXTRACTED["table1"]:
 # %% [markdown]
 # ## 3. A trap: mirrored images for one method alone
 #
-# On Cityscapes the released code trains XTC on images of which half are mirrored, and its supervised baselines on images that are not. So the printed rows of XTC ("Ours") and "Supervised Learning" differ in the method *and* in an augmentation that is known to help when labels are few. How much of the gap is whose, the table cannot say. Nor is it known whether the printed numbers come from that code: its README announces other ones.
+# On Cityscapes the released code trains XTC on images of which half are mirrored, and its supervised baselines on images that are not. So the printed rows of XTC ("Ours") and "Supervised Learning" differ in the method *and* in an augmentation, which may help by itself. The table cannot say how much of the gap is due to which. Nor is it known whether the printed numbers come from that code: its README announces other ones.
 #
 # Here no row of these tables mirrors, and all rows of PASCAL-Context do, as in its protocol:
 
@@ -101,7 +101,7 @@ for table in (TABLE1, TABLE4, TABLE3):
     print(f"{table.source} {len(table.rows)} rows, flip in {sorted(flips)}")
 
 # %% [markdown]
-# A mirror is no innocent operation for labels: a normal that points left must point right afterwards. Tasks say so themselves, and augmentation asks them:
+# A mirror is no innocent operation for labels: a normal that points left must point right afterwards. Each task declares how it is mirrored and zoomed:
 
 # %%
 for protocol in (CITYSCAPES, PASCAL):
@@ -226,7 +226,7 @@ for row, name in ((printed.SSL, "MTL ssl"), (printed.OURS, "XTC")):
 # %% [markdown]
 # **How to read it.** Five tasks have five floors, and they are not alike: some tasks have one answer that is right at most pixels, others have none. A row's cell with a † says nothing about its method, and a sentence about it is *below floor*. Where runs are recorded, the ledger says what they decide; *n* says how many seeds there are.
 #
-# **Three things to mind.** *Human parts* can be labeled only where there are people ([`01_label_settings`](01_label_settings.ipynb)); their metric skips the other images. *Saliency* has two metrics under similar names: this table's is an IoU at the best threshold, later papers print an F-measure, and rows have been copied from one column into the other. *Edges* are matched to the truth within a tolerance, which depends on the size of the image, so numbers at 64x64 and at 512x512 are different measurements.
+# **Three things to mind.** *Human parts* can be labeled only where there are people ([`01_label_settings`](01_label_settings.ipynb)); their metric skips the other images. *Saliency* has two metrics in this line of work, an IoU at the best threshold (this table's) and an F-measure, and a cell of one means nothing in a column of the other. *Edges* are matched to the truth within a tolerance, which depends on the size of the image, so numbers at 64x64 and at 512x512 are different measurements.
 
 # %%
 tasks = find_class(PASCAL.dataset).tasks
