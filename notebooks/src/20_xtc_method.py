@@ -34,7 +34,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # %% [markdown]
 # ## The picture first
 #
-# Figure 2 of the paper, drawn from a network that is really there. Sections 4 and 5 explain its parts.
+# This is Figure 2 of the paper, drawn from a forward pass of the package's network. Sections 4 and 5 explain its parts.
 
 # %%
 overview = session.figure("xtc/fig2")["computed now"]
@@ -55,7 +55,7 @@ show_terms([term.row for term in PAPERS["xtc"].terms])
 # %% [markdown]
 # ## 1 One batch
 #
-# Eight rooms, one label each. `PartialLabels` overwrites what is withheld, so no method can look at it by accident.
+# The batch has eight rooms with one label each. `PartialLabels` overwrites what is withheld, so no method can look at it by accident.
 
 # %%
 import torch
@@ -308,7 +308,8 @@ torch.testing.assert_close(shares, p, atol=0.02, rtol=0)
 assert set(sampled.round(decimals=4).unique().tolist()) == {0, 1}
 
 # %% [markdown]
-# The gradient is that of the softmax. By hand for one pixel without noise: $p_0(1 - p_0)$ for the winner.
+# The gradient is that of the softmax. By hand, for one pixel without noise, it is $p_0(1 - p_0)$ for the
+# winner.
 
 # %%
 pixel = p.log().view(1, 3, 1, 1).clone().requires_grad_()
@@ -390,7 +391,7 @@ for link, (old, _), (new, _) in zip(links, before, after, strict=True):
     print(f"{link.source.name} → {link.target.name}: {'moves' if moves else 'stays'}")
 
 # %% [markdown]
-# What that saves, at full width. Direct-Map and Perceptual-Map need a whole SegNet for each ordered pair:
+# The table shows what that saves at full width. Direct-Map and Perceptual-Map need a whole SegNet for each ordered pair:
 
 # %%
 import sys
@@ -690,7 +691,7 @@ assert len(direct.maps) == K * (K - 1) and terms["direct_map"]["direct_map"] > 0
 print(f"{len(direct.maps)} mapping networks; terms {terms['direct_map']}")
 
 # %% [markdown]
-# Depth varies inside a class, so no map from classes alone can tell it: the best one answers with what is typical of a class at
+# As for the guess: depth varies inside a class, so no map from classes alone can tell it: the best one answers with what is typical of a class at
 # its place, and a right prediction of classes keeps a loss above zero.
 #
 # **Perceptual-Map**: $|m^{s\to t}(\hat y^s) - m^{s\to t}(y^s)|$. Now *s* has the label: prediction and label of one task are compared

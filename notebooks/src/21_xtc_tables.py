@@ -177,7 +177,10 @@ print("XTC + Uncertainty differs from XTC in", {k: v for k, v in both.items() if
 for entry in now5.entries:
     last = session.store.load(entry.keys[0]).history[-1]
     if "weights" in last:
-        print(f"{TABLE5.in_words(entry.row):<20}", {k: round(v, 2) for k, v in last["weights"].items()})
+        print(
+            f"{TABLE5.in_words(entry.row):<20}",
+            {k: round(v, 2) for k, v in last["weights"].items()},
+        )
 
 # %% [markdown]
 # After the few steps of `smoke` two of them have changed nothing yet. *Uncertainty* starts from a log-variance of -0.5 for each task, so from ½ e^0.5 = 0.82, and learns it at the network's rate. *DWA* compares the losses of the last two epochs, so in its first two, which is all that `smoke` has, its weights are 1 by definition, and its row is that of MTL to the last digit. Two more epochs show it at work:

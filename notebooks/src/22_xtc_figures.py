@@ -128,7 +128,7 @@ fig3 = session.figure("xtc/fig3")
 show_figures(fig3, first=True)
 
 # %% [markdown]
-# The sentence as a number. Take the feature map of the first stage, and call a cell a *border* if the true classes inside it are more than one. By how much do features change from a cell to its neighbors, at borders and elsewhere? A ratio above 1 says "around boundaries".
+# The sentence can be turned into a number. Take the feature map of the first stage, and call a cell a *border* if the true classes inside it are more than one. By how much do features change from a cell to its neighbors, at borders and elsewhere? A ratio above 1 says "around boundaries".
 
 # %% tags=["nbval-ignore-output"]
 import numpy

@@ -54,7 +54,7 @@ for name, length in lengths.items():
     print(f"{name:<12} {length:7.1f}  {length / lengths['labels']:5.1f} times the labels'")
 
 # %% [markdown]
-# Weights are moved by the length of a gradient, not by the size of a loss. Pair by pair (the source's prediction is mapped, the target's label is there):
+# Weights are moved by the length of a gradient, not by the size of a loss. Here are the lengths pair by pair (of the source the prediction is mapped, of the target the label):
 
 # %% tags=["nbval-ignore-output"]
 for pair, (consistency, regularizer) in zip(arrays["pairs"], arrays["pair_lengths"], strict=True):

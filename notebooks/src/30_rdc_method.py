@@ -18,7 +18,7 @@
 #
 # **The problem in three sentences.** XTC asks that the prediction of one task and the label of another agree at every position of a joint map; it never asks that *different* places differ. RDC divides the image into regions and compares those: the same region should look alike in both maps, and unlike all other regions. A region is more than its mean, so the paper describes it as a Gaussian and compares Gaussians by the Wasserstein distance.
 #
-# This page walks through Eq. 1 to 6, by hand on toys beside the package's own functions, with an `assert` wherever the two meet. Nothing on it is trained; every network has random weights. *Nobody has seen the method as written at work*: the loss in the released code is a number without gradient (Section 9). What it does once it has one is in [`31_rdc_tables`](31_rdc_tables.ipynb) and [`33_rdc_beyond`](33_rdc_beyond.ipynb).
+# This page walks through Eq. 1 to 6, by hand on toys beside the package's own functions, with an `assert` wherever the two meet. Nothing on it is trained; every network has random weights. *The released code does not train with the method as written*: its loss is a number without gradient (Section 9). What the loss does once it has one is in [`31_rdc_tables`](31_rdc_tables.ipynb) and [`33_rdc_beyond`](33_rdc_beyond.ipynb).
 #
 # *In a reading group: stop at every* 🤔 *and let people predict the next output.*
 
@@ -37,7 +37,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # %% [markdown]
 # ## The picture first
 #
-# Figure 2 of the paper, drawn from a training step that is really there. Where the paper has SAM, here is the name of the provider that divided the image; at test time neither regions nor the mapping network are needed.
+# This is Figure 2 of the paper, drawn from a training step of the package. Where the paper has SAM, the picture names the provider that divided the image; at test time neither regions nor the mapping network are needed.
 
 # %%
 overview = session.figure("rdc/fig2")["computed now"]
@@ -58,7 +58,7 @@ show_terms([term.row for term in PAPERS["rdc"].terms])
 # %% [markdown]
 # ## 1 One batch, and who divides its images
 #
-# Eight rooms with one label each. `WithRegions` adds `Batch.regions`, a map of integers: equal numbers are one region, -1 is none. The numbers mean nothing across images.
+# The batch has eight rooms with one label each. `WithRegions` adds `Batch.regions`, a map of integers: equal numbers are one region, -1 is none. The numbers mean nothing across images.
 
 # %%
 import torch
@@ -279,7 +279,7 @@ show(
 )
 
 # %% [markdown]
-# By hand with the matrix root of SciPy, and through the package, which asks for a Cholesky factor first. (Why, Section 5 says.)
+# The cell computes W by hand with the matrix root of SciPy, and through the package, which asks for a Cholesky factor first. (Section 5 says why.)
 
 # %%
 from scipy.linalg import sqrtm
@@ -367,7 +367,7 @@ torch.testing.assert_close(fine, torch.eye(3) - torch.diag(torch.tensor([0.5, 2*
 print("the same W; gradient by eigh: NaN; by Cholesky:", [f"{x:.2f}" for x in fine.diagonal()])
 
 # %% [markdown]
-# Two equal variances are enough. And shrinkage (Section 2) has given every region with few pixels many equal eigenvalues. In practice they differ by rounding, which is no better: the gradient is then a finite wrong number. A hundred pairs of regions of six pixels, in 32 channels and in **float64**:
+# Two equal variances are enough. And shrinkage (Section 2) has given every region with few pixels many equal eigenvalues. In practice they differ by rounding, which is no better: the gradient is then a finite wrong number. The cell tries a hundred pairs of regions of six pixels, in 32 channels and in **float64**:
 
 # %%
 torch.manual_seed(0)
@@ -546,7 +546,7 @@ for task, slope in zip(heads, torch.autograd.grad(contrast, [*heads.values()]), 
 # %% [markdown]
 # ## 8 The alternatives
 #
-# **Vector**: a region is its mean, and the similarity is $e^{\cos/\tau}$ with $\tau$ = 0.7. **Pixel**: single pixels are compared; the positive is the same pixel of the other map. **Patch**: windows of 8x8 cells in place of regions, so nobody has to divide the image. Two regions with the same mean and a different texture:
+# **Vector**: a region is its mean, and the similarity is $e^{\cos/\tau}$ with $\tau$ = 0.7. **Pixel**: single pixels are compared; the positive is the same pixel of the other map. **Patch**: windows of 8x8 cells in place of regions, so nobody has to divide the image. The cell compares two regions with the same mean and a different texture:
 #
 # 🤔 *Which of the three contrasts tells them apart?*
 
@@ -735,7 +735,7 @@ show_table(rows.style.hide(axis="index").set_properties(**{"text-align": "left"}
 # %% [markdown]
 # ## 12 Where each equation is
 #
-# Read from the source, and a test fails if one is missing.
+# The table is read from the source, and a test fails if an equation is missing.
 
 # %%
 from mtpsl.report.equations import find_equations
