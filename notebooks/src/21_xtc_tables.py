@@ -296,15 +296,8 @@ for erratum in report.papers["XTC"].errata:
 print("problems:", list(report.problems))
 
 # %% [markdown]
-# Where paper and code differ, this package does what the code does and offers the paper's reading as an argument, but for slips of the code that it does not repeat: holes of a normal label that read as a direction, a label without one pixel mapped as zeros, noise that differs from pair to pair, a last batch that is dropped. (It does not repeat two slips of the data pipeline either: disparity divided by the zoom, and the border of a turned image, which becomes background.) Each such decision has a line in the module that makes it:
-
-# %%
-from mtpsl.papers.xtc.loss import CHOICES
-
-for question, answer in CHOICES.items():
-    print(f"{question}: {answer}")
-
-# %% [markdown]
+# Where paper and code differ, this package does what the code does and offers the paper's reading as an argument, but for slips of the code that it does not repeat: holes of a normal label that read as a direction, a label without one pixel mapped as zeros, noise that differs from pair to pair, a last batch that is dropped. (It does not repeat two slips of the data pipeline either: disparity divided by the zoom, and the border of a turned image, which becomes background.) Each such decision has a line in the table of [`20_xtc_method`](20_xtc_method.ipynb), Section 9.
+#
 # ## 7. What was decided
 #
 # At smoke the "computed now" lines are networks after four steps, and *Δ_MTL of Table 5 may be absurd*, since it divides by what such STL networks reach. Their use is to show that each row runs from its experiment to its cell. A single seed tests no comparison of accuracies. A sentence counts once, however many metrics it speaks of, and all sentences of a table are decided together.

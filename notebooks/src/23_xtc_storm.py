@@ -145,7 +145,7 @@ print(f"after {step:,} steps; quick has {short:,}, the released code {RELEASED_S
 for role in map(str, arrays["roles"]):
     for name in ("gradient", "remembered", "moved"):
         values = arrays[f"{role}/{name}"]
-        print(f"{role:<17} {name:<11} {values[0]:9.3f} -> {values[-1]:8.3f}")
+        print(f"{role.replace('_', ', '):<18} {name:<11} {values[0]:9.3f} -> {values[-1]:8.3f}")
 
 # %% [markdown]
 # ## 6. What becomes of the mapping
@@ -158,7 +158,7 @@ for role in map(str, arrays["roles"]):
         images, positions = arrays[f"{role}/spread"]
         same, other = arrays[f"{role}/distances"]
         print(
-            f"{role:<17} variance over images {images:.4f}, over positions {positions:.4f}; "
+            f"{role.replace('_', ', '):<18} variance over images {images:.4f}, over positions {positions:.4f}; "
             f"distance to the same image's label {same:.4f}, to another's {other:.4f}"
         )
 

@@ -232,7 +232,7 @@ for row, why in WHY_NOT.items():
 #
 # **What it asks.** The same on Cityscapes with one label per image, and whether Gaussians are better than the mean vector and than pixels.
 #
-# > **Predict.** The text says that the Gaussian contrast is "faster and more efficient" than that of pixels and "still on par". By which number of the table could you check each half?
+# > **Predict.** The text says that the Gaussian contrast is "faster and more efficient" than that of pixels and "still performing on par". By which number of the table could you check each half?
 
 # %% tags=["nbval-ignore-output"]
 table2, now2 = session.results(TABLE2, once=True)
