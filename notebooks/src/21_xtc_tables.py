@@ -209,7 +209,7 @@ for check in borrowed:
     print(f"printed {check.printed:+.2f}, computed {check.computed:+.2f}  {check.where}")
 
 # %% [markdown]
-# There are three tasks with one metric each, so all conventions of Δ_MTL agree here. What it depends on elsewhere is in [`01_label_settings`](01_label_settings.ipynb).
+# There are three tasks with one metric each, so all conventions of Δ_MTL agree here. By it MTL, GradNorm and DWA are behind single-task networks in print, even with every label. What it depends on elsewhere is in [`01_label_settings`](01_label_settings.ipynb).
 
 # %% [markdown]
 # ## 4. Table 6: components

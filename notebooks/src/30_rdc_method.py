@@ -201,7 +201,7 @@ print("four of eight eigenvalues are zero, and all four are the same number afte
 #
 # ## 3 The map: a small network for every pair
 #
-# Classes, meters and directions do not live in one space. As in XTC, a mapping network $a_\theta$ reads the prediction or the label, knows by $\gamma$ and $\beta$ which pair it is serving, and returns a map. The paper says no more about it. In the released code it has four stages of 16, 24, 32 and 32 channels with 2, 2, 3 and 3 convolutions, each followed by a max-pooling:
+# Classes, meters and directions do not live in one space. As in XTC, a mapping network $a_\theta$ reads the prediction or the label, knows by $\gamma$ and $\beta$ which pair it is serving, and returns a map. The paper says no more about that network. In the released code it has four stages of 16, 24, 32 and 32 channels with 2, 2, 3 and 3 convolutions, each followed by a max-pooling:
 
 # %%
 from mtpsl import RegionContrastLoss

@@ -40,7 +40,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # %% [markdown]
 # ## 1. A ladder from labels alone to Gaussians
 #
-# Each row of `companion/contrast` adds one thing to the row before it: a second view that only BatchNorm sees; the contrast as released, which is computed and detached; then vectors, pixels and Gaussians with a gradient. One label per image, HRNet18, felzenszwalb's regions.
+# Each row of `companion/contrast` adds one thing to the row before it: a second view that only BatchNorm sees; the contrast as released, which is computed and detached; then vectors, pixels and Gaussians with a gradient. All rows have one label per image, HRNet18 and felzenszwalb's regions.
 #
 # > **Predict.** Which two rows are equal to the last digit? And if Gaussians beat labels alone but not the second view, what has been shown?
 
