@@ -34,7 +34,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # %% [markdown]
 # ## The picture first
 #
-# Figure 2 of the paper, drawn from a network that is really there. Sections 4 and 5 explain its parts.
+# This is Figure 2 of the paper, drawn from a forward pass of the package's network. Sections 4 and 5 explain its parts.
 
 # %%
 overview = session.figure("xtc/fig2")["computed now"]
@@ -55,7 +55,7 @@ show_terms([term.row for term in PAPERS["xtc"].terms])
 # %% [markdown]
 # ## 1 One batch
 #
-# Eight rooms, one label each. `PartialLabels` overwrites what is withheld, so no method can look at it by accident.
+# The batch has eight rooms with one label each. `PartialLabels` overwrites what is withheld, so no method can look at it by accident.
 
 # %%
 import torch
@@ -106,7 +106,8 @@ show(
 )
 
 # %% [markdown]
-# `find_links` gathers the pairs of Eq. 3 over the batch:
+# `find_links` gathers the pairs of Eq. 3 over the batch. With one label of three an image takes part in two pairs (two
+# sources times one target), and with two labels in two as well (one source times two targets):
 
 # %%
 import pandas as pd
@@ -137,6 +138,9 @@ show_table(pd.DataFrame({"shape": text}))
 assert embedded[0][0].shape[1:] == output.bottleneck.shape[1:]
 
 # %% [markdown]
+# Only the maps of classes have as many channels as there are classes. An embedding must have the channels and the size
+# of $f(x)$, or Eq. 4 could not compare the two.
+#
 # ## 2 Eq. 1: learn from the labels there are
 #
 # $$\min_{\phi,\psi} \frac1N\sum_n \frac{1}{|\mathcal T_n|} \sum_{t\in\mathcal T_n} L^t(\hat y^t(x_n), y^t_n)$$
@@ -247,8 +251,8 @@ print(f"L_u = 0.25 x {withheld:.3f} = {L_u:.3f}")
 # The paper writes the joint space as $\mathbb R^D$; in the code an embedding is a map, and a cosine is taken at every position.
 # The toy has two positions and D = 2. At the left one both agree, at the right one they are at right angles.
 #
-# 🤔 *Distance per position? And what happens to it if the left position gets ten times as bright? To the cosine of
-# the whole map as one vector?*
+# 🤔 *What is the mean distance over the positions? What happens to it if the left position gets ten times as bright, and
+# what to the cosine of the whole map as one vector?*
 
 # %%
 from mtpsl.papers.xtc.loss import cosine_distance
@@ -304,7 +308,8 @@ torch.testing.assert_close(shares, p, atol=0.02, rtol=0)
 assert set(sampled.round(decimals=4).unique().tolist()) == {0, 1}
 
 # %% [markdown]
-# The gradient is that of the softmax. By hand for one pixel without noise: $p_0(1 - p_0)$ for the winner.
+# The gradient is that of the softmax. By hand, for one pixel without noise, it is $p_0(1 - p_0)$ for the
+# winner.
 
 # %%
 pixel = p.log().view(1, 3, 1, 1).clone().requires_grad_()
@@ -364,7 +369,7 @@ torch.testing.assert_close(found[:, 0], 2 * plain[:, 0])
 assert (found[:, 1] == 5).all()  # gamma 0: this pair forgets the channel
 
 # %% [markdown]
-# 🤔 *Change $\gamma$ of one pair. Which embeddings move? And a weight of a convolution?*
+# 🤔 *Change $\gamma$ and $\beta$ of one pair. Which embeddings of predictions move?*
 
 # %%
 from copy import deepcopy
@@ -386,7 +391,7 @@ for link, (old, _), (new, _) in zip(links, before, after, strict=True):
     print(f"{link.source.name} → {link.target.name}: {'moves' if moves else 'stays'}")
 
 # %% [markdown]
-# What that saves, at full width. Direct-Map and Perceptual-Map need a whole SegNet for each ordered pair:
+# The table shows what that saves at full width. Direct-Map and Perceptual-Map need a whole SegNet for each ordered pair:
 
 # %%
 import sys
@@ -484,8 +489,8 @@ forty = SimpleNamespace(
 # Each step we measure the distance between the prediction's and the label's embedding of the **same** image, of **other**
 # images (so the prediction is wrong in about half of the places), and from an embedding to its **feature**.
 #
-# 🤔 *Where does each of the three curves end, with and without $R$? Two orthogonal codes, images that differ in 48 % of their
-# places: what is the best possible "other"?*
+# 🤔 *Where does each of the three curves end, with and without $R$? If the two codes are orthogonal and images differ in 48 % of
+# their places, what is the largest "other" that a perfect mapping can have?*
 
 # %%
 runs = {}
@@ -511,7 +516,7 @@ levels = {f"places that differ: {differ:.2f}": differ, "R of a constant: 0.29": 
 show(
     draw_distances(curves, levels),
     alt="Curves of three cosine distances over forty steps, with the regularizer and without it.",
-    caption="Without R all images end in one point; with R wrong predictions are as far off as they are wrong.",
+    caption="Without R all images end in one point; with R other images end nearly as far off as they differ.",
 )
 
 # %%
@@ -522,9 +527,9 @@ assert end["with R"]["to the feature"] < 0.1 < end["without R"]["to the feature"
 print("same L_ct, but only one of them can tell a right prediction from a wrong one")
 
 # %% [markdown]
-# Look at the first ten steps with $R$ again: it also goes to the constant first, because that is the quickest way down, and
-# only then finds the feature. The spike near step 12 is the depth prediction passing zero: it is divided by its largest
-# value, as in the released code, and turns over with that value's sign. **Pictures of rooms are harder than two codes**; how
+# Look at the first steps with $R$ again: all three distances fall, the one to other images too, and only later do other
+# images move away. The spike near step 12 has a likely cause, which no cell here tests: a depth prediction is divided by
+# its largest value, as in the released code, and turns over when that value changes its sign. **Pictures of rooms are harder than two codes**; how
 # far trained mappings get there is measured in [`22_xtc_figures`](22_xtc_figures.ipynb).
 #
 # ## 7 Eq. 4: everything at once
@@ -559,6 +564,8 @@ assert not to_feature.any() and torch.equal(reached, ~batch.labeled["depth"])
 print("feature: no gradient; depth predictions: only where depth has no label")
 
 # %% [markdown]
+# Were features pulled too, $R$ could be met by giving all images the same feature.
+#
 # ### Two views
 #
 # One forward pass sees both views. Labels teach the first, consistency the second, which is cut from it. The gradient of
@@ -598,7 +605,9 @@ assert abs(totals["image"] - totals["loop"]) < 1e-5
 print("total loss of the loop and of all at once: the same within 1e-5")
 
 # %% [markdown]
-# Seconds of processor time for one step of a small network; they depend on the machine.
+# One step of a small network takes this much processor time, which depends on the machine. *supervised* has no
+# consistency, *loop* maps one image at a time, *image* maps all at once with the same statistics, and *pass* lets
+# BatchNorm average over the images of a pass, which is the default.
 
 # %% tags=["nbval-ignore-output"]
 from tests.benchmarks.xtc import step_times
@@ -625,7 +634,8 @@ show_table(rows.style.hide(axis="index").set_properties(**{"text-align": "left"}
 # %% [markdown]
 # How much does each reading matter for the loss? One step, same weights, same noise. The last line is Eq. 4 as printed.
 #
-# 🤔 *One of the lines equals the first. Which, and until when?* (At the start all γ are 1 and all β are 0.)
+# 🤔 *One of the lines equals the first. Which, and until when?* (At the start all γ are 1 and all β are 0, so it does not
+# matter which row of the table a map gets. The first step of the optimizer ends that.)
 
 # %%
 readings = {
@@ -656,7 +666,9 @@ assert abs(2 * halved["cross_task"] / summed["cross_task"] - 1) < 0.01  # two so
 # %% [markdown]
 # ## 10 The alternatives
 #
-# First one training step of each, then in a cell each its loss, and what it needs beside the network. $m^{s\to t}$ is a whole SegNet for each ordered pair
+# Each alternative takes one training step first. Then each has a cell with its loss and with what it needs beside the
+# network. (In the paper both losses of maps are written as $L_{ct}$ in the space of task *t*; here they are that task's loss
+# and an absolute difference.) $m^{s\to t}$ is a whole SegNet for each ordered pair
 # that predicts task *t*; $m$ is XTC's mapping network.
 
 # %%
@@ -679,6 +691,9 @@ assert len(direct.maps) == K * (K - 1) and terms["direct_map"]["direct_map"] > 0
 print(f"{len(direct.maps)} mapping networks; terms {terms['direct_map']}")
 
 # %% [markdown]
+# As for the guess: depth varies inside a class, so no map from classes alone can tell it: the best one answers with what is typical of a class at
+# its place, and a right prediction of classes keeps a loss above zero.
+#
 # **Perceptual-Map**: $|m^{s\to t}(\hat y^s) - m^{s\to t}(y^s)|$. Now *s* has the label: prediction and label of one task are compared
 # through the eyes of another. A right prediction costs nothing, whatever the map:
 
@@ -739,7 +754,10 @@ print(f"1 mapping network and a judge of {count(discriminator.judge):,} weights 
 print(f"{discriminator.turns} turns per batch; first {terms['discriminator']}")
 
 # %% [markdown]
-# **SSL** is Eq. 2: no mapping network at all. Together, in maps per step and networks to store:
+# A judge that cannot tell pays $\ln 2 = 0.69$, and it can do no better where all embeddings are equal.
+#
+# **SSL** is Eq. 2 and has no mapping network at all. The table counts what passes through a mapping network for each pair,
+# and how many such networks there are:
 
 # %%
 a_step = {"SSL": 0, "Direct-Map": 1, "Perceptual-Map": 3}  # its loss, and how its maps learn
@@ -802,3 +820,7 @@ show_table(rows.style.hide(axis="index").set_properties(**{"text-align": "left"}
 # 6. Direct-Map: on every image, the unlabeled *s* learns from the label of *t*. Perceptual-Map teaches only the labeled *s* once more, through another task's eyes; what it gives to tasks without label comes through the shared backbone.
 #
 # </details>
+#
+# ## References
+#
+# Li, Liu, Bilen, [CVPR 2022](https://arxiv.org/abs/2111.14893), the paper; Zamir et al., [*Robust Learning Through Cross-Task Consistency*](https://arxiv.org/abs/2006.04096), CVPR 2020, X-Task; Perez et al., [*FiLM*](https://arxiv.org/abs/1709.07871), AAAI 2018, scale and shift; Jang, Gu, Poole, [*Gumbel-Softmax*](https://arxiv.org/abs/1611.01144), ICLR 2017.

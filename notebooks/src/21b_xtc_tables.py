@@ -16,7 +16,7 @@
 #
 # **You will be able to** read XTC's tables on streets and on five tasks, and name two traps of their protocols that no row shows. **Takes** about 25 minutes to read. **Read before:** [`21_xtc_tables`](21_xtc_tables.ipynb), which says how to read a table and has the full list of errata. **Previous:** [`21_xtc_tables`](21_xtc_tables.ipynb). **Next:** [`22_xtc_figures`](22_xtc_figures.ipynb). **Paper:** Li, Liu, Bilen, [*Learning Multiple Dense Prediction Tasks from Partially Annotated Data*](https://arxiv.org/abs/2111.14893), CVPR 2022, Section 4.
 #
-# The tables: streets with two tasks and one label per image (Table 1), the same with a tenth of one task's labels (Table 4), and PASCAL-Context with five tasks (Table 3).
+# There are three tables: streets with two tasks and one label per image (Table 1), the same with a tenth of one task's labels (Table 4), and PASCAL-Context with five tasks (Table 3).
 #
 # 1. the data
 # 2. Table 1: one label of two
@@ -77,7 +77,7 @@ show_results(TABLE1, table1, now1)
 session.write(TABLE1, table1, now1)
 
 # %% [markdown]
-# **How to read it.** The last recorded lines of the table look at no image: *closed eyes* and *position lookup* ([`21_xtc_tables`](21_xtc_tables.ipynb), Section 1). Begin with them, because Section 4 shows how far position alone gets on a street. Then take the strongest sentence, "One label beats all labels", from the ledger, and the first one, "Partial labels cost": if the second is inconclusive, there is nothing for the first to win. What the recorded runs say so far stands there; *n* says how many seeds there are.
+# **How to read it.** Where the table is recorded, its last lines look at no image: *closed eyes* and *position lookup* ([`21_xtc_tables`](21_xtc_tables.ipynb), Section 1). Begin with them, because Section 4 shows how far position alone gets on a street. Then take the strongest sentence, "One label beats all labels", from the ledger, and the first one, "Partial labels cost": if the second is inconclusive, there is nothing for the first to win. *n* says how many seeds there are. As for the guess, both maps show outlines of things and the lie of the road; how far off a car is stands in no class, and what a thing is called in no disparity.
 #
 # *A row is left out:* the text that we type from has XTC ("Ours") under "full" as well, with the cells of XTC under "one". Were that row right, XTC would gain nothing at all from twice the labels, to the fourth digit.
 
@@ -91,7 +91,7 @@ for name, cells in printed.EXTRACTED["table1"]:
 # %% [markdown]
 # ## 3. A trap: mirrored images for one method alone
 #
-# On Cityscapes the released code trains XTC on images of which half are mirrored, and its supervised baselines on images that are not. So the printed rows of XTC ("Ours") and "Supervised Learning" differ in the method *and* in an augmentation that is known to help when labels are few. How much of the gap is whose, the table cannot say. Nor is it known whether the printed numbers come from that code: its README announces other ones.
+# On Cityscapes the released code trains XTC on images of which half are mirrored, and its supervised baselines on images that are not. So the printed rows of XTC ("Ours") and "Supervised Learning" differ in the method *and* in an augmentation, which may help by itself. The table cannot say how much of the gap is due to which. Nor is it known whether the printed numbers come from that code: its README announces other ones.
 #
 # Here no row of these tables mirrors, and all rows of PASCAL-Context do, as in its protocol:
 
@@ -101,7 +101,7 @@ for table in (TABLE1, TABLE4, TABLE3):
     print(f"{table.source} {len(table.rows)} rows, flip in {sorted(flips)}")
 
 # %% [markdown]
-# A mirror is no innocent operation for labels: a normal that points left must point right afterwards. Tasks say so themselves, and augmentation asks them:
+# A mirror is no innocent operation for labels: a normal that points left must point right afterwards. Each task declares how it is mirrored and zoomed:
 
 # %%
 for protocol in (CITYSCAPES, PASCAL):
@@ -144,7 +144,7 @@ errors = [cells[1] for table in (printed.TABLE1, printed.TABLE4) for cells in ta
 print(f"{' and '.join(shown)}: errors from {min(errors)} to {max(errors)}")
 
 # %% [markdown]
-# On three frames of the real Cityscapes even the mean of each row is off by no more than about .014, on those frames themselves. We looked at them when the stand-in was made (`tests/acceptance/streets7.py`); they cannot be shipped, so no cell repeats it, and three frames prove little. But the order of magnitude is that of the printed results: *the depth column of these tables may distinguish networks in a range where position alone does nearly as well*. The stand-in varies camera and street until position tells little, so that the picture has to be looked at. How much it still tells, at the size and with the labels of each block, the last recorded lines of Tables 1 and 4 say.
+# On three frames of the real Cityscapes even the mean of each row is off by no more than about .014, on those frames themselves. We looked at them when the stand-in was made (`tests/acceptance/streets7.py`); they cannot be shipped, so no cell repeats it, and three frames prove little. But the order of magnitude is that of the printed results: *the depth column of these tables may distinguish networks in a range where position alone does nearly as well*. The stand-in varies camera and street so that position tells less and the picture has to be looked at; by the cell above it still takes a quarter off the error of one constant. Recorded lines of Tables 1 and 4 say the same for the size and the labels of each block.
 #
 # Two consequences for reading. A relative gain in this column is a gain on what position leaves over, so ten percent is much. And "more labels help" can fail for want of anything left to learn: in Table 4, SL with depth labels on nine tenths of the images has *lower* error than with all of them.
 
@@ -184,9 +184,9 @@ print("in the text:", [(name, cells) for name, cells in printed.EXTRACTED["table
 # %% [markdown]
 # In one block segmentation is ten points below full supervision and depth is as good; in the other, segmentation is nearly there and depth has half as much error again. Read the other way round, tasks would thrive where their labels are missing.
 #
-# A finding of the paper that is easy to overlook: SSL loses depth in *both* blocks, and loses most, .0250 to .0395, where depth has few labels. Asking two crops to agree is no information about depth; agreement is easiest on a blurred map.
+# A finding of the paper that is easy to overlook: SSL loses depth in *both* blocks, and loses most, .0250 to .0395, where depth has few labels. That two crops agree says nothing about depth itself: a constant map would agree, too.
 #
-# **How to read it.** Each block has its own floor, since position lookup sees a tenth of one task's labels. Compare rows within a block first; between blocks and with full supervision, the labels differ as well as the task that is short of them. What the recorded runs say so far stands in the ledger; *n* says how many seeds there are.
+# **How to read it.** Each block has its own floor, since position lookup sees a tenth of one task's labels. Compare rows within a block first; between blocks and with full supervision, the labels differ as well as the task that is short of them. Where runs are recorded, the ledger says what they decide; *n* says how many seeds there are.
 
 # %% [markdown]
 # ## 6. Table 3: five tasks
@@ -224,9 +224,9 @@ for row, name in ((printed.SSL, "MTL ssl"), (printed.OURS, "XTC")):
     print(f"one/{row}: the same in [HiTTs, Table 4]: {there == printed.TABLE3.rows[f'one/{row}']}")
 
 # %% [markdown]
-# **How to read it.** Five tasks have five floors, and they are not alike: some tasks have one answer that is right at most pixels, others have none. A row's cell with a † says nothing about its method, and a sentence about it is *below floor*. What the recorded runs say so far stands in the ledger; *n* says how many seeds there are.
+# **How to read it.** Five tasks have five floors, and they are not alike: some tasks have one answer that is right at most pixels, others have none. A row's cell with a † says nothing about its method, and a sentence about it is *below floor*. Where runs are recorded, the ledger says what they decide; *n* says how many seeds there are.
 #
-# **Three things to mind.** *Human parts* can be labeled only where there are people ([`01_label_settings`](01_label_settings.ipynb)); their metric skips the other images. *Saliency* has two metrics under similar names: this table's is an IoU at the best threshold, later papers print an F-measure, and rows have been copied from one column into the other. *Edges* are matched to the truth within a tolerance, which depends on the size of the image, so numbers at 64x64 and at 512x512 are different measurements.
+# **Three things to mind.** *Human parts* can be labeled only where there are people ([`01_label_settings`](01_label_settings.ipynb)); their metric skips the other images. *Saliency* has two metrics in this line of work, an IoU at the best threshold (this table's) and an F-measure, and a cell of one means nothing in a column of the other. *Edges* are matched to the truth within a tolerance, which depends on the size of the image, so numbers at 64x64 and at 512x512 are different measurements.
 
 # %%
 tasks = find_class(PASCAL.dataset).tasks
@@ -268,7 +268,7 @@ show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Sentences 
 #
 # 1. Know what a guess scores before you read a gain: on real streets, position alone may be most of the depth column.
 # 2. Two rows compare two methods only if everything else is equal. Mirrored images for one of them are enough to spoil it.
-# 3. Count labels per task before looking for a reason in the method: "random" and "one" can differ in them by less than the names say.
+# 3. Count labels per task before looking for a reason in the method: a task can have as many labels under "one" as under "random".
 
 # %% [markdown]
 # ## 9. Exercises

@@ -16,9 +16,9 @@
 #
 # **You will be able to** say what each figure of XTC shows, hold its sentence against a number from the plotted arrays, and tell a mapping that has learned from one that has collapsed. **Takes** about 25 minutes to read. **Read before:** [`20_xtc_method`](20_xtc_method.ipynb). **Previous:** [`21b_xtc_tables`](21b_xtc_tables.ipynb). **Next:** [`23_xtc_storm`](23_xtc_storm.ipynb). **Paper:** Li, Liu, Bilen, [*Learning Multiple Dense Prediction Tasks from Partially Annotated Data*](https://arxiv.org/abs/2111.14893), CVPR 2022, Figures 1 to 4.
 #
-# There are two diagrams (Figures 1 and 2), which are drawn by code from a network that is really there; what the mapping network makes of a prediction and of a label (3); predictions of three methods with a score in each map (4); and a figure that the paper does not have, on whether mappings collapse. For each figure you find what the paper says, a guess, the picture from our data, and a number from the plotted arrays that the sentence can be held against.
+# Figures 1 and 2 are diagrams, which are drawn by code from a network that is really there. Figure 3 shows what the mapping network makes of a prediction and of a label, Figure 4 predictions of three methods with a score in each map. A last figure, which the paper does not have, asks whether mappings collapse. For each figure you find what the paper says, a guess, the picture from our data, and a number from the plotted arrays that the sentence can be held against.
 #
-# Every figure comes from up to two sources: **recorded**, drawn again from the arrays committed with this repository (profile `quick`), and **computed now**, at this notebook's profile. At `smoke` the latter show networks after four steps: proof that the code runs, no evidence for anything. The small print in each picture says what it was made from. To keep this page small, it shows one picture of each figure, the recorded one where there is one; numbers are of both.
+# Every figure comes from up to two sources: **recorded**, drawn again from the arrays committed with this repository (profile `quick`), and **computed now**, at this notebook's profile. At `smoke` the latter show networks after four steps, which proves that the code runs and nothing else. The small print in each picture says what it was made from. To keep this page small, it shows one picture of each figure, the recorded one where there is one; numbers are of both.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -68,7 +68,7 @@ for source, made in fig1.items():
 #
 # **The paper:** a shared extractor f_φ and a decoder h_ψ for each task (a); prediction ŷ^s and label y^t meet in a joint space (b); one mapping network for all pairs, "whose output is conditioned on the task-pair" (c). The formulas write the embedding as a vector in R^D.
 #
-# > **Predict.** At smoke the network reads images of 64x64 and halves them three times. Is the embedding a vector? What is its shape?
+# > **Predict.** The scaled profiles halve an image three times. Is the embedding of an image of 64x64 pixels a vector? What is its shape?
 
 # %%
 fig2 = session.figure("xtc/fig2")
@@ -114,7 +114,7 @@ print(
 )
 
 # %% [markdown]
-# The conditioning is a scale and a shift per channel for each of six pairs: three per mille of the mapping network. That is the paper's point about cost: another pair costs next to nothing.
+# The conditioning is a scale and a shift per channel for each of six pairs, a third of a percent of the mapping network. That is the paper's point about cost: another pair costs next to nothing.
 
 # %% [markdown]
 # ## Figure 3: what the mapping makes of a prediction and a label
@@ -128,7 +128,7 @@ fig3 = session.figure("xtc/fig3")
 show_figures(fig3, first=True)
 
 # %% [markdown]
-# The sentence as a number. Take the feature map of the first stage, and call a cell a *border* if the true classes inside it are more than one. By how much do features change from a cell to its neighbors, at borders and elsewhere? A ratio above 1 says "around boundaries".
+# The sentence can be turned into a number. Take the feature map of the first stage, and call a cell a *border* if the true classes inside it are more than one. By how much do features change from a cell to its neighbors, at borders and elsewhere? A ratio above 1 says "around boundaries".
 
 # %% tags=["nbval-ignore-output"]
 import numpy
@@ -143,12 +143,13 @@ for source, made in fig3.items():
         edge = cells.max((2, 4)) != cells.min((2, 4))  # (images, h, w): more than one class
         change = numpy.hypot(*numpy.gradient(maps, axis=(1, 2)))
         ratio = change[edge].mean() / change[~edge].mean()
-        print(f"{source:<13} {task:<8} {role:<6} {ratio:.2f}")
+        what = "label" if role == "truth" else "prediction"
+        print(f"{source:<13} {task:<8} {what:<10} {ratio:.2f}")
 
 # %% [markdown]
 # Two reservations before this counts as evidence.
 #
-# *Any convolution responds at borders.* A network with random weights turns a class map, constant inside a region, into a map that is constant inside and changes at its border. The ratio for labels is therefore high before any training, and only a ratio that *training* raises says something about the method. At smoke you see the untrained one.
+# *Any convolution responds at borders.* A network with random weights turns a class map, constant inside a region, into a map that is constant inside and changes at its border. The ratio for labels is therefore high before any training, and only a ratio that *training* raises says something about the method. At smoke the network is almost untrained.
 #
 # *One component of many is shown.* All four maps of a layer share one color scale, that of their first principal component; its share of the variance is the guard:
 
@@ -158,14 +159,14 @@ for source, made in fig3.items():
     print(source, {layer: f"{float(share.sum()):.2f}" for layer, share in shares.items()})
 
 # %% [markdown]
-# The paper shows the layer before the last. At full size that is a map at a sixteenth of the image's size, and with the three stages of the scaled profiles one at a quarter. Boundaries are easier to see in the first stage, at half the size, which stands above it.
+# The paper shows the layer before the last. At full size that is a map at a sixteenth of the image's size; in the scaled profiles, which have three stages, it is one at a quarter. Boundaries are easier to see in the first stage, at half the size, which stands above it.
 
 # %% [markdown]
 # ## Figure 4: predictions
 #
 # **The paper:** XTC "produces more accurate predictions by leveraging cross-task consistency", beside SL and SSL, with the score of each map.
 #
-# > **Predict.** A figure shows two images of 654. If method A beats method B on average by a little, how often will it be behind on a single image?
+# > **Predict.** A figure shows two images of 654. If a method is ahead on average by a little, must it lead on both of them?
 
 # %%
 fig4 = session.figure("xtc/fig4")
@@ -178,14 +179,15 @@ show_figures(fig4, first=True)
 for source, made in fig4.items():
     a = made.arrays
     for task in a["tasks"]:
-        scores = {str(role): a[f"{task}/{role}/score"] for role in a["roles"]}
+        named = {"sl": "SL", "ssl": "SSL", "ours": "XTC"}
+        scores = {named[str(role)]: a[f"{task}/{role}/score"] for role in a["roles"]}
         best = max if a[f"{task}/higher_is_better"] else min
         leads = [best(scores, key=lambda role: scores[role][i]) for i in range(len(a["images"]))]
         rounded = {role: [f"{v:.2f}" for v in values] for role, values in scores.items()}
         print(f"{source:<13} {a[f'{task}/label']} {rounded} best: {leads}")
 
 # %% [markdown]
-# A score of a single image is not a number of the table divided by 654. The mIoU of one image averages the classes of *that* image; the table's averages classes over the whole split, where rare ones get their weight. It is an answer to the guess, too: look at more images before believing a picture, or look at the table.
+# A score of a single image is not a number of the table divided by 654. The mIoU of one image averages the classes of *that* image; the table's averages classes over the whole split, where rare ones get their weight. Nor must the method that leads in the table lead on each image shown. Look at more images before believing a picture, or look at the table.
 
 # %% [markdown]
 # ## Do mappings collapse?
@@ -206,13 +208,13 @@ for source, made in moves.items():
     for role in ("with", "without"):
         a = {k: made.arrays[f"{role}/{k}"] for k in ("consistency", "same", "other", "feature")}
         first, last = a["consistency"][[0, -1]]
-        print(f"{source:<13} {role:<8} consistency {first:.3f} -> {last:.1e}", end="; ")
+        print(f"{source:<13} {role:<7} R: consistency {first:.3f} -> {last:.1e}", end="; ")
         print(f"same image {a['same'].mean():.1e}, other {a['other'].mean():.1e}", end=", ")
         print(f"to the feature {a['feature'].mean():.2f}", end=", ")
         print(f"features of two images {made.arrays[f'{role}/two_features']:.2f}")
 
 # %% [markdown]
-# Read `other` relative to `features`: an embedding cannot tell images apart that the network's own features do not. A ratio of `same` to `other` near 1 means that a mapped prediction says no more about its image's label than about any other's:
+# Read `other` beside the features of two images: the regularizer pulls embeddings to the features, so it cannot separate images whose features are alike. A ratio of `same` to `other` near 1 means that a mapped prediction says no more about its image's label than about any other's:
 
 # %% tags=["nbval-ignore-output"]
 for source, made in moves.items():
@@ -221,10 +223,10 @@ for source, made in moves.items():
         pairs = (
             f"{s} -> {t} {r:.2f}" for (s, t), r in zip(made.arrays["pairs"], ratios, strict=True)
         )
-        print(f"{source:<13} {role:<8}", ", ".join(pairs))
+        print(f"{source:<13} {role:<7} R:", ", ".join(pairs))
 
 # %% [markdown]
-# BatchNorm plays a part that the paper does not mention. It normalizes each channel over the maps of a pass, so a mapping cannot make *all* of them constant at once without its last layers undoing the normalization. That makes a collapse harder, with and without R. [`20_xtc_method`](20_xtc_method.ipynb) has more of such fine print; Table 6 asks what it costs in accuracy.
+# BatchNorm plays a part that the paper does not mention. It normalizes each channel over the maps of a pass, so a mapping cannot make *all* of them constant at once unless its scales undo the normalization. That should make a collapse harder, with and without R; nothing here tests it. [`20_xtc_method`](20_xtc_method.ipynb), Section 9, has more of such fine print. Table 6 asks what a training without R costs in accuracy.
 #
 # **How to read it.** Three numbers per training decide, and they are the same three for a network of your own: how near a prediction is to its own image's label, how near to another image's, and how far apart the features of two images are. Take the training with R and the one without, and ask of each whether its space still tells images apart, and whether a prediction is nearer to its own label. There is one seed of each behind the picture, so it can show what a collapse looks like, but not how often it happens. [`23_xtc_storm`](23_xtc_storm.ipynb) goes into what the first steps of a training do to the mapping.
 
@@ -240,6 +242,6 @@ for figures in (fig1, fig2, fig3, fig4, moves):
 # %% [markdown]
 # ## Take away
 #
-# 1. An embedding is a map, and its size is that of the bottleneck: how many positions there are is the profile's choice, and XTC compares nothing else.
+# 1. An embedding is a map of the bottleneck's size, and XTC compares it position by position. How many positions there are depends on the profile.
 # 2. A response at borders needs no training. Only a ratio that training raises is evidence for what a mapping has learned.
 # 3. A low consistency is what learning and collapsing have in common; distances between *different* images tell them apart.

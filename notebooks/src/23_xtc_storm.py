@@ -16,7 +16,7 @@
 #
 # **You will be able to** say why a small loss can pull many times as hard as a large one, how long Adam remembers it, and what to do about it in a training of your own. **Takes** about 20 minutes to read. **Read before:** [`20_xtc_method`](20_xtc_method.ipynb), where the consistency is built up equation by equation. **Previous:** [`22_xtc_figures`](22_xtc_figures.ipynb). **Next:** [`30_rdc_method`](30_rdc_method.ipynb), the next paper. **Paper:** [Li, Liu and Bilen, CVPR 2022](https://arxiv.org/abs/2111.14893), Section 3.2.
 #
-# XTC adds one term to the losses of the labels: the prediction of an unlabeled task and the label of another one, mapped into a joint space, should agree. In our first short trainings that term did harm, and a look at the gradients showed that the trouble begins before anything is learned. This page takes the first steps apart. Everything on it can be measured in your own code with the same four functions of `mtpsl.papers.xtc.storm`.
+# XTC adds one term to the losses of the labels: the prediction of an unlabeled task and the label of another one, mapped into a joint space, should agree. Before anything is learned, that term pulls many times as hard as the labels, and without clipping a short training remembers that to its end. This page takes the first steps apart. Everything on it can be measured in your own code with the same four functions of `mtpsl.papers.xtc.storm`.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -54,7 +54,7 @@ for name, length in lengths.items():
     print(f"{name:<12} {length:7.1f}  {length / lengths['labels']:5.1f} times the labels'")
 
 # %% [markdown]
-# Weights are moved by the length of a gradient, not by the size of a loss. Pair by pair (the source's prediction is mapped, the target's label is there):
+# Weights are moved by the length of a gradient, not by the size of a loss. Here are the lengths pair by pair (of the source the prediction is mapped, of the target the label):
 
 # %% tags=["nbval-ignore-output"]
 for pair, (consistency, regularizer) in zip(arrays["pairs"], arrays["pair_lengths"], strict=True):
@@ -69,7 +69,7 @@ print("the consistency pulls harder than all labels together")
 #
 # The gradient of the consistency starts at the embedding, where it is short: a cosine over a few positions. It then goes back through the mapping network, stage by stage, and through what turns a prediction into the mapping's input.
 #
-# > **Predict.** Is it the division by the largest depth, the Gumbel noise, or the depth of the mapping network that makes it long?
+# > **Predict.** What makes it long: the division by the largest depth, the Gumbel noise, or the number of layers in the mapping network?
 
 # %% tags=["nbval-ignore-output"]
 places = dict(zip(arrays["places"], arrays["place_lengths"], strict=True))
@@ -83,14 +83,14 @@ assert places["mapping's input"] > places["before stage 2"] > places["embedding"
 print("it grows at every stage on its way back")
 
 # %% [markdown]
-# It is the depth of the mapping network: every stage multiplies the length, and the factors multiply each other. With five stages, as at full size, they make a factor of 65 to 82 between embedding and input; the scaled profiles have three stages, so the storm is milder there. A likely reason is batch normalization, which lengthens gradients from layer to layer while weights are random ([Yang et al., ICLR 2019](https://arxiv.org/abs/1902.08129)); that is an inference, which nothing here tests. What turns a prediction into the input works the other way: dividing by the largest depth, halving normals and the straight-through estimator all shorten the gradient.
+# It is the number of layers: every stage lengthens the gradient, and the factors multiply. The full size has five stages and the scaled profiles have three, where the storm should therefore be milder. A likely reason is batch normalization, which lengthens gradients from layer to layer while weights are random ([Yang et al., ICLR 2019](https://arxiv.org/abs/1902.08129)); that is an inference, which nothing here tests. What turns a prediction into the mapping's input works the other way and shortens the gradient, as the last line shows.
 
 # %% [markdown]
-# ## 4. Is it ours, or is it XTC's? Beside the released code
+# ## 4. Is it this package's storm, or XTC's? Beside the released code
 #
-# A storm that only our version had would be a bug and not a lesson. The [released code](https://github.com/VICO-UoE/MTPSL) (commit `e9d8859`) was therefore run beside ours once, from the same weights, on the same four rooms and with the same Gumbel noise; BatchNorm of the mapping averages over single images, and holes of normals are 0.5, as they are there. What both computed is recorded, and a test computes our side again.
+# A storm that only this package had would be a bug and not a lesson. The [released code](https://github.com/VICO-UoE/MTPSL) (commit `e9d8859`) was therefore run beside this package once, from the same weights, on the same four rooms and with the same Gumbel noise; BatchNorm of the mapping averages over single images, and holes of normals are 0.5, as they are there. What both computed is recorded, and a test computes this package's side again.
 #
-# > **Predict.** The two make the same first step up to rounding. Are their losses still the same at step 20?
+# > **Predict.** The two make the same first step up to rounding. Are their losses still the same at the 20th step?
 
 # %% tags=["nbval-ignore-output"]
 import json
@@ -99,7 +99,7 @@ record = json.loads((session.recorded / "xtc/parity.json").read_text())
 for name, term in record["start"]["float64"].items():
     pulled = term["gradient"]
     print(
-        f"{name:<12} gradient: released {pulled['released']:8.3f}, ours {pulled['ours']:8.3f}, "
+        f"{name:<12} gradient: released {pulled['released']:8.3f}, here {pulled['ours']:8.3f}, "
         f"cosine {term['cosine']:.9f}"
     )
 
@@ -112,7 +112,7 @@ for step, (single, double, alike) in enumerate(zip(*rows, strict=True)):
 assert max(same["difference"]) < 1e-8 < max(steps["float64"]["difference"])
 
 # %% [markdown]
-# They are the same function: given our weights before any of the 20 steps, the released code has our losses and our gradient. Yet left to themselves the two drift apart by some percent. So does our own code when its weights are changed in the seventh digit: the storm enlarges a difference of rounding about a hundredfold a step, until one sample or one maximum falls on another pixel. Do not compare two trainings of XTC step by step; compare them at the same weights.
+# They are the same function: given this package's weights before any of the 20 steps, the released code computes the same losses (the last column). Yet left to themselves the two drift apart by some percent, in float32 from the second step on. In float64 one sees how: a difference of rounding grows many times over in each step, and after four it has reached a percent. Do not compare two trainings of XTC step by step; compare them at the same weights.
 
 # %% [markdown]
 # ## 5. What Adam remembers
@@ -139,18 +139,18 @@ short = scaled.epochs * scaled.train_images // scaled.batch_size
 print(f"after {step:,} steps; quick has {short:,}, the released code {RELEASED_STEPS:,}")
 
 # %% [markdown]
-# One long gradient is enough for more than a thousand short steps, and a storm is more than one gradient. A training of the released code is long enough to forget it; one at `quick` would not be, if nothing clipped it. The trainings of the picture, at their first and at their last epoch:
+# One long gradient is enough for more than a thousand short steps, and a storm is more than one gradient. A training of the released code is long enough to forget it; one at `quick` would not be, if nothing clipped the gradient. The trainings of the picture, at their first and at their last epoch:
 
 # %% tags=["nbval-ignore-output"]
 for role in map(str, arrays["roles"]):
     for name in ("gradient", "remembered", "moved"):
         values = arrays[f"{role}/{name}"]
-        print(f"{role:<17} {name:<11} {values[0]:9.3f} -> {values[-1]:8.3f}")
+        print(f"{role.replace('_', ', '):<18} {name:<11} {values[0]:9.3f} -> {values[-1]:8.3f}")
 
 # %% [markdown]
 # ## 6. What becomes of the mapping
 #
-# A long gradient acts on the mapping network as well, and the shortest way to make two embeddings agree is to make all of them the same. *The same over what?* Over the positions of one image, or over images?
+# A long gradient acts on the mapping network as well, and the shortest way to make two embeddings agree is to make all of them the same. Are they the same over the positions of one image, or over images?
 
 # %% tags=["nbval-ignore-output"]
 for role in map(str, arrays["roles"]):
@@ -158,7 +158,7 @@ for role in map(str, arrays["roles"]):
         images, positions = arrays[f"{role}/spread"]
         same, other = arrays[f"{role}/distances"]
         print(
-            f"{role:<17} variance over images {images:.4f}, over positions {positions:.4f}; "
+            f"{role.replace('_', ', '):<18} variance over images {images:.4f}, over positions {positions:.4f}; "
             f"distance to the same image's label {same:.4f}, to another's {other:.4f}"
         )
 
@@ -180,11 +180,11 @@ show_results(CONSISTENCY, parts, now_parts)
 session.write(CONSISTENCY, parts, now_parts)
 
 # %% [markdown]
-# How to read it: "Clipping helps labels alone" in the ledger says what the setting changes where no storm is, "Clipping helps XTC" what it changes where one is, and only "Consistency helps with two views" is about the idea. What the recorded runs say so far stands in that ledger; *n* says how many seeds there are, and a sentence with fewer than two is not tested.
+# How to read it: "Clipping helps labels alone" in the ledger says what the setting changes where no storm is, "Clipping helps XTC" what it changes where one is, and only the two sentences "Consistency helps ..." are about the idea. Where runs are recorded, that ledger says what they decide; *n* says how many seeds there are, and a sentence with fewer than two is not tested.
 
 # %% [markdown]
 # ## Take away
 #
-# 1. Look at gradients, not at losses, when you add a term; `storm.gradient_lengths` takes a method and a few batches.
-# 2. Adam's memory is a thousand steps long. Clip, or let a new term set in slowly, before you judge a method by a short training.
+# 1. Look at gradients, and not only at losses, when you add a term; `storm.gradient_lengths` takes a method and a few batches.
+# 2. Adam's memory is more than a thousand steps long. Clip, or let a new term set in slowly, before you judge a method by a short training.
 # 3. A consistency that has become zero need not be satisfied: compare distances between images, not only within them.

@@ -18,7 +18,7 @@
 #
 # **The problem in three sentences.** XTC asks that the prediction of one task and the label of another agree at every position of a joint map; it never asks that *different* places differ. RDC divides the image into regions and compares those: the same region should look alike in both maps, and unlike all other regions. A region is more than its mean, so the paper describes it as a Gaussian and compares Gaussians by the Wasserstein distance.
 #
-# This page walks through Eq. 1 to 6, by hand on toys beside the package's own functions, with an `assert` wherever the two meet. Nothing on it is trained; every network has random weights. *Nobody has seen the method as written at work*: the loss in the released code is a number without gradient (Section 9). What it does once it has one is in [`31_rdc_tables`](31_rdc_tables.ipynb) and [`33_rdc_beyond`](33_rdc_beyond.ipynb).
+# This page walks through Eq. 1 to 6, by hand on toys beside the package's own functions, with an `assert` wherever the two meet. Nothing on it is trained; every network has random weights. *The released code does not train with the method as written*: its loss is a number without gradient (Section 9). What the loss does once it has one is in [`31_rdc_tables`](31_rdc_tables.ipynb) and [`33_rdc_beyond`](33_rdc_beyond.ipynb).
 #
 # *In a reading group: stop at every* 🤔 *and let people predict the next output.*
 
@@ -37,7 +37,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # %% [markdown]
 # ## The picture first
 #
-# Figure 2 of the paper, drawn from a training step that is really there. Where the paper has SAM, here is the name of the provider that divided the image; at test time neither regions nor the mapping network are needed.
+# This is Figure 2 of the paper, drawn from a training step of the package. Where the paper has SAM, the picture names the provider that divided the image; at test time neither regions nor the mapping network are needed.
 
 # %%
 overview = session.figure("rdc/fig2")["computed now"]
@@ -58,7 +58,7 @@ show_terms([term.row for term in PAPERS["rdc"].terms])
 # %% [markdown]
 # ## 1 One batch, and who divides its images
 #
-# Eight rooms with one label each. `WithRegions` adds `Batch.regions`, a map of integers: equal numbers are one region, -1 is none. The numbers mean nothing across images.
+# The batch has eight rooms with one label each. `WithRegions` adds `Batch.regions`, a map of integers: equal numbers are one region, -1 is none. The numbers mean nothing across images.
 
 # %%
 import torch
@@ -136,7 +136,7 @@ assert asa["true segments"] == 1 and min(asa, key=asa.get) == "whole"
 assert asa["random cells"] < asa["felzenszwalb 100"] > asa["squares of 16"]
 
 # %% [markdown]
-# Over eight rooms. Random cells are the control: as many regions as `felzenszwalb 100` has, and blind to the image. What follows colors is better than what does not, yet far from free: a region that holds two classes is one thing to the contrast. True segments are there for Table 4; where labels of segmentation are withheld, they would give them away, so the package refuses them:
+# The means are over eight rooms. Random cells are the control: there are as many as regions of `felzenszwalb 100`, and they ignore the image. Regions that follow colors hold fewer pixels of a wrong class than squares or random cells do, but still some, and the contrast treats a region with two classes as one thing. True segments are there for Table 4; where labels of segmentation are withheld, they would give them away, so the package refuses them:
 
 # %%
 try:
@@ -170,7 +170,7 @@ for i, number in enumerate((0, 7)):
 print("pixels of the two regions:", regions.sizes.tolist())
 
 # %% [markdown]
-# By n - 1, as in the released code, so a region needs two pixels at least. Pixels are sorted by region once; every statistic is then a sum over neighbors. And they are *centered before* they are multiplied. The textbook's $E[xx'] - \mu\mu'$ costs less thought and most digits:
+# By n - 1, as in the released code, so a region needs two pixels at least. Pixels are sorted by region once; every statistic is then a sum over neighbors. And they are *centered before* they are multiplied. The textbook's $E[xx'] - \mu\mu'$ is simpler and loses most digits:
 
 # %%
 far_off = 100 + torch.randn(400, dtype=torch.float64)
@@ -197,11 +197,11 @@ torch.testing.assert_close(torch.linalg.eigvalsh(shrink(five, 0.01))[:4], floor.
 print("four of eight eigenvalues are zero, and all four are the same number afterwards")
 
 # %% [markdown]
-# Keep that sentence in mind: *the same number*. It comes back in Section 5.
+# Keep the *equal eigenvalues* in mind, since Section 5 needs them.
 #
 # ## 3 The map: a small network for every pair
 #
-# Classes, meters and directions do not live in one space. As in XTC, a mapping network $a_\theta$ reads the prediction or the label, knows by $\gamma$ and $\beta$ which pair it is serving, and returns a map. The paper says no more about it. In the released code it has four stages of 16, 24, 32 and 32 channels with 2, 2, 3 and 3 convolutions, each followed by a max-pooling:
+# Classes, meters and directions do not live in one space. As in XTC, a mapping network $a_\theta$ reads the prediction or the label, knows by $\gamma$ and $\beta$ which pair it is serving, and returns a map. The paper says no more about that network. In the released code it has four stages of 16, 24, 32 and 32 channels with 2, 2, 3 and 3 convolutions, each followed by a max-pooling:
 
 # %%
 from mtpsl import RegionContrastLoss
@@ -279,7 +279,7 @@ show(
 )
 
 # %% [markdown]
-# By hand with the matrix root of SciPy, and through the package, which asks for a Cholesky factor first. (Why, Section 5 says.)
+# The cell computes W by hand with the matrix root of SciPy, and through the package, which asks for a Cholesky factor first. (Section 5 says why.)
 
 # %%
 from scipy.linalg import sqrtm
@@ -312,7 +312,7 @@ for line in bounds.values():
     assert line["mean"] <= low + 1e-9 and low <= exact + 1e-9 and exact <= high + 1e-9
 
 # %% [markdown]
-# The bounds matter because they are squared distances of one vector per region, so all pairs of regions together are one matrix product. `measure="root"` and the others train with them.
+# The bounds matter because they are squared distances of one vector per region, so the distances of all pairs of regions come from one matrix product. `measure="root"` and the others train with them.
 #
 # ## 5 Its gradient, and why `eigh` gives NaN
 #
@@ -367,7 +367,7 @@ torch.testing.assert_close(fine, torch.eye(3) - torch.diag(torch.tensor([0.5, 2*
 print("the same W; gradient by eigh: NaN; by Cholesky:", [f"{x:.2f}" for x in fine.diagonal()])
 
 # %% [markdown]
-# Two equal variances are enough. And shrinkage (Section 2) has given every region with few pixels many equal eigenvalues. In practice they differ by rounding, which is no better: the gradient is then a finite wrong number. A hundred pairs of regions of six pixels, in 32 channels and in **float64**:
+# Two equal variances are enough. And shrinkage (Section 2) has given every region with few pixels many equal eigenvalues. In practice they differ by rounding, which is no better: the gradient is then a finite wrong number. The cell tries a hundred pairs of regions of six pixels, in 32 channels and in **float64**:
 
 # %%
 torch.manual_seed(0)
@@ -546,7 +546,7 @@ for task, slope in zip(heads, torch.autograd.grad(contrast, [*heads.values()]), 
 # %% [markdown]
 # ## 8 The alternatives
 #
-# **Vector**: a region is its mean, and the similarity is $e^{\cos/\tau}$ with $\tau$ = 0.7. **Pixel**: single pixels are compared; the positive is the same pixel of the other map. **Patch**: windows of 8x8 cells in place of regions, so nobody has to divide the image. Two regions with the same mean and a different texture:
+# **Vector**: a region is its mean, and the similarity is $e^{\cos/\tau}$ with $\tau$ = 0.7. **Pixel**: single pixels are compared; the positive is the same pixel of the other map. **Patch**: windows of 8x8 cells in place of regions, so nobody has to divide the image. The cell compares two regions with the same mean and a different texture:
 #
 # 🤔 *Which of the three contrasts tells them apart?*
 
@@ -581,9 +581,9 @@ p2, k2 = (with_factor(*ellipse(0, 0, r, r)) for r in (1, 2))
 assert (kl(p2, k2) - kl(k2, p2)).abs() > 0.5
 
 # %% [markdown]
-# W forgets how wide two narrow heaps are and keeps how far they are apart; KL knows only their distance in units of their width. With $e^{-KL/\tau}$ the similarity of narrow regions is zero, and its gradient with it.
+# Between two heaps of equal width, W depends on how far they are apart and not on the width, and KL on the distance in units of the width. KL(p‖k) is not KL(k‖p), as the last line asserts.
 #
-# One step of each, on the same batch and weights:
+# Here is the loss of each alternative, on the same batch and predictions:
 
 # %%
 variants = {"Gaussian": {}, "vector": {"contrast": "vector"}, "pixel": {"contrast": "pixel"}}
@@ -602,7 +602,7 @@ show_table(pd.DataFrame(lines).T.style.format({"contrast": "{:.2f}", "retrieval"
 assert lines["KL"]["contrast"] > 5 * lines["Gaussian"]["contrast"]
 
 # %% [markdown]
-# Their losses cannot be compared with one another, since each has its own scale and number of negatives. KL is in units of the regions' width and so many times as large at the same temperature; the bank of earlier regions is still empty and has nothing to push away. Only what a network has learned in the end can: [`31_rdc_tables`](31_rdc_tables.ipynb).
+# Their losses cannot be compared with one another, since each has its own scale and number of negatives. KL counts in units of the regions' width and is many times as large at the same temperature; the bank of earlier regions is still empty and has nothing to push away. Only what a network has learned in the end can: [`31_rdc_tables`](31_rdc_tables.ipynb).
 #
 # ## 9 What was released
 #
@@ -636,7 +636,7 @@ except RuntimeError as error:
     print("loss", "> 0, but:", str(error).split(" and ")[0])
 
 # %% [markdown]
-# *So "RDC as released" is supervised learning with a second view in its BatchNorm.* The table `companion/contrast` has it as a row of its own.
+# *So "RDC as released" is supervised learning with a second view in its BatchNorm.* The table `companion/contrast` in [`33_rdc_beyond`](33_rdc_beyond.ipynb) has it as a row of its own.
 #
 # **The positive is constant.** Before the exponential, the logarithm of the positive is reduced by its own maximum, a trick that keeps a softmax from overflowing. Of a single number the maximum is the number itself:
 
@@ -672,7 +672,7 @@ for pair in range(1, 101):
 assert bank[0] == (81, 0) and bank[1] == (81, 1)
 
 # %% [markdown]
-# At first the anchors' own regions, and later the stalest ones: two regions of one image that was seen a thousand entries ago. Here `negatives="image"` is the default, and `"bank"` draws 32 of the thousand.
+# At first they are the anchors' own regions, and later the stalest ones, two regions of one image that was seen a thousand entries ago. Here `negatives="image"` is the default, and `"bank"` draws 32 of the thousand.
 #
 # One more: the root of a product of two covariances is not symmetric, and numbers on its diagonal may be negative. The released code takes the **absolute value of every number** in it before the trace, which can only raise the trace and lower W. Regions whose pixels vary in one direction mostly:
 
@@ -722,7 +722,7 @@ assert all(g.isfinite().all() and g.any() for g in gradients)
 print("the contrast alone reaches the encoder; terms:", ", ".join(terms))
 
 # %% [markdown]
-# Ten lines, and the two that every training has: `sum(terms.values()).backward()` and `optimizer.step()`. Give the optimizer `contrast.param_groups(lr)` as well, since the mapping network learns with the rest.
+# What remains are the two lines that every training has, `sum(terms.values()).backward()` and `optimizer.step()`. Give the optimizer `contrast.param_groups(lr)` as well, since the mapping network learns with the rest.
 #
 # ## 11 What the paper leaves open, and what is done here
 
@@ -735,7 +735,7 @@ show_table(rows.style.hide(axis="index").set_properties(**{"text-align": "left"}
 # %% [markdown]
 # ## 12 Where each equation is
 #
-# Read from the source, and a test fails if one is missing.
+# The table is read from the source, and a test fails if an equation is missing.
 
 # %%
 from mtpsl.report.equations import find_equations

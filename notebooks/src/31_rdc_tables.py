@@ -81,7 +81,7 @@ assert few["semseg/miou"] < every["semseg/miou"]
 assert one["normals/mean_err"] < expert["normals/mean_err"]
 
 # %% [markdown]
-# The one with fewer labels, by 4 % on depth and a third on normals. And a small HRNet with *one* label per image prints better normals (4.86°) than ViT-L with *all* labels (5.90°). Neither is impossible. The next section has a simpler explanation for the normals.
+# The one with fewer labels has the better depth, by 4 %, and better normals by a third. And a small HRNet with *one* label per image prints better normals (4.86°) than ViT-L with *all* labels (5.90°). Neither is impossible. The next section has a simpler explanation for the normals.
 
 # %% [markdown]
 # ## 2. A ruler that bends: normals without length 1
@@ -130,7 +130,7 @@ order = frame["length needed"]
 assert (order.diff().dropna() <= 0).all()
 
 # %% [markdown]
-# (Table 3 repeats most of these cells and adds others between them.) A length between 1.0 and 1.7 explains every cell (up to 2.2 where errors are spread otherwise), without one direction becoming better. That does not prove that directions are equal; it says that *this column cannot tell*.
+# (Table 3 repeats most of these cells and adds others between them.) A length between 1.0 and 1.7 explains every cell (up to 2.15 if errors are spread otherwise, says the audit in Section 8), without one direction becoming better. That does not prove that directions are equal; it says that *this column cannot tell*.
 #
 # **Why lengths grow.** The loss is $1-\cos$ of the angle, and a cosine divides by the length. So its gradient is at a right angle to the vector:
 #
@@ -164,7 +164,7 @@ for source, made in drift.items():
     assert a["released"][-1] < a["true"][-1]
 
 # %% [markdown]
-# In this repository every predicted normal has length 1, so the recorded normals below are several times as large as the printed ones on HRNet18 and ViT-L. **Read that column within a source, never across.** The released code goes one step further: it reports the epoch whose mean gain over fixed numbers is largest, on the test set. Against a reference of 25.94°, an error of 5° counts as a gain of 81 %:
+# In this repository every predicted normal has length 1, so recorded normals are much larger than the printed ones on HRNet18 and ViT-L. **Read that column within a source, never across.** The released code goes one step further: it reports the epoch whose mean gain over fixed numbers is largest, on the test set. Against a reference of 25.94°, an error of 5° counts as a gain of 81 %:
 
 # %%
 from mtpsl.papers.xtc.printed import TABLE5
@@ -195,23 +195,23 @@ session.write(TABLE1, table1, now1)
 
 # %%
 for block in ("one", "random"):
-    segnet, hrnet, ours = (
+    segnet, hrnet, rdc = (
         printed.TABLE1.metrics(f"{block}/{row}")["semseg/miou"]
         for row in (printed.XTC, printed.XTC_HRNET, printed.REGION)
     )
     print(
-        f"{block}: backbone {100 * (hrnet / segnet - 1):+.0f} %, contrast {100 * (ours / hrnet - 1):+.0f} %"
+        f"{block}: backbone {100 * (hrnet / segnet - 1):+.0f} %, contrast {100 * (rdc / hrnet - 1):+.0f} %"
     )
-    assert hrnet / segnet > ours / hrnet > 1
+    assert hrnet / segnet > rdc / hrnet > 1
 
 # %% [markdown]
-# *What holds.* In print, every comparison of the text: regions beat patches, patches beat XTC, RDC beats DejaVu on SegNet, and TaskExpert gains from the contrast, in all tasks.
+# *What holds.* In print every comparison of the text holds: regions beat patches, patches beat XTC, RDC beats DejaVu on SegNet, and TaskExpert gains from the contrast, in all tasks.
 #
-# *What fails.* One bracket: the depth of RDC on SegNet gains 2.08 % over DejaVu by the cells, where 2.25 % is printed and repeated in the text.
+# *What fails.* One bracket does not follow: by the cells the depth of RDC on SegNet gains 2.08 % over DejaVu, where 2.25 % is printed and repeated in the text.
 #
-# *What cannot be seen.* Anything about directions of normals on HRNet18 and ViT-L (Section 2). Nor what the contrast adds to supervised training: the table has no row of labels alone on HRNet18 with partial labels, so pretrained weights, the second view and the contrast come in one step. `companion/contrast` in [`33_rdc_beyond`](33_rdc_beyond.ipynb) takes them apart.
+# *What cannot be seen.* The table says nothing about directions of normals on HRNet18 and ViT-L (Section 2), and nothing about what the contrast adds to supervised training: it has no row of labels alone on HRNet18 with partial labels, so pretrained weights, the second view and the contrast come in one step. `companion/contrast` in [`33_rdc_beyond`](33_rdc_beyond.ipynb) takes them apart.
 #
-# What the recorded runs say so far stands in the ledger below the table; *n* says how many seeds there are. In one line:
+# Where runs are recorded, the ledger says what they decide, and *n* says how many seeds there are. Its summary is one line:
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.report.ledger import summary
@@ -232,7 +232,7 @@ for row, why in WHY_NOT.items():
 #
 # **What it asks.** The same on Cityscapes with one label per image, and whether Gaussians are better than the mean vector and than pixels.
 #
-# > **Predict.** The text says that the Gaussian contrast is "faster and more efficient" than that of pixels and "still on par". By which number of the table could you check each half?
+# > **Predict.** The text says that the Gaussian contrast is "faster and more efficient" than that of pixels and "still performing on par". By which number of the table could you check each half?
 
 # %% tags=["nbval-ignore-output"]
 table2, now2 = session.results(TABLE2, once=True)
@@ -249,9 +249,9 @@ assert gaussian["depth/abs_err"] < pixel["depth/abs_err"]
 # %% [markdown]
 # *What holds.* In print Gaussians are ahead of vectors, of pixels and of XTC on both tasks; on depth by a seventh over pixels, which is more than "on par".
 #
-# *What fails.* A second bracket: the gain in depth is 22.93 % by the cells and 22.73 % in print. (A cell of 0.01213 before rounding would mend it.)
+# *What fails.* A second bracket does not follow: the gain in depth is 22.93 % by the cells and 22.73 % in print. (A cell of 0.01213 before rounding would mend it.)
 #
-# *What cannot be seen.* Speed: no time is printed. It can be measured, and [`33_rdc_beyond`](33_rdc_beyond.ipynb) does. Nor is there a released script for this data set, so batch, learning rate and schedule are those of NYUD-v2 or XTC's.
+# *What cannot be seen.* No time is printed, so speed cannot be judged. It can be measured, and [`33_rdc_beyond`](33_rdc_beyond.ipynb) does. Nor is there a released script for this data set, so batch, learning rate and schedule are those of NYUD-v2 or XTC's.
 
 # %% [markdown]
 # ## 5. Table 3: what is compared, and how
@@ -289,9 +289,9 @@ assert abs(one[0][2]) > 5 * abs(one[1][1])
 # %% [markdown]
 # *What holds.* In print regions beat patches in all 18 cells, and Gaussians beat vectors in all 12.
 #
-# *What fails.* "Surpasses pixel contrast" in one cell of twelve: with random labels and regions, pixels have the better mIoU (46.41 against 46.21).
+# *What fails.* "Surpasses pixel contrast" fails in one cell of twelve: with random labels and regions, pixels have the better mIoU (46.41 against 46.21).
 #
-# *What cannot be seen.* Whether any of it is about directions: the largest effects stand in the normals column, where regions take a third off the error and everything else moves by less than a tenth. Nor whether two tenths of mIoU are more than chance, as there is one run per row.
+# *What cannot be seen.* It stays open whether any of it is about directions: the largest effects stand in the normals column, where regions take a third off the error and everything else moves by less than a tenth. It stays open, too, whether two tenths of mIoU are more than chance, as no spread is printed.
 
 # %% [markdown]
 # ## 6. Tables 4 and 6: every label, and whose segments
@@ -321,11 +321,11 @@ for row in (printed.VECTOR, printed.GAUSSIAN):
     assert true["normals/mean_err"] > 1.4 * sam["normals/mean_err"]
 
 # %% [markdown]
-# *What holds.* In print the order MTL < XTC < vector < pixel < Gaussian on segmentation, with the Gaussian first in every task; and with true segments Gaussians stay ahead of vectors.
+# *What holds.* In print the order on segmentation is MTL < XTC < vector < pixel < Gaussian, with the Gaussian first in every task; and with true segments Gaussians stay ahead of vectors.
 #
-# *What fails.* "Solely introducing fine-grained segmentation results is insufficient" is supported by Table 4 only half: with vectors, true segments gain 1.4 points of mIoU over SAM's, more than vectors with SAM gain over XTC. Normals become half as bad again with *perfect* segments, of which the text says nothing. A meter of lengths would explain that, and so would chance.
+# *What fails.* "Solely introducing fine-grained segmentation results is insufficient" is supported by Table 4 only half: with vectors, true segments gain 1.4 points of mIoU over SAM's, more than vectors with SAM gain over XTC. The error of normals grows by about half with *perfect* segments, of which the text says nothing. A meter of lengths would explain that, and so would chance.
 #
-# *What cannot be seen.* What of the gain over MTL is the contrast: MTL sees one view of each image, every other row two.
+# *What cannot be seen.* It stays open what of the gain over MTL is the contrast, as MTL sees one view of each image and every other row two.
 
 # %%
 vector, xtc = printed.TABLE6.metrics(printed.VECTOR), printed.TABLE6.metrics("XTC")
@@ -357,14 +357,14 @@ for block in ("one", "random"):
 # %% [markdown]
 # *What holds.* In print Wasserstein is ahead in all six cells, by one to three percent on two tasks and by up to 11 % on normals.
 #
-# *What fails.* The reason that is given. KL between two Gaussians does not mind whether a task was discrete: both maps come out of one mapping network and are continuous. What does tell the two apart is scale: KL counts in units of a region's width.
+# *What fails.* The reason that the paper gives does not apply. KL between two Gaussians does not mind whether a task was discrete: both maps come out of one mapping network and are continuous. What does tell the two apart is scale: KL counts in units of a region's width.
 #
-# *What cannot be seen.* Which temperature the KL row had; details are in a supplement that is not public with the text. At the Wasserstein's temperature KL's similarities are nearly all zero, so this may be a comparison of temperatures.
+# *What cannot be seen.* Nobody outside knows which temperature the KL row had; details are in a supplement that is not public with the text. At the temperature of the Wasserstein row KL is many times as large, so this may be a comparison of temperatures.
 
 # %% [markdown]
 # ## 8. The audit, and what was decided
 #
-# 28 of the 30 gains in brackets are what their cells give. Errata, recomputed and documented:
+# 28 of the 30 gains in brackets are what their cells give. Below them stand the errata, recomputed or documented:
 
 # %%
 from mtpsl.report.audit import audit

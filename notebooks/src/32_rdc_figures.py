@@ -16,9 +16,9 @@
 #
 # **You will be able to** say what each figure of RDC shows, hold its sentence against a number from the plotted arrays, and tell an ellipse that was drawn from a Gaussian that was measured. **Takes** about 25 minutes to read. **Read before:** [`30_rdc_method`](30_rdc_method.ipynb). **Previous:** [`31_rdc_tables`](31_rdc_tables.ipynb). **Next:** [`33_rdc_beyond`](33_rdc_beyond.ipynb). **Paper:** Li, Li, Wang, Wang, Yang, Shen, [*Region-aware Distribution Contrast*](https://arxiv.org/abs/2403.10252), ECCV 2024, Figures 1 to 6.
 #
-# Three diagrams (Figures 1 to 3), which are drawn by code around a network and regions that are really there, and three grids of predictions beside XTC's (4 to 6). For each figure you find what the paper says, a guess, the picture from our data, and a number from the plotted arrays that the sentence can be held against.
+# Figures 1 to 3 are diagrams, which are drawn by code around a network and regions that are really there; Figures 4 to 6 are grids of predictions beside XTC's. For each figure you find what the paper says, a guess, the picture from our data, and a number from the plotted arrays that the sentence can be held against.
 #
-# Every figure comes from up to two sources: **recorded**, drawn again from the arrays committed with this repository (profile `quick`), and **computed now**, at this notebook's profile. At `smoke` the latter show networks after four steps: proof that the code runs, no evidence for anything. The small print in each picture says what it was made from. To keep this page small, it shows one picture of each figure, the recorded one where there is one; numbers are of both.
+# Every figure comes from up to two sources: **recorded**, drawn again from the arrays committed with this repository (profile `quick`), and **computed now**, at this notebook's profile. At `smoke` the latter show networks after four steps, which proves that the code runs and nothing else. The small print in each picture says what it was made from. To keep this page small, it shows one picture of each figure, the recorded one where there is one; numbers are of both.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -55,7 +55,7 @@ fig1 = session.figure("rdc/fig1")
 show_figures(fig1, first=True)
 
 # %% [markdown]
-# The ellipses are Gaussians that were measured, seen in two principal directions; the distances beside them are those of all channels, and the loss sees nothing else. Is the own partner nearer than the other one?
+# The ellipses are Gaussians that were measured, seen in two principal directions; the distances beside them are those of all channels, and the loss sees nothing else. Is each one's own partner nearer than the others?
 
 # %% tags=["nbval-ignore-output"]
 for source, made in fig1.items():
@@ -123,7 +123,7 @@ print(f"{row.height}x{row.width} -> {shape}, then enlarged to {row.height // 2}x
 assert shape == (32, row.height // 16, row.width // 16)
 
 # %% [markdown]
-# So each of the 18x24 vectors is spread over 64 cells of the contrast map. A region of a hundred cells there holds two or three vectors that are not interpolations of one another: *covariances at the paper's own setting have low rank*.
+# So each of the 18x24 vectors is spread over 64 cells of the contrast map. A region of a few hundred cells there holds only a few vectors that are not interpolations of one another: *covariances at the paper's own setting have low rank*.
 
 # %% [markdown]
 # ## Figure 3: the Gaussians of one region
@@ -137,7 +137,7 @@ fig3 = session.figure("rdc/fig3")
 show_figures(fig3, first=True)
 
 # %% [markdown]
-# The sentence as a number: in each row of the matrix, is the diagonal the smallest entry? And how much of the story do two principal directions tell?
+# The sentence can be turned into a number: in each row of the matrix, is the diagonal the smallest entry? And what share of the variance do two principal directions hold?
 
 # %% tags=["nbval-ignore-output"]
 import numpy
@@ -176,9 +176,12 @@ print(f"0.55^6 = {0.55**6:.3f} by luck alone; among 654 images there are many su
 
 
 # %% tags=["nbval-ignore-output"]
+NAMES = {"truth": "truth", "xtc": "XTC", "ours": "RDC"}
+
+
 def leaders(a, task):
     best = max if a[f"{task}/higher_is_better"] else min
-    scores = {str(role): a[f"{task}/{role}/score"] for role in a["roles"]}
+    scores = {NAMES[role]: a[f"{task}/{role}/score"] for role in map(str, a["roles"])}
     return [best(scores, key=lambda role: scores[role][i]) for i in range(len(a["images"]))]
 
 
@@ -198,7 +201,7 @@ def changes(ids):
 for name, figure in (("one label", fig4), ("random labels", fig5)):
     for source, made in figure.items():
         roles = ("truth", *map(str, made.arrays["roles"]))
-        share = {role: f"{changes(made.arrays[f'semseg/{role}']):.3f}" for role in roles}
+        share = {NAMES[r]: f"{changes(made.arrays[f'semseg/{r}']):.3f}" for r in roles}
         print(f"{name:<13} {source:<13} class changes from pixel to pixel: {share}")
 
 # %% [markdown]
@@ -216,11 +219,12 @@ show_figures(fig6, first=True)
 for source, made in fig6.items():
     a = made.arrays
     for task in map(str, a["tasks"]):
-        scores = {str(r): [f"{v:.3f}" for v in a[f"{task}/{r}/score"]] for r in a["roles"]}
+        scores = {r: a[f"{task}/{r}/score"] for r in map(str, a["roles"])}
+        scores = {NAMES[r]: [f"{v:.3f}" for v in values] for r, values in scores.items()}
         print(f"{source:<13} {a[f'{task}/label']} {scores} best: {leaders(a, task)}")
 
 # %% [markdown]
-# "Edges" as a number: the error of depth at pixels whose class differs from a neighbor's, over the error elsewhere. If a method sharpens edges, *this ratio* falls, and not only the mean error.
+# "Edges" can be turned into a number, too: the error of depth at pixels whose class differs from a neighbor's, over the error elsewhere. If a method sharpens edges, *this ratio* falls, and not only the mean error. As for the guess: only an edge of depth that is an edge of color as well lies between two regions; one between two surfaces of one color lies inside a region.
 
 # %% tags=["nbval-ignore-output"]
 depth = "inverse_depth" if "inverse_depth" in map(str, a["tasks"]) else "depth"
@@ -233,7 +237,7 @@ for source, made in fig6.items():
     for role in map(str, a["roles"]):
         error = abs(a[f"{depth}/{role}"].reshape(ids.shape).astype(float) - true)
         ratio = numpy.nanmean(error[edge]) / numpy.nanmean(error[~edge])
-        print(f"{source:<13} {role:<5} error at class borders over elsewhere: {ratio:.2f}")
+        print(f"{source:<13} {NAMES[role]:<5} error at class borders over elsewhere: {ratio:.2f}")
 
 # %% [markdown]
 # **How to read it.** The score of a single image is not a number of the table divided by the number of images: the mIoU of one image averages the classes of *that* image. Look at more images before believing a picture, or look at [`31_rdc_tables`](31_rdc_tables.ipynb).

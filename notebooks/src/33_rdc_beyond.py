@@ -16,7 +16,7 @@
 #
 # **You will be able to** say whether the contrast helps once it trains anything, what the quality of regions has to do with it, which part of a Gaussian matters, and what each kind of contrast costs. **Takes** about 30 minutes to read. **Read before:** [`30_rdc_method`](30_rdc_method.ipynb), Sections 4 to 9. **Previous:** [`32_rdc_figures`](32_rdc_figures.ipynb). **Next:** [`40_tpkr_method`](40_tpkr_method.ipynb). **Paper:** [RDC](https://arxiv.org/abs/2403.10252), Sections 3.3 and 4.3.
 #
-# The released loss has no gradient, and the paper's tables have no row of labels alone with the same network and the same views. So four questions are open that a reader would take for answered:
+# The released loss has no gradient, and the paper's tables have no row of labels alone with the same network and the same views. So four questions are open, although a reader may take them for answered:
 #
 # 1. *Does the contrast help at all* once it has a gradient?
 # 2. *Do better regions help?* That is the argument for SAM.
@@ -40,7 +40,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # %% [markdown]
 # ## 1. A ladder from labels alone to Gaussians
 #
-# Each row of `companion/contrast` adds one thing to the row before it: a second view that only BatchNorm sees; the contrast as released, which is computed and detached; then vectors, pixels and Gaussians with a gradient. One label per image, HRNet18, felzenszwalb's regions.
+# Each row of `companion/contrast` adds one thing to the row before it: a second view that only BatchNorm sees; the contrast as released, which is computed and detached; then vectors, pixels and Gaussians with a gradient. All rows have one label per image, HRNet18 and felzenszwalb's regions.
 #
 # > **Predict.** Which two rows are equal to the last digit? And if Gaussians beat labels alone but not the second view, what has been shown?
 
@@ -57,7 +57,7 @@ print("Recorded:", summary(CONTRAST, contrast) if contrast else "nothing is reco
 session.write(CONTRAST, contrast, now_contrast)
 
 # %% [markdown]
-# The equality is no approximation: same weights, same numbers.
+# The equality is no approximation: every metric of the two rows is the same number.
 
 # %%
 from mtpsl.papers.companion.tables import DETACHED, TWO_VIEWS
@@ -67,9 +67,9 @@ for entry, other in zip(now_contrast.of(DETACHED), now_contrast.of(TWO_VIEWS), s
     print(f"seed {entry.seed}: {len(entry.metrics)} metrics, all equal")
 
 # %% [markdown]
-# *What holds, fails, or cannot be seen* stands in the ledger, whose sentences go up the ladder: "The second view helps without contrast" is about augmentation, "The contrast of ... helps" is measured against *that* row, and only the last two are about what the paper is about. *n* says how many seeds there are; with fewer than two nothing is tested.
+# The ledger says what holds and what fails. Its sentences go up the ladder: "The second view helps without contrast" is about augmentation, "The contrast of ... helps" is measured against *that* row, and only the last two are about the paper's own subject, Gaussians in place of vectors or pixels. If Gaussians beat labels alone but not the second view, the second view has been shown to help, and the contrast has not. *n* says how many seeds there are; with fewer than two nothing is tested.
 #
-# Does it learn what it is asked for? The share of regions whose own label is nearest, in the training of each row, first and last epoch:
+# Does it learn what it is asked for? The cell prints the share of regions whose own label is nearest, in the first and in the last epoch of the training of each row:
 
 # %% tags=["nbval-ignore-output"]
 for row in CONTRAST.rows:
@@ -86,9 +86,9 @@ for row in CONTRAST.rows:
 #
 # ## 2. Which regions find themselves
 #
-# For all regions of many test images: is the label's own region the nearest to the prediction's? Before and after training, and by size.
+# For all regions of many test images: is the label's own region the nearest to the prediction's? The picture has the answer before and after training, and by size.
 #
-# > **Predict.** An untrained network maps an untrained prediction and a true label. Above chance, or at chance? And which regions will a trained one find last?
+# > **Predict.** An untrained network maps an untrained prediction and a true label. Does it find regions more often than by chance? And which regions will a trained one find last?
 
 # %%
 found = session.figure("rdc/retrieval")
@@ -155,7 +155,7 @@ assert asa[TRUTH] == asa.max() == 1 and asa["random cells"] < asa["felzenszwalb 
 assert asa["felzenszwalb 400"] < asa["felzenszwalb 200"] < asa["felzenszwalb 50"]
 
 # %% [markdown]
-# Half a dozen kinds of regions, from blind to perfect. If SAM's regions are what makes RDC work, the gain should rise along this column.
+# These are eight divisions, from blind to perfect. If SAM's regions are what makes RDC work, the gain should rise along this column.
 #
 # > **Predict.** Random cells are as many as felzenszwalb's and ignore the image. With one label per image, how much of the gain over labels alone will they keep: none, half, all?
 
@@ -168,7 +168,7 @@ print("Recorded:", summary(REGIONS, regions) if regions else "nothing is recorde
 session.write(REGIONS, regions, now_regions)
 
 # %% [markdown]
-# Gain over quality, a point per row of the block with one label, from the recorded runs where there are any:
+# The chart has the gain over the quality, with a point per recorded seed of each row of the block with one label:
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.report.sketches import draw_points
@@ -186,7 +186,7 @@ else:
     print("no division is recorded yet, so there is no curve to draw")
 
 # %% [markdown]
-# *How to read it.* Rising from left to right: regions matter, and SAM may be worth its cost. Flat: any division will do, and what helps is local contrast as such. Below zero: neither helps, whoever divides the image. The block with all labels has true segments, the upper bound that SAM's could reach; between it and felzenszwalb's lies all that better regions can win.
+# *How to read it.* Points that rise from left to right say that regions matter, and that SAM may be worth its cost. Points at one height above zero say that any division will do, and that local contrast as such helps. Points below zero say that the contrast does not help, whoever divides the image. A single point says nothing about this. The block with all labels has true segments, the upper bound that SAM's could reach; between it and felzenszwalb's lies all that better regions can win.
 #
 # ## 4. What of the Gaussian matters?
 #
@@ -203,7 +203,7 @@ print("Recorded:", summary(DISTANCES, distances) if distances else "nothing is r
 session.write(DISTANCES, distances, now_distances)
 
 # %% [markdown]
-# *How to read it.* "Covariances matter" compares with means, "More than variances matters" with diagonal covariances: if neither is decided, a region was a point all along. "Wasserstein is the better distance" is Table 5 at one temperature. The other rows are no claims of the paper; they say how far the result hangs on what it leaves open.
+# *How to read it.* "Covariances matter" compares with means, "More than variances matters" with diagonal covariances: unless one of them holds, nothing here shows that a region is more than its mean. What the measure alone explains is the difference between "means" and "RDC with vectors" in Section 1. "Wasserstein is the better distance" is Table 5 at one temperature. The other rows are no claims of the paper; they say how far the result depends on what the paper leaves open.
 #
 # How different are those distances before any training? The order of all pairs of regions of one image, by exact W and by each alternative, as a rank correlation:
 
@@ -245,13 +245,13 @@ print({name: round(value, 3) for name, value in ranks.items()})
 assert ranks["root"] > 0.95 and ranks["kl"] < ranks["mean"]
 
 # %% [markdown]
-# Where the rank correlation is near 1, two measures want the same thing of the network, and a table that tells them apart tells something else, such as their scale. Symmetric roots cost one matrix product for all pairs and rank them as W does. KL has an order of its own, because it counts in units of a region's width.
+# Where the rank correlation is near 1, two measures ask nearly the same of the network; if a table tells them apart all the same, the reason may be something else, such as their scale. Symmetric roots cost one matrix product for all pairs and rank them as W does. KL has an order of its own, because it counts in units of a region's width.
 #
 # ## 5. What it costs
 #
-# The text: "the Gaussian contrast method is faster and more efficient, while still performing on par with pixel-based contrast methods." It depends on how many pixels. A region of $n$ pixels is *one* anchor as a Gaussian and $n$ anchors as pixels, and all pairs of anchors are compared.
+# The text: "the Gaussian contrast method is faster and more efficient, while still performing on par with pixel-based contrast methods." Whether that is so depends on how many pixels are compared. A region of $n$ pixels is *one* anchor as a Gaussian and $n$ anchors as pixels, and all pairs of anchors are compared.
 #
-# > **Predict.** A contrast map of 32x48 cells with about 30 regions. Gaussians in 32 channels against pixels: at how many pixels per region do the two take the same time? And the same memory?
+# > **Predict.** A contrast map of 32x48 cells with about 30 regions. At how many pixels per region does a contrast of pixels take as much time as one of Gaussians in 32 channels, and at how many as much memory?
 
 # %%
 from mtpsl import RegionContrastLoss
@@ -311,7 +311,7 @@ print(
 assert pixels**2 > 100_000 * count**2
 
 # %% [markdown]
-# So pixels have to be sampled, in the paper as here (32 a region by default), and *the claim is true or false with the sample*. Nobody can check the paper's: it prints neither the sample nor the time.
+# So pixels have to be sampled (here 32 per region by default), and *whether the claim is true depends on the size of the sample*. Nobody can check the paper's: it prints neither the sample nor the time.
 #
 # ## 6. What remains open
 #
@@ -321,7 +321,7 @@ assert pixels**2 > 100_000 * count**2
 #
 # ## Take away
 #
-# 1. Put a detached row and a second-view row beside every consistency loss. If they are all that gains, the loss is decoration.
+# 1. Put a detached row and a second-view row beside every consistency loss. If those rows gain as much as the full method, the loss adds nothing.
 # 2. Count retrieval, and count it again with the wrong labels. A contrast between regions of one image can be met by a code of places, which no image and no label enters.
 # 3. "Faster" needs a size. Gaussians grow with the regions squared, pixels with the pixels squared.
 #
@@ -331,7 +331,7 @@ assert pixels**2 > 100_000 * count**2
 #
 # <details><summary>Solution</summary>
 #
-# Every mode draws the same number from the global generator, one seed a step, and everything else comes from generators that this seed starts (`Inputs.seed`). If the noise came from the global generator directly, the next batch would be another one.
+# Every mode draws the same number from the global generator, one seed per step, and everything else comes from generators that this seed starts (`Inputs.seed`). If the noise came from the global generator directly, the next batch would be another one.
 # </details>
 #
 # **2.** Random cells keep most of the gain, say. Which sentence of the paper would that contradict, and which not?
