@@ -21,6 +21,7 @@ from mtpsl.places import checkout, figures_folder, output_folder, runs_folder
 from mtpsl.report.arrays import Arrays
 from mtpsl.report.evidence import draw_forest, forest, forest_lines
 from mtpsl.report.figure import FinishedFigure, make_figure, png_bytes, redraw
+from mtpsl.report.ledger import summary
 from mtpsl.report.maps import Grid, draw_grids, task_groups
 from mtpsl.report.records import run_table
 from mtpsl.report.render import COMPUTED, RECORDED, render_html, write_table
@@ -203,13 +204,21 @@ def draw_predictions(arrays: Arrays, columns: Sequence[tuple[str, str]]) -> Shee
 
 
 def show_results(table: Table, recorded: Results | None, computed: Results | None) -> None:
-    """Shows a table of a paper with all its sources, and a forest of its recorded sentences."""
+    """Shows a table with all its sources, a forest of its recorded sentences, and what they decide.
+
+    What networks of profile smoke measure means nothing and is left out; costs are not.
+    """
+    if computed and computed.profile == "smoke" and table.trains:
+        computed = None
     show_table(render_html(table, recorded, computed))
     arrays = forest(table, recorded)
     if np.isfinite(arrays["gains"]).any():
         alt = f"Forest plot of {table.source}: {'; '.join(forest_lines(arrays))}."
         caption = "The recorded gain of each sentence beside the printed one."
         show(draw_forest(arrays), alt=alt, caption=caption)
+    if table.claims:
+        decided = summary(table, recorded) if recorded else "nothing"
+        print(f"Recorded: {decided}.")
 
 
 def show_table(table: Any, *, caption: str = "") -> None:

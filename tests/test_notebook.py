@@ -21,7 +21,7 @@ from mtpsl.notebook import (
     show_table,
     show_terms,
 )
-from mtpsl.papers.hitts.tables import TABLE8
+from mtpsl.papers.hitts.tables import TABLE1, TABLE8
 from mtpsl.report.arrays import describe
 from mtpsl.report.figure import FinishedFigure
 from mtpsl.report.results import parse_results
@@ -158,12 +158,25 @@ def test_recorded_and_computed_results_stay_apart(
     assert [e.row for e in recorded.entries] == ["Ours"] and now is computed
     show_results(TABLE8, recorded, now)
     assert 'id="T_hitts-table8"' in displayed[0][0].data
-    capsys.readouterr()
+    assert capsys.readouterr().out.startswith("Recorded: 5 not tested of 5 sentences.")
     session.write(TABLE8, recorded, now)
     assert capsys.readouterr().out.split() == [
         "runs/smoke/hitts/table8.md",
         "runs/smoke/hitts/table8.csv",
     ]
+
+
+def test_numbers_of_smoke_are_not_shown_but_costs_are(displayed, monkeypatch) -> None:
+    shown = []
+    monkeypatch.setattr(
+        notebook, "render_html", lambda t, r, computed: shown.append(computed) or ""
+    )
+    costs = parse_results(entries(), TABLE8)
+    trained = replace(costs, table=TABLE1.name)
+    show_results(TABLE8, None, costs)
+    show_results(TABLE1, None, trained)
+    show_results(TABLE1, None, replace(trained, profile="quick"))
+    assert [each is not None for each in shown] == [True, False, True]
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,7 @@ State = Literal["holds", "contradicted", "inconclusive", "not tested", "below fl
 STATES: tuple[State, ...] = get_args(State)
 
 RULE = (
-    "A line is a sentence of the paper, decided over all its metrics together. Its gain is "
+    "A line is one sentence, decided over all its metrics together. Its gain is "
     "relative to the row that should lose; metrics weigh as much as they are measured precisely, "
     "and the brackets hold the 95 % confidence interval. The gain of a printed line weighs them "
     "equally and has no spread, so it decides nothing. The noise is what the fit of row + seed to "
@@ -252,7 +252,7 @@ def summary(table: Table, results: Results | None) -> str:
     """How many of a table's sentences are in which state, in a few words."""
     counts = count_states(table, results)
     found = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
-    return f"{found} of {len(table.claims)} sentences"
+    return f"{found} of {len(table.claims)} sentence{'s' * (len(table.claims) != 1)}"
 
 
 def _size(claim: Claim, gain: float) -> str:

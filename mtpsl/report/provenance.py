@@ -1,5 +1,6 @@
 """Where the numbers of a table come from: profile, data, weights, commit, hardware, date."""
 
+import re
 from collections import Counter
 from collections.abc import Iterable
 
@@ -15,8 +16,8 @@ def stamp(table: Table, recorded: Results | None, computed: Results | None) -> l
     for source, results in ((RECORDED, recorded), (COMPUTED, computed)):
         if results and results.current():
             sentences += _provenance(source.capitalize(), results)
-        else:
-            sentences.append(f"{source.capitalize()}: nothing.")
+        elif source == RECORDED:
+            sentences.append("Recorded: nothing.")
     if DELTA in table.columns:
         references = set(table.reference.values())  # of which a part of a table may lack some
         against = {row.label for row in table.rows if row.name in references}
@@ -52,7 +53,8 @@ def _provenance(source: str, results: Results) -> list[str]:
             "paper's thresholds"
         )
     parts.append(f"commit {distinct(c for e in entries for c in e.commit.split(', '))}")
-    parts.append(f"hardware {distinct(e.hardware for e in entries)}")
+    hardware = (re.sub(r"\b1 threads", "1 thread", e.hardware) for e in entries)  # older records
+    parts.append(f"hardware {distinct(hardware)}")
     parts.append(distinct(e.date[:10] for e in entries))
     sentences = [f"{source}: {'; '.join(parts)}."]
     if measured := [e.memory for e in entries if e.memory]:

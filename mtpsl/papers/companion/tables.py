@@ -185,11 +185,11 @@ CONSISTENCY = Table(
     reference={"": SL},
     claims=_CONSISTENCY_CLAIMS,
     notes=(
-        "NYUD-v2 with one label per image, as in [XTC, Table 2], whose rows SL, SSL and Ours are.",
+        "NYUD-v2 with one label per image, as in [XTC, Table 2], whose rows SL, SSL and XTC are.",
         f'"{TWO_VIEWS}" passes a second, zoomed view of each image through the network, where only '
         "BatchNorm takes notice of it: SSL with weight 0.",
-        f'"{RAMPED_FREE}": the weight of the consistency grows over the first half of the '
-        "training, an option of the released code that is off by default.",
+        '"XTC, ramped up, unclipped": the weight of the consistency grows over the first half of '
+        "the training, an option of the released code that is off by default.",
         AT_QUICK,
     ),
 )
