@@ -274,11 +274,11 @@ table["of MTL's GMAC"] = table["GMAC"] / table.loc["MTL baseline", "GMAC"]
 show_table(table.style.format("{:.1f}").format("{:.2f}", subset=["of MTL's GMAC"]))
 
 # %%
-wide, ours = table.loc["MTL baseline, 608 channels"], table.loc["TPKR"]
-assert ours["GMAC"] > wide["GMAC"] and ours["of MTL's GMAC"] > 1.5
-print(f"at equal parameters TPKR multiplies {ours['GMAC'] / wide['GMAC']:.2f} times as often")
+wide, tpkr = table.loc["MTL baseline, 608 channels"], table.loc["TPKR"]
+assert tpkr["GMAC"] > wide["GMAC"] and tpkr["of MTL's GMAC"] > 1.5
+print(f"at equal parameters TPKR multiplies {tpkr['GMAC'] / wide['GMAC']:.2f} times as often")
 alone = table.loc["transformer alone", "GMAC"]
-print(f"retrieval itself: {ours['GMAC'] - alone:.1f} GMAC of {ours['GMAC']:.0f}")
+print(f"retrieval itself: {tpkr['GMAC'] - alone:.1f} GMAC of {tpkr['GMAC']:.0f}")
 
 # %% [markdown]
 # Retrieval itself is cheap here, because keys and values are mixtures of three vectors and never computed for each position ([`40_tpkr_method`](40_tpkr_method.ipynb) shows that both ways agree). What costs is self-attention among all positions, which the paper does not ablate.
