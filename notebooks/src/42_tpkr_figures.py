@@ -181,13 +181,15 @@ for source, made in fig5.items():
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.tpkr.printed import FEATURE, OURS, PASCAL, TITLES
 from mtpsl.papers.tpkr.tables import TABLE1
+from mtpsl.report.results import column_of
 
 recorded, _ = session.results(TABLE1, train=False)
 for column in PASCAL if recorded else ():
     words = []
     for row in (FEATURE, OURS):
         seeds = list(recorded.values(TABLE1, f"one-label/{row}", column).values())
-        words += [f"{row} {numpy.mean(seeds):.1f} (n = {len(seeds)})"] if seeds else []
+        mean = column_of(column).scale * numpy.mean(seeds) if seeds else 0
+        words += [f"{row} {mean:.1f} (n = {len(seeds)})"] if seeds else []
     print(f"{TITLES[column]:<14}", ", ".join(words))
 
 # %% [markdown]

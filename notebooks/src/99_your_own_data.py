@@ -290,7 +290,7 @@ for name, damage in damages.items():
 # $ python -m mtpsl predict runs/1a2b3c4d5e6f photos found
 # ```
 #
-# The second needs a file that says what to train. It names only the settings that you choose; the others are those of the papers, which need a GPU. All commands exit with 1 where something failed.
+# The second needs a file that says what to train; `python -m mtpsl new own` writes one with remarks. It names only the settings that you choose; the others are those of the papers, which need a GPU. All commands exit with 1 where something failed.
 
 # %%
 short = {"dataset": "own", "tasks": list(experiment.tasks), "label_setting": "full"}
