@@ -158,7 +158,7 @@ def test_recorded_and_computed_results_stay_apart(
     assert [e.row for e in recorded.entries] == ["Ours"] and now is computed
     show_results(TABLE8, recorded, now)
     assert 'id="T_hitts-table8"' in displayed[0][0].data
-    assert capsys.readouterr().out.startswith("Recorded: 5 not tested of 5 sentences.")
+    assert capsys.readouterr().out.endswith("Recorded: 5 not tested of 5 sentences.\n")
     session.write(TABLE8, recorded, now)
     assert capsys.readouterr().out.split() == [
         "runs/smoke/hitts/table8.md",

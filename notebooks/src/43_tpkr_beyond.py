@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Beyond the paper: what the prototypes are good for
 #
-# **You will be able to** say which part of TPKR a gain would come from, show why its affinity can never exceed 0.69 with three tasks and what a temperature does to that, test whether prototypes know which tasks help each other, and tell diffusion from refinement. **Takes** about 30 minutes to read. **Read before:** [`40_tpkr_method`](40_tpkr_method.ipynb); of [`41_tpkr_tables`](41_tpkr_tables.ipynb), Section 4. **Previous:** [`42_tpkr_figures`](42_tpkr_figures.ipynb). **Next:** [`90_all_tables`](90_all_tables.ipynb). **Paper:** [TPKR](https://arxiv.org/abs/2601.07474), Sections 3.3 and 4.3.
+# **You will be able to** say which part of TPKR a gain would come from, show why its affinity can never exceed 0.69 with three tasks and what a temperature does to that, test whether prototypes know which tasks help each other, and tell diffusion from refinement. **Takes** about 30 minutes to read. **Read before:** [`40_tpkr_method`](40_tpkr_method.ipynb); of [`41_tpkr_tables`](41_tpkr_tables.ipynb), Section 4. **Previous:** [`42_tpkr_figures`](42_tpkr_figures.ipynb). **Next:** [`90_all_tables`](90_all_tables.ipynb). **Paper:** [TPKR](https://arxiv.org/abs/2601.07474), sections "Task Prototype", "Ablation Studies" and "Discussions".
 #
 # The paper's ablation adds the losses of the prototypes and the transformer in one step. So six questions are open that a reader would take for answered:
 #
@@ -25,7 +25,7 @@
 # 5. *Is it diffusion* that makes the strongest rival strong?
 # 6. *What does it cost,* compared with a baseline of the same size?
 #
-# Each is a table that anybody can record (`python -m mtpsl run companion/retrieval`, ...), and beside it a calculation that needs no training.
+# Questions 1, 2, 3 and 5 have a table each, which anybody can train (`python -m mtpsl run companion/retrieval`, ...), question 4 has a figure, and beside each stands a calculation that needs no training.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -64,7 +64,7 @@ for part, count in {"prototypes": 3 * 1024, "codebook": 4096 * 512}.items():
 assert 3 * 1024 / own < 0.001
 
 # %% [markdown]
-# A quarter of a thousandth is prototypes. That proves nothing, since a small part can be the one that matters. But it says what a fair control looks like: everything else has to stay. *Constant keys* keeps all of it; the transformer alone also drops the projections of features and slots, 4.7 M, which the wider baseline has to answer for.
+# The prototypes are 0.02 % of TPKR's own parameters, the codebook 16 %, the rest 84 %. That proves nothing, since a small part can be the one that matters. But it says what a fair control looks like: everything else has to stay. *Constant keys* keeps all of it; the transformer alone also drops the projections of features and slots, 4.7 M, so a smaller network may be its only fault. The wider baseline controls for size.
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.report.ledger import summary
@@ -80,7 +80,7 @@ print("Recorded:", said(RETRIEVAL, retrieval))
 session.write(RETRIEVAL, retrieval, now_retrieval)
 
 # %% [markdown]
-# *How to read it.* Go down the ledger. If "More than size helps" does not hold, parameters explain the gain. If "The transformer helps without prototypes" holds and "Prototypes add to the transformer" does not, the ablation of the paper has measured a transformer. If both hold, look at the next three: constant, even and one-hot affinities retrieve without looking, so a difference to them is what *looking* is worth. "Prototypes must be learned" asks whether three random vectors would have done.
+# *How to read it.* Go down the ledger. If "More than size helps" does not hold, parameters alone may explain the gain. If "The transformer helps without prototypes" holds and "Prototypes add to the transformer" does not, the ablation of the paper has measured a transformer. If both hold, look at the next three: constant, even and one-hot affinities retrieve without looking, so TPKR's lead over them is what *looking* is worth. "Prototypes must be learned" asks whether three random vectors would have done.
 #
 # ## 2. How much can an affinity say?
 #
@@ -119,7 +119,7 @@ for tasks in (3, 5):
     assert affinity[1:].std() < 1e-6
 
 # %% [markdown]
-# Evenly. So *where its losses are least, the prototype says nothing about which tasks are related*: it says "mine" to one slot and the same to all others. Whatever a trained network says beyond that, it says because L_tke has not been minimized.
+# They share it evenly. So *where its losses are least, the prototype says nothing about which tasks are related*: it says "mine" to one slot and the same to all others. Whatever a trained network says beyond that, it says because L_tke has not been minimized.
 #
 # A temperature lifts the ceiling:
 #
@@ -139,7 +139,7 @@ show_table(ceilings.style.format("{:.3f}").format_index("{:g}"))
 assert ceilings["5 tasks"].is_monotonic_decreasing and ceilings.loc[1.0, "5 tasks"] < 0.47
 
 # %% [markdown]
-# But mind what the dial turns. At a high temperature the affinity is even, at a low one it is one-hot, and both ends are rows of Section 1: retrieval without looking. Only in between can it say something, and only if the losses leave it room. The rows of `companion/temperature`:
+# But mind what the temperature changes. At a high temperature the affinity is even, at a low one it is one-hot, and both ends are rows of Section 1: retrieval without looking. Only in between can it say something, and only if the losses leave it room. `companion/temperature` trains with all four:
 
 # %% tags=["nbval-ignore-output"]
 temperature, now_temperature = session.results(TEMPERATURE, once=True)
@@ -150,13 +150,13 @@ print("Recorded:", said(TEMPERATURE, temperature))
 session.write(TEMPERATURE, temperature, now_temperature)
 
 # %% [markdown]
-# *How to read it.* If no temperature beats another one, the affinity does not matter to the tasks, whatever it says.
+# *How to read it.* If the three sentences stay open with several seeds, there is no sign that the affinity matters to the tasks, whatever it says.
 #
 # ## 3. Do prototypes know how tasks are related?
 #
 # There is a measure of relatedness that no method is needed for: train task *t* alone, train it together with task τ, and compare. `companion/transfer` does so for all ten pairs of the five tasks of people21. (Three tasks would make six ordered pairs, too few for a rank correlation; five make twenty.) If prototypes capture "task associations", a task should gain more from those whose slot its features are near to.
 #
-# > **Predict.** Segmentation of people and objects, human parts, saliency, boundaries, surface normals: which pair helps both, and which task is helped by nobody?
+# > **Predict.** Twenty pairs are not many. If prototypes knew nothing of the gains, how large a rank correlation would still be no surprise?
 
 # %% tags=["nbval-ignore-output"]
 transfer, now_transfer = session.results(TRANSFER, once=True)
@@ -202,7 +202,7 @@ for source, made in related.items():
             print(f"recorded {key}: {rank_correlation(made.arrays[key], gain):+.2f}")
 
 # %% [markdown]
-# *How to read it.* Section 2 predicts none: at the optimum all cosines are equal, so their order is noise. A correlation beyond what chance gives (the 20 pairs are not independent, so take that bound for a lower one) would mean that the network keeps something of the tasks that its losses do not ask for.
+# *How to read it.* Chance alone reaches the bound above in one case of twenty. Section 2 predicts no correlation: at the optimum all cosines are equal, so their order is noise. A correlation beyond what chance gives (the 20 pairs are not independent, so the true bound is higher) would mean that the network keeps something of the tasks that its losses do not ask for.
 #
 # ## 4. What is in the codebook?
 #
@@ -221,9 +221,9 @@ for source, made in codes.items():
         print(f"    L_tae with other codes in the place of the chosen ones: {100 * rise:+.1f} %")
 
 # %% [markdown]
-# *How to read it.* If L_tae stays the same with other codes, the decoder does not read them, and Table 3's 0.1 mIoU fits. A perplexity of *p* means that codes are chosen as unevenly as if there were *p* of them, evenly used. A mean patch that is a flat color says that its code stands for brightness, one with an edge for a place in the picture.
+# *How to read it.* If L_tae stays the same with other codes, the decoder does not read them, which fits the 0.1 mIoU of Table 3. A perplexity of *p* means that codes are chosen as unevenly as if there were *p* of them, evenly used. A mean patch that is a flat color says that its code stands for brightness, one with an edge for a place in the picture.
 #
-# How codes learn decides whether they can be used at all: `codes="straight_through"` and `"ema"` are the rules of other papers, and [`40_tpkr_method`](40_tpkr_method.ipynb) shows whom each sends a gradient to.
+# How codes learn decides whether they can be used at all: `codes="straight_through"` and `"ema"` are the rules of other papers, and [`40_tpkr_method`](40_tpkr_method.ipynb) shows what each sends a gradient to.
 
 # %% [markdown]
 # ## 5. Is it diffusion that helps?
@@ -239,12 +239,12 @@ for steps in (1, 2, 4):
     schedule = Schedule(steps, (1e-3, 1e-2))
     signal, noise = schedule.signal[-1], schedule.noise[-1]
     print(
-        f"{steps} steps: features times {signal:.4f}, noise {noise:.3f}, ratio {signal / noise:.0f}"
+        f"steps {steps}: features times {signal:.4f}, noise {noise:.3f}, ratio {signal / noise:.0f}"
     )
     assert signal > 0.98 and noise < 0.2
 
 # %% [markdown]
-# A tenth. A denoiser that gets features which are nearly clean, and the preliminary maps of all tasks beside them, may be a *refinement network* that happens to see some noise. `companion/diffusion` asks: without noise there is one pass of the same denoiser over the features as they are.
+# With the released two steps, the noise is a tenth of the features. A denoiser that gets features which are nearly clean, and the preliminary maps of all tasks beside them, may be a *refinement network* that happens to see some noise. `companion/diffusion` asks: without noise there is one pass of the same denoiser over the features as they are.
 
 # %% tags=["nbval-ignore-output"]
 diffusion, now_diffusion = session.results(DIFFUSION, once=True)
@@ -255,13 +255,13 @@ print("Recorded:", said(DIFFUSION, diffusion))
 session.write(DIFFUSION, diffusion, now_diffusion)
 
 # %% [markdown]
-# *How to read it.* "A refinement without noise helps" and "Noise helps" together say that it is diffusion. The first without the second says that 50 M parameters of a second decoder help.
+# *How to read it.* If "Noise helps" holds, it is diffusion. If only "A refinement without noise helps" holds, then what helps is a second decoder of 50 M parameters.
 #
 # ## 6. What it costs, at equal size
 #
 # Parameters and multiplications for one image of 288x384, at full width; nothing is trained for it. (Seconds and memory depend on the machine: `python -m mtpsl cost` and the benchmarks measure them.)
 #
-# > **Predict.** TPKR has 29 % more parameters than the MTL baseline. How many more multiplications?
+# > **Predict.** TPKR has 29 % more parameters than the MTL baseline. How many more multiplications does it need?
 
 # %%
 more = {row.name: full_size_cost(row.experiments[0]) for row in DIFFUSION.rows[-2:-1]}
@@ -274,14 +274,14 @@ table["of MTL's GMAC"] = table["GMAC"] / table.loc["MTL baseline", "GMAC"]
 show_table(table.style.format("{:.1f}").format("{:.2f}", subset=["of MTL's GMAC"]))
 
 # %%
-wide, ours = table.loc["MTL baseline, 608 channels"], table.loc["TPKR"]
-assert ours["GMAC"] > wide["GMAC"] and ours["of MTL's GMAC"] > 1.5
-print(f"at equal parameters TPKR multiplies {ours['GMAC'] / wide['GMAC']:.2f} times as often")
+wide, tpkr = table.loc["MTL baseline, 608 channels"], table.loc["TPKR"]
+assert tpkr["GMAC"] > wide["GMAC"] and tpkr["of MTL's GMAC"] > 1.5
+print(f"at equal parameters TPKR multiplies {tpkr['GMAC'] / wide['GMAC']:.2f} times as often")
 alone = table.loc["transformer alone", "GMAC"]
-print(f"retrieval itself: {ours['GMAC'] - alone:.1f} GMAC of {ours['GMAC']:.0f}")
+print(f"retrieval itself: {tpkr['GMAC'] - alone:.1f} GMAC of {tpkr['GMAC']:.0f}")
 
 # %% [markdown]
-# Retrieval itself is cheap here, because keys and values are mixtures of three vectors and never computed for each position ([`40_tpkr_method`](40_tpkr_method.ipynb) shows that both ways agree). What costs is self-attention among all positions, which the paper does not ablate.
+# Retrieval itself is cheap here, because keys and values are mixtures of three vectors and never computed for each position ([`40_tpkr_method`](40_tpkr_method.ipynb) shows that both ways agree). What costs is the rest of the transformer, which the paper does not ablate: the row "transformer alone" has most of the extra multiplications.
 #
 # ## Take away
 #
@@ -316,7 +316,7 @@ print(f"retrieval itself: {ours['GMAC'] - alone:.1f} GMAC of {ours['GMAC']:.0f}"
 #
 # <details><summary>Solution</summary>
 #
-# Leave one task out of all five, and measure what the others lose: five runs a seed. It says what a task contributes in company, where pairs say what it does alone; for the claim "task associations" company is the right setting, for a 5 × 5 matrix the pairs are the only cheap one.
+# Leave one task out of all five, and measure what the others lose: five runs per seed. It says what a task contributes in company, where pairs say what it does alone; for the claim "task associations" company is the right setting, for a 5 × 5 matrix the pairs are the only cheap one.
 # </details>
 #
 # ## References

@@ -14,9 +14,9 @@
 # %% [markdown]
 # # All tables, all sentences, and where the numbers come from
 #
-# **You will be able to** say how many sentences of the papers were tested, which way they came out, and where any number of this repository comes from. **Takes** about 10 minutes. **Read before:** [`11_hitts_tables`](11_hitts_tables.ipynb), Section 1; previous is [`43_tpkr_beyond`](43_tpkr_beyond.ipynb). **Next:** [`99_your_own_data`](99_your_own_data.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893), [HiTTs](https://arxiv.org/abs/2411.18823), [RDC](https://arxiv.org/abs/2403.10252), [TPKR](https://arxiv.org/abs/2601.07474).
+# **You will be able to** say how many sentences of the papers were tested, which way they came out, and where any number of this repository comes from. **Takes** about 10 minutes. **Read before:** [`11_hitts_tables`](11_hitts_tables.ipynb), Section 1. **Previous:** [`43_tpkr_beyond`](43_tpkr_beyond.ipynb). **Next:** [`99_your_own_data`](99_your_own_data.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893), [HiTTs](https://arxiv.org/abs/2411.18823), [RDC](https://arxiv.org/abs/2403.10252), [TPKR](https://arxiv.org/abs/2601.07474).
 #
-# Each table is shown in full, with what it asks and how its rows compare, in its paper's own notebooks. This page has what they add up to.
+# Each table is shown in full, with what it asks and how its rows compare, in its paper's own notebooks. This page adds them up.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -50,7 +50,7 @@ show_recorded("companion/glance")
 # %% [markdown]
 # ## What was decided
 #
-# What the recorded results *contradict* is the most interesting part of this list. If there is nothing of the kind, nothing recorded contradicts the papers, which is weaker than confirming them: most sentences may be inconclusive or not tested.
+# What the recorded results *contradict* is the most interesting part of this list. If it has no such line, nothing recorded contradicts the papers, which is weaker than confirming them: most sentences may be inconclusive or not tested.
 
 # %%
 from mtpsl import papers
@@ -136,12 +136,12 @@ from mtpsl.report.audit import audit
 
 report = audit()
 print(*report.to_text().splitlines()[:4], sep="\n")
-print("errata:", len(report.errata), "| problems:", list(report.problems))
+print(f"{len(report.errata)} errata; problems: {', '.join(map(str, report.problems)) or 'none'}")
 
 # %% [markdown]
 # ## Provenance
 #
-# A number is never alone. One line for each distinct origin: profile, data (generated or real), commit, version of torch, hardware, date, how many rows and seeds come from there, and why they are stale if they are.
+# A number is never alone. The table has one line for each distinct origin: profile, data (generated or real), commit, hardware, date, why its results are stale if they are, and how many results come from there.
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.report.provenance import origins
@@ -158,18 +158,19 @@ show_table(frame, caption="Origins of recorded numbers.")
 # %% tags=["nbval-ignore-output"]
 trained = [computed for table, _, computed in measured.values() if table.trains]
 keys = [key for computed in trained for e in computed.entries for key in e.keys]
-print(f"{len(keys)} runs asked for by {len(trained)} tables, {len(set(keys))} different ones")
+print(f"{len(trained)} tables ask for {len(keys)} runs, of which {len(set(keys))} are different")
 
 # %%
 stored = [session.store.load(key) for key in set(keys)]
-print("all stored and intact:", all(record is not None for record in stored))
+assert all(record is not None for record in stored)
+print("every run is stored and intact")
 
 # %% tags=["nbval-ignore-output"]
 settings = {(r.experiment["label_setting"], r.labels["hash"]) for r in stored}
-print("assignments of labels:", sorted(setting for setting, _ in settings))
+print("assignments of labels:", ", ".join(sorted(setting for setting, _ in settings)))
 
 # %% [markdown]
-# To fill in recorded results: `make records` (resumable: seed 0 of every row first).
+# `make records` trains the rows that are not recorded yet, seed 0 of every row first; it can be stopped and resumed.
 #
 # ## Take away
 #

@@ -74,7 +74,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # | `inverse` | `[depth]` | `true`: a disparity, or one over the depth | `false`, meters |
 # | `axes` | `[normals]` | what the three channels hold, such as `["x", "-y", "-z"]` | `["x", "y", "z"]` |
 # | `threshold` | `[saliency]`, `[edges]` | shades of gray from it on are yes | only 0, 128 and 255 are allowed |
-# | `weight` | all | of the task's loss | 1 |
+# | `weight` | all | the weight of the task's loss | 1 |
 
 # %% [markdown]
 # ## 2. A folder to try it on
@@ -111,7 +111,7 @@ for place in sorted(Path(folder).glob("*/*")):
 # %% [markdown]
 # > **Predict.** There are fewer files in the folders of labels than in `train/image`. Which file says that an image has no depth?
 #
-# None. There is no list to keep in step with the files, so none can be wrong. A mistyped name is no missing label, though: a label whose image does not exist is an error (section 7).
+# No file says it. There is no list to keep in step with the files, so none can be wrong. A mistyped name does not count as a missing label, though: a label whose image does not exist is an error (section 7).
 
 # %% [markdown]
 # ## 3. Have it checked
@@ -145,7 +145,7 @@ show(sheet.figure, alt=alt)
 # %% [markdown]
 # ## 4. What a missing file means
 #
-# `carries` tells which images have a task's label. What a method gets of the others is NaN, or class 255, so a method that looked at a missing label would fail at once (`00_tour`, section 4). Its loss is exactly zero.
+# `carries` tells which images have a task's label. For the others a method gets NaN, or class 255, so a method that looked at a missing label would fail at once ([`00_tour`](00_tour.ipynb), section 4). The loss of a missing label is exactly zero.
 
 # %%
 train = Own("train", height=64, width=96, root=folder)
@@ -191,13 +191,14 @@ caption = f"{len(Own('test', root=folder))} test images, profile {session.profil
 show_table(pandas.DataFrame([line], index=[experiment.method]), caption=caption)
 
 # %% [markdown]
-# A number like these needs a floor beside it: what scores without looking at the image, by the most frequent class, the median depth, the mean normal? `mtpsl.report.floors.score_guesses` computes it, and section 5 of [`00_tour`](00_tour.ipynb) shows how to read it.
+# Numbers like these need a floor beside them: what does a guess score that never looks at the image, such as the most frequent class, the median depth or the mean normal? `mtpsl.report.floors.score_guesses` computes it, and section 5 of [`00_tour`](00_tour.ipynb) shows how to read it.
 #
 # Another method is one word: `method="xtc"` ties the tasks to one another, `method="hitts"` looks for the missing labels. The run's key depends on the *content* of your files. Correct a label, and `experiment_on` gives another experiment; ask for the old one again, and nothing is trained.
 
 # %%
 again = run(experiment, here)
-print("trained again:", again.environment["date"] != record.environment["date"])
+assert again.environment["date"] == record.environment["date"]
+print("found in the store, not trained again")
 
 # %% [markdown]
 # ## 6. Predict a folder of pictures
@@ -208,7 +209,7 @@ print("trained again:", again.environment["date"] != record.environment["date"])
 from mtpsl.data.readers.own_files import write_picture
 from mtpsl.data.scenes.rooms13 import Rooms13
 
-shapes = {"a wide room": (90, 160), "a room": (96, 128), "ein hohes Zimmer": (150, 100)}
+shapes = {"a wide room": (90, 160), "a room": (96, 128), "a tall room": (150, 100)}
 for number, (name, (height, width)) in enumerate(shapes.items()):
     image = Rooms13.picture("test", 600 + number, height, width).image  # uint8
     write_picture(Path("photos", f"{name}.png"), image.movedim(0, -1).numpy())
@@ -249,7 +250,8 @@ for path in first.glob("depth.json"):  # none, where depth is no task
     steps, meters = np.asarray(Image.open(first / "depth.png")), np.load(first / "depth.npy")
     fits = (meters > said["step"]) & (meters < said["largest"])
     apart = np.abs(steps * said["step"] - meters)[fits].max() / said["step"]
-    print("at most half a step apart:", bool(apart < 0.51), "| counted:", list(said["cut_off"]))
+    assert apart < 0.51
+    print("at most half a step apart; pixels are counted", " and ".join(said["cut_off"]))
 
 # %% [markdown]
 # ## 7. When something is wrong
@@ -288,7 +290,7 @@ for name, damage in damages.items():
 # $ python -m mtpsl predict runs/1a2b3c4d5e6f photos found
 # ```
 #
-# The second needs a file that says what to train. It can be as short as your wishes; what it does not name is as in the papers, for a GPU. All commands exit with 1 where something failed.
+# The second needs a file that says what to train; `python -m mtpsl new own` writes one with remarks. It names only the settings that you choose; the others are those of the papers, which need a GPU. All commands exit with 1 where something failed.
 
 # %%
 short = {"dataset": "own", "tasks": list(experiment.tasks), "label_setting": "full"}
@@ -301,7 +303,8 @@ from mtpsl.runs.data import bind_data
 from mtpsl.runs.experiment import read_experiment
 
 bound = bind_data(read_experiment("experiment.json"), folder)
-print("the run of section 5:", bound.key == experiment.key)
+assert bound.key == experiment.key
+print("this file describes the run of section 5")
 
 # %% [markdown]
 # ## 9. Take away
