@@ -277,14 +277,14 @@ show_results(TABLE1, recorded, None if profile == "smoke" else computed)
 #
 # And **one seed decides nothing**. Unfold the ledger: it has a line for each sentence of the paper that compares two rows. A sentence *holds* or is *contradicted* where its gain, over all its metrics together, is beyond chance; it is *inconclusive* where chance could explain it, *not tested* with fewer than two seeds, and *below floor* where a row is no better than a guess.
 
-# %%
+# %% tags=["nbval-ignore-output"]
 ours = TABLE1.row("one-label/Ours").experiments[0]
 print("teacher:", ours.teacher.method, dict(ours.teacher.method_args))
 print("student:", ours.method, dict(ours.method_args), "thresholds", dict(ours.thresholds))
 print("seeds recorded:", len(recorded.of("one-label/Ours")) if recorded else 0)
 
 # %% [markdown]
-# [`11_hitts_tables`](11_hitts_tables.ipynb) comes back to it and has all rows of three tables; [`10_hitts_method`](10_hitts_method.ipynb) takes the method apart, equation by equation; [`12_hitts_figures`](12_hitts_figures.ipynb) looks inside the tokens.
+# [`11_hitts_tables`](11_hitts_tables.ipynb) says how to read a table to the end, Δ_MTL included; [`10_hitts_method`](10_hitts_method.ipynb) takes the method apart, equation by equation; [`12_hitts_figures`](12_hitts_figures.ipynb) looks inside the tokens.
 
 # %% [markdown]
 # ## 8. Exercises
