@@ -257,7 +257,9 @@ alt = (
 show(sheet.figure, alt=alt)
 for role, name in columns:
     maps = arrays[f"semseg/{role}"]
-    print(f"{name:<12} two rooms agree on {100 * (maps[0] == maps[1]).mean():.0f} % of their pixels")
+    print(
+        f"{name:<12} two rooms agree on {100 * (maps[0] == maps[1]).mean():.0f} % of their pixels"
+    )
 
 # %% [markdown]
 # Mostly the third: the predicted maps of two rooms resemble each other far more than the rooms do, as those of the position lookup would. What such a network knows and a guess does not shows where a patch follows the image, as on the bright windows.
