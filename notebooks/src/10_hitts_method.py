@@ -448,16 +448,15 @@ show(
     draw_normal_centers(directions.numpy(), ids.numpy(), vectors.centers.numpy()),
     alt="Normals of the rooms as points on a disk, and the same points in the colors of 20 centers.",
     caption="Twenty centers (X) share the directions that occur: walls along the middle, floors on top, "
-    "ceilings at the bottom. The half that faces away from the camera stays empty.",
+    "ceilings at the bottom. The half of the ball behind the rim stays empty, but for its edge.",
 )
 
 # %%
 nearest = (directions @ vectors.centers.T).argmax(1)
 assert torch.equal(ids, nearest)  # the largest cosine is the smallest angle
 torch.testing.assert_close(vectors.centers.norm(dim=1), torch.ones(vectors.bins))
-print(
-    f"facing away from the camera: {100 * (directions[:, 2] > 0).float().mean():.0f} % of the pixels"
-)
+beyond = torch.rad2deg(directions[:, 2].max().asin())
+print(f"no normal lies more than {beyond:.0f} degrees behind the rim")
 
 # %% [markdown]
 # ### Eq. 10: from classes back to numbers
