@@ -255,6 +255,8 @@ alt = (
     "Room images with true and predicted maps of two networks: with one label per image, with all."
 )
 show(sheet.figure, alt=alt)
+
+# %%
 for role, name in columns:
     maps = arrays[f"semseg/{role}"]
     print(

@@ -95,11 +95,10 @@ from statistics import fmean
 from mtpsl.metrics import delta_mtl
 
 mean = lambda row, column: fmean(table1.values(TABLE1, row, column).values())  # noqa: E731
+methods = ("MTL baseline", "MTAN", "XTC", "Ours")
 for block in ("one-label", "random-labels") if table1 else ():
-    rows = {
-        row: mean(f"{block}/{row}", "delta_mtl") for row in ("MTL baseline", "MTAN", "XTC", "Ours")
-    }
-    print(block, "by Δ_MTL:", [TABLE1.in_words(row) for row in sorted(rows, key=rows.get)[::-1]])
+    order = sorted(methods, key=lambda row: -mean(f"{block}/{row}", "delta_mtl"))
+    print(block, "by Δ_MTL:", [TABLE1.in_words(row) for row in order])
     best, single = (
         {c: mean(f"{block}/{r}", c) for c in TABLE1.columns[:-1]} for r in ("Ours", "STL")
     )
