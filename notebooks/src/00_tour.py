@@ -14,7 +14,7 @@
 # %% [markdown]
 # # A tour: many tasks, few labels
 #
-# One network that looks at a photograph of a room and says, for every pixel, **what** it is (semantic segmentation), **how far** away it is (depth) and **which way** the surface faces (normals). Training it takes dense labels, and dense labels are what nobody can afford three times over. So each training image carries labels for *some* of the tasks. That is multi-task learning from **partially labeled data**, the subject of the four papers in this repository.
+# Imagine one network that looks at a photograph of a room and says, for every pixel, **what** it is (semantic segmentation), **how far** away it is (depth) and **which way** the surface faces (normals). Training it takes dense labels, and dense labels are what nobody can afford three times over. So each training image carries labels for *some* of the tasks. That is multi-task learning from **partially labeled data**, the subject of the four papers in this repository.
 #
 # **You will be able to** say what partially labeled data are, why a withheld label cannot leak here, what a guess scores that never looks at the image, and how to read a table of this repository. **Takes** about 30 minutes to read and one minute to run. **Read before:** nothing. **Next:** [`01_label_settings`](01_label_settings.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893) (Li, Liu and Bilen, CVPR 2022), [HiTTs](https://arxiv.org/abs/2411.18823) (Zhang et al., 2024), [RDC](https://arxiv.org/abs/2403.10252) (Li et al., ECCV 2024), [TPKR](https://arxiv.org/abs/2601.07474) (Oh, Kim and Kim, AAAI 2026).
 #
@@ -47,7 +47,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # %% [markdown]
 # ## 1. The problem
 #
-# Six rooms with all their labels. Under the `one_label` setting a network sees the vivid label of each room and never the two pale ones.
+# The picture shows six rooms with all their labels. Under the `one_label` setting a network sees the vivid label of each room and never the two pale ones.
 
 # %%
 overview = session.figure("companion/overview")["computed now"]
@@ -86,7 +86,7 @@ for name, value in (("paper", paper), (session.profile, experiment)):
     print(f"{name:<6} {images}, {value.epochs} epochs")
 
 # %% [markdown]
-# What is in an image: three color channels in [0, 1] and one map per task. Class ids are integers, depth is in meters along the optical axis, a normal is a unit vector (x right, y down, z forward). Where the annotation has a hole, `valid` is False.
+# An image has three color channels in [0, 1] and one map per task. Class ids are integers, depth is in meters along the optical axis, a normal is a unit vector (x right, y down, z forward). Where the annotation has a hole, `valid` is False.
 
 # %%
 clean = train.load(range(len(train)) if len(train) < 64 else range(64))
@@ -122,7 +122,7 @@ names = train.tasks.names
 print(assign("one_label", 795, names).counts, "withheld:", 795 * 2)
 
 # %% [markdown]
-# The others: `full` keeps every label, `random_labels` keeps one or two of three, `few_shot` keeps ten labels of one task and all of the others, and `ratio` shares one label per image unevenly among the tasks. A column is an image; colored squares are labels that stay.
+# The four others are these: `full` keeps every label, `random_labels` keeps one or two of three, `few_shot` keeps ten labels of one task and all of the others, and `ratio` shares one label per image unevenly among the tasks. A column is an image; colored squares are labels that stay.
 
 # %%
 settings = session.figure("companion/label_settings")["computed now"]
@@ -161,7 +161,7 @@ for task in partial.tasks:
 # %% [markdown]
 # An exclamation mark would mean a label that stands where it should not, or is gone where it should be. So what does a supervised loss make of an image whose label is withheld? It must be exactly zero, and so must its gradient.
 #
-# > **Predict.** The depth loss of the same six images: which of the six are zero?
+# > **Predict.** For which of the same six images is the depth loss zero?
 
 # %%
 import torch
@@ -177,7 +177,7 @@ print("labeled  ", batch.labeled[task.name].tolist())
 # %% [markdown]
 # ## 5. How well can one do with closed eyes?
 #
-# Before training anything: what does a "network" get that never looks at its image? It always answers with the most frequent class, the median depth and the mean normal of the labeled training pixels. Every number below has to be read against it.
+# Before anything is trained, what does a "network" get that never looks at its image? It always answers with the most frequent class, the median depth and the mean normal of the labeled training pixels. Every number below has to be read against it.
 #
 # > **Predict.** With 13 classes, one of them (wall) on roughly a third of the pixels: what mIoU does "everything is wall" get? Higher or lower than 1/13?
 
@@ -241,7 +241,7 @@ show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.pr
 # > **Predict.** What does such a network learn first: colors, shapes, or where in the picture things usually are?
 
 # %% [markdown]
-# Rows are test images from all over the split, which nobody has picked. Below the picture: on how many of their pixels do the class maps of the first two rooms agree?
+# Rows are test images from all over the split, which nobody has picked. The lines below the picture say on how many of their pixels the class maps of the first two rooms agree.
 
 # %%
 from mtpsl.report.arrays import FigureInputs, qualitative
@@ -264,7 +264,7 @@ for role, name in columns:
     )
 
 # %% [markdown]
-# Mostly the third: the predicted maps of two rooms resemble each other far more than the rooms do, as those of the position lookup would. What such a network knows and a guess does not shows where a patch follows the image, as on the bright windows.
+# It learns mostly the third: the predicted maps of two rooms resemble each other far more than the rooms do, as those of the position lookup would. What such a network knows and a guess does not shows where a patch follows the image, as on the bright windows.
 #
 # ## 7. A first table
 #
@@ -277,7 +277,7 @@ recorded, computed = session.results(TABLE1, train=profile != "smoke")
 show_results(TABLE1, recorded, None if profile == "smoke" else computed)
 
 # %% [markdown]
-# Two things to notice. **"HiTTs, stages 1 and 2" is two trainings** (the paper calls the row "Ours"): the first network is frozen and labels what is unlabeled, and the second starts from scratch and learns from both kinds of labels. The thresholds below, which are the paper's, decide which pixels are sure enough to become labels; the small profiles take the more confident half of the pixels instead.
+# There are two things to notice. **"HiTTs, stages 1 and 2" is two trainings** (the paper calls the row "Ours"): the first network is frozen and labels what is unlabeled, and the second starts from scratch and learns from both kinds of labels. The thresholds below, which are the paper's, decide which pixels are sure enough to become labels; the small profiles take the more confident half of the pixels instead.
 #
 # And **one seed decides nothing**. Unfold the ledger: it has a line for each sentence of the paper that compares two rows. A sentence *holds* or is *contradicted* where its gain, over all its metrics together, is beyond chance; it is *inconclusive* where chance could explain it, *not tested* with fewer than two seeds, and *below floor* where a row is no better than a guess.
 

@@ -51,7 +51,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 #
 # (A sixth, `share`, is in none of the papers: each task keeps its label on a share of the images. [`13_hitts_beyond`](13_hitts_beyond.ipynb) draws curves over it.)
 #
-# > **Predict.** 795 images, three tasks: 2385 labels. How many of them does each setting leave? Which setting leaves the fewest labels, and which the fewest to *one* task?
+# > **Predict.** With 795 images and three tasks there are 2385 labels. How many of them does each setting leave? Which setting leaves the fewest labels, and which the fewest to *one* task?
 
 # %%
 import pandas
@@ -114,7 +114,7 @@ for ratio in ("1:9", "9:1", "1:2"):
 #
 # An experiment has two seeds. `seed` draws initial weights, the order of images and their augmentation; `label_seed` draws which labels are kept. *Within a table the label seed never changes*, so every row and every training seed learns from the same labels.
 #
-# > **Predict.** Two one-label assignments with different label seeds. On what share of the images do they keep the same label?
+# > **Predict.** On what share of the images do two one-label assignments with different label seeds keep the same label?
 
 # %%
 one, other = (assign("one_label", 795, TASKS, seed=s) for s in (0, 1))
@@ -244,7 +244,7 @@ print("after ", [f"{value:.3f}" for value in after.tolist()])
 print("the loss knows withheld labels:", not torch.equal(before, after))
 
 # %% [markdown]
-# Nobody runs that test on each line of each method. So the labels are not there to be found: `PartialLabels` overwrites what is withheld with NaN, or with class 255, before anything else sees the image. The same loss on the same images:
+# Nobody runs that test on each line of each method. So the labels are not there to be found: `PartialLabels` overwrites what is withheld with NaN, or with class 255, before anything else sees the image. Here is the same loss on the same images:
 
 # %%
 with torch.no_grad():
@@ -387,7 +387,7 @@ for name in ("tasks", "no normals"):
     print(f"{name:<10} worse than STL: {worse or 'none'}")
 
 # %% [markdown]
-# And against what: XTC trained with one label per image, measured against STL with *all* labels and against STL with *one* label. The cells for both are printed, those of the second by [HiTTs]. Both are fair questions, "what does it cost to withhold labels?" and "what does sharing gain when labels are withheld?", but one number cannot answer both.
+# The second choice is what to compare with. XTC trained with one label per image can be measured against STL with *all* labels and against STL with *one* label. The cells for both are printed, those of the second by [HiTTs]. Both are fair questions, "what does it cost to withhold labels?" and "what does sharing gain when labels are withheld?", but one number cannot answer both.
 #
 # There is a trap on the way. [XTC] prints no STL row for one label, [HiTTs] does, and it is tempting to divide one paper's XTC by the other's STL. But they train differently, 200 epochs with batches of 2 against 400 with batches of 8, and the better trained STL eats more than half of the gain. A relative number needs both of its sides from one protocol.
 

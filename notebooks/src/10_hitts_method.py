@@ -231,7 +231,7 @@ torch.testing.assert_close(maps2.flatten(2), maps.flatten(2)[:, :, shuffle])
 #
 # $$M_i^f = \operatorname{Sigmoid}(\theta_i'^\top \times F_i')$$
 #
-# One number for each cell of the coarse grid. Here the left half of the toy's feature map points along the token,
+# $M^f$ has one number for each cell of the coarse grid. Here the left half of the toy's feature map points along the token,
 # the lower right quarter against it, and the upper right quarter is at right angles to it.
 #
 # > **Predict.** Which value belongs to "at right angles"? Can $M^f$ reach 0 or 1?
@@ -393,8 +393,8 @@ print(f"softplus(0) = {F.softplus(torch.tensor(0.0)):.3f}: a fresh mask shrinks 
 # `HiTTs.prepare` finds them once, from the labeled training pixels.
 #
 # **Depth.** Bins are equally wide in *log* depth, so a pixel loses the same few percent near and far. Zooming
-# in divides depth, so the range starts at the smallest labeled depth divided by the largest zoom. By hand:
-# labels from 1.5 m to 8 m, zoom 1.5, three bins. The edges are 1, 2, 4, 8 m.
+# in divides depth, so the range starts at the smallest labeled depth divided by the largest zoom. An example
+# by hand has labels from 1.5 m to 8 m, a zoom of 1.5 and three bins. The edges are then 1, 2, 4 and 8 m.
 
 # %%
 from mtpsl.papers.hitts.quantize import LogBins

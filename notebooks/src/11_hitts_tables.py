@@ -68,7 +68,7 @@ for table in (TABLE1, TABLE5, TABLE8):
 # %% [markdown]
 # ## 2. Table 1: the comparison
 #
-# Two label settings: in *one-label* an image keeps one label, in *random-labels* one or two of three. The paper says that HiTTs beats everything "by a large margin on all the metrics of the three tasks".
+# The table has two label settings: in *one-label* an image keeps one label, in *random-labels* one or two of three. The paper says that HiTTs beats everything "by a large margin on all the metrics of the three tasks".
 #
 # > **Predict.** STL has one network for every task, MTL one for all. With a label on every third image, on which task would you expect the shared network to *lose*?
 
@@ -85,7 +85,7 @@ session.write(TABLE1, table1, now1)
 #
 # *What fails.* MTAN and XTC lose to STL as well, on some columns of normals in both blocks. The paper's text does not mention it.
 #
-# *What cannot be seen.* Chance, since the paper prints one run per row. And STL at equal length of training, as the next paragraphs explain.
+# *What cannot be seen.* Whether chance explains a difference, since the paper prints one run per row, and how STL would do at equal length of training, as the next paragraphs explain.
 #
 # What the recorded runs decide stands in the line below the table, and sentence by sentence in the forest and the ledger. The next cell asks them two things more: in which order do the methods come, and on which metrics is STL ahead of HiTTs?
 
@@ -155,7 +155,7 @@ for row in ("MTL baseline", "MTAN", "XTC", "Ours"):
 # %% [markdown]
 # ## 3. Table 5: what each component is worth
 #
-# Upper part: HiTTs without pseudo supervision, and with one component taken away. Lower part: naive pseudo labels (L_p*, no tokens), then supervision found by the tokens, in features (L_f), in predictions (L_p) and both.
+# The upper part has HiTTs without pseudo supervision, and with one component taken away. The lower part has naive pseudo labels (L_p*, no tokens), then supervision found by the tokens, in features (L_f), in predictions (L_p) and both.
 #
 # > **Predict.** Orthogonal embeddings are a tiny part: they tell fine-grained tokens apart before an MLP sees them. Does taking them away hurt the paper's Δ_MTL more or less than taking away all *global* tokens?
 
@@ -179,7 +179,7 @@ for row in TABLE5.rows:
             print(f"{row.label:<30} {stage:<13} {dict(experiment.method_args)}")
 
 # %% [markdown]
-# *What holds.* In print, all 15 sentences. Every component helps, and orthogonal embeddings help most: without them Δ_MTL falls by 4.38 points, without global tokens by 1.43.
+# *What holds.* In print all 15 sentences hold. Every component helps, and orthogonal embeddings help most: without them Δ_MTL falls by 4.38 points, without global tokens by 1.43.
 #
 # *What fails.* A reading that no sentence of the paper excludes: *three of the five ablations fall below the MTL baseline in mIoU*, the one without orthogonal embeddings by more than three points. There, taking a part away hurts segmentation more than taking all tokens away.
 #
@@ -194,7 +194,7 @@ for row in printed.TABLE5.rows:
 # %% [markdown]
 # ## 4. Table 8: what it costs
 #
-# Parameters, FLOPs and memory. *Whatever the profile, parameters and FLOPs are counted on the full-size network at 288x384*, on shapes alone, so they can be compared with the paper on any machine. Memory is measured, which takes minutes at that size, so it is done only for the record; a line below the table says on which machine.
+# The table counts parameters, FLOPs and memory. *Whatever the profile, parameters and FLOPs are counted on the full-size network at 288x384*, on shapes alone, so they can be compared with the paper on any machine. Memory is measured, which takes minutes at that size, so it is done only for the record; a line below the table says on which machine.
 #
 # > **Predict.** HiTTs adds attention, tokens and score masks to SegNet. Does it add more than, or less than, 5 % of the parameters? And of the FLOPs?
 

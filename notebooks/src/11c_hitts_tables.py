@@ -78,7 +78,7 @@ print(
 #
 # ## 2. Table 3: two tasks that hold each other back
 #
-# **What it asks.** One label per image of two, as in [`21b_xtc_tables`](21b_xtc_tables.ipynb). In print every earlier multi-task row *loses depth* against the single-task network, .0146 to .0159 against .0142; HiTTs, with .0135, is the only one to gain on both tasks.
+# **What it asks.** Each image keeps one label of two, as in [`21b_xtc_tables`](21b_xtc_tables.ipynb). Does sharing a network pay for both tasks? In print every earlier multi-task row *loses depth* against the single-task network, .0146 to .0159 against .0142; HiTTs, with .0135, is the only one to gain on both tasks.
 #
 # > **Predict.** STL learns from half the images, MTL from all. Why can MTL still be worse at depth?
 
@@ -99,7 +99,7 @@ session.write(TABLE3, table3, now3)
 # %% [markdown]
 # *What holds.* In print HiTTs gains on both tasks, and no other row does. *What fails.* Nothing in print. *What cannot be seen.* Whether 0.4 mIoU over XTC is more than chance, since there is one run per row.
 #
-# A possible reason for the printed loss: half of the images have no depth label, and what they teach the shared encoder is to answer alike over a whole road, where depth must not. The printed Δ_MTL of the MTL baseline is −4.9 %, almost all of it from the two columns of depth:
+# There is a possible reason for the printed loss: half of the images have no depth label, and what they teach the shared encoder is to answer alike over a whole road, where depth must not. The printed Δ_MTL of the MTL baseline is −4.9 %, almost all of it from the two columns of depth:
 
 # %%
 from mtpsl.metrics import delta_mtl

@@ -93,7 +93,7 @@ fig7 = session.figure("hitts/fig7")
 show_figures(fig7, first=profile == "smoke")
 
 # %% [markdown]
-# The claim about affinities as a number: the mean absolute cosine between *different* tokens of the same image. Near 1, the tokens are one token; near 0, they are orthogonal.
+# The claim about affinities becomes a number in the mean absolute cosine between *different* tokens of the same image. Near 1, the tokens are one token; near 0, they are orthogonal.
 
 # %% tags=["nbval-ignore-output"]
 for source, made in measured(fig7):
@@ -102,7 +102,7 @@ for source, made in measured(fig7):
         print(f"{source:<13} {task:<8} without OE {w:.1f}, with OE {o:.1f}, lower: {o < w}")
 
 # %% [markdown]
-# Two things to mind before believing or disbelieving a number here.
+# There are two things to mind before believing or disbelieving a number here.
 #
 # *A network that has hardly trained shows its initialization.* There the embeddings make a difference by construction: without them all tokens of a task start out in about two directions, with them in many ([`10_hitts_method`](10_hitts_method.ipynb) counts 15). Whether tokens *degenerate*, as the sentence has it, is a question for trained networks: does training pull them apart where the embeddings are missing, or leave them together?
 #
@@ -205,7 +205,7 @@ for source, made in measured(fig9):
 # %% [markdown]
 # ## Figure 11: where the tokens look
 #
-# (In rooms; the paper's lower half, streets, is in Figure 14, [`12b_hitts_figures`](12b_hitts_figures.ipynb).) A task's *global* token asks every position how much it belongs to the task (the map M^f, which also weighs the feature loss L_f). Its *fine-grained* tokens ask for one class, depth or direction each.
+# (This page has rooms; streets, the lower half of the paper's figure, are in Figure 14, [`12b_hitts_figures`](12b_hitts_figures.ipynb).) A task's *global* token asks every position how much it belongs to the task (the map M^f, which also weighs the feature loss L_f). Its *fine-grained* tokens ask for one class, depth or direction each.
 #
 # **The paper:** maps of global tokens are "relatively rough and noisy" and "monotonous", those of fine-grained tokens "have finer granularity and less noise"; segmentation highlights distinguishing semantics, depth a range of depths, normals surfaces of one orientation.
 #
@@ -238,7 +238,7 @@ for source, made in measured(fig11):
 # %% [markdown]
 # "Monotonous" would be a smaller number for the global map than for the fine-grained one. Where it is the larger of the two, the sentence does not hold on these images.
 #
-# And does a token respond to *what it stands for*? For each shown token: how many pixels truly are of its class, depth or direction, its mean score there, and its mean score elsewhere.
+# And does a token respond to *what it stands for*? The next cell says for each shown token how many pixels truly are of its class, depth or direction, and after the colon its mean score there and its mean score elsewhere.
 
 # %% tags=["nbval-ignore-output"]
 for source, made in measured(fig11):

@@ -57,7 +57,7 @@ show_figures(fig1, first=True)
 #
 # ## Figure 2: the whole method
 #
-# **The paper:** encoder, global token learning, fine-grained token learning, and three losses: L_s from labels, L_f from discovered features, L_p from discovered labels.
+# **The paper** draws an encoder, global token learning, fine-grained token learning, and three losses: L_s from labels, L_f from discovered features, L_p from discovered labels.
 #
 # > **Predict.** An image has a label of depth only. Which of L_s, L_p, L_f act on its segmentation branch?
 
@@ -192,7 +192,7 @@ fig14 = session.figure("hitts/fig14")
 show_figures(fig14, first=profile == "smoke")
 
 # %% [markdown]
-# As in [`12_hitts_figures`](12_hitts_figures.ipynb): how many pixels truly are what the shown token stands for, its mean score there, and its mean score elsewhere.
+# The next cell says, as in [`12_hitts_figures`](12_hitts_figures.ipynb), how many pixels truly are what the shown token stands for, its mean score there, and its mean score elsewhere.
 
 # %% tags=["nbval-ignore-output"]
 for source, made in measured(fig14):
@@ -223,7 +223,7 @@ fig16 = session.figure("hitts/fig16")
 show_figures(fig16, first=profile == "smoke")
 
 # %% [markdown]
-# The numbers behind the line: threshold, coverage, quality there, and the quality of everything, without a threshold. *If confidence means anything, the mask's labels are better than all labels together.*
+# The next cell has the numbers behind the line: threshold, coverage, quality there, and the quality of everything, without a threshold. *If confidence means anything, the mask's labels are better than all labels together.*
 
 # %% tags=["nbval-ignore-output"]
 for name, figures in (("fig10", fig10), ("fig16", fig16)):

@@ -84,7 +84,7 @@ print(f"ECE {error:.3f}; too sure by {confidence.mean() - right.float().mean():+
 # %% [markdown]
 # ## 2. Quality by threshold
 #
-# Now the real thing: the first stage of HiTTs in Table 1, trained with one label per image. It labels its own training images, clean, exactly as it does for the second stage. Every pixel that withholds its label and has a truth is counted once; the teacher sees images only. As everywhere, **recorded** stands for arrays that are committed with this repository, **computed now** for this notebook's profile. *After four steps at `smoke` a network knows next to nothing*, so there the page shows what is recorded; where nothing is yet, the pictures prove the path, no more.
+# Now the teacher is a real one: the first stage of HiTTs in Table 1, trained with one label per image. It labels its own training images, clean, exactly as it does for the second stage. Every pixel that withholds its label and has a truth is counted once; the teacher sees images only. As everywhere, **recorded** stands for arrays that are committed with this repository, **computed now** for this notebook's profile. *After four steps at `smoke` a network knows next to nothing*, so there the page shows what is recorded; where nothing is yet, the pictures prove the path, no more.
 #
 # > **Predict.** Along the curve from right to left a threshold rises and accepts fewer labels. For which task will the accepted labels become better the fastest? Must they become better at all?
 
@@ -166,7 +166,7 @@ for source, made in measured(found):
 # %% [markdown]
 # ## 4. Calibration
 #
-# The reliability diagram of each task. A bar below the diagonal: too sure; above: not sure enough. Depth and normals are classified into ordered or neighboring bins, and the one next to the true bin is no great mistake, so a mark shows the share that is right *within one bin*: the next depth, or the second nearest of the directions.
+# The picture is the reliability diagram of each task. Where a bar ends below the diagonal the teacher is too sure, where it ends above, not sure enough. Depth and normals are classified into ordered or neighboring bins, and the one next to the true bin is no great mistake, so a mark shows the share that is right *within one bin*: the next depth, or the second nearest of the directions.
 #
 # > **Predict.** 13 classes, 30 depths, 20 directions. Which task will have the lowest confidence throughout, even where it is good? What does that do to a threshold that is the same for all tasks?
 
@@ -272,7 +272,7 @@ print("Recorded:", said(LABEL_SHARE, recorded))
 session.write(LABEL_SHARE, recorded, now)
 
 # %% [markdown]
-# The same as curves, one dot per seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If HiTTs at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
+# The next picture, as far as there are records, shows the same as curves, with one dot per seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If HiTTs at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
 
 # %%
 from mtpsl.papers.companion.figures import draw_gains
