@@ -14,7 +14,7 @@
 # %% [markdown]
 # # A tour: many tasks, few labels
 #
-# One network that looks at a photograph of a room and says, for every pixel, **what** it is (semantic segmentation), **how far** away it is (depth) and **which way** the surface faces (normals). Training it takes dense labels, and dense labels are what nobody can afford three times over. So each training image carries labels for *some* of the tasks. That is multi-task learning from **partially labeled data**, the subject of the four papers in this repository.
+# Imagine one network that looks at a photograph of a room and says, for every pixel, **what** it is (semantic segmentation), **how far** away it is (depth) and **which way** the surface faces (normals). Training it takes dense labels, and dense labels are what nobody can afford three times over. So each training image carries labels for *some* of the tasks. That is multi-task learning from **partially labeled data**, the subject of the four papers in this repository.
 #
 # **You will be able to** say what partially labeled data are, why a withheld label cannot leak here, what a guess scores that never looks at the image, and how to read a table of this repository. **Takes** about 30 minutes to read and one minute to run. **Read before:** nothing. **Next:** [`01_label_settings`](01_label_settings.ipynb). **Papers:** [XTC](https://arxiv.org/abs/2111.14893) (Li, Liu and Bilen, CVPR 2022), [HiTTs](https://arxiv.org/abs/2411.18823) (Zhang et al., 2024), [RDC](https://arxiv.org/abs/2403.10252) (Li et al., ECCV 2024), [TPKR](https://arxiv.org/abs/2601.07474) (Oh, Kim and Kim, AAAI 2026).
 #
@@ -47,7 +47,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # %% [markdown]
 # ## 1. The problem
 #
-# Six rooms with all their labels. Under the `one_label` setting a network sees the framed label of each room and never the two pale ones.
+# The picture shows six rooms with all their labels. Under the `one_label` setting a network sees the vivid label of each room and never the two pale ones.
 
 # %%
 overview = session.figure("companion/overview")["computed now"]
@@ -86,7 +86,7 @@ for name, value in (("paper", paper), (session.profile, experiment)):
     print(f"{name:<6} {images}, {value.epochs} epochs")
 
 # %% [markdown]
-# What is in an image: three color channels in [0, 1] and one map per task. Class ids are integers, depth is in meters along the optical axis, a normal is a unit vector (x right, y down, z forward). Where the annotation has a hole, `valid` is False.
+# An image has three color channels in [0, 1] and one map per task. Class ids are integers, depth is in meters along the optical axis, a normal is a unit vector (x right, y down, z forward). Where the annotation has a hole, `valid` is False.
 
 # %%
 clean = train.load(range(len(train)) if len(train) < 64 else range(64))
@@ -99,7 +99,7 @@ for task in train.tasks:
     )
 
 # %% [markdown]
-# Image *i* of a split is a function of the generator's version, the split and *i*, and of nothing else: loading it alone or among others, today or on another machine, gives the same picture. Normals have length one wherever they are valid.
+# Image *i* of a split is a function of the generator's version, the split and *i*, and of nothing else: loading it alone or among others gives the same picture. Normals have length one wherever they are valid.
 
 # %%
 one, many = train.load([3]), train.load([5, 3, 1])
@@ -108,7 +108,7 @@ lengths = clean.targets["normals"].norm(dim=1, keepdim=True)[clean.valid["normal
 print(f"lengths of normals: {lengths.min():.3f} to {lengths.max():.3f}")
 
 # %% [markdown]
-# Your own copy of NYUD-v2, in the `.npy` layout that the field passes around, takes the place of rooms13 everywhere: `make reproduce DATA=/path/to/nyuv2`. Have it looked at first: `python -m mtpsl data check /path/to/nyuv2`.
+# Your own copy of NYUD-v2, in the `.npy` layout of the released codes, takes the place of rooms13 everywhere: `make reproduce DATA=/path/to/nyuv2`. Check it first with `python -m mtpsl data check /path/to/nyuv2`.
 
 # %% [markdown]
 # ## 3. Five ways of withholding labels
@@ -122,14 +122,14 @@ names = train.tasks.names
 print(assign("one_label", 795, names).counts, "withheld:", 795 * 2)
 
 # %% [markdown]
-# The others: `random_labels` keeps one or two of three labels, `few_shot` keeps ten labels of one task and all of the others, and `ratio` shares one label per image unevenly among the tasks. A column is an image; colored squares are labels that stay.
+# The four others are these: `full` keeps every label, `random_labels` keeps one or two of three, `few_shot` keeps ten labels of one task and all of the others, and `ratio` shares one label per image unevenly among the tasks. A column is an image; colored squares are labels that stay.
 
 # %%
 settings = session.figure("companion/label_settings")["computed now"]
 show(settings.figure, alt=settings.alt, caption=settings.caption)
 
 # %% [markdown]
-# Which images lose which labels depends on the setting and a label seed of its own. It does *not* depend on the seed of the training, so all rows of a table learn from the same labels; a hash of the assignment is kept with every result.
+# Which images lose which labels depends on the setting and a label seed of its own. It does *not* depend on the seed of the training, so all rows of a table can learn from the same labels. A hash of the assignment is kept with every result.
 #
 # > **Predict.** Are the hashes below equal or different: `one_label` drawn twice; then with another label seed?
 
@@ -141,7 +141,7 @@ print("drawn twice:", first.hash == again.hash, "| another label seed:", first.h
 # %% [markdown]
 # ## 4. A withheld label does not exist
 #
-# The worst bug in this field is a leak: a method that sees, by some side door, a label it claims not to have. Here withheld labels are **overwritten** when an image is read, before anything else runs. What a method gets in their place is NaN, or class 255, which means "no class". A method that touches one gets a NaN loss, and the training stops.
+# The worst bug in this field is a leak: a method that sees, by some side door, a label it claims not to have. Here withheld labels are **overwritten** when an image is read, before anything else runs. What a method gets in their place is NaN, or class 255, which means "no class". A loss that touches such a NaN becomes NaN itself, and the training stops, as [`01_label_settings`](01_label_settings.ipynb), Section 5, shows.
 
 # %%
 from mtpsl.data.labels import PartialLabels
@@ -161,7 +161,7 @@ for task in partial.tasks:
 # %% [markdown]
 # An exclamation mark would mean a label that stands where it should not, or is gone where it should be. So what does a supervised loss make of an image whose label is withheld? It must be exactly zero, and so must its gradient.
 #
-# > **Predict.** The depth loss of the same six images: which of the six are zero?
+# > **Predict.** For which of the same six images is the depth loss zero?
 
 # %%
 import torch
@@ -177,7 +177,7 @@ print("labeled  ", batch.labeled[task.name].tolist())
 # %% [markdown]
 # ## 5. How well can one do with closed eyes?
 #
-# Before training anything: what does a "network" get that never looks at its image? It always answers with the most frequent class, the median depth and the mean normal of the labeled training pixels. Every number below has to be read against it.
+# Before anything is trained, what does a "network" get that never looks at its image? It always answers with the most frequent class, the median depth and the mean normal of the labeled training pixels. Every number below has to be read against it.
 #
 # > **Predict.** With 13 classes, one of them (wall) on roughly a third of the pixels: what mIoU does "everything is wall" get? Higher or lower than 1/13?
 
@@ -191,7 +191,7 @@ for name, metrics in rows.items():
     print(f"{name:<16}", headline_cells(metrics, train.tasks))
 
 # %% [markdown]
-# The mean over classes is merciless: one class gets its share of pixels, twelve get zero. Depth and normals are kinder to a guess, because rooms resemble one another: much of a picture is two or three meters away, and most surfaces are walls or floors.
+# Lower than 1/13: the wall's own IoU is its share of the pixels, about a third, the other twelve classes have zero, and the mean over classes is a thirteenth of that third. Depth and normals are kinder to a guess, because an answer there can be nearly right.
 #
 # The second line is a better guess, and it does not look either: at every *position* it answers what the labeled training maps usually have there, ceiling above and floor below. Both guesses stand as **floors** below the recorded tables of this repository, and a cell that is no better than one of them is marked.
 
@@ -210,7 +210,7 @@ again = run(experiments["one label"], session)
 print("trained again:", again.environment["date"] != records["one label"].environment["date"])
 
 # %% [markdown]
-# Both networks are SegNets with three heads, equal down to the random weights they start from. They differ in the labels they see. The training loop knows neither the method nor the tasks; it minimizes the sum of the *terms* that the method returns, and keeps a record of each.
+# Both networks are SegNets with three heads. The two experiments differ in their label setting and in nothing else, the seed included. The training loop knows neither the method nor the tasks; it minimizes the sum of the *terms* that the method returns, and keeps a record of each.
 
 # %% tags=["nbval-ignore-output"]
 for name, record in records.items():
@@ -226,7 +226,7 @@ for name, record in records.items():
 # %% [markdown]
 # > **Predict.** The terms of `one label` are about a third of those of `all labels`, from the first epoch on. Is that network three times better?
 #
-# No: a withheld label adds exactly zero to the sum (section 4), and the sum is divided by *all* images of the batch, as in the authors' code of XTC. Losses of different label settings cannot be compared; metrics on the test images can.
+# No: a withheld label adds exactly zero to the sum (Section 4), and the sum is divided by *all* images of the batch, as in the authors' code of XTC. Losses of different label settings cannot be compared; metrics on the test images can.
 
 # %% tags=["nbval-ignore-output"]
 import pandas
@@ -236,12 +236,12 @@ lines = {name: headline_cells(metrics, train.tasks) for name, metrics in rows.it
 show_table(pandas.DataFrame(lines).T, caption=f"Test images, profile {session.profile}.")
 
 # %% [markdown]
-# Compare each network with the guesses first, and only then with the other network. At `smoke` both have made 120 steps, which is very few: where a cell is no better than a guess, the network has not yet learned to use the image for that task, and which of the two rows is ahead means nothing. A table without the floors would not have told you. What one label per image loses against all labels is the gap that the papers try to close; to see how wide it is, run this notebook at `quick`.
+# Compare each network with the guesses first, and only then with the other network. At `smoke` both have made 120 steps, which is very few: where a cell is no better than a guess, the network has not yet learned to use the image for that task, and which of the two rows is ahead means nothing. A column in which one label is ahead of all labels says nothing, either. What one label per image really loses against all labels is the gap that the papers try to close; the recorded table of Section 7 shows it, in the rows "MTL baseline" and "MTL, full labels".
 #
 # > **Predict.** What does such a network learn first: colors, shapes, or where in the picture things usually are?
 
 # %% [markdown]
-# Rows are test images from all over the split, which nobody has picked.
+# Rows are test images from all over the split, which nobody has picked. The lines below the picture say on how many of their pixels the class maps of the first two rooms agree.
 
 # %%
 from mtpsl.report.arrays import FigureInputs, qualitative
@@ -256,42 +256,39 @@ alt = (
 )
 show(sheet.figure, alt=alt)
 
+# %%
+for role, name in columns:
+    maps = arrays[f"semseg/{role}"]
+    print(
+        f"{name:<12} two rooms agree on {100 * (maps[0] == maps[1]).mean():.0f} % of their pixels"
+    )
+
 # %% [markdown]
-# After a few seconds expect mostly the third: maps that resemble each other whatever the picture, as those of the position lookup do. Look for places where a border begins to follow the image: that is the first thing that a network knows and a guess does not.
+# It learns mostly the third: the predicted maps of two rooms resemble each other far more than the rooms do, as those of the position lookup would. What such a network knows and a guess does not shows where a patch follows the image, as on the bright windows.
 #
 # ## 7. A first table
 #
-# Tables are data as well: rows are experiments, printed numbers are typed once, and what the paper says in words is kept as *claims* that numbers can decide. Here is the upper half of HiTTs' Table 1, for the rows that run.
-#
-# Read a row from top to bottom: what the paper prints (on NYUD-v2), what was **recorded** with this package at profile `quick`, and what was **computed now**, at this notebook's profile. The three are never mixed. A row without a recorded line has not been recorded yet, or its record answers an older question; a line below the table says so.
+# Here is HiTTs' Table 1. Read a row from top to bottom: what the paper prints (on NYUD-v2), what was **recorded** with this package at profile `quick`, and what was **computed now**, at this notebook's profile. The three are never mixed, and at `smoke`, whose numbers mean nothing, the third is left out. Recorded floors stand at the end, with the **ceiling**: the MTL baseline with every label. What the paper says in words is kept as sentences that numbers can decide.
 
 # %% tags=["nbval-ignore-output"]
-from dataclasses import replace
-
 from mtpsl.papers.hitts.tables import TABLE1
 
-rows = tuple(row for row in TABLE1.rows if row.group == "One-Label" and row.experiments)
-known = {row.name for row in rows}
-claims = tuple(c for c in TABLE1.claims if {c.better, c.worse} <= known)
-table = replace(TABLE1, rows=rows, claims=claims)
-recorded, computed = session.results(table)
-show_results(table, recorded, computed)
+recorded, computed = session.results(TABLE1, train=profile != "smoke")
+show_results(TABLE1, recorded, None if profile == "smoke" else computed)
 
 # %% [markdown]
-# Two things to notice. **"HiTTs, stages 1 and 2" is two trainings** (the paper calls the row "Ours"): the first network is frozen and labels what is unlabeled, the second starts from scratch and learns from both. What it takes for a label is decided by the thresholds below, which are the paper's; the small profiles take the more confident half of the pixels instead.
+# There are two things to notice. **"HiTTs, stages 1 and 2" is two trainings** (the paper calls the row "Ours"): the first network is frozen and labels what is unlabeled, and the second starts from scratch and learns from both kinds of labels. The thresholds below, which are the paper's, decide which pixels are sure enough to become labels; the small profiles take the more confident half of the pixels instead.
 #
 # And **one seed decides nothing**. Unfold the ledger: it has a line for each sentence of the paper that compares two rows. A sentence *holds* or is *contradicted* where its gain, over all its metrics together, is beyond chance; it is *inconclusive* where chance could explain it, *not tested* with fewer than two seeds, and *below floor* where a row is no better than a guess.
 
-# %%
-ours = table.row("one-label/Ours").experiments[0]
+# %% tags=["nbval-ignore-output"]
+ours = TABLE1.row("one-label/Ours").experiments[0]
 print("teacher:", ours.teacher.method, dict(ours.teacher.method_args))
 print("student:", ours.method, dict(ours.method_args), "thresholds", dict(ours.thresholds))
-print("seeds computed now:", len(session.seeds))
+print("seeds recorded:", len(recorded.of("one-label/Ours")) if recorded else 0)
 
 # %% [markdown]
-# At this notebook's profile Δ_MTL may be absurd, or missing: it divides by what the single-task networks reach, and after four steps that can be next to nothing.
-#
-# [`11_hitts_tables`](11_hitts_tables.ipynb) comes back to it and has all rows of three tables; [`10_hitts_method`](10_hitts_method.ipynb) takes the method apart, equation by equation; [`12_hitts_figures`](12_hitts_figures.ipynb) looks inside the tokens.
+# [`11_hitts_tables`](11_hitts_tables.ipynb) says how to read a table to the end, Δ_MTL included; [`10_hitts_method`](10_hitts_method.ipynb) takes the method apart, equation by equation; [`12_hitts_figures`](12_hitts_figures.ipynb) looks inside the tokens.
 
 # %% [markdown]
 # ## 8. Exercises

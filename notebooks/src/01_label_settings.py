@@ -14,7 +14,7 @@
 # %% [markdown]
 # # Label settings: what is withheld, and what that does to a comparison
 #
-# **You will be able to** name the five label settings and count what they leave, find a leak that a mask hides, and say which average a Δ_MTL is. **Takes** about 35 minutes to read. **Read before:** [`00_tour`](00_tour.ipynb) (previous). **Next:** [`10_hitts_method`](10_hitts_method.ipynb), or [`20_xtc_method`](20_xtc_method.ipynb) for the other paper. **Papers:** [XTC](https://arxiv.org/abs/2111.14893), Section 4.1, and [HiTTs](https://arxiv.org/abs/2411.18823), Section 4.1.
+# **You will be able to** name the five label settings and count what they leave, find a leak that a mask hides, and say which average a Δ_MTL is. **Takes** about 35 minutes to read. **Read before:** [`00_tour`](00_tour.ipynb) (previous). **Next:** [`10_hitts_method`](10_hitts_method.ipynb), or [`20_xtc_method`](20_xtc_method.ipynb), the paper that posed the problem. **Papers:** [XTC](https://arxiv.org/abs/2111.14893), Section 4.1, and [HiTTs](https://arxiv.org/abs/2411.18823), Section 4.1.
 #
 # Every table of this repository is about learning from labels that are not all there. Before asking which method does that best, this notebook asks three plainer questions. *Which labels are there?* *What keeps a method from seeing the others?* *And when two methods differ, which number says so?*
 #
@@ -51,7 +51,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 #
 # (A sixth, `share`, is in none of the papers: each task keeps its label on a share of the images. [`13_hitts_beyond`](13_hitts_beyond.ipynb) draws curves over it.)
 #
-# > **Predict.** 795 images, three tasks: 2385 labels. How many of them does each setting leave? Which setting leaves the fewest labels, and which the fewest to *one* task?
+# > **Predict.** With 795 images and three tasks there are 2385 labels. How many of them does each setting leave? Which setting leaves the fewest labels, and which the fewest to *one* task?
 
 # %%
 import pandas
@@ -66,7 +66,7 @@ lines = {name: a.counts | {"labels": int(a.labeled.sum())} for name, a in drawn.
 show_table(pandas.DataFrame(lines).T, caption="How many of 795 images keep each label.")
 
 # %% [markdown]
-# Each column of the picture is an image, each row a task. One-label has a single colored square in a column, random-labels has one or two; few-shot is full but for one row. Only the first images fit into the picture, and at the right stands how many of all 795 keep each label: of the ten labels in that one row you see few or none.
+# One-label and this ratio leave a third of the labels; few-shot leaves the fewest to one task. In the picture each column is an image, each row a task. One-label has a single colored square in a column, random-labels has one or two; few-shot is full but for one row. Only the first images fit into the picture, and at the right stands how many of all 795 keep each label: of the ten labels in that one row you see few or none.
 
 # %%
 settings = session.figure("companion/label_settings")["computed now"]
@@ -78,9 +78,9 @@ show(settings.figure, alt=settings.alt, caption=settings.caption)
 # %% [markdown]
 # ## 2. Balance
 #
-# "At random" could mean that every image flips a coin. Here it does not: how *many* labels a task keeps is fixed by the setting, chance decides only *which* images keep them. In `random_labels` even the patterns are counted out.
+# "At random" could mean that every image flips a coin. Here it does not: the setting fixes how *many* labels a task keeps, and chance decides only *which* images keep them. In `random_labels` even the patterns are counted out.
 #
-# > **Predict.** Had each of the 795 images drawn one of three tasks independently, how far would the counts of two tasks typically be apart: 3, 30 or 300?
+# > **Predict.** Had each of the 795 images drawn one of three tasks independently, how far apart would the largest and the smallest count typically be: 3, 30 or 300?
 
 # %%
 import torch
@@ -114,7 +114,7 @@ for ratio in ("1:9", "9:1", "1:2"):
 #
 # An experiment has two seeds. `seed` draws initial weights, the order of images and their augmentation; `label_seed` draws which labels are kept. *Within a table the label seed never changes*, so every row and every training seed learns from the same labels.
 #
-# > **Predict.** Two one-label assignments with different label seeds. On what share of the images do they keep the same label?
+# > **Predict.** On what share of the images do two one-label assignments with different label seeds keep the same label?
 
 # %%
 one, other = (assign("one_label", 795, TASKS, seed=s) for s in (0, 1))
@@ -123,7 +123,7 @@ print("hashes", one.hash, other.hash)
 print(f"the same label on {100 * same:.0f} % of the images")
 
 # %% [markdown]
-# About a third, which is what chance alone gives: another label seed is another problem, and a method may look better on one of them by luck. The hash is how to tell. It depends on the content alone and is stored with each run, so two numbers can be compared if, and only if, their hashes agree.
+# About a third, which is what chance alone gives: another label seed is another problem, and a method may look better on one of them by luck. The hash tells two assignments apart. It depends on the content alone and is stored with each run: compare two numbers only if their hashes agree.
 #
 # A single-task network takes its *column* of the common assignment, not an assignment of its own. Images without its label teach it nothing and are left out.
 
@@ -144,7 +144,7 @@ for task in train.tasks.names:
 # %% [markdown]
 # ## 4. Labels that an image cannot carry
 #
-# So far each image could have had each label. On PASCAL-Context it is not so: *human parts* are annotated where there are humans, on about three images of ten. Its stand-in **people21** does the same with people on about half of its pictures: five tasks, and the parts are void wherever nobody is in sight. Normals are missing on some classes, as in the real set.
+# So far each image could have had each label. On PASCAL-Context it is not so: *human parts* are annotated where there are humans, on about three images of ten. Its stand-in **people21** does the same: it has five tasks, and the parts are void wherever nobody is in sight. Normals are missing on some classes (gray in the picture), as in the real set.
 
 # %%
 from mtpsl.data import open_dataset
@@ -156,6 +156,7 @@ everything = people.load(range(len(people)))
 parts = everything.targets["human_parts"]  # (100, 1, H, W), 0 where no part is, 255 where void
 largest = ((parts > 0) & (parts < 255)).sum((1, 2, 3)).argsort(descending=True, stable=True)
 rows = [*largest[:2].tolist(), *(~able).nonzero().flatten()[:2].tolist()]
+print(f"{int(able.sum())} of {len(people)} images can carry human parts")
 
 # %%
 arrays = describe(people.tasks) | {"images": picture(everything.images)[rows]}
@@ -167,7 +168,7 @@ alt = "Four generated pictures with five label maps each; the two without people
 show(
     sheet.figure,
     alt=alt,
-    caption="The two largest persons of 100 images, two images without any, and all labels.",
+    caption="The two images of 100 that show most of a person, two without anybody, and all their labels.",
 )
 
 # %% [markdown]
@@ -202,9 +203,6 @@ from mtpsl.papers.xtc.printed import audit
 print(erratum.what, erratum.evidence, sep="\n")
 
 # %% [markdown]
-# The metric of human parts follows the same thought: it skips images without a part, instead of counting "all background" as a success.
-
-# %% [markdown]
 # ## 5. Why withheld labels are overwritten
 #
 # The usual way to withhold a label is to leave it in the batch and to multiply its loss by zero. Everything is computed, nothing counts. What could go wrong?
@@ -231,9 +229,10 @@ loss = scaled_l1(guess, depth, mask)
 (gradient,) = torch.autograd.grad(loss.sum(), guess)
 print("labeled ", partial.labeled["depth"].tolist())
 print("gradient", [bool(g.any()) for g in gradient])
+print("finite  ", bool(loss.isfinite().all()))
 
 # %% [markdown]
-# Both tests pass: finite, and not a single gradient outside the mask. Yet the scale came from *all* labels. There is one way to see it: change a withheld label and look whether the loss moves.
+# Both tests pass: the loss is finite, and no withheld image gets a gradient. Yet the scale came from *all* labels. There is one way to see it: change a withheld label and look whether the loss moves.
 
 # %%
 withheld = ~partial.labeled["depth"].view(-1, 1, 1, 1)
@@ -245,7 +244,7 @@ print("after ", [f"{value:.3f}" for value in after.tolist()])
 print("the loss knows withheld labels:", not torch.equal(before, after))
 
 # %% [markdown]
-# Nobody runs that test on each line of each method. So the labels are not there to be found: `PartialLabels` overwrites what is withheld with NaN, or with class 255, before anything else sees the image. The same loss on the same images:
+# Nobody runs that test on each line of each method. So the labels are not there to be found: `PartialLabels` overwrites what is withheld with NaN, or with class 255, before anything else sees the image. Here is the same loss on the same images:
 
 # %%
 with torch.no_grad():
@@ -271,7 +270,7 @@ except engine.NonFiniteLoss as error:
     print(error)
 
 # %% [markdown]
-# Classes cannot be NaN, but 255 is as loud wherever ids are used as indices. The mapping network of XTC wants one-hot labels; somebody who forgets what is withheld gets this:
+# Class ids cannot be NaN, but 255 raises an error wherever ids are used as indices. The mapping network of XTC wants one-hot labels; somebody who forgets that some are withheld gets this:
 
 # %%
 try:
@@ -280,7 +279,7 @@ except RuntimeError as error:
     print(error)
 
 # %% [markdown]
-# *What it does not protect from.* `torch.nanmedian`, or replacing NaN by zero "to be safe", silences the alarm. Neither is forbidden; where the package fills in values (`losses.l1` does), it fills where the mask says so, never wherever a NaN is.
+# *What this does not protect against.* `torch.nanmedian`, or replacing NaN by zero "to be safe", silences the alarm. Neither is forbidden; where the package fills in values (`losses.l1` does), it fills where the mask says so, never wherever a NaN is.
 #
 # A correct version of the loss takes the scale from labeled pixels alone:
 
@@ -388,7 +387,7 @@ for name in ("tasks", "no normals"):
     print(f"{name:<10} worse than STL: {worse or 'none'}")
 
 # %% [markdown]
-# And against what: XTC trained with one label per image, measured against STL with *all* labels and against STL with *one* label. Both are printed, the second by [HiTTs]. Both are fair questions, "what does it cost to withhold labels?" and "what does sharing gain when labels are withheld?", but one number cannot answer both.
+# The second choice is what to compare with. XTC trained with one label per image can be measured against STL with *all* labels and against STL with *one* label. The cells for both are printed, those of the second by [HiTTs]. Both are fair questions, "what does it cost to withhold labels?" and "what does sharing gain when labels are withheld?", but one number cannot answer both.
 #
 # There is a trap on the way. [XTC] prints no STL row for one label, [HiTTs] does, and it is tempting to divide one paper's XTC by the other's STL. But they train differently, 200 epochs with batches of 2 against 400 with batches of 8, and the better trained STL eats more than half of the gain. A relative number needs both of its sides from one protocol.
 
@@ -402,7 +401,7 @@ print("the trap, [XTC] against the STL of [HiTTs]:", deltas(ours, one_label)["he
 # %% [markdown]
 # ### What this package does
 #
-# Tables print Δ_MTL by `metrics`, because that reproduces the printed ones, against STL of the same block, source and seed. `delta_mtl` takes the convention as an argument and no other. If a verdict of yours depends on it, say so, or better: show the columns.
+# Tables print Δ_MTL by `metrics`, because that reproduces the printed ones, against STL of the same block, source and seed. `delta_mtl` computes the other two as well. If a verdict of yours depends on the convention, say so, or better: show the columns.
 
 # %% [markdown]
 # ## 7. Exercises

@@ -34,7 +34,7 @@ seed: int = 0
 use_cache: bool = True
 
 # %%
-from mtpsl.notebook import setup, show_results, show_table
+from mtpsl.notebook import setup, show_results
 
 session = setup(profile=profile, data_root=data_root, device=device, seed=seed, use_cache=use_cache)
 
@@ -47,19 +47,20 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # | --- | --- | --- |
 # | **paper** | what the paper prints | NYUD-v2, the authors' code |
 # | **recorded** | mean ± standard deviation over *n* seeds, committed with this repository | profile `quick`, the data named below the table |
-# | **computed now** | what this notebook has just run | this notebook's profile |
+# | **computed now** | what this notebook has just run; left out at `smoke`, where it means nothing, except for costs | this notebook's profile |
 #
-# Rows that this package cannot run have the paper's line alone; below the table stands why, and which records are left out because they answer an older question. At the end stand, once recorded, the **ceiling** (supervised learning with every label) and two **floors**: the best constant answer (*closed eyes*) and the best answer for each position (*position lookup*). A cell that is no better than a floor is marked †. Columns beyond each task's first are folded.
+# Rows that this package cannot run have the paper's line alone; below the table stands why, and which records are left out because they answer an older question. At the end stand the **ceiling** (supervised learning with every label) and two **floors**, the best constant answer (*closed eyes*) and the best answer for each position (*position lookup*), wherever they are recorded. A cell that is no better than a floor is marked †. Columns beyond each task's first are folded.
 #
-# Then come two views of the paper's sentences that compare two rows. The **forest** has the gain of each, in percent, with its 95 % interval, beside the printed gain; a single seed has no interval. The folded **ledger** has a line for each sentence, decided over all its metrics together. A sentence *holds* or is *contradicted* where the gain is beyond chance; otherwise it is *inconclusive*. With fewer than two seeds it is *not tested*, and where a row is no better than a floor it is *below floor*. Rows are named by their method: "HiTTs, stages 1 and 2" is the paper's "Ours".
+# Below a table with records come two views of the paper's sentences that compare two rows. The **forest** has the gain of each, in percent, with its 95 % interval, beside the printed gain; a single seed has no interval. The folded **ledger** has a line for each sentence, decided over all its metrics together. A sentence *holds* or is *contradicted* where the gain is beyond chance; otherwise it is *inconclusive*. With fewer than two seeds it is *not tested*, and where a row is no better than a floor it is *below floor*. Rows are named by their method: "HiTTs, stages 1 and 2" is the paper's "Ours".
 #
-# Here is that rule in the package's words. The paper's own cells have no spread, so they decide nothing; whether they agree with its sentences can be asked:
+# The rule in full stands below each ledger. The paper's own cells have no spread, so they decide nothing; whether they agree with its sentences can be asked:
 
 # %%
 from mtpsl.papers.hitts.tables import TABLE1, TABLE5, TABLE8
-from mtpsl.report.ledger import RULE, against
+from mtpsl.report.ledger import against, summary
 
-print(RULE)
+shown = lambda results: None if profile == "smoke" else results  # noqa: E731
+said = lambda table, known: summary(table, known) if known else "nothing is recorded yet"  # noqa: E731
 for table in (TABLE1, TABLE5, TABLE8):
     agree = sum(not against(claim, table) for claim in table.claims)
     print(f"{table.source}: print agrees with {agree} of {len(table.claims)} sentences")
@@ -67,25 +68,47 @@ for table in (TABLE1, TABLE5, TABLE8):
 # %% [markdown]
 # ## 2. Table 1: the comparison
 #
-# Two label settings: in *one-label* an image keeps one label, in *random-labels* one or two of three. The paper says that HiTTs beats everything "by a large margin on all the metrics of the three tasks".
+# The table has two label settings: in *one-label* an image keeps one label, in *random-labels* one or two of three. The paper says that HiTTs beats everything "by a large margin on all the metrics of the three tasks".
 #
 # > **Predict.** STL has one network for every task, MTL one for all. With a label on every third image, on which task would you expect the shared network to *lose*?
-#
-# Look for the answer in the lines "paper" first: the normals.
 
 # %% tags=["nbval-ignore-output"]
 table1, now1 = session.results(TABLE1)
-show_results(TABLE1, table1, now1)
+show_results(TABLE1, table1, shown(now1))
+print("Recorded:", said(TABLE1, table1))
 
 # %%
 session.write(TABLE1, table1, now1)
 
 # %% [markdown]
-# What the recorded runs say so far stands in the forest and in the ledger above; *n* beside each row says how many seeds there are. Three questions help to read them: on which of the nine metrics does HiTTs gain most against the MTL baseline, does the order of the methods agree with the printed one, and where does STL win?
+# *What holds.* In print HiTTs is ahead of the MTL baseline, MTAN and XTC in every column of both blocks, and of STL as well. The shared network of the MTL baseline loses to STL on the normals.
 #
+# *What fails.* MTAN and XTC lose to STL as well, on some columns of normals in both blocks. The paper's text does not mention it.
+#
+# *What cannot be seen.* Whether chance explains a difference, since the paper prints one run per row, and how STL would do at equal length of training, as the next paragraphs explain.
+#
+# What the recorded runs decide stands in the line below the table, and sentence by sentence in the forest and the ledger. The next cell asks them two things more: in which order do the methods come, and on which metrics is STL ahead of HiTTs?
+
+# %% tags=["nbval-ignore-output"]
+from statistics import fmean
+
+from mtpsl.metrics import delta_mtl
+
+mean = lambda row, column: fmean(table1.values(TABLE1, row, column).values())  # noqa: E731
+methods = ("MTL baseline", "MTAN", "XTC", "Ours")
+for block in ("one-label", "random-labels") if table1 else ():
+    order = sorted(methods, key=lambda row: -mean(f"{block}/{row}", "delta_mtl"))
+    print(block, "by Δ_MTL:", [TABLE1.in_words(row) for row in order])
+    best, single = (
+        {c: mean(f"{block}/{r}", c) for c in TABLE1.columns[:-1]} for r in ("Ours", "STL")
+    )
+    behind = [c for c in best if delta_mtl({c: best[c]}, {c: single[c]}) < 0]
+    print(f"  STL is ahead of HiTTs on {behind or 'no metric'}")
+
+# %% [markdown]
 # ### What is compared with what
 #
-# A comparison is fair if its rows differ in the method and in nothing else. One thing does differ, as in the released code: a single-task network leaves out the images without its label and so takes fewer steps in the same epochs, at `quick` 460 (one label) and 690 (random labels) against 1,380. What is measured against STL is measured against a network that trained less. *Every row of a block learns from the same labels*: the assignment is drawn once over all tasks, and single-task networks get their columns of it. Each run keeps the assignment's hash and counts.
+# A comparison is fair if its rows differ in the method and in nothing else. One thing does differ here, as in the released code of XTC: a single-task network leaves out the images without its label and so takes fewer steps in the same epochs, at `quick` 460 (one label) and 690 (random labels) against 1,380. What is measured against STL is measured against a network that trained less. *Every row of a block learns from the same labels*: the assignment is drawn once over all tasks, and single-task networks get their columns of it. Each run keeps the assignment's hash and counts.
 
 # %%
 for group in dict.fromkeys(row.group for row in TABLE1.rows):
@@ -115,7 +138,6 @@ print(
 # The last column sums a row up in one number: the mean relative gain over all nine metrics against STL, each counted positive where better [HiTTs, Eq. 9]. *Counting each metric once means counting normals five times, segmentation and depth twice.* With the same printed cells, other averages give other numbers:
 
 # %%
-from mtpsl.metrics import delta_mtl
 from mtpsl.papers.hitts import printed
 
 one_each = {key.split("/")[0]: key.split("/")[1] for key in printed.NYUD_HEADLINES[:3]}
@@ -128,18 +150,19 @@ for row in ("MTL baseline", "MTAN", "XTC", "Ours"):
     print(f"{name:<21} metrics {metrics:6.2f}   tasks {tasks:6.2f}   headline {headline:6.2f}")
 
 # %% [markdown]
-# The MTL baseline is worth +0.11 % by the paper's average and several percent when every task counts once: its loss on normals weighs five ninths. HiTTs leads in every column. The order of MTAN and XTC, close by the paper's average, opens up when tasks count once.
+# The MTL baseline is worth +0.11 % by the paper's average and several percent when every task counts once: its loss on normals weighs five ninths. HiTTs leads in every column. MTAN and XTC are close by the paper's average and far apart when tasks count once.
 
 # %% [markdown]
 # ## 3. Table 5: what each component is worth
 #
-# Upper part: HiTTs without pseudo supervision, and with one component taken away. Lower part: naive pseudo labels (L_p*, no tokens), then supervision found by the tokens, in features (L_f), in predictions (L_p) and both.
+# The upper part has HiTTs without pseudo supervision, and with one component taken away. The lower part has naive pseudo labels (L_p*, no tokens), then supervision found by the tokens, in features (L_f), in predictions (L_p) and both.
 #
 # > **Predict.** Orthogonal embeddings are a tiny part: they tell fine-grained tokens apart before an MLP sees them. Does taking them away hurt the paper's Δ_MTL more or less than taking away all *global* tokens?
 
 # %% tags=["nbval-ignore-output"]
 table5, now5 = session.results(TABLE5)
-show_results(TABLE5, table5, now5)
+show_results(TABLE5, table5, shown(now5))
+print("Recorded:", said(TABLE5, table5))
 
 # %%
 session.write(TABLE5, table5, now5)
@@ -156,9 +179,11 @@ for row in TABLE5.rows:
             print(f"{row.label:<30} {stage:<13} {dict(experiment.method_args)}")
 
 # %% [markdown]
-# What the recorded runs say so far stands in the forest and in the ledger above; *n* beside each row says how many seeds there are.
+# *What holds.* In print all 15 sentences hold. Every component helps, and orthogonal embeddings help most: without them Δ_MTL falls by 4.38 points, without global tokens by 1.43.
 #
-# A printed curiosity: *three of the five ablations fall below the MTL baseline in mIoU*, the one without orthogonal embeddings by more than three points. Taking a part away hurts segmentation more than taking everything away. Why should tokens that resemble each other be worse than no tokens at all? [`10_hitts_method`](10_hitts_method.ipynb) counts how many directions untrained tokens span with and without the embeddings, and Figure 7 in [`12_hitts_figures`](12_hitts_figures.ipynb) shows how alike trained ones are.
+# *What fails.* A reading that no sentence of the paper excludes: *three of the five ablations fall below the MTL baseline in mIoU*, the one without orthogonal embeddings by more than three points. There, taking a part away hurts segmentation more than taking all tokens away.
+#
+# *What cannot be seen.* Why that is so. [`10_hitts_method`](10_hitts_method.ipynb), Section 2, counts how many directions untrained tokens span with and without the embeddings; Figure 7 in [`12_hitts_figures`](12_hitts_figures.ipynb) asks the same of trained ones.
 
 # %%
 base = printed.TABLE5.cell("MTL baseline", "semseg/miou")
@@ -169,13 +194,14 @@ for row in printed.TABLE5.rows:
 # %% [markdown]
 # ## 4. Table 8: what it costs
 #
-# Parameters, FLOPs and memory. *Whatever the profile, parameters and FLOPs are counted on the full-size network at 288x384*, on shapes alone, so they can be compared with the paper on any machine. Memory is measured, which takes minutes at that size, so only where results are recorded: the line below the table says on what.
+# The table counts parameters, FLOPs and memory. *Whatever the profile, parameters and FLOPs are counted on the full-size network at 288x384*, on shapes alone, so they can be compared with the paper on any machine. Memory is measured, which takes minutes at that size, so it is done only for the record; a line below the table says on which machine.
 #
 # > **Predict.** HiTTs adds attention, tokens and score masks to SegNet. Does it add more than, or less than, 5 % of the parameters? And of the FLOPs?
 
 # %% tags=["nbval-ignore-output"]
 table8, now8 = session.results(TABLE8)
 show_results(TABLE8, table8, now8)
+print("Recorded:", said(TABLE8, table8))
 
 # %%
 session.write(TABLE8, table8, now8)
@@ -193,6 +219,8 @@ for source, costs_of in by_source.items():
         print(f"{source:<9} {TABLE8.in_words(name):<21} times the baseline: {ratios}")
 
 # %% [markdown]
+# *What holds.* HiTTs adds one percent of the parameters and a fifth of the FLOPs, in print and here. *What fails.* Nothing in print. *What cannot be seen.* The paper's gigabytes, which belong to a larger batch on a GPU: only ratios can be compared.
+#
 # In print, memory is where the methods part: attention modules for every task cost MTAN most, and XTC's mapping network runs on top of the network that it trains.
 #
 # "FLOPs" has a catch. The printed 68.81 G are those of a counter that adds one per multiply-accumulate of a convolution and four per element of a BatchNorm, and does not see matrix products at all: attention is free of charge. The plain count of multiply-accumulates (MACs) stands beside it.
@@ -211,7 +239,7 @@ print("parameters of the MTL baseline:", f"{costs['MTL baseline'].params:,}")
 #
 # **Across data, only directions can be compared.** Measured lines come from generated rooms unless the stamp below a table says otherwise. An mIoU of rooms13 beside an mIoU of NYUD-v2 says nothing; that row A beats row B on both says something.
 #
-# **At `smoke` nothing can be concluded at all.** A network has made four steps on 12 images, a single-task one two on four. How little that is shows against an answer that ignores the image:
+# **At `smoke` nothing can be concluded at all.** A network has made four steps on 12 images, a single-task network two steps on four. The next cell compares them with answers that ignore the image:
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.report.floors import score_guesses
@@ -227,19 +255,7 @@ for name, metrics in lines.items():
     print(f"{TABLE1.in_words(name):<32}", headline_cells(metrics, train.tasks))
 
 # %% [markdown]
-# In particular **Δ_MTL is wild at smoke**: it divides by what STL reaches. A single-task network that has no normal within 11.25 degrees yet makes it undefined, and one that has a few makes it thousands of percent. That is no defect of the table; it is what a relative number does near zero, and a reason to look at the columns before their mean.
-
-# %% tags=["nbval-ignore-output"]
-for e in now1.entries:
-    if e.row.endswith("/STL"):
-        print(f"{e.row:<20} η₁ = {100 * e.metrics['normals/within_11_25']:.4f} %")
-for row in ("one-label/Ours", "random-labels/Ours"):
-    print(
-        f"{TABLE1.in_words(row):<20} Δ_MTL = {[round(100 * v, 1) for v in now1.values(TABLE1, row, 'delta_mtl').values()]}"
-    )
-
-# %% [markdown]
-# **A share takes the place of thresholds.** The paper accepts a pseudo label where its confidence exceeds a printed threshold. A threshold is as good as a network is calibrated, and the printed ones belong to 400 epochs at full size: a young network passes them almost nowhere, and L_p would add nothing. The scaled profiles therefore accept the more confident half of the withheld pixels. It is the one place where a profile touches a method, so keep it in mind when reading the rows with L_p; whatever else a profile changes (sizes, epochs, stages of the SegNet, learning rate, clipping, augmentation), it changes alike for every row.
+# **A share takes the place of thresholds.** The paper accepts a pseudo label where its confidence exceeds a printed threshold. A threshold is only as good as a network is calibrated, and the printed ones belong to 400 epochs at full size. What they would accept of a network trained at `quick` is counted in [`13_hitts_beyond`](13_hitts_beyond.ipynb), Section 5. The scaled profiles therefore accept the more confident half of the withheld pixels. It is the one place where a profile touches a method, so keep it in mind when reading the rows with L_p; whatever else a profile changes (sizes, epochs, stages of the SegNet, learning rate, clipping, augmentation), it changes alike for every row.
 
 # %%
 from mtpsl.runs.profiles import PROFILES
@@ -248,20 +264,16 @@ for name, scale in PROFILES.items():
     print(f"{name:<6}", dict(scale(ours).thresholds))
 
 # %% [markdown]
-# **With one seed nothing is decided.** The spread over seeds is what a difference has to beat. The next cell counts the states of all sentences; *a single seed tests no comparison of accuracies*, and only costs, which do not vary, are decided.
+# **With one seed nothing is decided.** The spread over seeds is what a difference has to beat. A single seed tests no comparison of accuracies; only costs, which do not vary, are decided by one. These sentences of the three tables are decided so far:
 
 # %% tags=["nbval-ignore-output"]
-import pandas
+from mtpsl.report.ledger import judge, verdict_text
 
-from mtpsl.report.render import count_verdicts
-
-measured = ((TABLE1, table1, now1), (TABLE5, table5, now5), (TABLE8, table8, now8))
-counts = {
-    (table.name, source): counter
-    for table, recorded, computed in measured
-    for source, counter in count_verdicts(table, recorded, computed).items()
-}
-show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Sentences by source.")
+for table, known in ((TABLE1, table1), (TABLE5, table5), (TABLE8, table8)):
+    print(f"{table.source}: {said(table, known)}")
+    for claim, verdict in zip(table.claims, judge(table, known), strict=True):
+        if verdict.state in ("holds", "contradicted"):
+            print(f"  {table.in_words(claim.text)}: {verdict_text(claim, verdict)}")
 
 # %% [markdown]
 # ## 6. The audit
@@ -288,10 +300,10 @@ print(
 print(printed.TABLE1.cell("one-label/Ours", "delta_mtl"))
 
 # %% [markdown]
-# *Exactly the known errata remain*, so `python -m mtpsl audit` exits with 0. An erratum is no accusation: most are typographical. The one to keep in mind when quoting is Table 2, where baselines trained by another protocol stand beside the paper's own.
+# *Only the known errata remain.* An erratum is no accusation: most are typographical. The one to keep in mind when quoting is Table 2, where baselines trained by another protocol stand beside the paper's own.
 
 # %%
-print("problems:", list(report.problems), "| errata:", len(report.errata))
+print(f"unexplained: {len(report.problems)}; known errata of the four papers: {len(report.errata)}")
 
 # %% [markdown]
 # ## 7. Exercises
@@ -330,7 +342,7 @@ print("problems:", list(report.problems), "| errata:", len(report.errata))
 # rows = {row: printed.TABLE5.metrics(row) for row in printed.TABLE5.rows}
 # delta = {r: 100 * delta_mtl(m, rows["STL"], average="tasks") for r, m in rows.items()}
 # for claim in TABLE5.claims:
-#     if claim.column == "delta_mtl":
+#     if claim.columns == ("delta_mtl",):
 #         print(claim.text, round(delta[claim.better] - delta[claim.worse], 2))
 # ```
 #

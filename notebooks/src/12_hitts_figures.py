@@ -18,7 +18,7 @@
 #
 # Numbers say *how much*, figures say *what*: what the networks see (Figure 5), what the fine-grained tokens have become (7), what they do to a prediction (8), what pseudo supervision does to learning (9) and where the two kinds of tokens look (11). For each figure: what the paper says, a guess, the picture from our data, and a number from the plotted arrays that the sentence can be held against.
 #
-# Every figure comes from up to two sources: **recorded**, drawn again from the arrays committed with this repository (profile `quick`), and **computed now**, at this notebook's profile. At `smoke` the latter are made from networks after four steps, which is no evidence for anything, so the page shows them only where nothing is recorded yet; look at the word above each caption and at the small print in each picture.
+# Every figure comes from up to two sources: **recorded**, drawn again from the arrays committed with this repository (profile `quick`), and **computed now**, at this notebook's profile. At `smoke` the latter are made from networks after four steps, which is no evidence for anything, so neither the pictures nor the numbers below them are shown. The first word of each caption says which source it is.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -34,12 +34,15 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 
 
 def measured(figures):
-    """(source, figure) pairs to measure: at smoke only the recorded one, where there is one."""
-    return list(figures.items())[: 1 if profile == "smoke" else None]
+    """(source, figure) pairs to measure, without networks of a few steps, which show noise."""
+    return [(source, made) for source, made in figures.items() if not made.rough]
+
+
+NAMES = {"baseline": "MTL baseline", "mtan": "MTAN", "xtc": "XTC", "ours": "HiTTs, stages 1 and 2"}
 
 
 # %% [markdown]
-# Which trainings a figure needs is written down beside its caption. *They are rows of the paper's tables* ("Ours" are both stages of HiTTs), so after [`11_hitts_tables`](11_hitts_tables.ipynb) nothing is trained here except for the learning curves, which are evaluated along the way.
+# Which trainings a figure needs is written down beside its caption. *They are rows of the paper's tables* ("Ours" are both stages of HiTTs), so after [`11_hitts_tables`](11_hitts_tables.ipynb) little is trained here: the learning curves, whose networks are evaluated along the way, and the networks that the list calls their own.
 
 # %%
 from mtpsl import papers
@@ -47,22 +50,22 @@ from mtpsl import papers
 for figure in papers.figures().values():
     if figure.paper == "hitts":
         rows = [": ".join(run) for run in figure.runs.values()]
-        rows += [f"{role} (of its own)" for role in figure.own]
-        print(f"{figure.source:<16} {'; '.join(rows)}")
+        rows += [f"a training of its own ({role})" for role in figure.own]
+        print(f"{figure.source:<16} {'; '.join(rows) or 'nothing'}")
 
 # %% [markdown]
 # ## Figure 5: predictions
 #
 # **The paper:** "Ours shows both clear semantic boundaries and accurate geometry estimations", compared with XTC. Here the MTL baseline and MTAN stand beside it; every network had one label per image. Rows are spread evenly over the test images; nobody has picked them.
 #
-# > **Predict.** Where will a network that has seen few labels fail first: at boundaries, on small objects, or on whole walls?
+# > **Predict.** Will the network that names most pixels right also have the smallest depth error?
 
 # %%
 fig5 = session.figure("hitts/fig5")
 show_figures(fig5, first=profile == "smoke")
 
 # %% [markdown]
-# The pictures in numbers: share of labeled pixels with the right class, and the mean depth error, over the images shown. Three images decide nothing, which is why there are tables.
+# The next cell puts the pictures into numbers: the share of labeled pixels with the right class, and the mean depth error, over the images shown. Whichever network is first in one column need not be first in the other. And three images decide nothing, which is why there are tables.
 
 # %% tags=["nbval-ignore-output"]
 import numpy
@@ -73,7 +76,8 @@ for source, made in measured(fig5):
     for role in a["roles"]:
         right = (a[f"semseg/{role}"] == a["semseg/truth"])[known].mean()
         off = numpy.nanmean(numpy.abs(a[f"depth/{role}"] - a["depth/truth"]), dtype=float)
-        print(f"{source:<13} {role:<9} {100 * right:5.1f} % right, depth off by {off:.2f} m")
+        name = NAMES[str(role)]
+        print(f"{source:<13} {name:<22} {100 * right:5.1f} % right, depth off by {off:.2f} m")
 
 # %% [markdown]
 # ## Figure 7: what orthogonal embeddings do to the tokens
@@ -89,7 +93,7 @@ fig7 = session.figure("hitts/fig7")
 show_figures(fig7, first=profile == "smoke")
 
 # %% [markdown]
-# The claim about affinities as a number: the mean absolute cosine between *different* tokens of the same image. Near 1, the tokens are one token; near 0, they are orthogonal.
+# The claim about affinities becomes a number in the mean absolute cosine between *different* tokens of the same image. Near 1, the tokens are one token; near 0, they are orthogonal.
 
 # %% tags=["nbval-ignore-output"]
 for source, made in measured(fig7):
@@ -98,18 +102,19 @@ for source, made in measured(fig7):
         print(f"{source:<13} {task:<8} without OE {w:.1f}, with OE {o:.1f}, lower: {o < w}")
 
 # %% [markdown]
-# Two things to mind before believing or disbelieving a number here.
+# There are two things to mind before believing or disbelieving a number here.
 #
 # *A network that has hardly trained shows its initialization.* There the embeddings make a difference by construction: without them all tokens of a task start out in about two directions, with them in many ([`10_hitts_method`](10_hitts_method.ipynb) counts 15). Whether tokens *degenerate*, as the sentence has it, is a question for trained networks: does training pull them apart where the embeddings are missing, or leave them together?
 #
-# *At most C vectors of length C can be orthogonal.* The paper's network has room for 30 tokens; the narrow networks of the small profiles have not, so some affinities stay above zero whatever the embeddings do. Exercise 1 says what chance alone gives.
+# *At most C vectors of C numbers each can be orthogonal.* The paper's network has room for 30 tokens; the narrow networks of the small profiles have not, so some affinities stay above zero whatever the embeddings do. Exercise 1 says what chance alone gives.
 
 # %%
 from mtpsl.models import build_backbone
 from mtpsl.papers.hitts.tables import hitts
 from mtpsl.runs.profiles import PROFILES
 
-tokens = {str(t): len(made.arrays[f"{t}/values"]) for t in made.arrays["tasks"]}
+arrays = fig7["computed now"].arrays
+tokens = {str(t): len(arrays[f"{t}/values"]) for t in arrays["tasks"]}
 for name, scale in PROFILES.items():
     experiment = scale(hitts("one_label"))
     channels = build_backbone(experiment.backbone, experiment.width_factor).channels
@@ -149,10 +154,12 @@ for source, made in measured(fig8):
             for stage in ("before", "after")
         )
         for image, b, a in zip(("median", "darkest"), before, after, strict=True):
-            print(f"{source:<13} {task:<8} {image:<8} {b:.2f} -> {a:.2f} raised: {a > b}")
+            print(f"{source:<13} {task:<8} {image:<8} {b:.2f} -> {a:.2f}, a rise of {a - b:+.2f}")
 
 # %% [markdown]
-# One reservation. G feeds G' and is never itself compared with a label: only G' has a loss. So "before" is no earlier prediction but an intermediate layer, and that it looks unsure does not show that it would have been wrong. The sentence to test is whether confident pixels are *right*; Table 5's rows with L_p are that test, because they train on exactly those pixels.
+# The sentence has two halves: every map has to rise, and that of the darkest image most. Compare the rises, task by task.
+#
+# There is one reservation. G feeds G' and is never itself compared with a label: only G' has a loss. So "before" is no earlier prediction but an intermediate layer, and that it looks unsure does not show that it would have been wrong. The sentence to test is whether confident pixels are *right*; Table 5's rows with L_p are that test, because they train on exactly those pixels.
 
 # %% [markdown]
 # ## Figure 9: learning curves
@@ -183,7 +190,7 @@ for source, made in measured(fig9):
         )
 
 # %% [markdown]
-# Faster? The same at a quarter of the epochs, on test images:
+# Is it faster, too? The next cell compares the two at a quarter of the epochs, on test images:
 
 # %% tags=["nbval-ignore-output"]
 for source, made in measured(fig9):
@@ -198,7 +205,7 @@ for source, made in measured(fig9):
 # %% [markdown]
 # ## Figure 11: where the tokens look
 #
-# (In rooms; the paper's lower half, streets, is in Figure 14, [`12b_hitts_figures`](12b_hitts_figures.ipynb).) A task's *global* token asks every position how much it belongs to the task (the map M^f, which also weighs the feature loss L_f). Its *fine-grained* tokens ask for one class, depth or direction each.
+# (This page has rooms; streets, the lower half of the paper's figure, are in Figure 14, [`12b_hitts_figures`](12b_hitts_figures.ipynb).) A task's *global* token asks every position how much it belongs to the task (the map M^f, which also weighs the feature loss L_f). Its *fine-grained* tokens ask for one class, depth or direction each.
 #
 # **The paper:** maps of global tokens are "relatively rough and noisy" and "monotonous", those of fine-grained tokens "have finer granularity and less noise"; segmentation highlights distinguishing semantics, depth a range of depths, normals surfaces of one orientation.
 #
@@ -229,7 +236,9 @@ for source, made in measured(fig11):
         print("tokens shown:", made.arrays[f"{task}/token_name"].tolist())
 
 # %% [markdown]
-# And does a token respond to *what it stands for*? For each shown token: how many pixels truly are of its class, depth or direction, its mean score there, and its mean score elsewhere.
+# "Monotonous" would be a smaller number for the global map than for the fine-grained one. Where it is the larger of the two, the sentence does not hold on these images.
+#
+# And does a token respond to *what it stands for*? The next cell says for each shown token how many pixels truly are of its class, depth or direction, and after the colon its mean score there and its mean score elsewhere.
 
 # %% tags=["nbval-ignore-output"]
 for source, made in measured(fig11):
@@ -247,18 +256,12 @@ for source, made in measured(fig11):
 # How can a token vary most over an image in which nothing is like it? Because a score only *multiplies* a logit of G (Eq. 4). On a positive logit a high score says "here", on a negative one "here least of all". A detailed map need not mean what its token stands for.
 
 # %% [markdown]
-# Each map in the picture spans its own range, so a global map that varies by one percent *looks* as lively as a fine-grained one that varies by half. The numbers above are the guard against that.
+# Each map in the picture spans its own range, so a map that varies by one percent *looks* as lively as one that varies by half. The numbers above guard against that.
 
 # %% [markdown]
 # ## The other figures
 #
-# Diagrams of the method, streets and pseudo labels are in [`12b_hitts_figures`](12b_hitts_figures.ipynb). Picture, arrays and caption of each figure of this page, as it was drawn now, are in these files:
-
-# %%
-for figures in (fig5, fig7, fig8, fig9, fig11):
-    path = figures["computed now"].path
-    assert all(path.with_suffix(suffix).exists() for suffix in (".png", ".npz", ".json"))
-    print(session.short_path(path.with_suffix("")), "(.png, .npz, .json)")
+# Diagrams of the method, streets and pseudo labels are in [`12b_hitts_figures`](12b_hitts_figures.ipynb).
 
 # %% [markdown]
 # ## Exercises
@@ -270,6 +273,7 @@ for figures in (fig5, fig7, fig8, fig9, fig11):
 # About $\sqrt{2/(16\,\pi)} = 0.20$:
 #
 # ```python
+# import torch
 # t = torch.nn.functional.normalize(torch.randn(1000, 16), dim=1)
 # print((t @ t.T)[~torch.eye(1000, dtype=torch.bool)].abs().mean())
 # ```

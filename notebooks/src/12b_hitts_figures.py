@@ -18,7 +18,7 @@
 #
 # [`12_hitts_figures`](12_hitts_figures.ipynb) has the figures that argue with rooms. Here are the others: the diagrams of the method (Figures 1 to 4 and 12), drawn around a traced forward pass, the comparisons with earlier work (6, 15), tokens and score maps on streets (13, 14), and the pseudo labels themselves beside the truth that they stand in for (10, 16).
 #
-# As there, a picture is **recorded** (profile `quick`, drawn again from committed arrays) or **computed now** at this notebook's profile; the small print says which. Of the diagrams the page shows one, the recorded one where there is one. At `smoke`, where a network has made four steps, the same holds for all other pictures and for the numbers below them.
+# As there, a picture is **recorded** (profile `quick`, drawn again from committed arrays) or **computed now** at this notebook's profile; the first word of its caption says which. Each diagram is shown once, the recorded one where there is one. At `smoke`, where a network has made four steps, all other pictures and the numbers below them are shown only if they are recorded.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -34,8 +34,11 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 
 
 def measured(figures):
-    """(source, figure) pairs to measure: at smoke only the recorded one, where there is one."""
-    return list(figures.items())[: 1 if profile == "smoke" else None]
+    """(source, figure) pairs to measure, without networks of a few steps, which show noise."""
+    return [(source, made) for source, made in figures.items() if not made.rough]
+
+
+NAMES = {"baseline": "MTL baseline", "mtan": "MTAN", "xtc": "XTC", "ours": "HiTTs, stages 1 and 2"}
 
 
 # %% [markdown]
@@ -50,9 +53,11 @@ fig1 = session.figure("hitts/fig1")
 show_figures(fig1, first=True)
 
 # %% [markdown]
+# The introduction's two reasons are these: features that all tasks share hold more than predictions do, and tying predictions of different tasks together takes heavy networks between them, as in XTC.
+#
 # ## Figure 2: the whole method
 #
-# **The paper:** encoder, global token learning, fine-grained token learning, and three losses: L_s from labels, L_f from discovered features, L_p from discovered labels.
+# **The paper** draws an encoder, global token learning, fine-grained token learning, and three losses: L_s from labels, L_f from discovered features, L_p from discovered labels.
 #
 # > **Predict.** An image has a label of depth only. Which of L_s, L_p, L_f act on its segmentation branch?
 
@@ -61,20 +66,29 @@ fig2 = session.figure("hitts/fig2")
 show_figures(fig2, first=True)
 
 # %% [markdown]
-# Every map in the picture is one of the traced image, every shape was read off a tensor. Which losses act on which task is decided by the label that this image happens to keep.
+# Every map in the picture is one of the traced image, and every shape was read off a tensor. The image keeps one label: L_s acts on that task's prediction, L_p takes its place on the other two, and L_f acts on the features of all three. So L_p and L_f act on the segmentation branch of an image that has a label of depth only.
 #
 # ## Figure 3: global tokens
 #
 # **The paper:** tokens query the shared feature (here by a gate, one number per pixel and task, and so the gates are all that tasks exchange); affinities between tokens mix tasks (Eq. 1, 2); self-attention refines each task; the refined token tells which positions of its feature to believe, M^f.
 #
-# > **Predict.** A is 3x3, made by a softmax of products of 64 numbers that start at N(0, 1), divided by √C. After training, will its rows be nearly uniform or nearly one-hot?
+# > **Predict.** A is 3x3, made by a softmax of products of C numbers that start at N(0, 1), divided by √C. After training, will its rows be nearly uniform or nearly one-hot? Will each task take most from itself?
 
 # %%
 fig3 = session.figure("hitts/fig3")
 show_figures(fig3, first=True)
 
 # %% [markdown]
-# The matrix in the picture is the network's own. *It does not depend on the image:* tokens enter Eq. 1 before they have seen anything, so A is a constant of the trained network, whatever the picture.
+# The matrix in the picture is the network's own, and the next cell prints it. A row close to one-hot takes nearly all from one task, which need not be its own.
+
+# %% tags=["nbval-ignore-output"]
+for source, made in measured(fig3):
+    for task, row in zip(made.arrays["tasks"], made.arrays["values/affinity"], strict=True):
+        parts = zip(row, made.arrays["tasks"], strict=True)
+        print(f"{source:<13} {task:<8} takes", ", ".join(f"{a:.2f} of {t}" for a, t in parts))
+
+# %% [markdown]
+# *The matrix does not depend on the image:* tokens enter Eq. 1 before they have seen anything, so A is a constant of the network. A freshly made network shows it, too:
 
 # %%
 import torch
@@ -115,11 +129,11 @@ fig12 = session.figure("hitts/fig12")
 show_figures(fig12, first=True)
 
 # %% [markdown]
+# By far most are in the boxes of query and inter-task learning, whose maps grow with the square of the channels; the projections W have less than a quarter of that, and the tokens next to nothing.
+#
 # ## Figure 6: streets, compared with earlier work
 #
-# **The paper** compares with MTAN and XTC from one label per image. Rows are spread evenly over the test images.
-#
-# > **Predict.** Inverse depth on a street: what does a network draw that has learned nothing but the mean?
+# **The paper** compares with MTAN and XTC from one label per image. Rows are spread evenly over the test images. The score in a map is that image's alone, and three images rank nothing: see Table 3 in [`11c_hitts_tables`](11c_hitts_tables.ipynb).
 
 # %%
 fig6 = session.figure("hitts/fig6")
@@ -129,15 +143,13 @@ show_figures(fig6, first=profile == "smoke")
 for source, made in measured(fig6):
     a = made.arrays
     for task in a["tasks"]:
-        scores = {str(role): a[f"{task}/{role}/score"].round(3).tolist() for role in a["roles"]}
+        scores = {NAMES[str(r)]: a[f"{task}/{r}/score"].round(3).tolist() for r in a["roles"]}
         print(f"{source:<13} {a[f'{task}/label']} {scores}")
 
 # %% [markdown]
-# The score in a map is that image's alone. Three images rank nothing: see Table 3 in [`11c_hitts_tables`](11c_hitts_tables.ipynb).
-#
 # ## Figure 15: rooms and streets
 #
-# More test images, from the paper's appendix; above with the MTL baseline and XTC, below with MTAN too.
+# The paper's appendix has more test images: rooms with the MTL baseline and XTC above, streets with MTAN as well below.
 
 # %%
 fig15 = session.figure("hitts/fig15")
@@ -146,9 +158,9 @@ show_figures(fig15, first=profile == "smoke")
 # %% [markdown]
 # ## Figure 13: tokens on streets
 #
-# **The paper:** on Cityscapes "the tokens are more orthogonal with each other" with orthogonal embeddings (OE), as in Figure 7. Seven classes, a hundred bins of inverse depth.
+# **The paper:** on Cityscapes "the tokens are more orthogonal with each other" with orthogonal embeddings (OE), as in Figure 7. Streets have seven classes and a hundred bins of inverse depth.
 #
-# > **Predict.** A hundred tokens in 64 channels cannot all be orthogonal. What is the smallest mean |cosine| that random directions in 64 dimensions have?
+# > **Predict.** A hundred tokens in 64 channels cannot all be orthogonal. Which mean |cosine| do random directions in 64 dimensions have?
 
 # %%
 fig13 = session.figure("hitts/fig13")
@@ -174,15 +186,13 @@ for source, made in measured(fig13):
 # ## Figure 14: where the tokens look, in rooms and on streets
 #
 # **The paper:** on streets global tokens "always highlight the road", because it has most pixels; fine-grained tokens attend to "the vehicles and pedestrians with fewer pixel samples".
-#
-# > **Predict.** One global token stands for a whole task. What is the best a single token can do for segmentation?
 
 # %%
 fig14 = session.figure("hitts/fig14")
 show_figures(fig14, first=profile == "smoke")
 
 # %% [markdown]
-# As in [`12_hitts_figures`](12_hitts_figures.ipynb): how many pixels truly are what the shown token stands for, its mean score there, and its mean score elsewhere.
+# The next cell says, as in [`12_hitts_figures`](12_hitts_figures.ipynb), how many pixels truly are what the shown token stands for, its mean score there, and its mean score elsewhere.
 
 # %% tags=["nbval-ignore-output"]
 for source, made in measured(fig14):
@@ -213,7 +223,7 @@ fig16 = session.figure("hitts/fig16")
 show_figures(fig16, first=profile == "smoke")
 
 # %% [markdown]
-# The numbers behind the line: threshold, coverage, quality there, and the quality of everything, without a threshold. *If confidence means anything, the mask's labels are better than all labels together.*
+# The next cell has the numbers behind the line: threshold, coverage, quality there, and the quality of everything, without a threshold. *If confidence means anything, the mask's labels are better than all labels together.*
 
 # %% tags=["nbval-ignore-output"]
 for name, figures in (("fig10", fig10), ("fig16", fig16)):
@@ -231,14 +241,6 @@ for name, figures in (("fig10", fig10), ("fig16", fig16)):
 
 # %% [markdown]
 # [`13_hitts_beyond`](13_hitts_beyond.ipynb) goes on from here: calibration, classes, boundaries, and the gain over the share of labels.
-#
-# Picture, arrays and caption of each figure of this page, as it was drawn now, are in these files:
-
-# %%
-for figures in (fig1, fig2, fig3, fig4, fig6, fig10, fig12, fig13, fig14, fig15, fig16):
-    path = figures["computed now"].path
-    assert all(path.with_suffix(suffix).exists() for suffix in (".png", ".npz", ".json"))
-    print(session.short_path(path.with_suffix("")), "(.png, .npz, .json)")
 
 # %% [markdown]
 # ## Exercises

@@ -84,7 +84,7 @@ print(f"ECE {error:.3f}; too sure by {confidence.mean() - right.float().mean():+
 # %% [markdown]
 # ## 2. Quality by threshold
 #
-# Now the real thing: the first stage of HiTTs in Table 1, trained with one label per image. It labels its own training images, clean, exactly as it does for the second stage. Every pixel that withholds its label and has a truth is counted once; the teacher sees images only. As everywhere, **recorded** stands for arrays that are committed with this repository, **computed now** for this notebook's profile. *After four steps at `smoke` a network knows next to nothing*, so there the page shows what is recorded; where nothing is yet, the pictures prove the path, no more.
+# Now the teacher is a real one: the first stage of HiTTs in Table 1, trained with one label per image. It labels its own training images, clean, exactly as it does for the second stage. Every pixel that withholds its label and has a truth is counted once; the teacher sees images only. As everywhere, **recorded** stands for arrays that are committed with this repository, **computed now** for this notebook's profile. *After four steps at `smoke` a network knows next to nothing*, so there the page shows what is recorded; where nothing is yet, the pictures prove the path, no more.
 #
 # > **Predict.** Along the curve from right to left a threshold rises and accepts fewer labels. For which task will the accepted labels become better the fastest? Must they become better at all?
 
@@ -114,9 +114,9 @@ for source, made in measured(found):
         print(f"{float(made.arrays[f'{task}/floor']):6.2f} of true bins")
 
 # %% [markdown]
-# Training accepts the surer half of *all* withheld pixels. Of those that have a truth it may be a little more or less; Figure 16 counts the holes, too.
+# Training accepts the surer half of *all* withheld pixels. Of those that have a truth it may be a little more or less; Figure 16 in [`12b_hitts_figures`](12b_hitts_figures.ipynb) counts the others, too.
 #
-# Does confidence rank? One number: the share of steps along the curve, from accepting all to accepting few, at which quality gets better. Half of them would be chance.
+# Does confidence rank labels? The next cell answers with one number for each task: the share of steps along the curve, from accepting all to accepting few, at which quality gets better. Half of them would be chance.
 
 # %% tags=["nbval-ignore-output"]
 import numpy
@@ -131,7 +131,7 @@ for source, made in measured(found):
 # %% [markdown]
 # ## 3. Where labels are good
 #
-# A share over all pixels is mostly about walls. The same counts by place: how far a pixel lies from the nearest boundary between classes, and which class it truly belongs to. Both are known for every pixel, also for depth and normals, and also where segmentation itself is the task that is withheld.
+# A share over all pixels is mostly about walls. The next picture has the same counts by place: how far a pixel lies from the nearest boundary between classes, and which class it truly belongs to. Both are known for every pixel, also for depth and normals, and also where segmentation itself is the task that is withheld.
 #
 # > **Predict.** For which of the three tasks will a class boundary matter the least? And will the teacher *notice* that boundaries are harder, that is, does its confidence fall there as much as its accuracy does?
 
@@ -166,7 +166,7 @@ for source, made in measured(found):
 # %% [markdown]
 # ## 4. Calibration
 #
-# The reliability diagram of each task. A bar below the diagonal: too sure; above: not sure enough. Depth and normals are classified into ordered or neighboring bins, and the one next to the true bin is no great mistake, so a mark shows the share that is right *within one bin*: the next depth, or the second nearest of the directions.
+# The picture is the reliability diagram of each task. Where a bar ends below the diagonal the teacher is too sure, where it ends above, not sure enough. Depth and normals are classified into ordered or neighboring bins, and the one next to the true bin is no great mistake, so a mark shows the share that is right *within one bin*: the next depth, or the second nearest of the directions.
 #
 # > **Predict.** 13 classes, 30 depths, 20 directions. Which task will have the lowest confidence throughout, even where it is good? What does that do to a threshold that is the same for all tasks?
 
@@ -186,12 +186,14 @@ for source, made in measured(found):
 show_table(pandas.DataFrame(lines).T.style.format("{:.3f}"), caption="Calibration by task.")
 
 # %% [markdown]
+# The last column answers the guess: the task whose confidence ends lowest would have no label above a threshold that suits the others. That is why each task has a threshold of its own.
+#
 # *The ECE is a difference of two means in each bin, so it hides what cancels inside a bin*, and it says nothing about ranking. Sections 2 and 4 are independent: a monotone change of all confidences leaves every curve of Section 2 as it is and moves every bar here. HiTTs needs the first property for a threshold that is a share, and the second for one that is a printed number.
 
 # %% [markdown]
 # ## 5. What a printed threshold accepts
 #
-# Appendix B of the paper prints τ: 0.9, 0.45 and 0.6 for one label per image. They are confidences of networks after 400 epochs at full size. A shorter training passes them less often, so the scaled profiles accept a *share* of the pixels instead, the more confident half. Read off the curves, this is what the printed thresholds would have accepted of this teacher:
+# Appendix B of the paper prints τ: 0.9, 0.45 and 0.6 for one label per image. They are confidences of networks after 400 epochs at full size. A shorter training passes them less often, so the scaled profiles accept a *share* of the pixels instead, the more confident half. The next cell reads off the curves what the printed thresholds would have accepted of this teacher:
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.hitts.tables import THRESHOLDS
@@ -247,7 +249,7 @@ for row in LABEL_SHARE.rows:
     print(f"{LABEL_SHARE.in_words(row.name):<42} {len(seen)} images, labels {kept.counts}")
 
 # %% [markdown]
-# All of them, labeled or not. In other tables the MTL baseline leaves out images without a label, as the released code of XTC does; here it would then make about a third of the steps at 1/8, and *a gain of HiTTs would be partly one of longer training*. What is left of that doubt is that the full method trains twice. Its comparison with the first stage alone has the same images, the same labels and a network that starts from scratch.
+# Every row is shown all images, labeled or not. In other tables the MTL baseline leaves out images without a label, as the released code of XTC does; here it would then make about a third of the steps at 1/8, and *a gain of HiTTs would be partly one of longer training*. What is left of that doubt is that the full method trains twice. Its comparison with the first stage alone has the same images, the same labels and a network that starts from scratch.
 
 # %% [markdown]
 # ## 7. The gain by share of labels
@@ -257,14 +259,20 @@ for row in LABEL_SHARE.rows:
 # > **Predict.** With fewer labels there is more to discover, but the teacher is worse. At which share will the gain be largest?
 
 # %% tags=["nbval-ignore-output"]
+from mtpsl.report.ledger import judge, summary, verdict_text
+
+shown_now = lambda results: None if profile == "smoke" else results  # noqa: E731
+said = lambda table, known: summary(table, known) if known else "nothing is recorded yet"  # noqa: E731
+
 recorded, now = session.results(LABEL_SHARE)
-show_results(LABEL_SHARE, recorded, now)
+show_results(LABEL_SHARE, recorded, shown_now(now))
+print("Recorded:", said(LABEL_SHARE, recorded))
 
 # %%
 session.write(LABEL_SHARE, recorded, now)
 
 # %% [markdown]
-# The same as curves, one dot per seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If HiTTs at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
+# The next picture, as far as there are records, shows the same as curves, with one dot per seed. Read the first three panels sideways, too: *how far to the right must the baseline go to reach a method?* If HiTTs at 1/4 stands where the baseline stands at 1/2, discovery is worth twice the labels; the table's last claims ask exactly that.
 
 # %%
 from mtpsl.papers.companion.figures import draw_gains
@@ -281,19 +289,11 @@ for source, results in sources.items():
         print(f"{source}: fewer than two shares are trained, which make no curve")
 
 # %% [markdown]
-# What the recorded runs say so far stands in the forest and in the ledger above; *n* beside each row says how many seeds there are. Three comparisons answer the guess: the first stage against the baseline, share by share; both stages against the first, which says whether discovery itself adds anything; and where it does not, the quality of the accepted labels in Section 2, because a student cannot learn from a teacher that is wrong where it is sure.
+# Three comparisons answer the guess: the first stage against the baseline, share by share; both stages against the first, which says whether discovery itself adds anything; and where it does not, the quality of the accepted labels in Section 2, because a student cannot learn from a teacher that is wrong where it is sure.
 #
-# What of it is decided, and what is not? With one seed nothing is tested; with several, the honest word for many a difference is inconclusive.
+# *What holds and what fails* is listed by the next cell, as far as it is decided; no paper prints this table. *What cannot be seen* is everything else: with one seed nothing is tested, and with several many a difference remains inconclusive.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.render import count_verdicts
-
-counts = count_verdicts(LABEL_SHARE, recorded, now)
-show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Sentences by source.")
-
-# %% tags=["nbval-ignore-output"]
-from mtpsl.report.ledger import judge, verdict_text
-
 for claim, verdict in zip(LABEL_SHARE.claims, judge(LABEL_SHARE, recorded), strict=True):
     if verdict.state in ("holds", "contradicted"):
         print(f"{LABEL_SHARE.in_words(claim.text)}: {verdict_text(claim, verdict)}")
@@ -311,19 +311,22 @@ print(f"recorded: {len(known)} of {len(LABEL_SHARE.rows)} rows")
 from mtpsl.papers.companion.tables import MIXTURE
 
 recorded, now = session.results(MIXTURE)
-show_results(MIXTURE, recorded, now)
+show_results(MIXTURE, recorded, shown_now(now))
+print("Recorded:", said(MIXTURE, recorded))
 
 # %%
 session.write(MIXTURE, recorded, now)
 
 # %% [markdown]
-# What the recorded runs say so far stands in the ledger above. Segmentation is a classification alone, so its own loss is the same in both rows. It can still change, because the three tasks share a body and the balance between their losses shifts.
+# *What holds or fails* is the one sentence of the ledger, that the released mixture helps. *What cannot be seen* is whether another recipe, such as the released one, would say the same.
+#
+# As for the guess: segmentation is a classification alone, so its own loss is the same in both rows. It can still change, because the three tasks share a body and the balance between their losses shifts.
 
 # %% [markdown]
 # ## 9. What remains open
 #
 # * *The truth of a generated room is sharper than an annotator's.* Real boundaries are drawn by hand and real depth has noise, so part of what counts as wrong near a boundary there would be the annotation's own error. Compare Section 3 across data before believing its first point.
-# * *One teacher, one draw of labels.* Sections 2 to 5 look at a single network and a single seed. Many pixels make smooth curves, not certain ones: pixels of an image are not independent.
+# * *Sections 2 to 5 look at one teacher and one draw of labels.* Many pixels make smooth curves, not certain ones: pixels of an image are not independent.
 # * *Quality is not yet use.* A wrong label that the student would have guessed anyway teaches nothing and harms nothing; a right one that it knows is no help either. What counts is Section 7.
 
 # %% [markdown]
