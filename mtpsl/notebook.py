@@ -217,8 +217,7 @@ def show_results(table: Table, recorded: Results | None, computed: Results | Non
         caption = "The recorded gain of each sentence beside the printed one."
         show(draw_forest(arrays), alt=alt, caption=caption)
     if table.claims:
-        decided = summary(table, recorded) if recorded else "nothing"
-        print(f"Recorded: {decided}.")
+        print(f"Recorded: {summary(table, recorded)}.")
 
 
 def show_table(table: Any, *, caption: str = "") -> None:

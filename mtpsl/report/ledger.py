@@ -250,6 +250,8 @@ def verdict_text(claim: Claim, verdict: Verdict) -> str:
 
 def summary(table: Table, results: Results | None) -> str:
     """How many of a table's sentences are in which state, in a few words."""
+    if not results or not results.current():
+        return "nothing yet"
     counts = count_states(table, results)
     found = ", ".join(f"{counts[state]} {state}" for state in STATES if counts[state])
     return f"{found} of {len(table.claims)} sentence{'s' * (len(table.claims) != 1)}"

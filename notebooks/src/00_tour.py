@@ -274,7 +274,7 @@ for role, name in columns:
 from mtpsl.papers.hitts.tables import TABLE1
 
 recorded, computed = session.results(TABLE1, train=profile != "smoke")
-show_results(TABLE1, recorded, None if profile == "smoke" else computed)
+show_results(TABLE1, recorded, computed)
 
 # %% [markdown]
 # There are two things to notice. **"HiTTs, stages 1 and 2" is two trainings** (the paper calls the row "Ours"): the first network is frozen and labels what is unlabeled, and the second starts from scratch and learns from both kinds of labels. The thresholds below, which are the paper's, decide which pixels are sure enough to become labels; the small profiles take the more confident half of the pixels instead.

@@ -59,8 +59,6 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 from mtpsl.papers.hitts.tables import TABLE1, TABLE5, TABLE8
 from mtpsl.report.ledger import against, summary
 
-shown = lambda results: None if profile == "smoke" else results  # noqa: E731
-said = lambda table, known: summary(table, known) if known else "nothing is recorded yet"  # noqa: E731
 for table in (TABLE1, TABLE5, TABLE8):
     agree = sum(not against(claim, table) for claim in table.claims)
     print(f"{table.source}: print agrees with {agree} of {len(table.claims)} sentences")
@@ -74,8 +72,7 @@ for table in (TABLE1, TABLE5, TABLE8):
 
 # %% tags=["nbval-ignore-output"]
 table1, now1 = session.results(TABLE1)
-show_results(TABLE1, table1, shown(now1))
-print("Recorded:", said(TABLE1, table1))
+show_results(TABLE1, table1, now1)
 
 # %%
 session.write(TABLE1, table1, now1)
@@ -161,8 +158,7 @@ for row in ("MTL baseline", "MTAN", "XTC", "Ours"):
 
 # %% tags=["nbval-ignore-output"]
 table5, now5 = session.results(TABLE5)
-show_results(TABLE5, table5, shown(now5))
-print("Recorded:", said(TABLE5, table5))
+show_results(TABLE5, table5, now5)
 
 # %%
 session.write(TABLE5, table5, now5)
@@ -201,7 +197,6 @@ for row in printed.TABLE5.rows:
 # %% tags=["nbval-ignore-output"]
 table8, now8 = session.results(TABLE8)
 show_results(TABLE8, table8, now8)
-print("Recorded:", said(TABLE8, table8))
 
 # %%
 session.write(TABLE8, table8, now8)
@@ -270,7 +265,7 @@ for name, scale in PROFILES.items():
 from mtpsl.report.ledger import judge, verdict_text
 
 for table, known in ((TABLE1, table1), (TABLE5, table5), (TABLE8, table8)):
-    print(f"{table.source}: {said(table, known)}")
+    print(f"{table.source}: {summary(table, known)}")
     for claim, verdict in zip(table.claims, judge(table, known), strict=True):
         if verdict.state in ("holds", "contradicted"):
             print(f"  {table.in_words(claim.text)}: {verdict_text(claim, verdict)}")

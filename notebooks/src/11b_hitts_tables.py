@@ -45,12 +45,8 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 from mtpsl.papers.hitts.tables import TABLE2, TABLE6, TABLE7
 from mtpsl.report.ledger import summary
 
-shown = lambda results: None if profile == "smoke" else results  # noqa: E731
-said = lambda table, known: summary(table, known) if known else "nothing is recorded yet"  # noqa: E731
-
 table2, now2 = session.results(TABLE2)
-show_results(TABLE2, table2, shown(now2))
-print("Recorded:", said(TABLE2, table2))
+show_results(TABLE2, table2, now2)
 
 # %%
 session.write(TABLE2, table2, now2)
@@ -120,8 +116,7 @@ for row in TABLE2.rows:
 
 # %% tags=["nbval-ignore-output"]
 table6, now6 = session.results(TABLE6)
-show_results(TABLE6, table6, shown(now6))
-print("Recorded:", said(TABLE6, table6))
+show_results(TABLE6, table6, now6)
 
 # %%
 session.write(TABLE6, table6, now6)
@@ -163,8 +158,7 @@ for row in TABLE6.rows:
 
 # %% tags=["nbval-ignore-output"]
 table7, now7 = session.results(TABLE7)
-show_results(TABLE7, table7, shown(now7))
-print("Recorded:", said(TABLE7, table7))
+show_results(TABLE7, table7, now7)
 
 # %%
 session.write(TABLE7, table7, now7)
@@ -212,7 +206,7 @@ from mtpsl.report.ledger import against, judge, verdict_text
 for table, known in ((TABLE2, table2), (TABLE6, table6), (TABLE7, table7)):
     agree = sum(not against(claim, table) for claim in table.claims)
     print(f"{table.source}: print agrees with {agree} of {len(table.claims)} sentences")
-    print(f"  recorded: {said(table, known)}")
+    print(f"  recorded: {summary(table, known)}")
     for claim, verdict in zip(table.claims, judge(table, known), strict=True):
         if verdict.state in ("holds", "contradicted"):
             print(f"  {table.in_words(claim.text)}: {verdict_text(claim, verdict)}")

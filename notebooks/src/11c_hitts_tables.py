@@ -85,13 +85,10 @@ print(
 # %% tags=["nbval-ignore-output"]
 from mtpsl.report.ledger import summary
 
-shown = lambda results: None if profile == "smoke" else results  # noqa: E731
-said = lambda table, known: summary(table, known) if known else "nothing is recorded yet"  # noqa: E731
 TABLE3, TABLE4, TABLE9 = (TABLES[name] for name in ("table3", "table4", "table9"))
 
 table3, now3 = session.results(TABLE3)
-show_results(TABLE3, table3, shown(now3))
-print("Recorded:", said(TABLE3, table3))
+show_results(TABLE3, table3, now3)
 
 # %%
 session.write(TABLE3, table3, now3)
@@ -138,8 +135,7 @@ for name, metrics in score_guesses(train, test_batches(streets, session)).items(
 
 # %% tags=["nbval-ignore-output"]
 table4, now4 = session.results(TABLE4)
-show_results(TABLE4, table4, shown(now4))
-print("Recorded:", said(TABLE4, table4))
+show_results(TABLE4, table4, now4)
 
 # %%
 session.write(TABLE4, table4, now4)
@@ -178,8 +174,7 @@ for group in dict.fromkeys(row.group for row in TABLE4.rows):
 
 # %% tags=["nbval-ignore-output"]
 table9, now9 = session.results(TABLE9)
-show_results(TABLE9, table9, shown(now9))
-print("Recorded:", said(TABLE9, table9))
+show_results(TABLE9, table9, now9)
 
 # %%
 session.write(TABLE9, table9, now9)
@@ -219,7 +214,7 @@ from mtpsl.report.ledger import against, judge, verdict_text
 for table, known in ((TABLE3, table3), (TABLE4, table4), (TABLE9, table9)):
     agree = sum(not against(claim, table) for claim in table.claims)
     print(f"{table.source}: print agrees with {agree} of {len(table.claims)} sentences")
-    print(f"  recorded: {said(table, known)}")
+    print(f"  recorded: {summary(table, known)}")
     for claim, verdict in zip(table.claims, judge(table, known), strict=True):
         if verdict.state in ("holds", "contradicted"):
             print(f"  {table.in_words(claim.text)}: {verdict_text(claim, verdict)}")

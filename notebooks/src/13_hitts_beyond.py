@@ -259,14 +259,10 @@ for row in LABEL_SHARE.rows:
 # > **Predict.** With fewer labels there is more to discover, but the teacher is worse. At which share will the gain be largest?
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.ledger import judge, summary, verdict_text
-
-shown_now = lambda results: None if profile == "smoke" else results  # noqa: E731
-said = lambda table, known: summary(table, known) if known else "nothing is recorded yet"  # noqa: E731
+from mtpsl.report.ledger import judge, verdict_text
 
 recorded, now = session.results(LABEL_SHARE)
-show_results(LABEL_SHARE, recorded, shown_now(now))
-print("Recorded:", said(LABEL_SHARE, recorded))
+show_results(LABEL_SHARE, recorded, now)
 
 # %%
 session.write(LABEL_SHARE, recorded, now)
@@ -311,8 +307,7 @@ print(f"recorded: {len(known)} of {len(LABEL_SHARE.rows)} rows")
 from mtpsl.papers.companion.tables import MIXTURE
 
 recorded, now = session.results(MIXTURE)
-show_results(MIXTURE, recorded, shown_now(now))
-print("Recorded:", said(MIXTURE, recorded))
+show_results(MIXTURE, recorded, now)
 
 # %%
 session.write(MIXTURE, recorded, now)

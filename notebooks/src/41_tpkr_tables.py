@@ -50,7 +50,7 @@ session = setup(profile=profile, data_root=data_root, device=device, seed=seed, 
 # %%
 from mtpsl.papers.tpkr import printed
 from mtpsl.papers.tpkr.tables import TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6, TABLES
-from mtpsl.report.ledger import against, printed_gains, summary
+from mtpsl.report.ledger import against, printed_gains
 
 claims = [(table, claim) for table in TABLES.values() for claim in table.claims]
 asked = sum(len(claim.columns) for _, claim in claims)
@@ -113,12 +113,9 @@ for block in ("one", "random"):
 # > **Predict.** From the MTL baseline to TPKR, mIoU gains 34 % in print with one label per image. How much of that does MTPSL* have already, whose idea is four years older?
 
 # %% tags=["nbval-ignore-output"]
-shown = lambda results: None if profile == "smoke" else results  # noqa: E731
-said = lambda table, known: summary(table, known) if known else "nothing is recorded yet"  # noqa: E731
 
 table1, now1 = session.results(TABLE1, once=True)
-show_results(TABLE1, table1, shown(now1))
-print("Recorded:", said(TABLE1, table1))
+show_results(TABLE1, table1, now1)
 
 # %%
 session.write(TABLE1, table1, now1)
@@ -156,8 +153,7 @@ assert len(behind) == 3
 
 # %% tags=["nbval-ignore-output"]
 table2, now2 = session.results(TABLE2, once=True)
-show_results(TABLE2, table2, shown(now2))
-print("Recorded:", said(TABLE2, table2))
+show_results(TABLE2, table2, now2)
 
 # %%
 session.write(TABLE2, table2, now2)
@@ -183,8 +179,7 @@ print(f"{ssl} is that of a SegNet without pretrained weights; {mtl} that of this
 
 # %% tags=["nbval-ignore-output"]
 table3, now3 = session.results(TABLE3, once=True)
-show_results(TABLE3, table3, shown(now3))
-print("Recorded:", said(TABLE3, table3))
+show_results(TABLE3, table3, now3)
 
 # %%
 session.write(TABLE3, table3, now3)
@@ -213,8 +208,7 @@ assert count[printed.TKE] - count[printed.TAE] > 9e6 and count[printed.ALL] == c
 
 # %% tags=["nbval-ignore-output"]
 table4, now4 = session.results(TABLE4, once=True)
-show_results(TABLE4, table4, shown(now4))
-print("Recorded:", said(TABLE4, table4))
+show_results(TABLE4, table4, now4)
 
 # %%
 session.write(TABLE4, table4, now4)
@@ -262,13 +256,11 @@ assert low < slope < high and plain == 43_933_265
 
 # %% tags=["nbval-ignore-output"]
 table5, now5 = session.results(TABLE5, once=True)
-show_results(TABLE5, table5, shown(now5))
-print("Recorded:", said(TABLE5, table5))
+show_results(TABLE5, table5, now5)
 
 # %% tags=["nbval-ignore-output"]
 table6, now6 = session.results(TABLE6, once=True)
-show_results(TABLE6, table6, shown(now6))
-print("Recorded:", said(TABLE6, table6))
+show_results(TABLE6, table6, now6)
 
 # %%
 session.write(TABLE5, table5, now5)

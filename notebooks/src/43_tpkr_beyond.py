@@ -67,14 +67,9 @@ assert 3 * 1024 / own < 0.001
 # The prototypes are 0.02 % of TPKR's own parameters, the codebook 16 %, the rest 84 %. That proves nothing, since a small part can be the one that matters. But it says what a fair control looks like: everything else has to stay. *Constant keys* keeps all of it; the transformer alone also drops the projections of features and slots, 4.7 M, so a smaller network may be its only fault. The wider baseline controls for size.
 
 # %% tags=["nbval-ignore-output"]
-from mtpsl.report.ledger import summary
-
-shown = lambda results: None if profile == "smoke" else results  # noqa: E731
-said = lambda table, known: summary(table, known) if known else "nothing is recorded yet"  # noqa: E731
 
 retrieval, now_retrieval = session.results(RETRIEVAL, once=True)
-show_results(RETRIEVAL, retrieval, shown(now_retrieval))
-print("Recorded:", said(RETRIEVAL, retrieval))
+show_results(RETRIEVAL, retrieval, now_retrieval)
 
 # %%
 session.write(RETRIEVAL, retrieval, now_retrieval)
@@ -143,8 +138,7 @@ assert ceilings["5 tasks"].is_monotonic_decreasing and ceilings.loc[1.0, "5 task
 
 # %% tags=["nbval-ignore-output"]
 temperature, now_temperature = session.results(TEMPERATURE, once=True)
-show_results(TEMPERATURE, temperature, shown(now_temperature))
-print("Recorded:", said(TEMPERATURE, temperature))
+show_results(TEMPERATURE, temperature, now_temperature)
 
 # %%
 session.write(TEMPERATURE, temperature, now_temperature)
@@ -160,7 +154,7 @@ session.write(TEMPERATURE, temperature, now_temperature)
 
 # %% tags=["nbval-ignore-output"]
 transfer, now_transfer = session.results(TRANSFER, once=True)
-show_results(TRANSFER, transfer, shown(now_transfer))
+show_results(TRANSFER, transfer, now_transfer)
 if not transfer:
     print("No pair is recorded yet.")
 
@@ -248,8 +242,7 @@ for steps in (1, 2, 4):
 
 # %% tags=["nbval-ignore-output"]
 diffusion, now_diffusion = session.results(DIFFUSION, once=True)
-show_results(DIFFUSION, diffusion, shown(now_diffusion))
-print("Recorded:", said(DIFFUSION, diffusion))
+show_results(DIFFUSION, diffusion, now_diffusion)
 
 # %%
 session.write(DIFFUSION, diffusion, now_diffusion)
