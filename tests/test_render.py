@@ -12,10 +12,16 @@ import pytest
 from mtpsl import files
 from mtpsl.data import find_class
 from mtpsl.papers.hitts.tables import TABLES
-from mtpsl.report.ledger import judge, printed_gains, printed_text, summary, verdict_text
+from mtpsl.report.ledger import (
+    count_states,
+    judge,
+    printed_gains,
+    printed_text,
+    summary,
+    verdict_text,
+)
 from mtpsl.report.provenance import origins, stamp
 from mtpsl.report.render import (
-    count_verdicts,
     headline_cells,
     render_csv,
     render_html,
@@ -402,10 +408,10 @@ def test_what_is_printed_is_said_and_never_decided():
     assert printed_text(replace(both, worse="STL", columns=("delta_mtl",)), SMALL) == "–"
 
 
-def test_every_sentence_is_counted_once_a_source():
-    counts = count_verdicts(SMALL, None, results())
-    assert counts["recorded"] == {"not tested": 3}
-    assert counts["computed now"] == {"inconclusive": 2, "not tested": 1}
+def test_every_sentence_is_counted_once():
+    assert count_states(SMALL, None) == {"not tested": 3}
+    assert count_states(SMALL, results()) == {"inconclusive": 2, "not tested": 1}
+    assert summary(SMALL, None) == "nothing yet"
     assert summary(SMALL, results()) == "2 inconclusive, 1 not tested of 3 sentences"
 
 

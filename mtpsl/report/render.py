@@ -11,7 +11,6 @@ import html
 import io
 import math
 import statistics
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -20,7 +19,7 @@ from typing import NamedTuple
 
 from mtpsl import files
 from mtpsl.metrics import COLUMNS
-from mtpsl.report.ledger import RULE, count_states, judge, printed_text, summary, verdict_text
+from mtpsl.report.ledger import RULE, judge, printed_text, summary, verdict_text
 from mtpsl.report.provenance import COMPUTED, RECORDED, distinct, stamp
 from mtpsl.report.results import GUESSES, Results, column_of
 from mtpsl.report.tables import Row, Table
@@ -148,16 +147,6 @@ def _in_block(row: Row) -> str:
 
 
 # --- sentences -----------------------------------------------------------------------------------
-
-
-def count_verdicts(
-    table: Table, recorded: Results | None, computed: Results | None
-) -> dict[str, Counter[str]]:
-    """Counts, source by source, how many of a table's sentences are in which state."""
-    return {
-        source: count_states(table, results)
-        for source, results in ((RECORDED, recorded), (COMPUTED, computed))
-    }
 
 
 def _ledger(table: Table, sources: Mapping[str, Results]) -> list[list[str]]:

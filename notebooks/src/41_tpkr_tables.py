@@ -300,24 +300,12 @@ for erratum in report.errata:
 # %% [markdown]
 # The last table counts the sentences of all tables. A single seed tests nothing, so a row with one seed leaves its sentences untested.
 
-# %%
-from mtpsl.report.render import count_verdicts
-
-measured = zip(
-    (TABLE1, TABLE2, TABLE3, TABLE4, TABLE5, TABLE6),
-    (table1, table2, table3, table4, table5, table6),
-    (now1, now2, now3, now4, now5, now6),
-    strict=True,
-)
-
 # %% tags=["nbval-ignore-output"]
-counts = {
-    (table.name, source): counter
-    for table, recorded, computed in measured
-    for source, counter in count_verdicts(table, recorded, computed).items()
-    if source == "recorded" or profile != "smoke"
-}
-show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Sentences by source.")
+from mtpsl.report.ledger import count_states
+
+measured = zip(TABLES.values(), (table1, table2, table3, table4, table5, table6), strict=True)
+counts = {table.name: count_states(table, recorded) for table, recorded in measured}
+show_table(pandas.DataFrame(counts).T.fillna(0).astype(int), caption="Recorded sentences by table.")
 
 # %% [markdown]
 # ## 8. Take away
