@@ -205,27 +205,16 @@ for source, made in measured(found):
         print(f"in training above {used[0]:.3f}: {100 * used[1]:.1f} %")
 
 # %%
+from functools import partial
+
 from mtpsl.notebook import slide
+from mtpsl.papers.hitts.discovery import draw_threshold
 
 arrays = next(iter(found.values())).arrays
-curve = {k: arrays[f"semseg/curve/{k}"] for k in ("threshold", "coverage", "quality")}
-
-
-def draw_threshold(tau):
-    """The curve of segmentation from Section 2 with one more threshold on it, and its numbers."""
-    (place,) = numpy.flatnonzero(curve["threshold"] == tau)
-    share, quality = 100 * curve["coverage"][place], curve["quality"][place]
-    figure = draw_acceptance(arrays | {k: arrays[k][:1] for k in ("tasks", "titles")})
-    figure.legends.clear()  # too wide for one panel
-    figure.axes[0].plot(share, quality, "D", color="C3", markersize=8)
-    words = f"above {tau:.3f}: {share:.0f} %, of which {quality:.0f} % right"
-    figure.axes[0].set_title(words, fontsize=8, color="C3")
-    return figure, f"Curve of quality over the accepted share of segmentation; {words}."
-
-
-start = min(curve["threshold"], key=lambda tau: abs(tau - 0.9))  # the printed one
+thresholds = arrays["semseg/curve/threshold"]
+start = min(thresholds, key=lambda tau: abs(tau - THRESHOLDS["one_label"]["semseg"]))
 caption = "Segmentation as in Section 2: a diamond for this threshold, a dot for that of training."
-slide(draw_threshold, curve["threshold"], start, caption=caption)
+slide(partial(draw_threshold, arrays, "semseg"), thresholds, start, caption=caption)
 
 # %% [markdown]
 # If the first share is near zero, L_p with printed thresholds would train on nothing, and its row in Table 5 would repeat the row without. *A threshold is part of a training recipe, not of a method.*
