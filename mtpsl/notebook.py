@@ -8,14 +8,16 @@ import io
 import os
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import PIL.Image
-from IPython.display import HTML, Image, display
+from IPython.display import HTML, DisplayHandle, Image, display
+from matplotlib.figure import Figure
 
 from mtpsl.places import checkout, figures_folder, output_folder, runs_folder
 from mtpsl.report.arrays import Arrays
@@ -167,13 +169,43 @@ def show(figure: Any, *, alt: str, caption: str = "") -> None:
     The text goes into the output's metadata, where nbconvert finds it, and the caption is
     printed as well because JupyterLab shows no metadata.
     """
-    if not alt.strip():
-        raise ValueError("alt: expected a sentence that stands for the figure, got none")
-    full = PIL.Image.open(io.BytesIO(png_bytes(figure, SCREEN_DPI))).convert("RGB")
-    full.quantize(COLORS, dither=PIL.Image.Dither.NONE).save(small := io.BytesIO(), "PNG")
-    picture = Image(data=small.getvalue(), format="png", alt=alt)
-    display(picture, metadata={"image/png": {"alt": alt}})
+    picture, words = _picture(figure, alt)
+    display(picture, metadata=words)
     print(caption or alt)
+
+
+def slide(
+    draw: Callable[[float], tuple[Figure, str]],
+    values: Sequence[float],
+    start: float,
+    *,
+    caption: str,
+) -> None:
+    """Shows a picture for a value, and where somebody sits at the kernel, a slider of the values.
+
+    The slider needs ipywidgets, which the extra ``widgets`` installs. Without it, and in pages
+    that are built or tested, there is the picture alone.
+
+    Args:
+        draw: A value -> (the figure for it, its text alternative).
+        values: To choose from; ``start``, one of them, is shown first.
+    """
+    handle = DisplayHandle()
+    picture, words = _picture(*draw(start))
+    handle.display(picture, metadata=words)
+    print(caption)
+    if os.environ.get("MTPSL_PROGRESS") == "0" or not find_spec("ipywidgets"):
+        return
+    import ipywidgets
+
+    def move(change: Mapping[str, Any]) -> None:
+        picture, words = _picture(*draw(change["new"]))
+        handle.update(picture, metadata=words)
+
+    options = [(f"{value:.3f}", value) for value in values]
+    slider = ipywidgets.SelectionSlider(options=options, value=start, continuous_update=False)
+    slider.observe(move, names="value")
+    display(slider, exclude=["text/plain"])  # of which a page that is saved would show the words
 
 
 def show_figures(figures: Mapping[str, FinishedFigure], *, first: bool = False) -> None:
@@ -237,6 +269,16 @@ def show_terms(rows: Sequence[tuple[str, str, str, str]]) -> None:
     for tag, cells in (("th", head), *(("td", row) for row in rows)):
         lines.append("<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>")
     display(HTML("\n".join([*lines, "</table>"])))
+
+
+def _picture(figure: Figure, alt: str) -> tuple[Image, dict[str, Any]]:
+    """A figure in few bytes, and the metadata with its text alternative."""
+    if not alt.strip():
+        raise ValueError("alt: expected a sentence that stands for the figure, got none")
+    full = PIL.Image.open(io.BytesIO(png_bytes(figure, SCREEN_DPI))).convert("RGB")
+    full.quantize(COLORS, dither=PIL.Image.Dither.NONE).save(small := io.BytesIO(), "PNG")
+    image = Image(data=small.getvalue(), format="png", alt=alt)
+    return image, {"image/png": {"alt": alt}}
 
 
 def _seed_count() -> int:

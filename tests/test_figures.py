@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ from mtpsl.data.labels import PartialLabels, assign
 from mtpsl.methods import Method
 from mtpsl.papers import build_method
 from mtpsl.papers.hitts import figures as hitts
+from mtpsl.papers.rdc import figures as rdc
+from mtpsl.papers.tpkr import diagrams as tpkr
+from mtpsl.papers.tpkr.free import free_features
 from mtpsl.papers.xtc import diagrams, storm
 from mtpsl.papers.xtc import figures as xtc
 from mtpsl.report import arrays
@@ -91,11 +95,19 @@ def history(offset: float) -> list[dict]:
 
 @pytest.fixture(scope="module")
 def every() -> dict[str, dict[str, np.ndarray]]:
-    """The arrays of every figure, from untrained networks."""
-    return all_arrays()
+    return brief_arrays()
+
+
+def brief_arrays() -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of every figure; two that train do so longer in their own tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rdc, "STEPS", 8)
+        patch.setattr(tpkr, "free_features", partial(free_features, steps=40))
+        return all_arrays()
 
 
 def all_arrays(names: Sequence[str] = tuple(papers.figures())) -> dict[str, dict[str, np.ndarray]]:
+    """The arrays of figures, from untrained networks."""
     tokens, plain = method("hitts"), method("hitts", orthogonal_embeddings=False)
     ours, baseline = method("xtc"), method("supervised")
     street = {role: method(role, Street) for role in ("supervised", "mtan", "xtc", "hitts", "rdc")}

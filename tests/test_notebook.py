@@ -1,8 +1,12 @@
 """The cell after the parameters: what it accepts, what it refuses, what is shown how."""
 
 import json
+import sys
+from collections.abc import Callable
 from dataclasses import replace
+from importlib.machinery import ModuleSpec
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -20,6 +24,7 @@ from mtpsl.notebook import (
     show_results,
     show_table,
     show_terms,
+    slide,
 )
 from mtpsl.papers.hitts.tables import TABLE1, TABLE8
 from mtpsl.report.arrays import describe
@@ -110,6 +115,50 @@ def test_a_figure_is_shown_with_words_for_those_who_cannot_see_it(displayed, cap
     assert capsys.readouterr().out == "Nothing yet.\n"
     with pytest.raises(ValueError, match="alt: expected a sentence"):
         show(Figure(), alt=" ")
+
+
+class Widget(SimpleNamespace):
+    """A slider as ipywidgets makes it, as far as ``slide`` is concerned."""
+
+    def observe(self, move: Callable, names: str) -> None:
+        self.slide_to = lambda value: move({"name": names, "new": value})
+
+
+@pytest.mark.parametrize(
+    ("installed", "batch", "slides"),
+    [(True, False, True), (True, True, False), (False, False, False)],
+)
+def test_a_slider_draws_anew_and_without_one_there_is_a_picture(
+    installed, batch, slides, displayed, monkeypatch, capsys
+) -> None:
+    widgets = ModuleType("ipywidgets") if installed else None  # None: as if it were missing
+    if installed:
+        widgets.SelectionSlider, widgets.__spec__ = Widget, ModuleSpec("ipywidgets", None)
+    monkeypatch.setitem(sys.modules, "ipywidgets", widgets)
+    monkeypatch.setenv("MTPSL_PROGRESS", "0" if batch else "1")
+    shown, drawn = [], []
+    handle = SimpleNamespace(
+        display=lambda picture, metadata: shown.append(("new", picture.data, metadata)),
+        update=lambda picture, metadata: shown.append(("again", picture.data, metadata)),
+    )
+    monkeypatch.setattr(notebook, "DisplayHandle", lambda: handle)
+
+    def draw(value: float) -> tuple[Figure, str]:
+        drawn.append(value)
+        return Figure(figsize=(value, 1)), f"At {value}."
+
+    slide(draw, [1.0, 2.0, 3.0], 2.0, caption="Wider.")
+    assert capsys.readouterr().out == "Wider.\n"
+    assert [(how, words["image/png"]["alt"]) for how, _, words in shown] == [("new", "At 2.0.")]
+    assert len(displayed) == slides
+    if slides:
+        ((slider, how),) = displayed
+        assert how == {"exclude": ["text/plain"]}
+        assert slider.value == 2.0 and slider.options[2] == ("3.000", 3.0)
+        slider.slide_to(3.0)
+        (_, before, _), (how, after, words) = shown
+        assert (how, words) == ("again", {"image/png": {"alt": "At 3.0."}})
+        assert before != after and drawn == [2.0, 3.0]
 
 
 def test_a_table_has_the_same_bytes_each_time(displayed) -> None:

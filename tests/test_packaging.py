@@ -22,8 +22,10 @@ import mtpsl
 ROOT = Path(__file__).parents[1]
 SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text())
 PROJECT = SETTINGS["project"]
-# Whoever fans runs out adds ``fanout``, which asks for an older ``packaging`` than the pinned one.
-EXTRAS = {k: v for k, v in PROJECT["optional-dependencies"].items() if k != "fanout"}
+# Whoever fans runs out adds ``fanout``, which asks for an older ``packaging`` than the pinned one,
+# and whoever wants a slider ``widgets``.
+LEFT_OUT = ("fanout", "widgets")
+EXTRAS = {k: v for k, v in PROJECT["optional-dependencies"].items() if k not in LEFT_OUT}
 NOTEBOOK = ("IPython", "ipykernel", "jupytext", "nbconvert", "nbformat", "papermill", "nbval")
 TARGETS = ("help", "reproduce", "test", "lab", "notebooks", "site", "records", "bench")
 TARGETS += ("venv", "clean")
@@ -104,7 +106,13 @@ def test_everything_imported_is_a_dependency() -> None:
     modules |= {"safetensors", "scipy", "sklearn", "torchjd", "PIL", "h5py", "mtpsl"}
     modules |= {"filelock", "joblib", "platformdirs", "statsmodels"}
     modules |= set(sys.stdlib_module_names)
-    optional = {"IPython", "jupytext", "nbformat", "papermill"}  # test_layers says where
+    optional = {
+        "IPython",
+        "ipywidgets",
+        "jupytext",
+        "nbformat",
+        "papermill",
+    }  # test_layers says where
     for path in (ROOT / "mtpsl").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             names = []

@@ -7,7 +7,7 @@ from pathlib import Path
 import matplotlib
 import numpy as np
 import pytest
-from test_figures import all_arrays
+from test_figures import brief_arrays
 
 from mtpsl import papers
 from mtpsl.data.scenes import people21, rooms13, streets7
@@ -24,7 +24,7 @@ from mtpsl.tasks import HUMAN_PARTS
 
 @pytest.fixture(scope="module")
 def every() -> dict[str, dict[str, np.ndarray]]:
-    return all_arrays()
+    return brief_arrays()
 
 
 def pixels(png: bytes) -> np.ndarray:

@@ -1,5 +1,7 @@
 """Drawings of discovered labels and of gains by share show the numbers they are given."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -124,3 +126,14 @@ def test_nothing_withheld_still_draws(draw) -> None:
     empty["semseg/used"] = np.array([0.5, NAN, NAN])
     empty["semseg/reliability/pixels"] = np.zeros(2)
     assert png_bytes(draw(empty)).startswith(b"\x89PNG")
+
+
+def test_one_more_threshold_lies_on_the_curve() -> None:
+    from mtpsl.papers.hitts.discovery import draw_threshold
+
+    arrays = dict(np.load(Path(__file__).parents[1] / "figures/hitts/discovery.npz"))
+    curve = {k: arrays[f"semseg/curve/{k}"] for k in ("threshold", "coverage", "quality")}
+    figure, words = draw_threshold(arrays, "semseg", curve["threshold"][7])
+    x, y = figure.axes[0].lines[-1].get_data()
+    assert (x[0], y[0]) == (100 * curve["coverage"][7], curve["quality"][7])
+    assert f"{curve['threshold'][7]:.3f}: {x[0]:.0f} % accepted" in words

@@ -95,32 +95,30 @@ def load_method(experiment: Experiment, session: Session) -> Method:
 
 def network_cost(experiment: Experiment) -> Cost:
     """What the network costs at its own size; counted once for all experiments that share it."""
-    fresh = without_pretrained(experiment)
-    return _counted(Experiment(**{name: getattr(fresh, name) for name in COSTLY}))
+    return _counted(_costly(experiment))
 
 
-def _untrained(experiment: Experiment) -> Method:
-    """The method without numbers at sizes where ``cost`` needs none: drawing them takes longer."""
-    large = experiment.height * experiment.width > COMPUTED
-    with torch.device("meta" if large else "cpu"):
-        return build(experiment)
-
-
-@functools.cache
-def _counted(network: Experiment) -> Cost:
-    return cost(_untrained(network), network.height, network.width)
-
-
-@functools.cache
 def full_size_cost(experiment: Experiment) -> Cost:
     """What a table of costs counts, at the experiment's own size, without training anything.
 
     The mean over what its method says is counted (``Method.counted``).
     """
-    modules = _untrained(without_pretrained(experiment)).counted()
-    if len(modules) == 1:
-        return network_cost(experiment)
-    counted = [cost(module, experiment.height, experiment.width) for module in modules]
+    return _counted(_costly(experiment), in_table=True)
+
+
+def _costly(experiment: Experiment) -> Experiment:
+    fresh = without_pretrained(experiment)
+    return Experiment(**{name: getattr(fresh, name) for name in COSTLY})
+
+
+@functools.cache
+def _counted(network: Experiment, *, in_table: bool = False) -> Cost:
+    # Without numbers at sizes where ``cost`` needs none: drawing them takes longer.
+    large = network.height * network.width > COMPUTED
+    with torch.device("meta" if large else "cpu"):
+        method = build(network)
+    modules = method.counted() if in_table else (method,)
+    counted = [cost(module, network.height, network.width) for module in modules]
     return Cost(
         params=counted[0].params,
         macs=round(statistics.fmean(c.macs for c in counted)),

@@ -206,6 +206,18 @@ for source, made in measured(found):
         print(f"{source:<13} {task:<8} above {tau}: {100 * share:.1f} %", end="; ")
         print(f"in training above {used[0]:.3f}: {100 * used[1]:.1f} %")
 
+# %%
+from functools import partial
+
+from mtpsl.notebook import slide
+from mtpsl.papers.hitts.discovery import draw_threshold
+
+arrays = next(iter(found.values())).arrays
+thresholds = arrays["semseg/curve/threshold"]
+start = min(thresholds, key=lambda tau: abs(tau - THRESHOLDS["one_label"]["semseg"]))
+caption = "Segmentation as in Section 2: a diamond for this threshold, a dot for that of training."
+slide(partial(draw_threshold, arrays, "semseg"), thresholds, start, caption=caption)
+
 # %% [markdown]
 # If the first share is near zero, L_p with printed thresholds would train on nothing, and its row in Table 5 would repeat the row without. *A threshold is part of a training recipe, not of a method.*
 

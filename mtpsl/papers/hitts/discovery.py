@@ -310,6 +310,21 @@ def draw_acceptance(arrays: Arrays) -> Figure:
     return sheet.figure
 
 
+def draw_threshold(arrays: Arrays, task: str, threshold: float) -> tuple[Figure, str]:
+    """``draw_acceptance`` of one task with one more threshold of its curve, and that in words."""
+    (place,) = np.flatnonzero(arrays[f"{task}/curve/threshold"] == threshold)
+    share, quality = (arrays[f"{task}/curve/{key}"][place] for key in ("coverage", "quality"))
+    column = str(arrays[f"{task}/label"]).split()[0]
+    words = f"above {threshold:.3f}: {100 * share:.0f} % accepted, {column} {three_digits(quality)}"
+    title = titles_of(arrays)[task]
+    figure = draw_acceptance(arrays | {"tasks": np.array([task]), "titles": np.array([title])})
+    figure.legends.clear()  # which is wider than one panel
+    (axes,) = figure.axes
+    axes.plot(100 * share, quality, "D", color=CYCLE[2], markersize=8)
+    axes.set_title(words, fontsize=8, color=CYCLE[2])
+    return figure, f"Curve of quality over the accepted share, {title}; {words}."
+
+
 @styled
 def draw_places(arrays: Arrays) -> Figure:
     """Above by distance to a class boundary, below by true class: right, and how sure."""
