@@ -42,7 +42,7 @@ def option(*names: str, **how: Any) -> Option:
 
 
 def profile(default: str) -> Option:
-    what = "smoke (seconds a run), quick (minutes) or full (the paper's settings, for GPUs)"
+    what = "smoke (seconds per run), quick (minutes) or full (the paper's settings, for GPUs)"
     return option("--profile", default=default, help=f"{what}; default: %(default)s")
 
 

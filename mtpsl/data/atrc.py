@@ -5,7 +5,7 @@ Relational Context for Multi-Task Dense Prediction. ICCV 2021. arXiv:2104.13874
 
 An image is zoomed by 0.5 to 2. From a larger one a window of the image's size is cut; a smaller one
 stands in the middle of black, where nothing is labeled (in the released code: of the mean color).
-Colors are distorted. Everything that is random comes from one row of numbers an image.
+Colors are distorted. Everything that is random comes from one row of numbers per image.
 """
 
 from dataclasses import dataclass, replace

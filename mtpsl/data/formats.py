@@ -5,8 +5,8 @@ files can crash the process in SciPy's reader. Known are arrays of numbers, text
 of these and of one another: all that is read of the files of NYUD-v2 and PASCAL.
 
 Label splits, as the authors of [XTC] publish them, are of two kinds: a ``.pth`` file with a 0/1
-tensor, a row an image and a column a task (NYUD-v2, Cityscapes), and a ``.npy`` file with a pickled
-dictionary, task -> names of images (PASCAL).
+tensor, a row per image and a column per task (NYUD-v2, Cityscapes), and a ``.npy`` file with a
+pickled dictionary, task -> names of images (PASCAL).
 """
 
 import math

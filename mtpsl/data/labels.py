@@ -70,10 +70,10 @@ def assign(
 
     Args:
         setting: ``"full"``: every label. ``"as_found"``: the same, where the files of one's own
-            data decide who has which. ``"one_label"``: one an image, the same number for
+            data decide who has which. ``"one_label"``: one per image, the same number for
             every task. ``"random_labels"``: 1 to K-1 an image, every pattern of that size about
             as often. ``"few_shot"``: ``task`` keeps ``shots`` (10) labels, the others all.
-            ``"ratio"``: one an image, task shares as in ``ratio``: ``"1:9"`` in the order of
+            ``"ratio"``: one per image, task shares as in ``ratio``: ``"1:9"`` in the order of
             ``tasks``, or ``{"semseg": 1, "depth": 9}``. ``"share"``: every task on that ``share``
             of its images, drawn task by task, so that an image may keep all labels or none.
         images: N.
@@ -336,7 +336,7 @@ GIVE_EACH = ("one_label", "random_labels", "ratio")
 
 
 def _one_each(rng: Random, possible: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """One label an image; shares of the tasks follow ``weights``, exact up to rounding.
+    """One label per image; shares of the tasks follow ``weights``, exact up to rounding.
 
     Images with the fewest options choose first; each takes the task that lacks the largest part
     of its share.

@@ -142,7 +142,7 @@ def warp_batch(batch: Batch, geometry: Geometry, tasks: TaskSet) -> Batch:
 
     Args:
         batch: Clean, or views already; then the result's geometry is the composition.
-        geometry: One row an image, on the device of the batch, boxes inside the image unless they
+        geometry: One row per image, on the device of the batch, boxes inside the image unless they
             have an angle.
         tasks: Those of the batch.
 

@@ -26,7 +26,7 @@ def read_cells(text: str) -> dict[str, Cells]:
 
 @dataclass(frozen=True)
 class Printed:
-    """A table as printed: row name -> one cell a column.
+    """A table as printed: row name -> one cell per column.
 
     A row's name is its label, with ``group/`` before it where the table has blocks.
     """

@@ -212,7 +212,7 @@ def _method(table: Table, name: str) -> str:
 
 @styled
 def draw_rulers(arrays: Arrays) -> Figure:
-    """A block for each stand-in: a panel for each metric, better to the right, a line a method.
+    """A block for each stand-in: a panel for each metric, better to the right, a line per method.
 
     Args:
         arrays: As ``ruler`` makes them, under ``<part>/`` for each of ``parts``. One with nothing

@@ -1,4 +1,4 @@
-"""What the records say of a paper's sentences: one line a sentence, decided for a whole table.
+"""What the records say of a paper's sentences: one line per sentence, decided for a whole table.
 
 The states are ``holds`` and ``contradicted``, ``inconclusive`` (tested, and chance could explain
 it), ``not tested`` (fewer than two seeds that both rows have) and ``below floor`` (a guess that

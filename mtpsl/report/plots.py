@@ -326,7 +326,7 @@ def legend_below(
 
 @styled
 def draw_learning_curves(arrays: Arrays, roles: Mapping[str, str]) -> Figure:
-    """One panel a task: its headline metric over epochs, on the training and the test split.
+    """One panel per task: its headline metric over epochs, on the training and the test split.
 
     Args:
         arrays: As ``arrays.curves`` makes them.

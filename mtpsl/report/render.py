@@ -150,7 +150,7 @@ def _in_block(row: Row) -> str:
 
 
 def _ledger(table: Table, sources: Mapping[str, Results]) -> list[list[str]]:
-    """Head and body of the ledger: a line a sentence, and what each source says of it."""
+    """Head and body of the ledger: a line per sentence, and what each source says of it."""
     judged = [judge(table, results) for results in sources.values()]
     rows = [["Sentence", "On", PAPER, *sources]]
     for claim, *verdicts in zip(table.claims, *judged, strict=True):

@@ -238,7 +238,7 @@ def draw_lines(charts: Mapping[str, Mapping[str, tuple[Image, Image]]], x: str) 
 
 @styled
 def draw_known(arrays: Arrays) -> Figure:
-    """A row an image: the image and, task by task, its label or the prediction in its place.
+    """A row per image: the image and, task by task, its label or the prediction in its place.
 
     Args:
         arrays: ``describe(tasks)``, ``images`` (N, H, W, 3), ``<task>/known`` (N, H, W, ...) as it
@@ -261,7 +261,7 @@ def draw_known(arrays: Arrays) -> Figure:
 def draw_views(
     arrays: Arrays, title: str = "Pseudo labels", names: tuple[str, str] = ("clean", "view")
 ) -> Figure:
-    """Two rows an image: one with the box that its view shows, then the view; maps follow.
+    """Two rows per image: one with the box that its view shows, then the view; maps follow.
 
     Args:
         arrays: ``describe(tasks)``, ``images`` (2N, H, W, 3) with every clean image before its

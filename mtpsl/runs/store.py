@@ -35,7 +35,7 @@ class RunRecord:
     experiment: dict[str, Any]  # ``Experiment.to_dict``
     key: str
     metrics: dict[str, dict[str, float]]  # split -> "task/metric" -> fraction, meters or degrees
-    history: list[dict[str, Any]]  # one entry an epoch, see ``engine.Fit``
+    history: list[dict[str, Any]]  # one entry per epoch, see ``engine.Fit``
     selected_epoch: int  # whose weights were stored and measured
     params: int  # trainable
     macs: int  # multiply-adds of one image at the size it was trained on

@@ -17,7 +17,7 @@
 # ones do is in [`21_xtc_tables`](21_xtc_tables.ipynb) and [`22_xtc_figures`](22_xtc_figures.ipynb), and what the first steps of a
 # training do to XTC in [`23_xtc_storm`](23_xtc_storm.ipynb).
 #
-# *In a reading group: stop at every* 🤔 *and let people predict the next output.*
+# Boxes that say **Predict** ask for a guess before the next cell shows the answer.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -82,8 +82,7 @@ with torch.no_grad():
 B, _, H, W = batch.images.shape
 
 # %% [markdown]
-# 🤔 *An image carries one of three labels. In how many ordered pairs (source without label, target with label) does it
-# take part? And with two of three labels?*
+# > **Predict.** An image carries one of three labels. In how many ordered pairs (source without label, target with label) does it take part? And with two of three labels?
 
 # %%
 from mtpsl.report.arrays import describe, picture, shown
@@ -121,7 +120,7 @@ show_table(table.style.hide(axis="index"))
 assert sum(len(x.rows) for x in links) == B * (len(tasks) - 1)
 
 # %% [markdown]
-# 🤔 *Which shapes below depend on the number of classes? Which two must be equal for Eq. 4 to make sense?*
+# > **Predict.** Which shapes below depend on the number of classes? Which two must be equal for Eq. 4 to make sense?
 
 # %%
 from mtpsl.papers.xtc.loss import Inputs
@@ -148,7 +147,7 @@ assert embedded[0][0].shape[1:] == output.bottleneck.shape[1:]
 # The released code sums instead of dividing by $|\mathcal T_n|$. The toy: two images; the first has two depth-like labels with an
 # error of 1 each, the second has one with an error of 3.
 #
-# 🤔 *Paper and code: what are the two totals?*
+# > **Predict.** Paper and code: what are the two totals?
 
 # %%
 from dataclasses import replace
@@ -206,8 +205,7 @@ show(
 )
 
 # %% [markdown]
-# 🤔 *A perfect network predicts 2 m for a wall. The crop magnifies it by 1.5. What does it predict for the crop, and what
-# must $e_r$ do to the first prediction?*
+# > **Predict.** A perfect network predicts 2 m for a wall. The crop magnifies it by 1.5. What does it predict for the crop, and what must $e_r$ do to the first prediction?
 
 # %%
 from mtpsl.methods.baselines import crop_predictions
@@ -251,8 +249,7 @@ print(f"L_u = 0.25 x {withheld:.3f} = {L_u:.3f}")
 # The paper writes the joint space as $\mathbb R^D$; in the code an embedding is a map, and a cosine is taken at every position.
 # The toy has two positions and D = 2. At the left one both agree, at the right one they are at right angles.
 #
-# 🤔 *What is the mean distance over the positions? What happens to it if the left position gets ten times as bright, and
-# what to the cosine of the whole map as one vector?*
+# > **Predict.** What is the mean distance over the positions? What happens to it if the left position gets ten times as bright, and what to the cosine of the whole map as one vector?
 
 # %%
 from mtpsl.papers.xtc.loss import cosine_distance
@@ -290,7 +287,7 @@ show(
 # Labels of classes are one-hot. A softmax is not: a network would notice that at once. So classes are *sampled*
 # (Gumbel-softmax): the class with the largest logit + noise, one-hot forward, with the gradient of the soft version backward.
 #
-# 🤔 *Probabilities 0.7, 0.2, 0.1 at ten thousand pixels. How often does each class win, and how often by plain argmax?*
+# > **Predict.** Probabilities 0.7, 0.2, 0.1 at ten thousand pixels. How often does each class win, and how often by plain argmax?
 
 # %%
 from mtpsl.papers.xtc.mapping import prediction_input
@@ -325,8 +322,9 @@ print(
 )
 
 # %% [markdown]
-# Depth is divided by its largest value and normals move to [0, 1]. 🤔 *Depth 1, 2 and 4 m: what does the network read, and
-# what does it read of a depth map that is twice as far everywhere? What of a hole in the label?*
+# Depth is divided by its largest value and normals move to [0, 1].
+#
+# > **Predict.** Depth 1, 2 and 4 m: what does the network read, and what does it read of a depth map that is twice as far everywhere? What of a hole in the label?
 
 # %%
 from mtpsl.papers.xtc.mapping import label_input
@@ -369,7 +367,7 @@ torch.testing.assert_close(found[:, 0], 2 * plain[:, 0])
 assert (found[:, 1] == 5).all()  # gamma 0: this pair forgets the channel
 
 # %% [markdown]
-# 🤔 *Change $\gamma$ and $\beta$ of one pair. Which embeddings of predictions move?*
+# > **Predict.** Change $\gamma$ and $\beta$ of one pair. Which embeddings of predictions move?
 
 # %%
 from copy import deepcopy
@@ -421,7 +419,7 @@ assert len(maps) == 20 and film < 0.02 * count(shared)
 #
 # Eq. 3 has a perfect and useless solution: map everything to one point. By hand, with $m \equiv (1, 1)$:
 #
-# 🤔 *What is $L_{ct}$ for a right prediction, for a wrong one, and what is the gradient?*
+# > **Predict.** What is $L_{ct}$ for a right prediction, for a wrong one, and what is the gradient?
 
 # %%
 point = torch.ones(1, 2, 1, 1)
@@ -489,8 +487,7 @@ forty = SimpleNamespace(
 # Each step we measure the distance between the prediction's and the label's embedding of the **same** image, of **other**
 # images (so the prediction is wrong in about half of the places), and from an embedding to its **feature**.
 #
-# 🤔 *Where does each of the three curves end, with and without $R$? If the two codes are orthogonal and images differ in 48 % of
-# their places, what is the largest "other" that a perfect mapping can have?*
+# > **Predict.** Where does each of the three curves end, with and without $R$? If the two codes are orthogonal and images differ in 48 % of their places, what is the largest "other" that a perfect mapping can have?
 
 # %%
 runs = {}
@@ -552,7 +549,7 @@ torch.testing.assert_close(torch.stack([L_ct, R]), sums / B)  # Eq. 4
 print(f"L_ct = {L_ct:.3f}, R = {R:.3f}")
 
 # %% [markdown]
-# 🤔 *R pulls embeddings towards features. Why must it not pull features towards embeddings?*
+# > **Predict.** R pulls embeddings towards features. Why must it not pull features towards embeddings?
 
 # %%
 leaf = output.bottleneck.clone().requires_grad_()
@@ -590,8 +587,7 @@ print("L =", " + ".join(terms))
 # As printed, Eq. 4 loops over images and pairs, and maps one image at a time. Here all maps of a step travel
 # together. `statistics="image"` computes what the loop computes: BatchNorm over each map alone.
 #
-# 🤔 *Eight images, three tasks, one label: how many maps go through $m$ in a step? How many of them are the same map in front
-# of the first FiLM?*
+# > **Predict.** Eight images, three tasks, one label: how many maps go through $m$ in a step? How many of them are the same map in front of the first FiLM?
 
 # %%
 from tests.benchmarks.xtc import parity
@@ -634,7 +630,9 @@ show_table(rows.style.hide(axis="index").set_properties(**{"text-align": "left"}
 # %% [markdown]
 # How much does each reading matter for the loss? One step, same weights, same noise. The last line is Eq. 4 as printed.
 #
-# 🤔 *One of the lines equals the first. Which, and until when?* (At the start all γ are 1 and all β are 0, so it does not
+# > **Predict.** One of the lines equals the first. Which, and until when?
+#
+# (At the start all γ are 1 and all β are 0, so it does not
 # matter which row of the table a map gets. The first step of the optimizer ends that.)
 
 # %%
@@ -683,7 +681,7 @@ for name in ("direct_map", "perceptual_map", "x_task", "contrastive", "discrimin
 # %% [markdown]
 # **Direct-Map**: $L^t\bigl(m^{s\to t}(\hat y^s),\, y^t\bigr)$. The prediction of *s*, mapped to *t*, is compared with the label.
 #
-# 🤔 *Classes of a room to its depth: what is the best such a map can do?*
+# > **Predict.** Classes of a room to its depth: what is the best such a map can do?
 
 # %% tags=["nbval-ignore-output"]
 direct = alternatives["direct_map"]
@@ -715,7 +713,7 @@ print(f"{len(perceptual.maps)} mapping networks; terms {terms['perceptual_map']}
 # %% [markdown]
 # **X-Task** (Zamir et al. 2020): the same loss, but the maps learn from label to label.
 #
-# 🤔 *With one label per image, what is there to learn from?*
+# > **Predict.** With one label per image, what is there to learn from?
 
 # %% tags=["nbval-ignore-output"]
 clean = rooms.load(range(4)).to(session.device)
@@ -742,7 +740,7 @@ print("1 mapping network; terms", terms["contrastive"])
 # %% [markdown]
 # **Discriminator**: a small network tells from two embeddings whether they are of one image; both sides learn in turns.
 #
-# 🤔 *If all embeddings are equal, what is the best cross-entropy?*
+# > **Predict.** If all embeddings are equal, what is the best cross-entropy?
 
 # %% tags=["nbval-ignore-output"]
 from mtpsl.papers.xtc.joint_losses import judged

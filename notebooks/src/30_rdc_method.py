@@ -20,7 +20,7 @@
 #
 # This page walks through Eq. 1 to 6, by hand on toys beside the package's own functions, with an `assert` wherever the two meet. Nothing on it is trained; every network has random weights. *The released code does not train with the method as written*: its loss is a number without gradient (Section 9). What the loss does once it has one is in [`31_rdc_tables`](31_rdc_tables.ipynb) and [`33_rdc_beyond`](33_rdc_beyond.ipynb).
 #
-# *In a reading group: stop at every* 🤔 *and let people predict the next output.*
+# Boxes that say **Predict** ask for a guess before the next cell shows the answer.
 
 # %% tags=["parameters"]
 profile: str = "smoke"
@@ -91,7 +91,7 @@ print("regions of each image:", [len(ids.unique()) for ids in batch.regions])
 #
 # How good can regions be at all? The **achievable segmentation accuracy** answers one class per region, the best one. Nothing that treats a region as one thing can do better.
 #
-# 🤔 *One room, divided into 16-pixel squares, at random, into superpixels, and by color. Which of them do you expect to follow the classes best, and how much do squares lose that have never seen the image?*
+# > **Predict.** One room, divided into 16-pixel squares, at random, into superpixels, and by color. Which of them do you expect to follow the classes best, and how much do squares lose that have never seen the image?
 
 # %%
 from mtpsl.data import open_dataset
@@ -153,7 +153,7 @@ except ValueError as error:
 #
 # Mean and covariance of the D-dimensional features inside region $r_i$ of map $f_t$. The toy has two channels, 4x4 cells and two regions; one cell belongs to none.
 #
-# 🤔 *Does a covariance divide by the number of pixels n, or by n - 1? And what becomes of a region with a single pixel?*
+# > **Predict.** Does a covariance divide by the number of pixels n, or by n - 1? And what becomes of a region with a single pixel?
 
 # %%
 from mtpsl.papers.rdc.gaussians import find_regions, region_moments, shrink
@@ -187,7 +187,7 @@ print("relative error of a variance around 100 in float32: the textbook's is the
 #
 # $$\Sigma \leftarrow (1-\epsilon)\,\Sigma + \epsilon\,\tfrac{\operatorname{Tr}\Sigma}{D} I + 10^{-6} I$$
 #
-# 🤔 *Five pixels in eight channels. How many eigenvalues are zero before, and what are they afterwards?*
+# > **Predict.** Five pixels in eight channels. How many eigenvalues are zero before, and what are they afterwards?
 
 # %%
 five = torch.cov(torch.randn(8, 5, dtype=torch.float64))
@@ -249,7 +249,7 @@ assert kept.min() >= 2 and regions.sizes.min() >= 10
 #
 # It is the least work that moves one heap onto the other, where moving a grain costs the square of its way. The paper calls it the Wasserstein distance; it is the **square** of it.
 #
-# 🤔 *In each panel below, is W zero, small or large? In which of them would a comparison of means see nothing? And in the last one, where both ellipses are twice as large and twice as far apart as in the first: by what factor does W grow?*
+# > **Predict.** In each panel below, is W zero, small or large? In which of them would a comparison of means see nothing? And in the last one, where both ellipses are twice as large and twice as far apart as in the first: by what factor does W grow?
 
 # %%
 from mtpsl.report.sketches import draw_ellipses
@@ -320,7 +320,7 @@ for line in bounds.values():
 #
 # $$\frac{\partial W}{\partial\mu_p} = 2(\mu_p-\mu_k), \qquad \frac{\partial W}{\partial\Sigma_p} = I - T, \qquad T\,\Sigma_p\,T = \Sigma_k .$$
 #
-# 🤔 *Where is the gradient zero? What does I - T say about a direction in which p is narrower than k?*
+# > **Predict.** Where is the gradient zero? What does I - T say about a direction in which p is narrower than k?
 
 # %%
 (m_p, S_p), (m_k, S_k) = (tuple(part.clone().requires_grad_() for part in g) for g in toys["both"])
@@ -353,7 +353,7 @@ def by_eigh(m_p, S_p, m_k, S_k):
 
 
 # %% [markdown]
-# 🤔 *Three channels, the variances of p are 4, 1 and 1, those of k 1, 2 and 3. What does each way say of W, and of the gradient?*
+# > **Predict.** Three channels, the variances of p are 4, 1 and 1, those of k 1, 2 and 3. What does each way say of W, and of the gradient?
 
 # %%
 zero, S_p = torch.zeros(3), torch.diag(torch.tensor([4.0, 1, 1])).requires_grad_()
@@ -411,7 +411,7 @@ print("Tr((S_p S_k)^(1/2)) = the nuclear norm of L_p' L_k, with the gradient U V
 #
 # $k_+$ is the same region in the other map of the pair. Which regions are $k_-$ the paper leaves open; here they are all other regions of the other map of the same image. So the loss is a cross-entropy over the rows of a matrix of $-W/\tau$, with the diagonal as its classes.
 #
-# 🤔 *A mapping that makes all regions of an image equal has W = 0 everywhere, as small as it gets. What is its loss? What is the loss of one that is perfect?*
+# > **Predict.** A mapping that makes all regions of an image equal has W = 0 everywhere, as small as it gets. What is its loss? What is the loss of one that is perfect?
 
 # %%
 with torch.no_grad():
@@ -476,7 +476,7 @@ print("the loss of a batch is that of its pairs of maps, divided by its images")
 # %% [markdown]
 # **Retrieval.** The loss has no unit. The share of anchors whose own region is the nearest has one, and every training of RDC logs it as `region_retrieval`.
 #
-# 🤔 *Random weights: would you expect it at chance, 1/M, or above?*
+# > **Predict.** Random weights: would you expect it at chance, 1/M, or above?
 
 # %% tags=["nbval-ignore-output"]
 chance = (1 / kept.double()).mean().item()
@@ -517,7 +517,7 @@ assert [*terms] == names
 print("Loss =", " + ".join(terms), "| regions of the second view:", tuple(second.regions.shape))
 
 # %% [markdown]
-# 🤔 *The paper's weight is 1. The released code multiplies by 2 · min(epoch/20, 1) · 0.075. What is it in the first of 20 epochs, and in the last?*
+# > **Predict.** The paper's weight is 1. The released code multiplies by 2 · min(epoch/20, 1) · 0.075. What is it in the first of 20 epochs, and in the last?
 
 # %%
 factor = [2 * min(epoch / 20, 1) * 0.075 for epoch in range(20)]
@@ -548,7 +548,7 @@ for task, slope in zip(heads, torch.autograd.grad(contrast, [*heads.values()]), 
 #
 # **Vector**: a region is its mean, and the similarity is $e^{\cos/\tau}$ with $\tau$ = 0.7. **Pixel**: single pixels are compared; the positive is the same pixel of the other map. **Patch**: windows of 8x8 cells in place of regions, so nobody has to divide the image. The cell compares two regions with the same mean and a different texture:
 #
-# 🤔 *Which of the three contrasts tells them apart?*
+# > **Predict.** Which of the three contrasts tells them apart?
 
 # %%
 flat = torch.full((1, 2, 8, 16), 0.5)
@@ -566,7 +566,7 @@ print("the mean vectors are equal; the Gaussians are not")
 # %% [markdown]
 # **KL** (Table 5). The text says that it "fails to accurately reflect the distance between discrete and continuous distributions". What can be checked is the other sentence: Wasserstein measures Gaussians that hardly overlap.
 #
-# 🤔 *Two Gaussians one unit apart, ever narrower. Where do W and KL go? And is KL(p‖k) = KL(k‖p)?*
+# > **Predict.** Two Gaussians one unit apart, ever narrower. Where do W and KL go? And is KL(p‖k) = KL(k‖p)?
 
 # %%
 from mtpsl.papers.rdc.gaussians import kl
@@ -610,7 +610,7 @@ assert lines["KL"]["contrast"] > 5 * lines["Gaussian"]["contrast"]
 #
 # **The loss is detached.** `forward` calls a function that ends in a NumPy number. `gradient=False` is that: the term is computed and logged.
 #
-# 🤔 *What does such a network learn, in comparison with supervised training on the same two views?*
+# > **Predict.** What does such a network learn, in comparison with supervised training on the same two views?
 
 # %%
 detached, plain = (
@@ -659,7 +659,7 @@ print("log 2, four times")
 # %% [markdown]
 # **Two negatives, the oldest.** Negatives come from a bank of 1,000 entries, first in, first out, which holds regions of all images and both tasks. But the loop over them runs over `len([bank_u, bank_s])`, which is the number of *banks*, so two entries are used, the first two. (Their mean is taken, too, where Eq. 3 has a sum.)
 #
-# 🤔 *A pair of maps adds its regions, some fifty in all. From which pair are the two negatives after 1, 10 and 100 pairs?*
+# > **Predict.** A pair of maps adds its regions, some fifty in all. From which pair are the two negatives after 1, 10 and 100 pairs?
 
 # %%
 from collections import deque

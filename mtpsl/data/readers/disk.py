@@ -312,7 +312,7 @@ class FolderDataset(Dataset):
 class AtFileSize(Dataset):
     """The same images with labels as their files have them, for scoring predictions at that size.
 
-    One image a batch, since files differ in size: ``EvalLoader(AtFileSize(dataset, reader), 1)``.
+    One image per batch, since files differ in size: ``EvalLoader(AtFileSize(dataset, reader), 1)``.
 
     Args:
         dataset: Gives the images, at the size that a network sees.

@@ -97,7 +97,7 @@ def read_numbers(path: Path, key: str) -> np.ndarray:
 
 
 def read_list(path: Path, what: str, *, blank: bool = False) -> list[str]:
-    """Reads a text file with one name a line, such as the images of a split, each of them once.
+    """Reads a text file with one name per line, such as the images of a split, each of them once.
 
     ``what`` names such a line in errors, as ``"image id"``; ``blank``: empty lines are passed over.
     """

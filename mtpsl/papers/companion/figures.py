@@ -95,7 +95,7 @@ def label_settings(inputs: FigureInputs) -> Arrays:
 
 @styled
 def draw_overview(arrays: Arrays) -> Drawing:
-    """A column an image; below it its labels, vivid where labeled and pale where withheld."""
+    """A column per image; below it its labels, vivid where labeled and pale where withheld."""
     count, height, width = arrays["images"].shape[:3]
     tasks, titles = list(titles_of(arrays)), list(titles_of(arrays).values())
 
@@ -130,7 +130,7 @@ def bleach(image: Image) -> Image:
 
 @styled
 def draw_label_settings(arrays: Arrays) -> Drawing:
-    """A strip a setting, a row a task, a column an image; the count of labels at its end."""
+    """A strip per setting, a row per task, a column per image; the count of labels at its end."""
     settings, titles = [str(s) for s in arrays["settings"]], list(arrays["titles"])
     images, cell, gap = len(arrays[f"{settings[0]}/labeled"]), 0.15, 0.24
     wide, tall = cell * min(images, SHOWN), cell * len(titles)
@@ -160,7 +160,7 @@ def draw_label_settings(arrays: Arrays) -> Drawing:
 
 @styled
 def draw_gains(gains: Arrays) -> Drawing:
-    """A panel a column, over the share of labels: a line through the means, a dot a seed.
+    """A panel per column, over the share of labels: a line through the means, a dot per seed.
 
     Args:
         gains: As ``tables.share_gains`` makes them; a method without a value, as the baseline

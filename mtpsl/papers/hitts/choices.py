@@ -10,11 +10,11 @@ CHOICES: dict[str, str] = {
     "F_s on ResNet-18": "Eq. 17's fused features, on one scale the last stage's output; 512 "
     "channels at 1/8",
     "query of F_s": "F_i is F_s times a gate, the sigmoid of theta_i . F_s after one factor and "
-    "offset a channel",
+    "offset per channel",
     "token init": "N(0, 1); every layer Xavier-normal without bias, so the gate's factors start at "
     "sqrt(2/(C+1))",
     "Eq. 1": "divided by sqrt(C); Q and K are linear with bias",
-    "Eq. 2": "then a 3x3 convolution a task, with BatchNorm and ReLU, on the grid of F_s",
+    "Eq. 2": "then a 3x3 convolution per task, with BatchNorm and ReLU, on the grid of F_s",
     "self-attention": "one head, no norm, no position code, on cells of 1/8 of the image; "
     "upsampled and added to F_i, then a 3x3 convolution with BatchNorm and ReLU; theta'_i has no "
     "residual",
@@ -24,7 +24,7 @@ CHOICES: dict[str, str] = {
     "MLP_i": "along the class axis: three linear layers, 128 wide, with LayerNorm and GELU; "
     "without orthogonal embeddings it reads copies of theta'_i",
     "Eq. 4": "phi_i x F'_i with C channels, because phi_i x G_i is not defined; F'_i after one "
-    "factor and offset a channel",
+    "factor and offset per channel",
     "M^f": "of theta'_i and F'_i after intra-task learning, as printed: no 1/sqrt(C)",
     "pseudo label": "argmax bin; its center is the target of L_reg, re-binned after augmentation. "
     "pseudo='soft' with temperature=5: Eq. 10's value, L1 weighted by confidence, no L_cls",
@@ -32,7 +32,7 @@ CHOICES: dict[str, str] = {
     "that the student sees",
     "M^f in L_f": "the frozen teacher's, saved with its features and warped like them",
     "L_mse": "mean over channels and cells of 1/8 of the image, over which F'_i is averaged (every "
-    "pixel of 64 channels would be 42 MB an image); cells beyond a turned image are 0",
+    "pixel of 64 channels would be 42 MB per image); cells beyond a turned image are 0",
     "M^p in L_p": "a mean over all pixels of an image, where those not accepted count as 0",
     "L_reg of normals": "1 - cosine; on PASCAL-Context the L1 of its protocol. normals_loss='l1': "
     "their L1 distance, a sum over channels",

@@ -145,7 +145,7 @@ def draw_fig2(arrays: Arrays) -> Figure:
 
 
 def draw_fig3(arrays: Arrays) -> Figure:
-    """Query, inter-task and intra-task learning, a row a task; below them the affinity."""
+    """Query, inter-task and intra-task learning, a row per task; below them the affinity."""
     shape, count = partial(shape_of, arrays), partial(count_of, arrays)
     diagram, tasks = Diagram(picture=0.76), _tasks(arrays)
     middle = "(b) Inter-task learning", "(c) Intra-task learning"

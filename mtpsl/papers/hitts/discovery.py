@@ -284,7 +284,7 @@ def draw_reliability(arrays: Arrays) -> Figure:
 
 @styled
 def draw_acceptance(arrays: Arrays) -> Figure:
-    """A panel a task: how good the accepted labels are as a threshold accepts fewer of them.
+    """A panel per task: how good the accepted labels are as a threshold accepts fewer of them.
 
     The marked point is the threshold that training used; dotted is what the true bins would give.
     """

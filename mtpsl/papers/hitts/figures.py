@@ -89,7 +89,7 @@ def confidence(inputs: FigureInputs) -> Arrays:
 def scores(inputs: FigureInputs, images: int = EXAMPLES) -> Arrays:
     """Figures 11 and 14: (N, h, w) ``<task>/global``, M^f, and (N, H, W) ``<task>/fine``.
 
-    There is one fine-grained score map a token; shown is that of the token whose map varies
+    There is one fine-grained score map per token; shown is that of the token whose map varies
     most over the image, with its number (N,) ``/token`` and in words ``/token_name``. What the
     truth says to it: ``/own`` (N, 3) is the share of labeled pixels that are of the token's class
     or bin, in [0, 1], its mean score there and its mean score elsewhere, NaN where there is none.

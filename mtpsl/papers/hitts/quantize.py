@@ -22,7 +22,7 @@ CentersFrom = Literal["kmeans", "uniform", "half_sphere"]
 
 DEPTH_BINS = 30  # NYUD-v2; 100 on Cityscapes [HiTTs, App. A.1]
 NORMAL_CENTERS = 20  # NYUD-v2; 40 on PASCAL-Context [HiTTs, App. A.1]
-SAMPLED_PIXELS = 100_000  # labeled pixels a task, to twice as many, that quantizers are fitted on
+SAMPLED_PIXELS = 100_000  # labeled pixels per task, to twice as many, that quantizers are fitted on
 LARGEST_ZOOM = 1.5  # of the training augmentation; depth is divided by it
 GOLDEN_ANGLE = math.pi * (3 - 5**0.5)
 

@@ -1,7 +1,7 @@
 """Query and inter-task learning on one map or several [HiTTs, App. A.2, Eq. 1, 2, 14 to 18].
 
 With several, every scale asks its own map with its own tokens and mixes its tasks by its own
-affinities; then features and tokens of all scales become one feature and one token a task.
+affinities; then features and tokens of all scales become one feature and one token per task.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from mtpsl.tasks import Task, TaskSet
 
 
 def per_task(tasks: TaskSet, build: Callable[[Task], nn.Module]) -> nn.ModuleDict:
-    """One module a task, by name."""
+    """One module per task, by name."""
     return nn.ModuleDict({t.name: build(t) for t in tasks})
 
 
@@ -31,7 +31,7 @@ def init_weights(module: nn.Module) -> None:
 
 @final
 class Answers(nn.Module):
-    """What every pixel answers vectors that ask it: v . (f * x + o), f and o one number a channel.
+    """What every pixel answers vectors that ask it: v . (f * x + o), f and o a number per channel.
 
     f starts with the standard deviation sqrt(2 / (C + 1)), so that the answer to a vector of
     normal entries starts near unit scale.
@@ -62,7 +62,7 @@ def pick(maps: Tensor, rows: Tensor) -> Tensor:
 
 @final
 class Scale(nn.Module):
-    """Query and inter-task learning on one map, then a convolution a task [HiTTs, Sec. 3.1].
+    """Query and inter-task learning on one map, then a convolution per task [HiTTs, Sec. 3.1].
 
     Task features are F_i = gate_i x F_s with one number a pixel as gate, so A F of Eq. 2 is
     (A x gates) F_s: what tasks exchange is T maps of one channel, and so it is computed.

@@ -80,7 +80,7 @@ def mtl(setting: LabelSetting, base: Experiment = NYUD, **args: Any) -> Experime
 
 
 def stl(setting: LabelSetting, base: Experiment = NYUD, **args: Any) -> tuple[Experiment, ...]:
-    """STL: one network a task, each on the images that carry the task's label."""
+    """STL: one network per task, each on the images that carry the task's label."""
     return tuple(mtl(setting, base, **args).replace(tasks=(task,)) for task in base.tasks)
 
 
@@ -324,7 +324,7 @@ TABLE7 = make_table(
         *beats("HiTTs", ["MTL baseline"], HEADLINES),
         *beats(BOTH, ["HiTTs"], HEADLINES),
     ),
-    "Three trainings a row; each gives the columns of the task that has ten labels in it.",
+    "Three trainings per row; each gives the columns of the task that has ten labels in it.",
     "STL has these ten images and no others, so in as many epochs it takes a small part of the "
     "steps of the other rows, at quick a twentieth.",
     "Thresholds are not printed for this setting; those of one-label are used.",

@@ -52,7 +52,7 @@ class Scene:
 
     ours: HiTTs
     batch: Batch  # one image, with what the teacher discovered
-    labeled: tuple[bool, ...]  # one a task
+    labeled: tuple[bool, ...]  # one per task
     steps: dict[str, Tensor]  # ``follow`` of ours
     taus: dict[str, float]  # thresholds of M^p
 

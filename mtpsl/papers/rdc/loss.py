@@ -315,7 +315,7 @@ class RegionContrastLoss(nn.Module):
         return ids if self.label_holes == "count" else torch.where(known, ids, -1)
 
     def describe(self, maps: Tensor, regions: Regions) -> Tensor:
-        """What is compared: a row a region, or a pixel where single pixels are contrasted."""
+        """What is compared: a row per region, or a pixel where single pixels are contrasted."""
         features = regions.gather(maps)
         match self.contrast:
             case "gaussian":

@@ -37,7 +37,7 @@ class RDC(Method):
     """
 
     views = 2
-    small_images: ClassVar[Mapping[str, Any]] = {"pools": 2}  # more than a cell or two a region
+    small_images: ClassVar[Mapping[str, Any]] = {"pools": 2}  # more than a cell or two per region
 
     def __init__(
         self,

@@ -61,7 +61,7 @@ CHOICES: dict[str, str] = {
 
 @final
 class Schedule:
-    """How much noise each step has, and what is left after it; lists with a number a step.
+    """How much noise each step has, and what is left after it; lists with a number per step.
 
     Args:
         steps: How many.

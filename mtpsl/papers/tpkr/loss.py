@@ -107,7 +107,7 @@ class TaskPrototypes(nn.Module):
         """Computes the losses of a batch; their sum is lambda_2 L_akg [TPKR, Eq. 6].
 
         Args:
-            features: task -> f^^t, (B, n, d), a row a position.
+            features: task -> f^^t, (B, n, d), a row per position.
             batch: Says which image has a label of which task. What the labels are is not read: the
                 class that L_tke teaches is the task's own number.
 

@@ -55,7 +55,7 @@ CHOICES: dict[str, str] = {
     "images where Eq. 10 sums",
     "task decoder": "two residual blocks, so that TPKR without its parts is the multi-task "
     "baseline; decoder='plain' is two 3x3 convolutions with ReLU, as the text says",
-    "f^^t": "a 1x1 convolution a task; shared_projection=True is one for all",
+    "f^^t": "a 1x1 convolution per task; shared_projection=True is one for all",
     "d": "1,024 (Table 4), scaled with the backbone",
     "pixels of L_tke": "all of the labeled (image, task) pairs, a mean; tke_on='all' takes every "
     "image, since the task's number is the only label it needs",

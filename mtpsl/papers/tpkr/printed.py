@@ -282,7 +282,7 @@ def _of_baselines() -> Iterator[Erratum]:
 
 # Read in the paper's text, and in released code of others, with nothing to recompute.
 _DOCUMENTED = read_errata("""
-Eq. 9: the text speaks of a feature f-bar that no equation defines
+Eq. 9: its feature f-bar is defined by no equation
     keys and values are those of f^ta, Eq. 7
 Eq. 10: only L_tae is summed over the images of a batch
     nothing says whether the other terms are sums or means
@@ -304,5 +304,5 @@ Table 5: TaskPrompter and TSP-Transformer "with the official source code"
 Table 5: prompts "only work when labeled data is available"
     both rows are above their baseline in every cell, with one label per image
 Table 6: DiffusionMTL on ResNet-50
-    the released rule would make its decoders 2,048 channels wide, 75 M parameters a block
+    the released rule would make its decoders 2,048 channels wide, 75 M parameters per block
 """)

@@ -1,9 +1,10 @@
 """The retrieval transformer, whose keys and values are mixtures of T slots [TPKR, Eq. 8, 9].
 
 The key of position j is A_j V W, a mixture of T rows. So V W is computed once, for T rows instead
-of n, and what a query says to all n keys is T numbers a head, mixed by A. The projections of query
-and output fold into those of the slots likewise, and what is left is attention among n positions
-with vectors of length T. Nothing is approximated: ``SlotAttention.direct`` is the long way.
+of n, and what a query says to all n keys is T numbers per head, mixed by A. The projections of
+query and output fold into those of the slots likewise, and what is left is attention among n
+positions with vectors of length T. Nothing is approximated: ``SlotAttention.direct`` is the long
+way.
 """
 
 from typing import Literal, final

@@ -218,7 +218,7 @@ TABLE5 = make_table(
     "The paper has no settings for ViT-L, and says of the baseline B only that it has this "
     "backbone. Here every row has the settings of Table 2, and B and TPKR the decoders of "
     "the other tables, on the transformer's last map.",
-    "TaskPrompter and TSP-Transformer are compact readings of ours; as released, neither runs on "
+    "TaskPrompter and TSP-Transformer are our own compact readings; as released, neither runs on "
     "three tasks at 288x384.",
     "That prompts work only where every task is labeled is said in the text; no row tests it.",
     PROTOCOL,

@@ -4,8 +4,8 @@ Shuo Wang, Jing Li, Zibo Zhao, Dongze Lian, Binbin Huang, Xiaomei Wang, Zhengxin
 TSP-Transformer: Task-Specific Prompts Boosted Transformer for Holistic Scene Understanding. WACV
 2024. arXiv:2311.03427
 
-The transformer runs once a task, with prompts of that task in half of its blocks; blocks before the
-first prompt run once for all. A decoder like InvPT's [Ye and Xu, ECCV 2022, arXiv:2203.07997]
+The transformer runs once per task, with prompts of that task in half of its blocks; blocks before
+the first prompt run once for all. A decoder like InvPT's [Ye and Xu, ECCV 2022, arXiv:2203.07997]
 follows: at three sizes, each twice the one before, the positions of all tasks attend to each other,
 and hand their scores to the next size. Maps of all tasks are one tensor, (T, B, h, w, C).
 """
@@ -49,7 +49,7 @@ CHOICES: dict[str, str] = {
 
 @final
 class TSP(Method):
-    """A transformer that runs once a task, with prompts, and a decoder that all tasks share.
+    """A transformer that runs once per task, with prompts, and a decoder that all tasks share.
 
     Args:
         tasks: The tasks.

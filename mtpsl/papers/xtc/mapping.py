@@ -5,7 +5,7 @@ Annotated Data. CVPR 2022. arXiv:2111.14893
 
 One network serves every ordered pair of tasks. Only its first layer knows which task comes in,
 and only a scale and a shift behind every BatchNorm (FiLM) know the pair. On one-hot pairs the
-paper's auxiliary network is a table: ``gamma`` and ``beta`` have a row a pair.
+paper's auxiliary network is a table: ``gamma`` and ``beta`` have a row per pair.
 
 Many small maps go through it in a step. A ``Pass`` holds those of one task and one pair; all
 passes travel together, so that a large kernel is read, and gets its gradient, once a step and
@@ -110,7 +110,7 @@ def by_its_peak(maps: Tensor) -> Tensor:
 class PairNorm(nn.BatchNorm2d):
     """BatchNorm, then the scale and shift of a task pair, in one step.
 
-    ``gamma`` (1 at the start) and ``beta`` (0) have a row a pair; without pairs neither exists.
+    ``gamma`` (1 at the start) and ``beta`` (0) have a row per pair; without pairs neither exists.
     """
 
     def __init__(self, channels: int, pairs: int = 0) -> None:
@@ -247,7 +247,7 @@ class MappingNet(nn.Module):
     Args:
         tasks: Their ordered pairs number the rows of gamma and beta: entries of the K x K matrix
             A row by row, the diagonal left out.
-        inputs: One layer a task, in their order.
+        inputs: One layer per task, in their order.
         stages: The shared encoder.
     """
 
