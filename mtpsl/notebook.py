@@ -35,7 +35,7 @@ from mtpsl.runs.profiles import get_profile
 from mtpsl.runs.store import RunStore
 
 SCREEN_DPI, COLORS = 68, 192  # of pictures inside notebooks, which travel with the repository
-SHARP, LARGEST = 2, 80_000  # times as many dots where that takes at most so many bytes
+SHARP, LARGEST = 2, 140_000  # times as many dots where that takes at most so many bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -283,7 +283,7 @@ def _picture(figure: Figure, alt: str) -> tuple[Image, dict[str, Any]]:
         if len(small.getvalue()) <= LARGEST:
             break
     image = Image(data=small.getvalue(), format="png", alt=alt)
-    return image, {"image/png": {"alt": alt, "width": full.width // times}}
+    return image, {"image/png": {"alt": alt}}
 
 
 def _seed_count() -> int:
