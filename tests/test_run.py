@@ -535,6 +535,20 @@ def test_recorded_results_are_those_that_tables_read(full_store, tmp_path, here)
     assert results.entries[-1].experiments[0]["label_setting"] == "full"
 
 
+def test_what_answers_no_row_any_more_goes(full_store, tmp_path, here) -> None:
+    """As soon as the table is written again, whichever row is new."""
+    session, options = Session(full_store, "cpu"), {"profile": "full", "seeds": [0]}
+    fill_records([TABLE], tmp_path, session, **options)
+    other = dataclasses.replace(
+        TABLE.row("MTL"), experiments=(TABLE.row("MTL").experiments[0].replace(lr=1),)
+    )
+    changed = dataclasses.replace(
+        TABLE, rows=tuple(other if r.name == "MTL" else r for r in TABLE.rows)
+    )
+    recording._record(tmp_path, "full", changed, [], session)
+    assert [e["row"] for e in read(tmp_path)["entries"]] == ["STL", "Ours", CEILING]
+
+
 def test_floors_are_recorded_with_the_rows_and_made_up_for(full_store, tmp_path, here) -> None:
     from mtpsl.report.results import GUESSES, load_recorded
 

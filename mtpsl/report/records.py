@@ -371,17 +371,18 @@ def entry_of_same_runs(
 
 
 def _record(folder: Path, profile: str, table: Table, new: Sequence[Entry], session) -> None:
-    """Adds or replaces entries, with their floors; those of rows that the table has no more go."""
+    """Adds or replaces entries, with their floors; those that answer no row of today's table go."""
     rows = {row.name: (number, row) for number, row in enumerate(table.recorded_rows)}
     with session.store.lock("results"):
         known = read_recorded(folder, table, profile, damaged=ANEW)
-        kept = {(e.row, e.seed): e for e in known.entries if e.row in rows} if known else {}
+        current = [e for e in known.current() if e.row in rows] if known else []
+        kept = {(e.row, e.seed): e for e in current}
         kept |= {(e.row, e.seed): e for e in new}
         entries = sorted(kept.values(), key=lambda e: (rows[e.row][0], e.seed))
         asked = {
             floor_key(ran, measured_on): (ran, measured_on)
             for entry in entries
-            if table.trains and not entry.stale
+            if table.trains
             for measured_on in [rows[entry.row][1].measured_on]
             for ran in entry.experiments
         }
