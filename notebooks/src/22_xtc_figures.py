@@ -142,9 +142,8 @@ for source, made in fig3.items():
         cells = ids.reshape(len(ids), h, ids.shape[1] // h, w, ids.shape[2] // w)
         edge = cells.max((2, 4)) != cells.min((2, 4))  # (images, h, w): more than one class
         change = numpy.hypot(*numpy.gradient(maps, axis=(1, 2)))
-        ratio = change[edge].mean() / change[~edge].mean()
         what = "label" if role == "truth" else "prediction"
-        print(f"{source:<13} {task:<8} {what:<10} {ratio:.2f}")
+        print(f"{source:<13} {task:<8} {what:<10} {change[edge].mean() / change[~edge].mean():.2f}")
 
 # %% [markdown]
 # Two reservations before this counts as evidence.
