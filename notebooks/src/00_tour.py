@@ -257,11 +257,12 @@ alt = (
 show(sheet.figure, alt=alt)
 
 # %%
-for role, name in columns:
-    maps = arrays[f"semseg/{role}"]
-    print(
-        f"{name:<12} two rooms agree on {100 * (maps[0] == maps[1]).mean():.0f} % of their pixels"
-    )
+agree = {
+    role: (arrays[f"semseg/{role}"][0] == arrays[f"semseg/{role}"][1]).mean() for role, _ in columns
+}
+print(f"ground truth: two rooms agree on {100 * agree['truth']:.0f} % of their pixels")
+for name in experiments:
+    print(f"{name}: on at least half as many again:", agree[name] > 1.5 * agree["truth"])
 
 # %% [markdown]
 # It learns mostly the third: the predicted maps of two rooms resemble each other far more than the rooms do, as those of the position lookup would. What such a network knows and a guess does not shows where a patch follows the image, as on the bright windows.
