@@ -170,10 +170,10 @@ def run_experiment(args: argparse.Namespace) -> int:
         )
     if args.force:
         session.store.forget(experiment.key)
-    if not (args.brief or session.store.load(experiment.key)):
-        for line in announce(experiment, session):
-            print(line, file=sys.stderr)
     with distributed.joined(session.torch_device) as device:
+        if distributed.is_first() and not (args.brief or session.store.load(experiment.key)):
+            for line in announce(experiment, session):
+                print(line, file=sys.stderr)
         record = run(experiment, replace(session, device=device))
         if distributed.is_first():
             said = {"key": record.key, "metrics": record.metrics, "by_class": record.by_class}

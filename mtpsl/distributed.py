@@ -142,7 +142,7 @@ class Division:
         total = torch.cat([gradient.flatten() for gradient in own])
         dist.all_reduce(total)
         for p, part in zip(parameters, total.split([p.numel() for p in parameters]), strict=True):
-            p.grad = part.view_as(p).clone()
+            p.grad = torch.empty_like(p).copy_(part.view_as(p))  # laid out as the parameter
         self._combine_statistics()
 
     def _combine_statistics(self) -> None:

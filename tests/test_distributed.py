@@ -31,7 +31,7 @@ STUDENT = TEACHER.replace(
     average_last=0.5,
     eval_every=2,
 )
-XTC = Experiment(method="xtc", **SMALL, **STEPS)
+XTC = Experiment(method="xtc", channels_last=True, **SMALL, **STEPS)
 
 
 @pytest.fixture(scope="module", autouse=True)
